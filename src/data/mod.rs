@@ -1,0 +1,1 @@
+//! Data sets: registry, rows, prompts and where they come from.

@@ -1,0 +1,10 @@
+//! What does it cost, in accuracy, bytes and time, to compress the activation that crosses the cut of a split
+//! language model? See README.md for use, METHODOLOGY.md for every definition.
+
+pub mod codec;
+pub mod data;
+pub mod experiment;
+pub mod model;
+pub mod report;
+pub mod score;
+pub mod suggest;

@@ -1,0 +1,1 @@
+//! The decoder with a cut. A model never sees a codec.

@@ -1,0 +1,1 @@
+//! Tables and figures. Reads rows, never computes a score.

@@ -1,0 +1,1 @@
+//! From log-likelihoods to accuracy, its uncertainty and paired comparisons.
