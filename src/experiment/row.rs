@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Result of one cell: (model, data set, split layer, scope, codec, ratio). A missing number is empty, never zero.
+/// Times are not here but in `timings.csv`, so that two runs of the same experiment leave the same rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Name of the experiment file.
@@ -71,10 +72,6 @@ pub struct Row {
     pub dtype: String,
     /// `cpu` or a GPU.
     pub device: String,
-    /// Mean time to encode one activation, microseconds, one thread.
-    pub encode_us: Option<f64>,
-    /// Mean time to decode one packet, microseconds, one thread.
-    pub decode_us: Option<f64>,
     /// Calibration the codec used (hash of its inputs); empty where none.
     pub calibration: Option<String>,
     /// Questions asked for with `--limit`; empty for all.
