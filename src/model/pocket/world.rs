@@ -43,6 +43,8 @@ struct Table {
     name: String,
     #[serde(default)]
     article: bool,
+    #[serde(default)]
+    mass: String,
     columns: Vec<String>,
     rows: String,
 }
@@ -359,7 +361,8 @@ fn table_facts(table: &Table, column: usize, relation: usize) -> Result<Vec<Fact
         if value == "-" {
             continue;
         }
-        let phrase = if table.article { with_article(cells[0]) } else { cells[0].to_owned() };
+        let mass = table.mass.split(',').any(|m| m.trim() == cells[0]);
+        let phrase = if table.article && !mass { with_article(cells[0]) } else { cells[0].to_owned() };
         facts.push(Fact::new(relation, bare(cells[0]).to_owned(), phrase, value, values.collect()));
     }
     Ok(facts)
