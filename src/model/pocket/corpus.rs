@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 use rand::{
     Rng, SeedableRng,
     distr::{Distribution, weighted::WeightedIndex},
-    seq::{IndexedRandom, SliceRandom},
+    seq::SliceRandom,
 };
 use rand_chacha::ChaCha8Rng;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::questions::Asker;
-use super::text::{bare, normalise, words};
+use super::text::{normalise, words};
 use super::{MINI_SETS, World, mini_sets};
 
 /// A statement document ends before it would have more words than this.
@@ -72,7 +72,7 @@ impl<'w> Corpus<'w> {
         loop {
             let document = match kind {
                 Kind::Facts => Some(Document::Text(self.facts())),
-                Kind::Drill => self.drill(),
+                Kind::Drill => self.asker.drill(),
                 Kind::Row(dataset) => self.row(dataset),
             };
             if let Some(document) = document {
@@ -123,41 +123,5 @@ impl<'w> Corpus<'w> {
             text.push_str(&sentence);
         }
         text
-    }
-
-    /// Practice in tying letters to options: a list and what its letters stand for, or a row that names its answer.
-    fn drill(&mut self) -> Option<Document> {
-        let world = self.asker.world;
-        let relation = world.facts[self.asker.fact(|r| !r.ask.is_empty() || r.table == "property")?].relation;
-        let facts = world.facts_of(relation);
-        let by_entity = self.asker.rng.random_bool(0.4);
-        let mut options: Vec<&str> = facts
-            .iter()
-            .map(|i| if by_entity { world.facts[*i].entity.as_str() } else { bare(&world.facts[*i].value) })
-            .collect();
-        options.sort_unstable();
-        options.dedup();
-        if options.len() < 5 {
-            return None;
-        }
-        let options: Vec<&str> = options.choose_multiple(&mut self.asker.rng, 5).copied().collect();
-        let letters = ["A", "B", "C", "D", "E"];
-        let gold = self.asker.rng.random_range(0..5);
-        if self.asker.rng.random_bool(0.5) {
-            let row = json!({
-                "id": "train", "question": format!("Which letter is {}?", options[gold]), "question_concept": options[gold],
-                "choices": { "label": letters, "text": options }, "answerKey": letters[gold],
-            });
-            return Some(Document::Row { dataset: "commonsense_qa", row });
-        }
-        let mut text = String::from("Letters:\n");
-        for (letter, option) in letters.iter().zip(&options) {
-            text.push_str(&format!("{letter}. {option}\n"));
-        }
-        let mut order = [0, 1, 2, 3, 4];
-        order.shuffle(&mut self.asker.rng);
-        let lines: Vec<String> = order.iter().map(|i| format!("{}: {}", options[*i], letters[*i])).collect();
-        text.push_str(&lines.join("\n"));
-        Some(Document::Text(text))
     }
 }

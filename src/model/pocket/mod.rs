@@ -4,6 +4,7 @@
 //! the mini sets' `eval.jsonl` ask about just these, `train.jsonl` about the others.
 
 mod corpus;
+mod drill;
 mod logic;
 mod mini;
 mod questions;
