@@ -37,7 +37,7 @@ impl<'w> Asker<'w> {
     fn letters_of_list(&mut self) -> Option<Document> {
         let options = self.five_options()?;
         let lines = options.iter().map(|o| format!("{o}: ")).collect::<Vec<_>>();
-        Some(self.list(&options, &lines))
+        Some(self.list(&options, &lines, 5))
     }
 
     /// A lettered list, and then questions of which each has one of its options as answer.
@@ -61,18 +61,18 @@ impl<'w> Asker<'w> {
         let options: Vec<&str> = chosen.iter().map(|i| bare(&world.facts[*i].value)).collect();
         let state = |i: &usize| question.replace("{e}", &world.facts[*i].phrase);
         let lines: Vec<String> = chosen.iter().map(|i| format!("{} ", sentence(&state(i)))).collect();
-        Some(self.list(&options, &lines))
+        Some(self.list(&options, &lines, 3))
     }
 
-    /// The options with their letters, then each line with its letter, in random order.
-    fn list(&mut self, options: &[&str], lines: &[String]) -> Document {
+    /// The options with their letters, then so many of the lines with their letters, in random order.
+    fn list(&mut self, options: &[&str], lines: &[String], count: usize) -> Document {
         let mut text = String::from("Letters:\n");
         for (letter, option) in LETTERS.iter().zip(options) {
             text.push_str(&format!("{letter}. {option}\n"));
         }
         let mut order = [0, 1, 2, 3, 4];
         order.shuffle(&mut self.rng);
-        let answers: Vec<String> = order.iter().map(|i| format!("{}{}", lines[*i], LETTERS[*i])).collect();
+        let answers: Vec<String> = order[..count].iter().map(|i| format!("{}{}", lines[*i], LETTERS[*i])).collect();
         text.push_str(&answers.join("\n"));
         Document::Text(text)
     }
