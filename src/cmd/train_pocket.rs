@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::model::pocket::{self, Corpus, Document, Recipe, World};
+use crate::model::pocket::{self, Corpus, Document, Recipe, Text, World};
 
 /// Train the embedded pocket model from its recipe: tokenizer, mini data sets and weights.
 ///
@@ -35,14 +35,25 @@ pub struct Args {
 impl Args {
     /// Trains and writes.
     pub fn run(self) -> Result<()> {
-        let recipe = Recipe { steps: self.steps, seed: self.seed, learning_rate: self.lr, batch: self.batch, intermediate: self.intermediate, ..Recipe::default() };
+        let recipe = Recipe {
+            steps: self.steps,
+            seed: self.seed,
+            learning_rate: self.lr,
+            batch: self.batch,
+            intermediate: self.intermediate,
+            ..Recipe::default()
+        };
         let world = World::embedded()?;
         if let Some(mini) = &self.mini {
             pocket::write_mini(&world, mini)?;
         }
         let mut corpus = Corpus::new(&world, recipe.seed)?;
         let mut texts = std::iter::from_fn(move || Some(render(corpus.next_document())));
-        let sample: Vec<String> = texts.by_ref().take(recipe.tokenizer_documents).collect::<Result<_>>()?;
+        let sample: Vec<String> = texts
+            .by_ref()
+            .take(recipe.tokenizer_documents)
+            .map(|t| t.map(|t| t.prompt + &t.answer))
+            .collect::<Result<_>>()?;
         let tokenizer = pocket::tokenizer::train(&sample, recipe.vocabulary)?;
         let bar = ProgressBar::new(recipe.steps as u64);
         bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {msg}, {eta} left")?);
@@ -60,30 +71,72 @@ impl Args {
     }
 }
 
-fn render(document: Document) -> Result<String> {
+fn render(document: Document) -> Result<Text> {
     let (dataset, row) = match document {
-        Document::Text(text) => return Ok(text),
+        Document::Text(text) => return Ok(Text { prompt: text, answer: String::new() }),
         Document::Row { dataset, row } => (dataset, row),
     };
     let s = |k: &str| row[k].as_str().unwrap_or_default().to_string();
-    let list = |v: &serde_json::Value| -> Vec<String> { v.as_array().map(|a| a.iter().map(|x| x.as_str().unwrap_or_default().to_string()).collect()).unwrap_or_default() };
-    let gold = |key: &str| { let labels = list(&row["choices"]["label"]); labels.iter().position(|l| *l == s(key)).unwrap() };
-    Ok(match dataset {
-        "openbookqa" => format!("{} {}", s("question_stem"), list(&row["choices"]["text"])[gold("answerKey")]),
-        "arc_easy" | "arc_challenge" | "qasc" => format!("Question: {}\nAnswer: {}", s("question"), list(&row["choices"]["text"])[gold("answerKey")]),
-        "piqa" => format!("Question: {}\nAnswer: {}", s("goal"), if row["label"].as_i64() == Some(0) { s("sol1") } else { s("sol2") }),
-        "siqa" => format!("Q: {} {}\nA: {}", s("context"), s("question"), s(["answerA", "answerB", "answerC"][s("label").parse::<usize>()? - 1])),
-        "winogrande" => s("sentence").replace('_', &s(if s("answer") == "1" { "option1" } else { "option2" })),
+    let list = |v: &serde_json::Value| -> Vec<String> {
+        v.as_array().map(|a| a.iter().map(|x| x.as_str().unwrap_or_default().to_string()).collect()).unwrap_or_default()
+    };
+    let gold = |key: &str| {
+        let labels = list(&row["choices"]["label"]);
+        labels.iter().position(|l| *l == s(key)).unwrap()
+    };
+    let (prompt, answer) = match dataset {
+        "openbookqa" => (s("question_stem"), list(&row["choices"]["text"])[gold("answerKey")].clone()),
+        "arc_easy" | "arc_challenge" | "qasc" => {
+            (format!("Question: {}\nAnswer:", s("question")), list(&row["choices"]["text"])[gold("answerKey")].clone())
+        }
+        "piqa" => (
+            format!("Question: {}\nAnswer:", s("goal")),
+            if row["label"].as_i64() == Some(0) { s("sol1") } else { s("sol2") },
+        ),
+        "siqa" => (
+            format!("Q: {} {}\nA:", s("context"), s("question")),
+            s(["answerA", "answerB", "answerC"][s("label").parse::<usize>()? - 1]),
+        ),
+        "winogrande" => {
+            let sentence = s("sentence");
+            let (before, after) = sentence.split_once('_').unwrap();
+            (format!("{before}{}", s(if s("answer") == "1" { "option1" } else { "option2" })), after.trim().to_string())
+        }
         "commonsense_qa" => {
             let t = list(&row["choices"]["text"]);
-            format!("Question: {}\nA. {}\nB. {}\nC. {}\nD. {}\nE. {}\nAnswer: {}", s("question"), t[0], t[1], t[2], t[3], t[4], s("answerKey"))
+            (
+                format!(
+                    "Question: {}\nA. {}\nB. {}\nC. {}\nD. {}\nE. {}\nAnswer:",
+                    s("question"),
+                    t[0],
+                    t[1],
+                    t[2],
+                    t[3],
+                    t[4]
+                ),
+                s("answerKey"),
+            )
         }
         "logiqa" => {
             let t = list(&row["options"]);
             let g = (s("label").as_bytes()[0] - b'a') as usize;
-            format!("Passage: {}\nQuestion: {}\nChoices:\nA. {}\nB. {}\nC. {}\nD. {}\nAnswer: {}", s("context"), s("question"), t[0], t[1], t[2], t[3], t[g])
+            (
+                format!(
+                    "Passage: {}\nQuestion: {}\nChoices:\nA. {}\nB. {}\nC. {}\nD. {}\nAnswer:",
+                    s("context"),
+                    s("question"),
+                    t[0],
+                    t[1],
+                    t[2],
+                    t[3]
+                ),
+                t[g].clone(),
+            )
         }
-        "cosmos_qa" => format!("{}\nQuestion: {}\nAnswer: {}", s("context"), s("question"), s(&format!("answer{}", row["label"]))),
+        "cosmos_qa" => {
+            (format!("{}\nQuestion: {}\nAnswer:", s("context"), s("question")), s(&format!("answer{}", row["label"])))
+        }
         other => anyhow::bail!("no text for {other}"),
-    })
+    };
+    Ok(Text { prompt, answer: format!(" {answer}") })
 }

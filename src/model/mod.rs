@@ -3,6 +3,7 @@
 pub mod config;
 pub mod decoder;
 pub mod ops;
+pub mod pocket;
 pub mod rope;
 pub mod split;
 pub mod weights;
