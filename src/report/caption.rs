@@ -1,7 +1,7 @@
 //! What a reader has to know beside the numbers: how the cells were made and how many are missing.
 
 use super::names;
-use super::view::{Cut, distinct};
+use super::view::{self, Cut, distinct};
 use crate::experiment::Row;
 
 /// How many cells a table or figure should have and how many it has.
@@ -18,7 +18,7 @@ impl Coverage {
         self.wanted += 1;
         match cell {
             None => self.absent += 1,
-            Some(row) if row.accuracy().is_none() => self.failed += 1,
+            Some(row) if view::accuracy(row).is_none() => self.failed += 1,
             Some(_) => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Each cell against the baseline on the same questions, as CSV.
 
 use super::number::{csv_field, csv_percent};
-use super::view::View;
+use super::view::{self, View};
 
 /// One line a cell: accuracy here and there, answers lost and gained, McNemar p, change of the gold log-likelihood.
 pub(super) fn csv(view: &View) -> String {
@@ -10,8 +10,8 @@ pub(super) fn csv(view: &View) -> String {
          mcnemar_p,gold_loglik_change,err\n",
     );
     for row in view.rows.iter().filter(|row| !row.is_baseline()) {
-        let baseline = view.baseline(&row.model, &row.dataset).and_then(|base| base.accuracy()).map(|cell| cell.value);
-        let accuracy = row.accuracy().map(|cell| cell.value);
+        let baseline = view.baseline(&row.model, &row.dataset).and_then(view::accuracy).map(|cell| cell.value);
+        let accuracy = view::accuracy(row).map(|cell| cell.value);
         let fields = [
             csv_field(&row.model),
             csv_field(&row.dataset),

@@ -61,7 +61,7 @@ pub(super) fn figures(view: &View, kind: Kind) -> Vec<Drawing> {
         for (cut, rows) in &cuts {
             let rows: Vec<&Row> =
                 rows.iter().copied().filter(|row| row.model == model && kind.x(row).is_some()).collect();
-            if !rows.iter().any(|row| row.accuracy().is_some()) {
+            if !rows.iter().any(|row| view::accuracy(row).is_some()) {
                 continue;
             }
             let mut file = kind.file().to_string();
@@ -174,7 +174,7 @@ impl Sheet<'_, '_> {
         };
         Panel {
             title,
-            baseline: mean(&|row| row.accuracy().map(|cell| cell.value)),
+            baseline: mean(&|row| view::accuracy(row).map(|cell| cell.value)),
             chance: mean(&|row| row.chance),
             series: self.keys.iter().map(|key| self.points(key, sets)).collect(),
         }
@@ -187,7 +187,7 @@ impl Sheet<'_, '_> {
         let at = |x: f64| {
             let of = |set: &&str| {
                 let row = rows.iter().rfind(|row| row.dataset == **set && self.kind.x(row) == Some(x));
-                row.and_then(|row| row.accuracy()).filter(|cell| cell.value.is_finite() && cell.stderr.is_finite())
+                row.and_then(|row| view::accuracy(row))
             };
             let cells: Vec<Option<Accuracy>> = sets.iter().map(of).collect();
             let cell = number::average(&cells)?;
@@ -226,6 +226,11 @@ impl Sheet<'_, '_> {
         }
         if let Some(sentence) = self.coverage().sentence() {
             out += &format!(" {sentence}");
+        }
+        let lacks = |set: &&&str| self.view.baseline(self.model, set).and_then(view::accuracy).is_none();
+        let lacking: Vec<String> = self.view.datasets.iter().filter(lacks).map(|set| names::title(set)).collect();
+        if !lacking.is_empty() {
+            out += &format!(" No baseline for {}.", lacking.join(", "));
         }
         for sentence in caption::provenance(&self.rows) {
             out += &format!(" {sentence}");

@@ -122,10 +122,13 @@ fn a_figure_a_model_and_none_without_points() {
     let mut rows = sweep(&["fc".to_string()], &["arc_easy"], &[8.0]);
     let other: Vec<Row> = rows.iter().map(|row| Row { model: "meta/Other 1B".into(), ..row.clone() }).collect();
     rows.extend(other);
-    let view = View::new(&rows).unwrap();
-    let files: Vec<String> = figures(&view, Kind::Ratio).into_iter().map(|one| one.file).collect();
+    let files: Vec<String> = figures(&View::new(&rows).unwrap(), Kind::Ratio).into_iter().map(|one| one.file).collect();
     assert_eq!(files[1], "accuracy-vs-ratio-pocket");
     assert_eq!(files[3], "accuracy-vs-ratio-meta-other-1b");
+    rows.retain(|row| !row.is_baseline());
+    let figure = figures(&View::new(&rows).unwrap(), Kind::Ratio).remove(1).figure;
+    assert!(figure.subtitle.contains("No baseline for ARC-Easy."), "{}", figure.subtitle);
+    assert_eq!(figure.panels[0].baseline, None);
     let lost = [row("baseline", None, 0.7), failed(row("fc", Some(8.0), 0.0), "no")];
     assert!(figures(&View::new(&lost).unwrap(), Kind::Ratio).is_empty());
 }

@@ -1,6 +1,7 @@
 //! A table of text cells, as GitHub Markdown and for the terminal.
 
 use super::number::{self, MISSING};
+use super::view;
 use crate::experiment::Row;
 
 /// McNemar p below which a cell is starred.
@@ -50,7 +51,9 @@ impl Notes {
     /// Accuracy of a cell, starred where it differs from the baseline; a failed cell points to its error.
     pub fn cell(&mut self, row: Option<&Row>) -> String {
         let Some(row) = row else { return self.missing(None) };
-        let Some(accuracy) = row.accuracy() else { return self.missing(row.err.as_deref()) };
+        let Some(accuracy) = view::accuracy(row) else {
+            return self.missing(Some(row.err.as_deref().unwrap_or("no finite accuracy")));
+        };
         let star = if row.mcnemar_p.is_some_and(|p| p < SIGNIFICANT) { "*" } else { "" };
         format!("{}{star}", number::percent(accuracy))
     }

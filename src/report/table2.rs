@@ -26,7 +26,7 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn accuracies(&self) -> Vec<Option<Accuracy>> {
-        self.cells.iter().map(|cell| cell.and_then(Row::accuracy)).collect()
+        self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
     }
 
     fn mean(&self, what: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
@@ -230,7 +230,7 @@ impl<'a> Group<'_, 'a> {
 
     fn paper_sentence(&self) -> String {
         if self.view.models.iter().any(|model| self.paper_model(model).is_some()) {
-            return "Rows marked paper: its number, and in brackets ours minus the paper's.".into();
+            return "Rows marked paper: its number, and in brackets ours minus the paper's; its avg is the mean of those numbers.".into();
         }
         "The paper has no numbers to set beside these: it has other models, data sets or another cut.".into()
     }

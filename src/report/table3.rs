@@ -23,7 +23,7 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn accuracies(&self) -> Vec<Option<Accuracy>> {
-        self.cells.iter().map(|cell| cell.and_then(Row::accuracy)).collect()
+        self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
     }
 
     fn wire(&self) -> Option<f64> {
@@ -167,7 +167,7 @@ impl<'a> Group<'_, 'a> {
         let papers =
             models.clone().any(|model| self.lines(model).iter().any(|line| self.paper_row(model, line).is_some()));
         out.push(if papers {
-            "Rows marked paper: its number at the same ratio, and in brackets ours minus the paper's.".into()
+            "Rows marked paper: its number at the same ratio, and in brackets ours minus the paper's; its avg is the mean of those numbers.".into()
         } else {
             "The paper has no numbers to set beside these: it has other models, data sets or another cut.".into()
         });
@@ -236,7 +236,7 @@ fn drop(line: &Line, baseline: &[Option<&Row>]) -> Option<Drop> {
     let mut sets = 0usize;
     for (cell, base) in line.cells.iter().zip(baseline) {
         let (Some(cell), Some(base)) = (cell, base) else { continue };
-        let (Some(ours), Some(theirs)) = (cell.accuracy(), base.accuracy()) else { continue };
+        let (Some(ours), Some(theirs)) = (view::accuracy(cell), view::accuracy(base)) else { continue };
         sets += 1;
         points += 100.0 * (theirs.value - ours.value);
         variance = variance.zip(paired_variance(cell)).map(|(sum, one)| sum + one);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Result, bail};
 
 use super::names;
-use crate::experiment::Row;
+use crate::experiment::{Accuracy, Row};
 
 /// Where and how the model was cut; cells of one table or figure share it.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +70,11 @@ impl<'a> View<'a> {
     }
 }
 
+/// Accuracy of a finished cell; none where it failed or the number is not finite.
+pub(super) fn accuracy(row: &Row) -> Option<Accuracy> {
+    row.accuracy().filter(|cell| row.err.is_none() && cell.value.is_finite() && cell.stderr.is_finite())
+}
+
 /// Values without repeats, in the order they came.
 pub(super) fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = Vec::new();
@@ -104,6 +109,15 @@ pub(super) fn cell<'a>(rows: &[&'a Row], model: &str, dataset: &str, ratio: Opti
 mod tests {
     use super::*;
     use crate::report::testing::row;
+
+    #[test]
+    fn only_finite_numbers_of_finished_cells_count() {
+        let good = row("fc", Some(8.0), 0.5);
+        assert!(accuracy(&good).is_some());
+        assert_eq!(accuracy(&Row { err: Some("late".into()), ..good.clone() }), None);
+        assert_eq!(accuracy(&Row { acc: Some(f64::NAN), ..good.clone() }), None);
+        assert_eq!(accuracy(&Row { acc_stderr: Some(f64::INFINITY), ..good }), None);
+    }
 
     #[test]
     fn order_and_last_of_a_repeated_cell() {
