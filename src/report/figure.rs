@@ -259,10 +259,15 @@ fn x_range(ticks: &[f64]) -> (f64, f64) {
     (first - room, last + room)
 }
 
-/// Lines of a text that fit in a width.
+/// Lines of a text that fit in a width; a word that is longer by itself is broken.
 fn fit(text: &str, kind: Type, width: i32) -> Vec<String> {
     let letter = if kind.bold { 0.64 } else { 0.56 } * kind.size;
-    wrap(text, (f64::from(width) / letter) as usize)
+    let most = ((f64::from(width) / letter) as usize).max(1);
+    let broken = |line: String| {
+        let letters: Vec<char> = line.chars().collect();
+        letters.chunks(most).map(|part| part.iter().collect::<String>()).collect::<Vec<_>>()
+    };
+    wrap(text, most).into_iter().flat_map(broken).collect()
 }
 
 #[cfg(test)]

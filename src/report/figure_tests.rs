@@ -45,3 +45,11 @@ fn one_point_still_shows_and_text_is_escaped() {
     assert_eq!(svg.matches("<circle").count(), 2);
     assert!(svg.contains("baseline 62.0") && svg.contains("chance 25.0"));
 }
+
+#[test]
+fn long_names_are_broken_not_cut() {
+    let name = "organisation/".to_string() + &"long-model-name-".repeat(10);
+    let lines = fit(&format!("Accuracy: {name}"), TITLE, 400);
+    assert!(lines.iter().all(|line| text_width(line, TITLE.size) <= 400), "{lines:?}");
+    assert_eq!(lines.concat(), format!("Accuracy:{name}"));
+}
