@@ -30,7 +30,8 @@ pub(super) const INFO: CodecInfo = CodecInfo {
 const FLOOR: f64 = 1e-6;
 
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
-    let mean_abs = calibration.and_then(Calibration::mean_abs).with_context(|| CalibrationNeed::Moments.missing(spec))?;
+    let mean_abs =
+        calibration.and_then(Calibration::mean_abs).with_context(|| CalibrationNeed::Moments.missing(spec))?;
     let alpha: f64 = spec.typed("alpha")?;
     let floor = FLOOR * mean_abs.iter().sum::<f64>() / mean_abs.len() as f64;
     anyhow::ensure!(floor > 0.0, "codec {spec}: the calibration rows are zero in every channel");

@@ -202,7 +202,9 @@ mod tests {
     fn every_density_returns_and_none_beats_the_best() {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         let n = 5000;
-        for (density, last) in [(0.0002, n), (0.01, n), (0.1, n), (0.125, 500), (0.3, n), (0.5, 500), (0.9, n), (1.0, 300)] {
+        for (density, last) in
+            [(0.0002, n), (0.01, n), (0.1, n), (0.125, 500), (0.3, n), (0.5, 500), (0.9, n), (1.0, 300)]
+        {
             let mut positions: Vec<u32> = (0..last as u32).filter(|_| rng.random_bool(density)).collect();
             if positions.is_empty() {
                 positions.push(4999);

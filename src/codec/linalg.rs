@@ -73,17 +73,7 @@ pub(super) fn add_lower(to: MatMut<'_, f64>, left: MatRef<'_, f64>, right: MatRe
 pub(super) fn times_lower(left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Mat<f64> {
     use BlockStructure::{Rectangular, TriangularLower};
     let mut out = Mat::<f64>::zeros(left.nrows(), right.ncols());
-    triangular::matmul(
-        out.as_mut(),
-        Rectangular,
-        Accum::Replace,
-        left,
-        Rectangular,
-        right,
-        TriangularLower,
-        1.0,
-        PAR,
-    );
+    triangular::matmul(out.as_mut(), Rectangular, Accum::Replace, left, Rectangular, right, TriangularLower, 1.0, PAR);
     out
 }
 

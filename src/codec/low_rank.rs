@@ -17,9 +17,7 @@ const OWN_BYTES: usize = 4;
 pub(super) fn rank(budget: Budget, shape: (usize, usize), kind: ValueType) -> usize {
     let (tokens, hidden) = shape;
     let r = match budget.accounting {
-        Accounting::Elements => {
-            ((tokens * hidden) as f64 / (budget.ratio * (tokens + hidden) as f64)).floor() as usize
-        }
+        Accounting::Elements => ((tokens * hidden) as f64 / (budget.ratio * (tokens + hidden) as f64)).floor() as usize,
         Accounting::Wire => {
             let fixed = HEADER_BYTES + OWN_BYTES + 2 * EXPONENT_BYTES;
             wire_items(budget.ratio, shape, fixed, (tokens + hidden) * kind.bytes())

@@ -1,11 +1,13 @@
-//! Tests of `qr` and the SVD family against nalgebra's factorisations.
+//! Tests of `qr` and the SVD family against factorisations made by other code: nalgebra's SVD, faer's pivoted QR.
 
+use faer::{Mat, MatRef};
 use nalgebra::DMatrix;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::*;
-use crate::codec::{Calibration, CalibrationBuilder, build};
+use super::linalg::leading_left;
+use super::qr::pivoted;
+use super::{Activation, Budget, Calibration, CalibrationBuilder, CodecSpec, build};
 
 fn random(s: usize, d: usize, seed: u64) -> Activation {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -66,7 +68,7 @@ fn both_ways_to_the_singular_vectors_agree() {
     let matrix = u * sizes * v.transpose();
     let row_major: Vec<f64> = matrix.transpose().as_slice().to_vec();
     for rank in 1..=12 {
-        let q = crate::codec::linalg::leading_left(MatRef::from_row_major_slice(&row_major, 12, 40), rank).unwrap();
+        let q = leading_left(MatRef::from_row_major_slice(&row_major, 12, 40), rank).unwrap();
         let q = DMatrix::from_fn(12, rank, |i, j| q[(i, j)]);
         assert!((q.transpose() * &q - DMatrix::identity(rank, rank)).norm() < 1e-10);
         let error = (&matrix - &q * (q.transpose() * &matrix)).norm();
@@ -155,19 +157,39 @@ fn missing_or_foreign_calibration_is_an_error() {
     assert!(error.contains("8 channels") && error.contains('9'), "{error}");
 }
 
+/// faer's Householder factorisation, which pivots by remaining norm too (nalgebra's pivots by largest entry), cut to the
+/// first `rank` steps, columns in the order of A.
+fn pivoted_control(a: &Activation, rank: usize) -> DMatrix<f64> {
+    let (s, d) = (a.tokens(), a.hidden());
+    let full = Mat::from_fn(s, d, |i, j| f64::from(a.row(i)[j])).col_piv_qr();
+    let (q, r) = (full.compute_thin_Q(), full.thin_R());
+    let (order, _) = full.P().arrays();
+    let mut out = DMatrix::zeros(s, d);
+    for (j, &column) in order.iter().enumerate() {
+        for i in 0..s {
+            out[(i, column)] = (0..rank).map(|k| if k <= j { q[(i, k)] * r[(k, j)] } else { 0.0 }).sum();
+        }
+    }
+    out
+}
+
+fn pivoted_own(a: &Activation, rank: usize) -> DMatrix<f64> {
+    let (q, r) = pivoted(a, rank);
+    let gram = q.transpose() * &q;
+    let off = (gram - Mat::<f64>::identity(rank, rank)).norm_l2();
+    assert!(off < 1e-12, "rank {rank}: Q is not orthonormal, off by {off:e}");
+    DMatrix::from_fn(a.tokens(), a.hidden(), |i, j| (0..rank).map(|k| q[(i, k)] * r[(k, j)]).sum())
+}
+
 #[test]
-fn qr_agrees_with_nalgebra() {
+fn qr_agrees_with_householder() {
     for (s, d) in [(12, 40), (40, 12), (20, 20), (1, 9), (30, 2)] {
         let a = random(s, d, 4);
-        // nalgebra pivots rows and columns in its ColPivQR only by column: the reference for every rank.
-        let reference = dmatrix(&a).col_piv_qr();
-        let (q, mut r) = (reference.q(), reference.r());
-        reference.p().inv_permute_columns(&mut r);
-        for rank in 1..s.min(d) {
-            let (own_q, own_r) = pivoted(&a, rank);
-            let own = DMatrix::from_fn(s, d, |i, j| (0..rank).map(|k| own_q[(i, k)] * own_r[(k, j)]).sum::<f64>());
-            let theirs = q.columns(0, rank) * r.rows(0, rank);
-            assert!((own - theirs).norm() < 1e-9 * a.norm(), "{s} x {d}, rank {rank}");
+        let all = s.min(d);
+        assert!((pivoted_control(&a, all) - dmatrix(&a)).norm() < 1e-12 * a.norm(), "the control is wrong");
+        for rank in 1..=all {
+            let off = (pivoted_own(&a, rank) - pivoted_control(&a, rank)).norm();
+            assert!(off < 1e-9 * a.norm(), "{s} x {d}, rank {rank}: off by {off:e}");
         }
     }
 }
@@ -195,17 +217,13 @@ fn qr_recomputes_norms_that_have_lost_their_digits() {
     // Channels that nearly coincide: what subtraction leaves of them is rounding, yet it decides the next pivot.
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     let common: Vec<f64> = (0..10).map(|_| rng.random_range(-1.0..1.0)).collect();
-    let values: Vec<f32> =
-        (0..10 * 30).map(|i| (1e3 * common[i / 30] * (1.0 + (i % 30) as f64) + rng.random_range(-0.1..0.1)) as f32).collect();
+    let values: Vec<f32> = (0..10 * 30)
+        .map(|i| (1e3 * common[i / 30] * (1.0 + (i % 30) as f64) + rng.random_range(-0.1..0.1)) as f32)
+        .collect();
     let a = Activation::new(10, 30, values).unwrap();
-    let reference = dmatrix(&a).col_piv_qr();
-    let (q, mut r) = (reference.q(), reference.r());
-    reference.p().inv_permute_columns(&mut r);
     for rank in 1..10 {
-        let (own_q, own_r) = pivoted(&a, rank);
-        let own = DMatrix::from_fn(10, 30, |i, j| (0..rank).map(|k| own_q[(i, k)] * own_r[(k, j)]).sum::<f64>());
-        let error = (dmatrix(&a) - own).norm();
-        let theirs = (dmatrix(&a) - q.columns(0, rank) * r.rows(0, rank)).norm();
-        assert!(error <= theirs * 1.01 + 1e-9, "rank {rank}: {error} against {theirs}");
+        let own = (dmatrix(&a) - pivoted_own(&a, rank)).norm();
+        let control = (dmatrix(&a) - pivoted_control(&a, rank)).norm();
+        assert!((own - control).abs() <= 1e-6 * control, "rank {rank}: {own} against {control}");
     }
 }

@@ -23,6 +23,8 @@ mod fft;
 mod fwsvd;
 mod linalg;
 mod low_rank;
+#[cfg(test)]
+mod low_rank_tests;
 mod noop;
 mod packet;
 mod qr;

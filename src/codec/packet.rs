@@ -109,12 +109,7 @@ impl Packet {
     }
 
     pub(super) fn frame(&self) -> Frame<'_> {
-        Frame {
-            tokens: self.tokens,
-            hidden: self.hidden,
-            values: self.values,
-            body: &self.bytes[HEADER_BYTES..],
-        }
+        Frame { tokens: self.tokens, hidden: self.hidden, values: self.values, body: &self.bytes[HEADER_BYTES..] }
     }
 }
 
@@ -198,11 +193,6 @@ impl<'a> Reader<'a> {
     pub fn u32(&mut self, field: &str) -> Result<u32> {
         let b = self.bytes(4, field)?;
         Ok(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-    }
-
-    /// What has not been read.
-    pub fn rest(&self) -> &'a [u8] {
-        self.rest
     }
 }
 

@@ -46,7 +46,7 @@ const STALE: f64 = 1e-8;
 /// A is never updated: a step takes the column with most left, orthogonalises it against Q (twice, which is enough in f64)
 /// and multiplies one row of R, so r steps cost 2 r S D operations, half of Householder's. Ties go to the lower column;
 /// where nothing is left the remaining factors are zero.
-fn pivoted(activation: &Activation, rank: usize) -> (Mat<f64>, Mat<f64>) {
+pub(super) fn pivoted(activation: &Activation, rank: usize) -> (Mat<f64>, Mat<f64>) {
     let (tokens, hidden) = (activation.tokens(), activation.hidden());
     let a = low_rank::to_f64(activation);
     let mut left: Vec<f64> = vec![0.0; hidden];
@@ -112,7 +112,3 @@ fn remaining(a: &[f64], q: &[Vec<f64>], r: &[f64], hidden: usize, column: usize)
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
-
-#[cfg(test)]
-#[path = "low_rank_tests.rs"]
-mod tests;

@@ -82,16 +82,8 @@ pub(super) const VALUES: OptionInfo = OptionInfo {
     meaning: "type of the numbers in the packet",
 };
 
-static REGISTERED: [&CodecInfo; 8] = [
-    &noop::INFO,
-    &fc::INFO,
-    &topk::INFO,
-    &qr::INFO,
-    &svd::INFO,
-    &fwsvd::INFO,
-    &asvd::INFO,
-    &svd_llm::INFO,
-];
+static REGISTERED: [&CodecInfo; 8] =
+    [&noop::INFO, &fc::INFO, &topk::INFO, &qr::INFO, &svd::INFO, &fwsvd::INFO, &asvd::INFO, &svd_llm::INFO];
 
 /// All codecs, in the order of listings.
 pub fn registered() -> &'static [&'static CodecInfo] {

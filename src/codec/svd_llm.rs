@@ -20,7 +20,10 @@ pub(super) const INFO: CodecInfo = CodecInfo {
             key: "whiten",
             allowed: Allowed::Words(&[
                 Choice { word: "covariance", meaning: "W W^T = E[A^T A] over calibration rows" },
-                Choice { word: "weights", meaning: "W W^T = the Gram matrix of the next layer's stacked q, k, v weights" },
+                Choice {
+                    word: "weights",
+                    meaning: "W W^T = the Gram matrix of the next layer's stacked q, k, v weights",
+                },
             ]),
             default: "covariance",
             meaning: "the matrix whose Cholesky factor weighs the error",
@@ -91,8 +94,10 @@ fn factor(square: &[f64], hidden: usize) -> Result<Mat<f64>> {
         }
         epsilon *= 10.0;
     }
-    anyhow::bail!("the matrix to whiten with is not positive semidefinite: no Cholesky factor even with {MOST} of its mean \
-                   diagonal added")
+    anyhow::bail!(
+        "the matrix to whiten with is not positive semidefinite: no Cholesky factor even with {MOST} of its mean \
+                   diagonal added"
+    )
 }
 
 struct SvdLlm {

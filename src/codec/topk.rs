@@ -93,8 +93,7 @@ fn largest(values: &[f32], k: usize) -> Vec<u32> {
         above += counts[bucket];
         bucket -= 1;
     }
-    let mut inside: Vec<u32> =
-        values.iter().map(magnitude).filter(|m| (m >> SHIFT) as usize == bucket).collect();
+    let mut inside: Vec<u32> = values.iter().map(magnitude).filter(|m| (m >> SHIFT) as usize == bucket).collect();
     let within = k - above - 1;
     let (larger, &mut threshold, _) = inside.select_nth_unstable_by(within, |a, b| b.cmp(a));
     let mut ties = k - above - larger.iter().filter(|m| **m > threshold).count();
