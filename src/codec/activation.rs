@@ -13,7 +13,10 @@ pub struct Activation {
 impl Activation {
     /// Wraps row-major values; fails where their number is not `tokens * hidden` or either is zero.
     pub fn new(tokens: usize, hidden: usize, values: Vec<f32>) -> Result<Self> {
-        ensure!(tokens > 0 && hidden > 0, "an activation needs at least one token and one channel, got {tokens} x {hidden}");
+        ensure!(
+            tokens > 0 && hidden > 0,
+            "an activation needs at least one token and one channel, got {tokens} x {hidden}"
+        );
         ensure!(
             tokens.checked_mul(hidden) == Some(values.len()),
             "an activation of {tokens} x {hidden} needs {tokens} * {hidden} values, got {}",
