@@ -1,0 +1,13 @@
+//! ARC-Easy and ARC-Challenge: three to five choices, labels are letters or digits.
+
+use anyhow::Result;
+
+use super::{Fields, Read};
+use crate::data::prompt;
+
+pub fn read(row: &Fields) -> Result<Read> {
+    let question = row.text("question")?;
+    let choices = row.labelled()?;
+    let gold = row.gold_label("answerKey", &choices.labels)?;
+    Ok(Read { id: row.id()?, gold, choices: prompt::question_answer(&question, &choices.texts) })
+}

@@ -1,0 +1,234 @@
+//! Where rows come from: embedded in the program (mini sets) or a folder of the user's.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use super::prompt::{Question, hex};
+use super::registry::{DatasetInfo, embedded, find};
+use super::rows::read_rows;
+
+/// Where the rows of the real data sets are. Mini sets are always taken from the program itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Only what is built into the program.
+    Embedded,
+    /// A folder with `<dataset>/eval.jsonl` and `<dataset>/train.jsonl` (or `validation.jsonl`).
+    Folder(PathBuf),
+}
+
+/// Questions of a data set and where they came from.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    /// The registry's entry.
+    pub info: &'static DatasetInfo,
+    /// The questions, in the file's order.
+    pub questions: Vec<Question>,
+    /// SHA-256 of the whole file, whatever the limit.
+    pub sha256: String,
+    /// Whether that is the registry's; embedded rows always are.
+    pub verified: bool,
+    /// `embedded`, or the folder given.
+    pub source: String,
+    /// Calibration rows left out because they are scored too.
+    pub excluded: usize,
+}
+
+impl Dataset {
+    /// A line for the terminal where the rows are not those of the registry.
+    pub fn note(&self) -> Option<String> {
+        (!self.verified).then(|| {
+            format!(
+                "{}: rows from {} have sha256 {}, not the one on record; they are used as they are",
+                self.info.name, self.source, self.sha256
+            )
+        })
+    }
+}
+
+/// The rows that are scored: the first `limit` of them, or all.
+pub fn load(name: &str, source: &Source, limit: Option<usize>) -> Result<Dataset> {
+    let info = find(name)?;
+    let file = find_file(info, source, &["eval.jsonl"])?;
+    let questions = read_rows(info.schema, &file.shown, &file.bytes, checked(limit)?)?;
+    Ok(dataset(info, file, questions, info.sha256.as_deref(), 0))
+}
+
+/// The rows codecs are calibrated on, without those that are scored too: the first `limit` of what is left, or all.
+/// `train.jsonl` comes first, `validation.jsonl` where there is none.
+pub fn load_train(name: &str, source: &Source, limit: Option<usize>) -> Result<Dataset> {
+    let info = find(name)?;
+    let limit = checked(limit)?.unwrap_or(usize::MAX);
+    let file = find_file(info, source, &["train.jsonl", "validation.jsonl"])?;
+    let mut questions = read_rows(info.schema, &file.shown, &file.bytes, None)?;
+    let scored: HashSet<String> = load(name, source, None)?.questions.iter().map(Question::prompt_sha256).collect();
+    let before = questions.len();
+    questions.retain(|q| !scored.contains(&q.prompt_sha256()));
+    let excluded = before - questions.len();
+    ensure!(!questions.is_empty(), "{}: every calibration row is scored too; expected other rows", file.shown);
+    questions.truncate(limit);
+    let recorded = info.train.as_ref().filter(|t| t.file == file.name).map(|t| t.sha256.as_str());
+    Ok(dataset(info, file, questions, recorded, excluded))
+}
+
+fn checked(limit: Option<usize>) -> Result<Option<usize>> {
+    ensure!(limit != Some(0), "a limit of 0 questions leaves nothing to score; give 1 or more");
+    Ok(limit)
+}
+
+struct File {
+    name: &'static str,
+    shown: String,
+    source: String,
+    bytes: Vec<u8>,
+    embedded: bool,
+}
+
+fn dataset(
+    info: &'static DatasetInfo,
+    file: File,
+    questions: Vec<Question>,
+    recorded: Option<&str>,
+    excluded: usize,
+) -> Dataset {
+    let sha256 = hex(&Sha256::digest(&file.bytes));
+    let verified = file.embedded || recorded == Some(&sha256);
+    Dataset { info, questions, sha256, verified, source: file.source, excluded }
+}
+
+fn find_file(info: &DatasetInfo, source: &Source, names: &[&'static str]) -> Result<File> {
+    if info.mini {
+        return embedded_file(info, names);
+    }
+    let Source::Folder(folder) = source else {
+        bail!(
+            "the rows of {:?} are not part of this program: pass --data-dir DIR, where DIR/{}/eval.jsonl and \
+             DIR/{}/train.jsonl are its rows in the schema of {} on the hub, or use {:?}, our own small questions of \
+             the same shape",
+            info.name,
+            info.name,
+            info.name,
+            info.hub_id,
+            format!("{}-mini", info.name)
+        )
+    };
+    let set = folder.join(&info.name);
+    for &name in names {
+        let path = set.join(name);
+        if path.is_file() {
+            let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            return Ok(File { name, shown: path.display().to_string(), source: shown(folder), bytes, embedded: false });
+        }
+    }
+    bail!(
+        "data set {:?}: no {} in {}; pass as --data-dir the folder that holds {}/{}",
+        info.name,
+        names.join(" or "),
+        set.display(),
+        info.name,
+        names[0]
+    )
+}
+
+fn embedded_file(info: &DatasetInfo, names: &[&'static str]) -> Result<File> {
+    for &name in names {
+        if let Some(bytes) = embedded(info, name) {
+            let shown = format!("datasets/mini/{}/{name} (embedded)", info.parent());
+            return Ok(File { name, shown, source: "embedded".into(), bytes: bytes.to_vec(), embedded: true });
+        }
+    }
+    bail!("data set {:?}: this build has no {} of it embedded", info.name, names.join(" or "))
+}
+
+fn shown(folder: &Path) -> String {
+    folder.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = r#"{"goal": "Boil an egg", "sol1": "in water", "sol2": "in sand", "label": 0}"#;
+    const B: &str = r#"{"goal": "Dry a cup", "sol1": "with rain", "sol2": "with a cloth", "label": 1}"#;
+    const C: &str = r#"{"goal": "Cut paper", "sol1": "with scissors", "sol2": "with soup", "label": 0}"#;
+
+    fn folder(files: &[(&str, &[&str])]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, rows) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, rows.join("\n") + "\n").unwrap();
+        }
+        dir
+    }
+
+    fn at(dir: &tempfile::TempDir) -> Source {
+        Source::Folder(dir.path().to_owned())
+    }
+
+    #[test]
+    fn a_folder_is_read_and_a_limit_takes_the_first_rows() {
+        let dir = folder(&[("piqa/eval.jsonl", &[A, B])]);
+        let all = load("piqa", &at(&dir), None).unwrap();
+        assert_eq!(all.questions.iter().map(|q| q.gold).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(all.source, dir.path().display().to_string());
+        let one = load("piqa", &at(&dir), Some(1)).unwrap();
+        assert_eq!(one.questions, all.questions[..1]);
+        assert_eq!(one.sha256, all.sha256, "the hash is of the whole file");
+        assert!(load("piqa", &at(&dir), Some(0)).is_err());
+    }
+
+    #[test]
+    fn rows_off_the_record_are_used_and_noted() {
+        let dir = folder(&[("piqa/eval.jsonl", &[A])]);
+        let set = load("piqa", &at(&dir), None).unwrap();
+        assert!(!set.verified);
+        assert!(set.note().unwrap().contains(&set.sha256));
+    }
+
+    #[test]
+    fn training_rows_that_are_scored_are_left_out() {
+        let dir = folder(&[("piqa/eval.jsonl", &[A, B]), ("piqa/train.jsonl", &[B, C])]);
+        let train = load_train("piqa", &at(&dir), None).unwrap();
+        assert_eq!(train.excluded, 1);
+        assert_eq!(train.questions.len(), 1);
+        assert!(train.questions[0].choices[0].context.contains("Cut paper"));
+        let same = folder(&[("piqa/eval.jsonl", &[A]), ("piqa/train.jsonl", &[A])]);
+        assert!(load_train("piqa", &at(&same), None).is_err(), "nothing is left");
+    }
+
+    #[test]
+    fn validation_rows_stand_in_for_training_rows() {
+        let dir = folder(&[("piqa/eval.jsonl", &[A]), ("piqa/validation.jsonl", &[B])]);
+        assert_eq!(load_train("piqa", &at(&dir), None).unwrap().questions.len(), 1);
+        let both = folder(&[("piqa/eval.jsonl", &[A]), ("piqa/train.jsonl", &[C]), ("piqa/validation.jsonl", &[B])]);
+        let train = load_train("piqa", &at(&both), None).unwrap();
+        assert!(train.questions[0].choices[0].context.contains("Cut paper"));
+    }
+
+    #[test]
+    fn errors_say_what_was_looked_for_and_what_to_pass() {
+        let text = load("qasc", &Source::Embedded, None).unwrap_err().to_string();
+        assert!(text.contains("--data-dir DIR") && text.contains("\"qasc-mini\""), "{text}");
+        let dir = folder(&[("piqa/eval.jsonl", &[A])]);
+        let text = load("qasc", &at(&dir), None).unwrap_err().to_string();
+        assert!(text.contains("no eval.jsonl in") && text.contains("qasc/eval.jsonl"), "{text}");
+        let text = load_train("piqa", &at(&dir), None).unwrap_err().to_string();
+        assert!(text.contains("no train.jsonl or validation.jsonl in"), "{text}");
+        let text = format!("{:#}", load("piqqa", &at(&dir), None).unwrap_err());
+        assert!(text.contains("did you mean \"piqa\"?"), "{text}");
+    }
+
+    #[test]
+    fn every_embedded_mini_set_can_be_read_and_scored_rows_are_not_for_calibration() {
+        let embedded_sets = crate::data::registry().iter().filter(|i| i.mini && embedded(i, "eval.jsonl").is_some());
+        for info in embedded_sets {
+            let eval = load(&info.name, &Source::Folder("nowhere".into()), None).unwrap();
+            assert!(eval.verified && eval.source == "embedded" && eval.questions.len() >= 100, "{}", info.name);
+            let train = load_train(&info.name, &Source::Embedded, None).unwrap();
+            assert_eq!(train.excluded, 0, "{}: a question's text occurs in training", info.name);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! One question of one cell, as `samples/*.jsonl` holds it.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::metrics::{argmax, argmax_norm};
+use super::request::Request;
+use crate::data::Question;
+
+/// What was measured on one question: a line of `samples/*.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Data set name.
+    pub dataset: String,
+    /// The row's own id, or its index.
+    pub id: String,
+    /// Number of the row in its file, from 0.
+    pub index: usize,
+    /// The right choice, from 0.
+    pub gold: usize,
+    /// The choice with the largest log-likelihood; the first of equals.
+    pub pred: usize,
+    /// The choice with the largest log-likelihood per character; the first of equals.
+    pub pred_norm: usize,
+    /// Log-likelihood of each choice's continuation, natural logarithm.
+    pub loglik: Vec<f64>,
+    /// Tokens of each choice's continuation.
+    pub choice_tokens: Vec<usize>,
+    /// Code points that `acc_norm` divided by, a choice.
+    pub choice_chars: Vec<usize>,
+    /// Tokens fed to the model over all choices.
+    pub tokens: usize,
+    /// Hash of the question's contexts and continuations.
+    pub prompt_sha256: String,
+    /// What the codec did; absent where none ran.
+    #[serde(flatten)]
+    pub codec: Option<CodecSample>,
+}
+
+/// What a codec did to the activations of one question, over all its requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CodecSample {
+    /// Numbers of the activations before compression: sum over requests of S D.
+    pub raw_elements: u64,
+    /// Numbers kept, as the packets count them: sum over requests.
+    pub elements: u64,
+    /// Bytes of the serialised packets: sum over requests.
+    pub wire_bytes: u64,
+    /// `||A - A'||_F / ||A||_F`: mean over requests.
+    pub rel_error: f64,
+}
+
+impl Sample {
+    /// Scores a question from the log-likelihoods of its requests, one a choice.
+    pub fn new(
+        dataset: &str,
+        question: &Question,
+        requests: &[Request],
+        loglik: Vec<f64>,
+        codec: Option<CodecSample>,
+    ) -> Result<Sample> {
+        let choices = question.choices.len();
+        ensure!(
+            requests.len() == choices && loglik.len() == choices,
+            "question {} has {choices} choices, but {} requests and {} log-likelihoods",
+            question.id,
+            requests.len(),
+            loglik.len()
+        );
+        for (i, value) in loglik.iter().enumerate() {
+            ensure!(
+                value.is_finite(),
+                "question {}: the log-likelihood of choice {i} is {value}: weights or activation hold a value that is \
+                 not finite",
+                question.id
+            );
+        }
+        let choice_chars: Vec<usize> = question.choices.iter().map(|c| c.chars()).collect();
+        Ok(Sample {
+            dataset: dataset.to_owned(),
+            id: question.id.clone(),
+            index: question.index,
+            gold: question.gold,
+            pred: argmax(&loglik)?,
+            pred_norm: argmax_norm(&loglik, &choice_chars)?,
+            loglik,
+            choice_tokens: requests.iter().map(|r| r.targets.len()).collect(),
+            choice_chars,
+            tokens: requests.iter().map(|r| r.tokens.len()).sum(),
+            prompt_sha256: question.prompt_sha256(),
+            codec,
+        })
+    }
+
+    /// Whether the largest log-likelihood is the gold choice's (`acc`).
+    pub fn right(&self) -> bool {
+        self.pred == self.gold
+    }
+
+    /// Whether the largest log-likelihood per character is the gold choice's (`acc_norm`).
+    pub fn right_norm(&self) -> bool {
+        self.pred_norm == self.gold
+    }
+
+    /// Log-likelihood of the gold choice.
+    pub fn gold_loglik(&self) -> f64 {
+        self.loglik[self.gold]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Choice;
+
+    fn sample(codec: Option<CodecSample>) -> Sample {
+        let choice = |text: &str| Choice { context: "Q:".into(), continuation: format!(" {text}"), text: text.into() };
+        let question = Question { index: 3, id: "x".into(), gold: 1, choices: vec![choice("é"), choice("long one")] };
+        let request = |targets: Vec<u32>| Request { tokens: vec![1; 1 + targets.len()], prompt_tokens: 2, targets };
+        Sample::new("qasc", &question, &[request(vec![5]), request(vec![5, 6])], vec![-2.0, -4.0], codec).unwrap()
+    }
+
+    #[test]
+    fn predictions_with_and_without_length() {
+        let sample = sample(None);
+        assert_eq!((sample.pred, sample.pred_norm), (0, 1));
+        assert!(!sample.right() && sample.right_norm());
+        assert_eq!((sample.choice_chars.clone(), sample.choice_tokens.clone()), (vec![1, 8], vec![1, 2]));
+        assert_eq!((sample.tokens, sample.gold_loglik()), (5, -4.0));
+    }
+
+    #[test]
+    fn a_log_likelihood_that_is_not_finite_is_refused() {
+        let choice = Choice { context: "Q:".into(), continuation: " a".into(), text: "a".into() };
+        let question = Question { index: 0, id: "x".into(), gold: 0, choices: vec![choice.clone(), choice] };
+        let requests = vec![Request { tokens: vec![1], prompt_tokens: 1, targets: vec![2] }; 2];
+        for bad in [f64::NAN, f64::NEG_INFINITY] {
+            let error = Sample::new("qasc", &question, &requests, vec![-1.0, bad], None).unwrap_err().to_string();
+            assert!(error.contains("choice 1"), "{error}");
+        }
+        assert!(Sample::new("qasc", &question, &requests[1..], vec![-1.0, -2.0], None).is_err());
+    }
+
+    #[test]
+    fn a_line_holds_the_codec_only_where_one_ran() {
+        let codec = CodecSample { raw_elements: 80, elements: 8, wire_bytes: 40, rel_error: 0.25 };
+        for sample in [sample(None), sample(Some(codec))] {
+            let line = serde_json::to_string(&sample).unwrap();
+            assert_eq!(line.contains("\"wire_bytes\":40"), sample.codec.is_some());
+            assert_eq!(serde_json::from_str::<Sample>(&line).unwrap(), sample);
+        }
+    }
+}
