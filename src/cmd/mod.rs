@@ -1,5 +1,11 @@
 //! The command line: one file a subcommand.
 
+mod list;
+mod plan;
+mod report;
+mod run;
+mod score;
+mod selection;
 mod train_pocket;
 
 use anyhow::Result;
@@ -7,8 +13,10 @@ use clap::{Parser, Subcommand};
 
 /// What does it cost, in accuracy, bytes and time, to compress the activation that crosses the cut of a split language
 /// model?
+///
+/// Start with `splitbench run smoke`: a small trained model and data of its own are part of the program.
 #[derive(Parser)]
-#[command(version = crate::VERSION, propagate_version = true)]
+#[command(name = "splitbench", version = crate::VERSION, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -16,6 +24,11 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    List(list::Args),
+    Plan(plan::Args),
+    Run(run::Args),
+    Report(report::Args),
+    Score(score::Args),
     TrainPocket(train_pocket::Args),
 }
 
@@ -23,6 +36,11 @@ impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::List(args) => args.run(),
+            Command::Plan(args) => args.run(),
+            Command::Run(args) => args.run(),
+            Command::Report(args) => args.run(),
+            Command::Score(args) => args.run(),
             Command::TrainPocket(args) => args.run(),
         }
     }

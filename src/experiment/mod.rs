@@ -1,4 +1,21 @@
 //! An experiment: its file, the plan, the run and the rows it leaves.
 
+mod batch;
+mod calibrate;
+mod cell;
+mod evaluate;
+mod machine;
+pub mod plan;
+mod progress;
 mod row;
+mod run;
+mod scope;
+mod score;
+pub mod spec;
+mod store;
+
+pub use cell::Cell;
 pub use row::{Accuracy, Paired, Row};
+pub use run::{Options, Outcome, run};
+pub use scope::Scope;
+pub use score::{ScoreRequest, Scored, score};

@@ -5,6 +5,7 @@ pub mod decoder;
 pub mod ops;
 pub mod pocket;
 pub mod rope;
+pub mod source;
 pub mod split;
 pub mod weights;
 

@@ -123,7 +123,9 @@ fn folder(find: impl Fn(&str) -> Option<PathBuf>, place: &str) -> Result<ModelFi
 /// Reads only config.json and the tokenizer: what planning needs.
 pub fn load_outline(name: &str) -> Result<(Config, Tokenizer)> {
     match locate(name)? {
-        ModelFiles::Embedded => Ok((Config::parse(POCKET_CONFIG, "pocket")?, parse_tokenizer(POCKET_TOKENIZER, POCKET)?)),
+        ModelFiles::Embedded => {
+            Ok((Config::parse(POCKET_CONFIG, "pocket")?, parse_tokenizer(POCKET_TOKENIZER, POCKET)?))
+        }
         ModelFiles::Folder { config, tokenizer, .. } => {
             let (config_text, tokenizer_text) = (read(&config)?, read(&tokenizer)?);
             let config = Config::parse(&config_text, &config.display().to_string())?;

@@ -16,7 +16,7 @@ pub struct SplitPoint {
 }
 
 /// Most logits held at once, in values (256 MiB of f32).
-const MOST_LOGITS: usize = 1 << 26;
+pub const MOST_LOGITS: usize = 1 << 26;
 
 impl Decoder {
     /// Fails unless `split` lies in 1..=N.

@@ -1,0 +1,37 @@
+# Each recipe is one visible command. MODEL: `pocket` (embedded), a name of `splitbench list models`, a folder, or `paper`
+# for the paper's four. Further arguments go to the command: `just table2 llama-3.2-1b --data-dir DIR --limit 50`.
+
+# Everything once on the embedded model, under a minute.
+smoke model="pocket" *args="":
+    cargo run --release -- run smoke --model {{model}} {{args}}
+
+# Table II: accuracy of FC by ratio.
+table2 model="pocket" *args="":
+    cargo run --release -- run table2 --model {{model}} {{args}}
+
+# Table III: all methods at each set's ratio.
+table3 model="pocket" *args="":
+    cargo run --release -- run table3 --model {{model}} {{args}}
+
+# Table IV: seconds to encode and decode at the shapes of the paper's models, codec by codec (this CPU only).
+table4 model="pocket" *args="":
+    cargo run --release -- run table4 --model {{model}} {{args}}
+
+# Figure 4: accuracy by split layer.
+layer-sweep model="pocket" *args="":
+    cargo run --release -- run layer-sweep --model {{model}} {{args}}
+
+# Figure 5: accuracy by ratio, all methods.
+ratio-sweep model="pocket" *args="":
+    cargo run --release -- run ratio-sweep --model {{model}} {{args}}
+
+# What CI runs, without the smoke experiment: format, lints, tests, docs.
+check:
+    cargo fmt --check
+    cargo clippy --release --all-targets -- -D warnings
+    cargo test --release
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps
+
+# Speed, as ratios against a peer in the same run.
+bench *args="":
+    cargo bench {{args}}

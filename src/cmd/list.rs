@@ -1,0 +1,123 @@
+//! `splitbench list`.
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::codec::Allowed;
+use crate::experiment::spec;
+use crate::model::source::{self, POCKET};
+use crate::{codec, data};
+
+/// List what there is: models, data sets, codecs, experiments.
+///
+/// Example: splitbench list codecs
+#[derive(clap::Args)]
+pub struct Args {
+    /// What to list.
+    what: What,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    Models,
+    Datasets,
+    Codecs,
+    Experiments,
+}
+
+impl Args {
+    /// Lists.
+    pub fn run(self) -> Result<()> {
+        let items = match self.what {
+            What::Models => models(),
+            What::Datasets => datasets(),
+            What::Codecs => codecs(),
+            What::Experiments => experiments()?,
+        };
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&items)?);
+            return Ok(());
+        }
+        for item in items {
+            println!("{:<20} {}", text(&item["name"]), text(&item["about"]));
+            for option in item["options"].as_array().into_iter().flatten() {
+                println!("    {:<18} {}", text(&option["name"]), text(&option["about"]));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn models() -> Vec<Value> {
+    let pocket =
+        json!({"name": POCKET, "about": "embedded: a small Llama trained on our own world of facts", "here": true});
+    let known = source::registry().iter().map(|m| {
+        let here = source::locate(&m.name).is_ok();
+        let gate = if m.gated { " (accept its licence there first)" } else { "" };
+        let state = match here {
+            true => "in the hub cache".to_string(),
+            false => format!("not on this machine; `hf download {}`{gate}, or pass its folder as --model", m.hub),
+        };
+        json!({"name": m.name, "about": format!("{}, {state}", m.title), "hub": m.hub, "here": here})
+    });
+    std::iter::once(pocket).chain(known).collect()
+}
+
+fn datasets() -> Vec<Value> {
+    data::registry()
+        .iter()
+        .map(|d| {
+            let about = match d.mini {
+                true => format!("{}: embedded, our own questions", d.title),
+                false => {
+                    format!("{}: {} {}, pass --data-dir DIR with {}/eval.jsonl", d.title, d.hub_id, d.split, d.name)
+                }
+            };
+            json!({"name": d.name, "about": about, "rows": d.rows, "licence": d.licence, "metric": d.metric.as_str(),
+                "prompt_version": d.prompt_version, "sha256": d.sha256, "here": d.mini})
+        })
+        .collect()
+}
+
+fn codecs() -> Vec<Value> {
+    codec::registered()
+        .iter()
+        .map(|c| {
+            let options: Vec<Value> = c
+                .options
+                .iter()
+                .map(|o| json!({"name": format!("{}={}", o.key, o.default), "about": format!("{} {}", o.meaning, allowed(&o.allowed))}))
+                .collect();
+            json!({"name": c.name, "about": c.summary, "options": options})
+        })
+        .collect()
+}
+
+fn allowed(values: &Allowed) -> String {
+    match values {
+        Allowed::Words(words) => {
+            format!("[{}]", words.iter().map(|w| w.word).collect::<Vec<_>>().join(", "))
+        }
+        Allowed::Number { min, max } => format!("[{min} to {max}]"),
+    }
+}
+
+fn experiments() -> Result<Vec<Value>> {
+    spec::embedded()
+        .into_iter()
+        .map(|name| {
+            let analysis = spec::find(name)?.spec.analysis;
+            let first = analysis.split_whitespace().collect::<Vec<_>>().join(" ");
+            let about = first.split_inclusive(". ").next().unwrap_or_default().trim().to_string();
+            Ok(json!({"name": name, "about": about}))
+        })
+        .collect()
+}

@@ -1,0 +1,156 @@
+//! `splitbench score`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+
+use crate::codec::{Accounting, CodecSpec};
+use crate::data::{self, Source};
+use crate::experiment::{Cell, Row, Scope, ScoreRequest, score};
+use crate::model::{SplitPoint, source};
+
+/// Score one cell: one model, data set, split layer, codec and ratio; one line.
+///
+/// Without --codec the model is not cut. Examples:
+///   splitbench score --model pocket --dataset piqa-mini
+///   splitbench score --model pocket --dataset piqa-mini --split 1 --codec fc --ratio 8
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Model: a name (`splitbench list models`) or a folder.
+    #[arg(long, default_value = source::POCKET)]
+    model: String,
+    /// Data set (`splitbench list datasets`).
+    #[arg(long)]
+    dataset: String,
+    /// Split layer, 1 up to the number of layers.
+    #[arg(long, value_name = "LAYER", default_value_t = 1)]
+    split: usize,
+    /// Codec with its options, such as fc:band=centered.
+    #[arg(long)]
+    codec: Option<String>,
+    /// Compression ratio, at least 1.
+    #[arg(long, default_value_t = 8.0)]
+    ratio: f64,
+    /// What the ratio counts: elements or wire.
+    #[arg(long, default_value = "elements")]
+    accounting: Accounting,
+    /// What is compressed: prompt+choice or prompt.
+    #[arg(long, default_value = "prompt+choice", value_parser = parse_scope)]
+    scope: Scope,
+    /// First questions only.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Folder with the rows of the real data sets.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Training rows a codec is calibrated on.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    calibration_rows: usize,
+    /// Write one JSON object a question to this file.
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
+    /// Rows of the residual stream a batch has at most; no score depends on it.
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    batch_tokens: usize,
+    /// Print the row as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_scope(text: &str) -> Result<Scope> {
+    match text {
+        "prompt+choice" => Ok(Scope::PromptAndChoice),
+        "prompt" => Ok(Scope::Prompt),
+        other => Err(crate::suggest::unknown("scope", other, ["prompt+choice", "prompt"])),
+    }
+}
+
+impl Args {
+    /// Scores.
+    pub fn run(self) -> Result<()> {
+        let codec = self.codec.as_deref().map(CodecSpec::parse).transpose()?;
+        crate::codec::Budget::new(self.ratio, self.accounting)?;
+        let source = self.data_dir.clone().map_or(Source::Embedded, Source::Folder);
+        let dataset = data::load(&self.dataset, &source, self.limit)?;
+        if let Some(note) = dataset.note() {
+            eprintln!("note: {note}");
+        }
+        let train = match codec.as_ref().and_then(CodecSpec::calibration) {
+            Some(_) => data::load_train(&self.dataset, &source, Some(self.calibration_rows))?.questions,
+            None => Vec::new(),
+        };
+        let model = source::load(&self.model, &Device::Cpu)?;
+        let split = SplitPoint { after_layer: self.split };
+        model.decoder.check_split(split)?;
+        let cells: Vec<Cell> = codec
+            .map(|codec| {
+                let ratio = (codec.name() != "noop").then_some(self.ratio);
+                Cell { split, scope: self.scope, codec, ratio }
+            })
+            .into_iter()
+            .collect();
+        let request = ScoreRequest {
+            experiment: "score",
+            model: &model,
+            dataset: &dataset,
+            train: &train,
+            cells: &cells,
+            accounting: self.accounting,
+            limit: self.limit,
+            batch_tokens: self.batch_tokens.max(1),
+        };
+        let scored = score(&request, &mut Default::default(), |_| {})?;
+        let row = &scored.rows[scored.rows.len() - 1];
+        if let Some(error) = &row.err {
+            anyhow::bail!("{error}");
+        }
+        if let Some(path) = &self.samples {
+            let lines: Vec<String> = scored
+                .cells
+                .last()
+                .unwrap_or(&scored.baseline)
+                .iter()
+                .map(serde_json::to_string)
+                .collect::<serde_json::Result<_>>()?;
+            std::fs::File::create(path)
+                .and_then(|mut file| file.write_all((lines.join("\n") + "\n").as_bytes()))
+                .with_context(|| format!("writing {}", path.display()))?;
+        }
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(row)?)
+        } else {
+            println!("{}", line(row))
+        }
+        Ok(())
+    }
+}
+
+fn line(row: &Row) -> String {
+    let percent = |v: Option<f64>| v.map_or("-".to_string(), |v| format!("{:.1}", 100.0 * v));
+    let mut text = format!(
+        "{} {} {}: acc {} ± {}, acc_norm {} ± {}, chance {}, {} questions",
+        row.model,
+        row.dataset,
+        row.codec,
+        percent(row.acc),
+        percent(row.acc_stderr),
+        percent(row.acc_norm),
+        percent(row.acc_norm_stderr),
+        percent(row.chance),
+        row.questions
+    );
+    if let (Some(layer), Some(elements), Some(wire), Some(error)) =
+        (row.split_layer, row.ratio_elements, row.ratio_wire, row.rel_error)
+    {
+        text += &format!(
+            ", after layer {layer}, ratio {elements:.2} in elements, {wire:.2} on the wire, relative error {error:.4}"
+        );
+    }
+    if let (Some(lost), Some(gained), Some(p)) = (row.lost, row.gained, row.mcnemar_p) {
+        text += &format!(", against the unsplit model {lost} lost and {gained} gained (McNemar p {p:.3})");
+    }
+    text
+}

@@ -1,0 +1,58 @@
+//! Options that `plan` and `run` share: which part of an experiment.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use crate::experiment::spec::{Experiment, Many, find};
+use crate::model::source;
+
+/// An experiment and what the command line changes in it.
+#[derive(clap::Args)]
+pub struct Selection {
+    /// Experiment: a name (`splitbench list experiments`) or a TOML file.
+    experiment: String,
+    /// Models instead of the experiment's: names (`splitbench list models`), folders, or `paper` for the paper's four.
+    #[arg(long, value_name = "MODEL", value_delimiter = ',')]
+    model: Vec<String>,
+    /// Data sets instead of the experiment's, separated by commas.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    datasets: Vec<String>,
+    /// First questions of each data set only.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Folder with the rows of the real data sets: DIR/<dataset>/eval.jsonl and train.jsonl in the hub's schema.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Rows of the residual stream (tokens of all requests) a batch has at most; no score depends on it.
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    pub batch_tokens: usize,
+}
+
+impl Selection {
+    /// The experiment with the changes made.
+    pub fn resolve(&self) -> Result<Experiment> {
+        let mut experiment = find(&self.experiment)?;
+        let spec = &mut experiment.spec;
+        if !self.model.is_empty() {
+            spec.models = self.model.iter().flat_map(|name| expand(name)).collect();
+        }
+        if !self.datasets.is_empty() {
+            spec.datasets = Many::Some(self.datasets.clone());
+        }
+        spec.limit = self.limit.or(spec.limit);
+        ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
+        if let Some(dir) = &self.data_dir {
+            ensure!(dir.is_dir(), "--data-dir {}: no such folder", dir.display());
+        }
+        spec.check()?;
+        Ok(experiment)
+    }
+}
+
+fn expand(name: &str) -> Vec<String> {
+    if name == "paper" {
+        return source::registry().iter().filter(|m| m.paper).map(|m| m.name.clone()).collect();
+    }
+    vec![name.to_string()]
+}

@@ -1,0 +1,66 @@
+//! What the run ran on.
+
+use serde::Serialize;
+
+/// Description of the machine, as `machine.json` holds it.
+#[derive(Debug, Serialize)]
+pub struct Machine {
+    /// Processor as it names itself.
+    pub cpu: String,
+    /// Logical processors.
+    pub cores: usize,
+    /// Threads used for computing.
+    pub threads: usize,
+    /// Instruction sets that matrix multiplication chooses from.
+    pub simd: Vec<&'static str>,
+    /// Memory, bytes.
+    pub memory_bytes: u64,
+    /// Operating system and kernel.
+    pub os: String,
+    /// Processor architecture.
+    pub architecture: &'static str,
+    /// This program.
+    pub version: &'static str,
+}
+
+impl Machine {
+    /// This machine.
+    pub fn here() -> Self {
+        let system = sysinfo::System::new_with_specifics(
+            sysinfo::RefreshKind::nothing()
+                .with_cpu(sysinfo::CpuRefreshKind::nothing())
+                .with_memory(sysinfo::MemoryRefreshKind::nothing().with_ram()),
+        );
+        Self {
+            cpu: system.cpus().first().map(|c| c.brand().trim().to_string()).unwrap_or_default(),
+            cores: system.cpus().len(),
+            threads: rayon::current_num_threads(),
+            simd: simd(),
+            memory_bytes: system.total_memory(),
+            os: [sysinfo::System::long_os_version(), sysinfo::System::kernel_version()]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(", kernel "),
+            architecture: std::env::consts::ARCH,
+            version: crate::VERSION,
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn simd() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+        found.push("avx2+fma");
+    }
+    if std::is_x86_feature_detected!("avx512f") {
+        found.push("avx512f");
+    }
+    found
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn simd() -> Vec<&'static str> {
+    Vec::new()
+}

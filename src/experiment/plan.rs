@@ -1,0 +1,132 @@
+//! What a run would do, and what it would take.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use serde::Serialize;
+
+use super::batch::batches;
+use super::run::{Task, tasks};
+use super::spec::Experiment;
+use crate::model::Config;
+use crate::model::source;
+use crate::score::{Request, encode_requests};
+
+/// The work of one model and data set.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    /// Model name.
+    pub model: String,
+    /// Data set name.
+    pub dataset: String,
+    /// Questions.
+    pub questions: usize,
+    /// Requests: questions times choices.
+    pub requests: usize,
+    /// Tokens of all requests.
+    pub tokens: usize,
+    /// Longest request, in tokens.
+    pub longest: usize,
+    /// Cells, the baseline not counted.
+    pub cells: usize,
+    /// Floating-point operations of the decoder, a multiply-add as two. Codecs are not counted.
+    pub flops: f64,
+}
+
+/// The whole of it.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    /// A line a model and data set.
+    pub lines: Vec<Line>,
+    /// Sum of FLOPs.
+    pub flops: f64,
+    /// Measured now: matrix products of the model's shape at the batch size, FLOP/s.
+    pub flops_per_second: f64,
+    /// Their quotient: a lower bound on the time, s, since codecs, attention at short lengths and tables come on top.
+    pub seconds: f64,
+    /// Weights in f32 plus the working set of a batch, bytes, of the largest model.
+    pub memory_bytes: f64,
+}
+
+/// Plans without loading weights or computing anything but a short matrix product.
+pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, batch_tokens: usize) -> Result<Plan> {
+    let mut lines = Vec::new();
+    let (mut memory, mut speed) = (0f64, f64::INFINITY);
+    for model in &experiment.spec.models {
+        let (config, tokenizer) = source::load_outline(model)?;
+        memory = memory.max(memory_bytes(&config, batch_tokens));
+        speed = speed.min(measure(&config, batch_tokens)?);
+        for task in tasks(&experiment.spec, model, config.num_hidden_layers, data_dir)? {
+            let requests: Vec<Vec<Request>> = task
+                .dataset
+                .questions
+                .iter()
+                .map(|q| {
+                    encode_requests(&tokenizer, q)
+                        .with_context(|| format!("data set {}, question {}", task.dataset.info.name, q.id))
+                })
+                .collect::<Result<_>>()?;
+            let flat = requests.concat();
+            lines.push(Line {
+                model: model.clone(),
+                dataset: task.dataset.info.name.clone(),
+                questions: requests.len(),
+                requests: flat.len(),
+                tokens: flat.iter().map(|r| r.tokens.len()).sum(),
+                longest: flat.iter().map(|r| r.tokens.len()).max().unwrap_or(0),
+                cells: task.cells.len(),
+                flops: flops(&config, &task, &flat),
+            });
+        }
+    }
+    let flops = lines.iter().map(|l| l.flops).sum();
+    Ok(Plan { lines, flops, flops_per_second: speed, seconds: flops / speed, memory_bytes: memory })
+}
+
+/// Weights of one layer's matrices.
+fn layer_weights(c: &Config) -> f64 {
+    let (wide, narrow) = (c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
+    (c.hidden_size * (2 * wide + 2 * narrow) + 3 * c.hidden_size * c.intermediate_size) as f64
+}
+
+fn flops(c: &Config, task: &Task, requests: &[Request]) -> f64 {
+    let distinct = batches(requests, usize::MAX).batches.concat();
+    let wide = (c.num_attention_heads * c.head_dim) as f64;
+    let layers: f64 = c.num_hidden_layers as f64
+        + task.cells.iter().map(|cell| (c.num_hidden_layers - cell.split.after_layer) as f64).sum::<f64>();
+    let passes = (1 + task.cells.len()) as f64;
+    distinct
+        .into_iter()
+        .map(|i| {
+            let (tokens, scored) = (requests[i].tokens.len() as f64, requests[i].targets.len() as f64);
+            let layer = 2.0 * tokens * layer_weights(c) + 4.0 * tokens * tokens * wide;
+            layers * layer + passes * 2.0 * scored * (c.hidden_size * c.vocab_size) as f64
+        })
+        .sum()
+}
+
+fn memory_bytes(c: &Config, batch_tokens: usize) -> f64 {
+    let heads = if c.tie_word_embeddings { 1 } else { 2 };
+    let weights = c.num_hidden_layers as f64 * layer_weights(c) + (heads * c.vocab_size * c.hidden_size) as f64;
+    let batch = batch_tokens as f64 * (8 * c.hidden_size + 3 * c.intermediate_size) as f64;
+    let logits = (crate::model::split::MOST_LOGITS as f64).min(batch_tokens as f64 * c.vocab_size as f64);
+    4.0 * (weights + batch + 2.0 * logits)
+}
+
+/// FLOP/s of the feed-forward block's product at the batch size: the best of a few.
+fn measure(c: &Config, batch_tokens: usize) -> Result<f64> {
+    let rows = batch_tokens.clamp(16, 1024);
+    let x = Tensor::ones((rows, c.hidden_size), candle_core::DType::F32, &Device::Cpu)?;
+    let w = Tensor::ones((c.intermediate_size, c.hidden_size), candle_core::DType::F32, &Device::Cpu)?;
+    let work = 2.0 * (rows * c.hidden_size * c.intermediate_size) as f64;
+    let mut best = 0f64;
+    let clock = Instant::now();
+    while clock.elapsed().as_secs_f64() < 0.3 {
+        let one = Instant::now();
+        x.matmul(&w.t()?)?;
+        best = best.max(work / one.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}

@@ -1,0 +1,54 @@
+//! Progress with a time estimate: a bar on a terminal, a line every 30 s elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Time between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+
+/// Counts (request, cell) pairs.
+pub struct Progress {
+    bar: ProgressBar,
+    line: Option<Instant>,
+}
+
+impl Progress {
+    /// A bar of `total` pairs on standard error.
+    pub fn new(total: u64) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}% of {len} sequences, {eta} left") {
+            bar.set_style(style);
+        }
+        Self { bar, line: (!terminal).then(Instant::now) }
+    }
+
+    /// What is being done now.
+    pub fn doing(&self, what: &str) {
+        self.bar.set_message(what.to_string());
+    }
+
+    /// `count` more pairs are done.
+    pub fn add(&mut self, count: u64) {
+        self.bar.inc(count);
+        if let Some(last) = self.line.filter(|last| last.elapsed() >= LINE_EVERY) {
+            self.line = Some(last + last.elapsed());
+            let (at, of) = (self.bar.position(), self.bar.length().unwrap_or(0));
+            let left = HumanDuration(self.bar.eta());
+            eprintln!("{}: {at} of {of} sequences, about {left} left", self.bar.message());
+        }
+    }
+
+    /// Prints a line without tearing the bar.
+    pub fn say(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    /// Takes the bar away.
+    pub fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}

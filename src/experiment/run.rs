@@ -1,0 +1,260 @@
+//! A run: the experiment's cells over its models and data sets, ending in rows, tables and plots.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::Device;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::cell::{Cell, cells};
+use super::evaluate::Spent;
+use super::machine::Machine;
+use super::progress::Progress;
+use super::row::Row;
+use super::score::{ScoreRequest, Scored, score};
+use super::spec::{Experiment, Spec};
+use super::store::{Store, Timing};
+use crate::data::{self, Dataset, DatasetInfo, Source};
+use crate::model::source::{self, Model, POCKET};
+use crate::report;
+
+/// What the command line adds to the experiment file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Options {
+    /// Folder with the rows of the real data sets.
+    pub data_dir: Option<PathBuf>,
+    /// Where `results/` and `plots/` go.
+    #[serde(skip)]
+    pub out: PathBuf,
+    /// Name of the run's folder; made of date, revision and settings where absent.
+    #[serde(skip)]
+    pub run: Option<String>,
+    /// Rows of the residual stream a batch has at most. No score depends on it.
+    #[serde(skip)]
+    pub batch_tokens: usize,
+}
+
+/// What a run leaves.
+pub struct Outcome {
+    /// Tables for the terminal.
+    pub text: String,
+    /// Files written.
+    pub files: Vec<PathBuf>,
+    /// Cells that failed.
+    pub failed: usize,
+    /// One row a cell and baseline.
+    pub rows: Vec<Row>,
+}
+
+/// One model and data set to score.
+pub struct Task {
+    /// The questions.
+    pub dataset: Dataset,
+    /// Calibration questions.
+    pub train: Vec<data::Question>,
+    /// The cells.
+    pub cells: Vec<Cell>,
+}
+
+impl Task {
+    /// Sequences to score: requests times cells and baseline.
+    pub fn sequences(&self) -> u64 {
+        let requests: usize = self.dataset.questions.iter().map(|q| q.choices.len()).sum();
+        (requests * (1 + self.cells.len())) as u64
+    }
+}
+
+/// The data set a model is really asked: the embedded model knows the small world of the mini sets, so it gets these
+/// unless the user brings rows of their own.
+fn resolve(info: &'static DatasetInfo, model: &str, data_dir: Option<&Path>) -> Result<&'static DatasetInfo> {
+    if info.mini || model != POCKET || data_dir.is_some() {
+        return Ok(info);
+    }
+    data::find(&format!("{}-mini", info.name))
+}
+
+/// Loads the data of an experiment for a model of `layers` layers.
+pub fn tasks(spec: &Spec, model: &str, layers: usize, data_dir: Option<&Path>) -> Result<Vec<Task>> {
+    let source = data_dir.map_or(Source::Embedded, |dir| Source::Folder(dir.to_path_buf()));
+    let (splits, codecs) = (spec.splits(layers)?, spec.codec_specs()?);
+    let calibrated = codecs.iter().any(|c| c.calibration().is_some());
+    spec.dataset_infos()?
+        .into_iter()
+        .map(|info| {
+            let info = resolve(info, model, data_dir)?;
+            let dataset = data::load(&info.name, &source, spec.limit)?;
+            let train = match calibrated {
+                true => data::load_train(&info.name, &source, Some(spec.calibration_rows))?.questions,
+                false => Vec::new(),
+            };
+            Ok(Task { dataset, train, cells: cells(&splits, &spec.scopes, &codecs, &spec.ratios_for(info)) })
+        })
+        .collect()
+}
+
+#[derive(Serialize)]
+struct Manifest<'a> {
+    experiment: &'a str,
+    version: &'static str,
+    command: Vec<String>,
+    started: String,
+    finished: Option<String>,
+    wall_seconds: Option<f64>,
+    spent: Option<Spent>,
+    spec: &'a Spec,
+    options: &'a Options,
+    models: Vec<ManifestModel>,
+    datasets: Vec<ManifestDataset>,
+    notes: &'a [String],
+}
+
+#[derive(Serialize, Clone)]
+struct ManifestModel {
+    name: String,
+    origin: String,
+    sha256: String,
+    tokenizer_sha256: String,
+}
+
+#[derive(Serialize, Clone)]
+struct ManifestDataset {
+    model: String,
+    name: String,
+    source: String,
+    sha256: String,
+    verified: bool,
+    questions: usize,
+    calibration_questions: usize,
+}
+
+/// Runs an experiment. Rows and samples are written after every data set, so that what was computed stays whatever
+/// happens later.
+pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
+    let Experiment { name, spec } = experiment;
+    let started = jiff::Zoned::now();
+    let run = match &options.run {
+        Some(run) => run.clone(),
+        None => run_name(&started, spec, options)?,
+    };
+    ensure!(!run.is_empty() && !run.contains(['/', '\\']), "run name {run:?} must be a plain folder name");
+    let store = Store::create(&options.out, name, &run)?;
+    store.json("machine.json", &Machine::here())?;
+
+    let clock = Instant::now();
+    let mut spent = Spent::default();
+    let mut notes = Vec::new();
+    let (mut models, mut datasets) = (Vec::new(), Vec::new());
+    let (mut rows, mut timings): (Vec<Row>, Vec<Timing>) = (Vec::new(), Vec::new());
+    for model_name in &spec.models {
+        let model = source::load(model_name, &Device::Cpu)?;
+        let layers = model.decoder.config().num_hidden_layers;
+        let tasks = tasks(spec, model_name, layers, options.data_dir.as_deref())
+            .with_context(|| format!("experiment {name}, model {model_name}"))?;
+        models.push(ManifestModel {
+            name: model.name.clone(),
+            origin: model.origin.clone(),
+            sha256: model.sha256.clone(),
+            tokenizer_sha256: model.tokenizer_sha256.clone(),
+        });
+        let mut progress = Progress::new(tasks.iter().map(Task::sequences).sum());
+        for task in &tasks {
+            datasets.push(manifest_dataset(model_name, task));
+            if let Some(note) = task.dataset.note() {
+                progress.say(&format!("note: {note}"));
+                notes.push(note);
+            }
+            progress.doing(&format!("{} {}", model.title, task.dataset.info.name));
+            let scored = score_task(name, spec, options, &model, task, &mut spent, &mut progress)?;
+            for row in scored.rows.iter().filter(|r| r.err.is_some()) {
+                let error = row.err.as_deref().unwrap_or_default();
+                progress.say(&format!("failed: {} {} on {}: {error}", model.title, row.codec, row.dataset));
+            }
+            let mut samples: Vec<(Option<&Cell>, &[_])> = vec![(None, &scored.baseline)];
+            samples.extend(task.cells.iter().map(Some).zip(scored.cells.iter().map(Vec::as_slice)));
+            store.samples(model_name, &task.dataset.info.name, &samples)?;
+            rows.extend(scored.rows);
+            timings.extend(scored.timings);
+            store.rows(&rows)?;
+        }
+        progress.finish();
+    }
+    store.timings(&timings)?;
+    store.json(
+        "manifest.json",
+        &Manifest {
+            experiment: name,
+            version: crate::VERSION,
+            command: std::env::args().collect(),
+            started: started.to_string(),
+            finished: Some(jiff::Zoned::now().to_string()),
+            wall_seconds: Some(clock.elapsed().as_secs_f64()),
+            spent: Some(spent),
+            spec,
+            options,
+            models,
+            datasets,
+            notes: &notes,
+        },
+    )?;
+    let mut files = report::write(&store.results, &store.plots, &spec.report, &rows)?;
+    files.extend(["manifest.json", "machine.json", "timings.csv", "samples"].map(|f| store.results.join(f)));
+    let failed = rows.iter().filter(|r| r.err.is_some()).count();
+    let mut text = report::terminal(&spec.report, &rows, 160)?;
+    text.push_str(&format!(
+        "\n{:.1} s: client half {:.1}, codecs {:.1}, server half {:.1}, rest {:.1}\n",
+        clock.elapsed().as_secs_f64(),
+        spent.client_s,
+        spent.codec_s,
+        spent.server_s,
+        clock.elapsed().as_secs_f64() - spent.client_s - spent.codec_s - spent.server_s
+    ));
+    if rows.iter().all(|r| r.err.is_some() || r.is_baseline()) {
+        bail!("every cell failed; the reasons are in {}", store.results.join("rows.csv").display());
+    }
+    Ok(Outcome { text, files, failed, rows })
+}
+
+fn score_task(
+    name: &str,
+    spec: &Spec,
+    options: &Options,
+    model: &Model,
+    task: &Task,
+    spent: &mut Spent,
+    progress: &mut Progress,
+) -> Result<Scored> {
+    let request = ScoreRequest {
+        experiment: name,
+        model,
+        dataset: &task.dataset,
+        train: &task.train,
+        cells: &task.cells,
+        accounting: spec.accounting,
+        limit: spec.limit,
+        batch_tokens: options.batch_tokens,
+    };
+    score(&request, spent, |count| progress.add(count))
+        .with_context(|| format!("model {}, data set {}", model.name, task.dataset.info.name))
+}
+
+fn manifest_dataset(model: &str, task: &Task) -> ManifestDataset {
+    ManifestDataset {
+        model: model.to_string(),
+        name: task.dataset.info.name.clone(),
+        source: task.dataset.source.clone(),
+        sha256: task.dataset.sha256.clone(),
+        verified: task.dataset.verified,
+        questions: task.dataset.questions.len(),
+        calibration_questions: task.train.len(),
+    }
+}
+
+/// `<date>-<revision>-<settings>`: the same command on the same day and revision has the same name.
+fn run_name(started: &jiff::Zoned, spec: &Spec, options: &Options) -> Result<String> {
+    let settings = serde_json::to_string(&(spec, options))?;
+    let digest: String = Sha256::digest(settings).iter().take(3).map(|b| format!("{b:02x}")).collect();
+    let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
+    Ok(format!("{}-{revision}-{digest}", started.date()))
+}

@@ -1,0 +1,209 @@
+//! The experiment file: what to run, as data.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use include_dir::{Dir, include_dir};
+use serde::{Deserialize, Serialize};
+
+use super::scope::Scope;
+use crate::codec::{Accounting, CodecSpec};
+use crate::data;
+use crate::report::Report;
+
+static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/experiments");
+
+/// An experiment file as written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// What the experiment is about and what would count as agreement with the paper.
+    pub analysis: String,
+    /// Models: names or folders.
+    #[serde(default = "default_models")]
+    pub models: Vec<String>,
+    /// Data sets by name, or `"all"` ten.
+    pub datasets: Many<String>,
+    /// Split layers l, 1..=N, or `"all"`.
+    #[serde(default = "first_layer")]
+    pub split_layers: Many<usize>,
+    /// What is compressed.
+    #[serde(default = "default_scopes")]
+    pub scopes: Vec<Scope>,
+    /// Codecs with their options.
+    pub codecs: Vec<String>,
+    /// Compression ratios, or `"paper"`: the data set's ratio of the paper's Table III.
+    pub ratios: Ratios,
+    /// What a ratio counts.
+    #[serde(default = "default_accounting", with = "accounting_text")]
+    pub accounting: Accounting,
+    /// Training rows a codec is calibrated on, a data set.
+    #[serde(default = "default_calibration_rows")]
+    pub calibration_rows: usize,
+    /// First questions of each data set; all where absent.
+    pub limit: Option<usize>,
+    /// What to make of the rows.
+    #[serde(default)]
+    pub report: Report,
+}
+
+/// A list, or the word `all`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Many<T> {
+    /// These.
+    Some(Vec<T>),
+    /// The word; only `all` is allowed.
+    Word(String),
+}
+
+/// Ratios of a sweep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Ratios {
+    /// These, for every data set.
+    Some(Vec<f64>),
+    /// The word; only `paper` is allowed: one ratio a data set, from its registry file.
+    Word(String),
+}
+
+fn default_models() -> Vec<String> {
+    vec![crate::model::source::POCKET.to_string()]
+}
+
+fn first_layer() -> Many<usize> {
+    Many::Some(vec![1])
+}
+
+fn default_scopes() -> Vec<Scope> {
+    vec![Scope::PromptAndChoice]
+}
+
+fn default_accounting() -> Accounting {
+    Accounting::Elements
+}
+
+fn default_calibration_rows() -> usize {
+    128
+}
+
+mod accounting_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::codec::Accounting;
+
+    pub fn serialize<S: Serializer>(value: &Accounting, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Accounting, D::Error> {
+        String::deserialize(from)?.parse().map_err(|e: anyhow::Error| D::Error::custom(format!("{e:#}")))
+    }
+}
+
+/// An experiment by name or file, with the name it goes by.
+pub struct Experiment {
+    /// Name of the embedded experiment, or the file's stem.
+    pub name: String,
+    /// Its file.
+    pub spec: Spec,
+}
+
+/// Names of the experiments that are part of the program.
+pub fn embedded() -> Vec<&'static str> {
+    let mut names: Vec<_> = EMBEDDED
+        .files()
+        .filter(|f| f.path().extension().is_some_and(|e| e == "toml"))
+        .filter_map(|f| f.path().file_stem()?.to_str())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// Reads an experiment: a name of [`embedded`], or a path that ends in `.toml`.
+pub fn find(name: &str) -> Result<Experiment> {
+    if let Some(text) = EMBEDDED.get_file(format!("{name}.toml")).and_then(|f| f.contents_utf8()) {
+        return parse(name, text, &format!("experiments/{name}.toml"));
+    }
+    let path = Path::new(name);
+    if path.extension().is_none_or(|e| e != "toml") {
+        return Err(crate::suggest::unknown("experiment", name, embedded())
+            .context("an experiment is a known name or a path that ends in .toml"));
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading experiment {name}"))?;
+    let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("experiment");
+    parse(stem, &text, name)
+}
+
+fn parse(name: &str, text: &str, origin: &str) -> Result<Experiment> {
+    let spec: Spec = toml::from_str(text).with_context(|| origin.to_string())?;
+    spec.check().with_context(|| origin.to_string())?;
+    Ok(Experiment { name: name.to_string(), spec })
+}
+
+impl Spec {
+    /// Fails on a name, option or number that no run could use.
+    pub fn check(&self) -> Result<()> {
+        ensure!(!self.models.is_empty(), "models is empty");
+        ensure!(!self.codecs.is_empty(), "codecs is empty");
+        ensure!(!self.scopes.is_empty(), "scopes is empty; give \"prompt+choice\", \"prompt\" or both");
+        ensure!(self.calibration_rows > 0, "calibration_rows is 0");
+        ensure!(self.limit != Some(0), "limit is 0; leave it out for all questions");
+        ensure!(!self.dataset_infos()?.is_empty(), "datasets is empty");
+        self.codec_specs()?;
+        if let Many::Word(word) = &self.split_layers {
+            ensure!(word == "all", "split_layers is {word:?}; expected \"all\" or a list of layers");
+        }
+        match &self.ratios {
+            Ratios::Word(word) => {
+                ensure!(word == "paper", "ratios is {word:?}; expected \"paper\" or a list of numbers")
+            }
+            Ratios::Some(list) => {
+                ensure!(!list.is_empty(), "ratios is empty");
+                for &ratio in list {
+                    ensure!(ratio.is_finite() && ratio >= 1.0, "ratio {ratio} is not a number of at least 1");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The data sets, in order.
+    pub fn dataset_infos(&self) -> Result<Vec<&'static data::DatasetInfo>> {
+        match &self.datasets {
+            Many::Some(names) => names.iter().map(|n| data::find(n)).collect(),
+            Many::Word(word) if word == "all" => Ok(data::registry().iter().filter(|d| !d.mini).collect()),
+            Many::Word(word) => bail!("datasets is {word:?}; expected \"all\" or a list of names"),
+        }
+    }
+
+    /// The codecs, in order; twice the same is an error.
+    pub fn codec_specs(&self) -> Result<Vec<CodecSpec>> {
+        let specs: Vec<CodecSpec> = self.codecs.iter().map(|c| CodecSpec::parse(c)).collect::<Result<_>>()?;
+        for (i, spec) in specs.iter().enumerate() {
+            ensure!(!specs[..i].contains(spec), "codec {spec} is listed twice");
+        }
+        Ok(specs)
+    }
+
+    /// Split layers of a model of `layers` layers, ascending.
+    pub fn splits(&self, layers: usize) -> Result<Vec<usize>> {
+        let Many::Some(list) = &self.split_layers else { return Ok((1..=layers).collect()) };
+        let mut list = list.clone();
+        list.sort_unstable();
+        list.dedup();
+        ensure!(!list.is_empty(), "split_layers is empty");
+        for &layer in &list {
+            ensure!((1..=layers).contains(&layer), "split layer {layer} is outside 1..={layers} of this model");
+        }
+        Ok(list)
+    }
+
+    /// Ratios for a data set.
+    pub fn ratios_for(&self, dataset: &data::DatasetInfo) -> Vec<f64> {
+        match &self.ratios {
+            Ratios::Some(list) => list.clone(),
+            Ratios::Word(_) => vec![f64::from(dataset.paper_ratio)],
+        }
+    }
+}
