@@ -1,6 +1,7 @@
 //! What does it cost, in accuracy, bytes and time, to compress the activation that crosses the cut of a split
 //! language model? See README.md for use, METHODOLOGY.md for every definition.
 
+pub mod cmd;
 pub mod codec;
 pub mod data;
 pub mod experiment;
@@ -8,3 +9,6 @@ pub mod model;
 pub mod report;
 pub mod score;
 pub mod suggest;
+
+/// Version and git revision of this build; `-dirty` where the tree had changes.
+pub const VERSION: &str = env!("SPLITBENCH_VERSION");

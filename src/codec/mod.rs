@@ -1,4 +1,100 @@
 //! Codecs: an activation in, bytes out, and back. A codec never sees a model.
+//!
+//! [`CodecSpec::parse`] reads a name such as `fc:band=centered`, [`build`] makes the codec, [`Codec::encode`] turns an
+//! [`Activation`] and a [`Budget`] into a [`Packet`], and [`decode`] turns a packet back: every codec ships what its
+//! decoder needs, so a packet is read without options and without calibration.
+//!
+//! Everything here is sequential and deterministic; callers parallelise over activations.
+//!
+//! # Add a codec
+//! 1. Write `src/codec/<name>.rs` with a `pub(super) const INFO: CodecInfo`: name, summary, options, a wire id that no
+//!    other codec has, and four functions (what it needs, how to build it, how long its packets are, how to decode one).
+//! 2. Name it in the list of `registry.rs`.
+//! 3. Add its packet size to `expected_len` in `tests/codecs.rs`; all other tests find it by themselves.
 
 mod activation;
+mod asvd;
+mod bits;
+mod block;
+mod budget;
+mod calibration;
+mod fc;
+mod fft;
+mod fwsvd;
+mod linalg;
+mod low_rank;
+#[cfg(test)]
+mod low_rank_tests;
+mod noop;
+mod packet;
+mod qr;
+mod registry;
+mod spec;
+mod svd;
+mod svd_llm;
+mod topk;
+mod values;
+
 pub use activation::Activation;
+pub use block::{Aspect, Band, Block};
+pub use budget::{Accounting, Budget, raw_bytes};
+pub use calibration::{Calibration, CalibrationBuilder, CalibrationNeed};
+pub use fft::{Complex32, Spectrum, forward, inverse, normalisation};
+pub use packet::{MAX_ELEMENTS, MAX_SIDE, Packet};
+pub use registry::{Allowed, Choice, CodecInfo, OptionInfo, registered};
+pub use spec::CodecSpec;
+pub use values::ValueType;
+
+use anyhow::{Result, ensure};
+
+/// One way to send an activation. Implementations are sequential and deterministic.
+pub trait Codec: Send + Sync {
+    /// The name and options this codec was built from.
+    fn spec(&self) -> &CodecSpec;
+
+    /// Compresses one activation to the budget. Fails where a value is not finite, where the budget is not a ratio of at
+    /// least 1, or where the shape is not the one the codec was calibrated for.
+    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet>;
+
+    /// Reads a packet of this codec. Fails on a packet of another codec and on bytes that do not make sense.
+    fn decode(&self, packet: &Packet) -> Result<Activation> {
+        let own = self.spec().name();
+        ensure!(packet.codec() == own, "packet field codec: {} was built, the packet is of {}", own, packet.codec());
+        decode(packet)
+    }
+}
+
+/// Makes the codec a spec names. Fails where it needs calibration data that is missing.
+pub fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
+    (spec.info().build)(spec, calibration)
+}
+
+/// Decodes a packet of whichever codec it names; neither options nor calibration are needed. The allocation is bounded by
+/// [`MAX_ELEMENTS`].
+pub fn decode(packet: &Packet) -> Result<Activation> {
+    let values = (packet.info().decode)(packet)?;
+    if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+        anyhow::bail!(
+            "packet of {}: token {}, channel {} decodes to {}, not a finite number",
+            packet.codec(),
+            at / packet.hidden(),
+            at % packet.hidden(),
+            values[at]
+        );
+    }
+    Activation::new(packet.tokens(), packet.hidden(), values)
+}
+
+/// The largest magnitude of an activation; fails, naming token and channel, where a value is not finite.
+fn check_finite(activation: &Activation) -> Result<f32> {
+    if let Some(top) = values::max_magnitude(activation.values()) {
+        return Ok(top);
+    }
+    let at = activation.values().iter().position(|v| !v.is_finite()).expect("one was found");
+    anyhow::bail!(
+        "the activation is {} at token {}, channel {}: only finite values can be encoded",
+        activation.values()[at],
+        at / activation.hidden(),
+        at % activation.hidden()
+    )
+}

@@ -1,1 +1,13 @@
 //! The decoder with a cut. A model never sees a codec.
+
+pub mod config;
+pub mod decoder;
+pub mod ops;
+pub mod pocket;
+pub mod rope;
+pub mod split;
+pub mod weights;
+
+pub use config::Config;
+pub use decoder::Decoder;
+pub use split::SplitPoint;

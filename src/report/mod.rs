@@ -1,1 +1,166 @@
 //! Tables and figures. Reads rows, never computes a score.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::experiment::Row;
+
+mod canvas;
+mod caption;
+mod figure;
+mod legend;
+mod names;
+mod near_lossless;
+mod number;
+mod paired;
+pub mod paper;
+mod rows_io;
+mod save;
+mod series;
+mod table;
+mod table2;
+mod table3;
+#[cfg(test)]
+mod testing;
+mod view;
+
+pub use near_lossless::{NearLossless, Tried, near_lossless};
+pub use rows_io::{read_rows, write_csv, write_parquet};
+
+/// What to make of the rows of an experiment: its `[report]` section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Report {
+    /// Table II: each codec by ratio, with the near-lossless ratio.
+    pub table2: bool,
+    /// Table III: methods side by side at each data set's ratio.
+    pub table3: bool,
+    /// Figures of accuracy against compression ratio.
+    pub ratio_plot: bool,
+    /// Figures of accuracy against split layer.
+    pub layer_plot: bool,
+    /// `paired.csv`: each cell against the baseline on the same questions.
+    pub paired: bool,
+    /// Loss in points that Table II still calls near-lossless.
+    pub near_lossless_points: f64,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            table2: false,
+            table3: false,
+            ratio_plot: false,
+            layer_plot: false,
+            paired: true,
+            near_lossless_points: 0.3,
+        }
+    }
+}
+
+/// What a star means, for captions.
+const STAR: &str = "*: differs from the baseline on the same questions, exact McNemar p < 0.05, not corrected for the number of cells.";
+
+/// First line of generated Markdown.
+const GENERATED: &str = "<!-- Written by splitbench from rows.parquet: change the experiment, not this file. -->\n\n";
+
+/// A kind of table, once a cut and codec as it needs, and all of them as one CSV.
+struct Rendered {
+    tables: Vec<table::Table>,
+    csv: String,
+}
+
+impl Rendered {
+    fn markdown(&self) -> String {
+        let tables: Vec<String> = self.tables.iter().map(table::Table::markdown).collect();
+        format!("{GENERATED}{}", tables.join("\n"))
+    }
+}
+
+/// Writes rows, tables, `paired.csv` and figures, each file whole or not at all, and returns their paths.
+pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row]) -> Result<Vec<PathBuf>> {
+    let view = checked(report, rows)?;
+    create(results)?;
+    let mut written = vec![results.join("rows.parquet"), results.join("rows.csv")];
+    write_parquet(&written[0], rows)?;
+    write_csv(&written[1], rows)?;
+    let mut put = |path: PathBuf, text: &str| {
+        save::replace(&path, text.as_bytes())?;
+        written.push(path);
+        anyhow::Ok(())
+    };
+    for (name, rendered) in rendered(report, &view) {
+        put(results.join(format!("{name}.md")), &rendered.markdown())?;
+        put(results.join(format!("{name}.csv")), &rendered.csv)?;
+    }
+    if report.paired {
+        put(results.join("paired.csv"), &paired::csv(&view))?;
+    }
+    let drawn = figures(report, &view);
+    if !drawn.is_empty() {
+        create(plots)?;
+    }
+    for drawing in drawn {
+        put(plots.join(format!("{}.svg", drawing.file)), &drawing.figure.svg()?)?;
+    }
+    Ok(written)
+}
+
+/// The tables as aligned plain text in at most `width` columns, a caption's sentence only where it comes first, and a line for each figure that has nothing to show.
+pub fn terminal(report: &Report, rows: &[Row], width: usize) -> Result<String> {
+    let view = checked(report, rows)?;
+    let tables = rendered(report, &view);
+    let mut said = Vec::new();
+    let mut parts: Vec<String> =
+        tables.iter().flat_map(|(_, made)| &made.tables).map(|table| table.text(width, &mut said)).collect();
+    parts.extend(
+        tables
+            .iter()
+            .filter(|(_, made)| made.tables.is_empty())
+            .map(|(name, _)| format!("{name}: no row of a codec for it, so it has only a header.\n")),
+    );
+    for (wanted, kind) in [(report.ratio_plot, series::Kind::Ratio), (report.layer_plot, series::Kind::Layer)] {
+        if wanted && series::figures(&view, kind).is_empty() {
+            parts.push(format!("{}: no finished cell to draw, so there is no figure.\n", kind.file()));
+        }
+    }
+    Ok(parts.join("\n"))
+}
+
+fn checked<'a>(report: &Report, rows: &'a [Row]) -> Result<view::View<'a>> {
+    let points = report.near_lossless_points;
+    ensure!(points.is_finite() && points >= 0.0, "near_lossless_points is {points}: it must be 0 or more");
+    view::View::new(rows)
+}
+
+fn rendered(report: &Report, view: &view::View) -> Vec<(&'static str, Rendered)> {
+    let mut out = Vec::new();
+    if report.table2 {
+        out.push(("table2", table2::table2(view, report.near_lossless_points)));
+    }
+    if report.table3 {
+        out.push(("table3", table3::table3(view)));
+    }
+    out
+}
+
+fn figures(report: &Report, view: &view::View) -> Vec<series::Drawing> {
+    let mut out = Vec::new();
+    if report.ratio_plot {
+        out.extend(series::figures(view, series::Kind::Ratio));
+    }
+    if report.layer_plot {
+        out.extend(series::figures(view, series::Kind::Layer));
+    }
+    out
+}
+
+fn create(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! `noop`: the activation itself.
+
+use anyhow::{Result, ensure};
+
+use super::packet::{self, Frame, Packet, Reader};
+use super::registry::CodecInfo;
+use super::values::ValueType;
+use super::{Activation, Budget, Codec, CodecSpec};
+
+pub(super) const INFO: CodecInfo = CodecInfo {
+    name: "noop",
+    summary: "Sends every f32 as it is and ignores the budget: the reference every other codec is compared with.",
+    options: &[],
+    id: 0,
+    needs: |_| None,
+    build: |spec, _| Ok(Box::new(Noop { spec: spec.clone() })),
+    layout,
+    decode,
+};
+
+struct Noop {
+    spec: CodecSpec,
+}
+
+impl Codec for Noop {
+    fn spec(&self) -> &CodecSpec {
+        &self.spec
+    }
+
+    fn encode(&self, activation: &Activation, _: Budget) -> Result<Packet> {
+        super::check_finite(activation)?;
+        let shape = (activation.tokens(), activation.hidden());
+        let mut bytes = packet::begin(&INFO, ValueType::F32, shape, 4 * activation.values().len())?;
+        activation.values().iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+        Packet::from_bytes(bytes)
+    }
+}
+
+fn layout(frame: &Frame<'_>) -> Result<usize> {
+    ensure!(frame.values == ValueType::F32, "packet field value type: noop sends f32, found {}", frame.values);
+    let elements = frame.tokens * frame.hidden;
+    frame.expect_len(4 * elements as u64)?;
+    Ok(elements)
+}
+
+fn decode(packet: &Packet) -> Result<Vec<f32>> {
+    let frame = packet.frame();
+    let bytes = Reader::new(frame.body).bytes(4 * packet.elements(), "values")?;
+    Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+}

@@ -1,0 +1,211 @@
+//! A codec's name with its options: `fc:band=centered,aspect=tokens`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::calibration::CalibrationNeed;
+use super::registry::{Allowed, CodecInfo, OptionInfo, registered};
+use super::values::ValueType;
+
+/// A codec and its options, checked. Two specs are equal where they mean the same, however they were written.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CodecSpec {
+    info: &'static CodecInfo,
+    /// One canonical value for each of the codec's options, in their order.
+    chosen: Vec<String>,
+}
+
+impl CodecSpec {
+    /// Reads `name` or `name:key=value,key=value`. An unknown name, key or value is an error that offers the nearest.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (name, options) = text.split_once(':').map_or((text, None), |(name, options)| (name, Some(options)));
+        let Some(info) = registered().iter().find(|info| info.name == name).copied() else {
+            return Err(crate::suggest::unknown("codec", name, registered().iter().map(|info| info.name)));
+        };
+        let mut chosen: Vec<Option<String>> = vec![None; info.options.len()];
+        for pair in options.into_iter().flat_map(|o| o.split(',')) {
+            let (key, value) =
+                pair.split_once('=').with_context(|| format!("codec {text:?}: {pair:?} is not key=value"))?;
+            let Some(at) = info.options.iter().position(|option| option.key == key) else {
+                if info.options.is_empty() {
+                    bail!("codec {name} has no options, got {key:?}");
+                }
+                let keys = info.options.iter().map(|option| option.key);
+                return Err(crate::suggest::unknown(&format!("option of codec {name}"), key, keys));
+            };
+            ensure!(chosen[at].is_none(), "codec {text:?}: option {key} is given twice");
+            chosen[at] = Some(canonical(info, &info.options[at], value)?);
+        }
+        let chosen =
+            chosen.into_iter().zip(info.options).map(|(c, o)| c.unwrap_or_else(|| o.default.to_string())).collect();
+        Ok(Self { info, chosen })
+    }
+
+    /// The codec's name, without options.
+    pub fn name(&self) -> &'static str {
+        self.info.name
+    }
+
+    /// What the codec says about itself.
+    pub fn info(&self) -> &'static CodecInfo {
+        self.info
+    }
+
+    /// The value of one option, the default where it was left out; `None` where the codec has no such option.
+    pub fn option(&self, key: &str) -> Option<&str> {
+        let at = self.info.options.iter().position(|option| option.key == key)?;
+        Some(&self.chosen[at])
+    }
+
+    /// Which calibration data [`super::build`] will ask for.
+    pub fn calibration(&self) -> Option<CalibrationNeed> {
+        (self.info.needs)(self)
+    }
+
+    /// The type of the numbers in this codec's packets; f32 for `noop`, which has no such option.
+    pub fn values(&self) -> ValueType {
+        self.option("values").map_or(ValueType::F32, |v| v.parse().expect("checked by parse"))
+    }
+
+    /// One option as its own type.
+    pub(super) fn typed<T: FromStr>(&self, key: &str) -> Result<T> {
+        let value = self.option(key).with_context(|| format!("codec {} has no option {key}", self.name()))?;
+        value.parse().ok().with_context(|| format!("codec {}: {key}={value} cannot be read", self.name()))
+    }
+}
+
+/// Checks a value and brings it into its one spelling.
+fn canonical(info: &CodecInfo, option: &OptionInfo, value: &str) -> Result<String> {
+    match &option.allowed {
+        Allowed::Words(choices) => match choices.iter().find(|c| c.word == value) {
+            Some(choice) => Ok(choice.word.to_string()),
+            None => Err(crate::suggest::unknown(
+                &format!("value of {}:{}", info.name, option.key),
+                value,
+                choices.iter().map(|c| c.word),
+            )),
+        },
+        Allowed::Number { min, max } => match value.parse::<f64>() {
+            // Adding zero turns -0 into 0: one meaning, one spelling.
+            Ok(number) if (*min..=*max).contains(&number) => Ok((number + 0.0).to_string()),
+            _ => bail!("codec {}: {}={value} is not a number from {min} to {max}", info.name, option.key),
+        },
+    }
+}
+
+impl fmt::Display for CodecSpec {
+    /// The canonical form: options in the registry's order, defaults left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.info.name)?;
+        let given = self.info.options.iter().zip(&self.chosen).filter(|(option, value)| option.default != *value);
+        for (i, (option, value)) in given.enumerate() {
+            write!(f, "{}{}={value}", if i == 0 { ':' } else { ',' }, option.key)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for CodecSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CodecSpec({self})")
+    }
+}
+
+impl Eq for CodecSpec {}
+
+impl std::hash::Hash for CodecSpec {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.info.name, &self.chosen).hash(state);
+    }
+}
+
+impl FromStr for CodecSpec {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for CodecSpec {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
+    }
+}
+
+impl From<CodecSpec> for String {
+    fn from(spec: CodecSpec) -> Self {
+        spec.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_form() {
+        for (given, expected) in [
+            ("noop", "noop"),
+            ("fc", "fc"),
+            ("fc:band=mirrored", "fc"),
+            ("fc:values=f32,aspect=tokens,band=centered", "fc:band=centered,aspect=tokens,values=f32"),
+            ("asvd:alpha=0.50", "asvd"),
+            ("asvd:alpha=-0.0", "asvd:alpha=0"),
+            ("asvd:alpha=1.0,values=bf16", "asvd:alpha=1,values=bf16"),
+            ("svd-llm:whiten=weights", "svd-llm:whiten=weights"),
+        ] {
+            let spec = CodecSpec::parse(given).unwrap();
+            assert_eq!(spec.to_string(), expected);
+            assert_eq!(CodecSpec::parse(expected).unwrap(), spec);
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_with_the_nearest() {
+        for (given, parts) in [
+            ("tokp", &["unknown codec", "\"topk\""][..]),
+            ("", &["unknown codec"]),
+            ("fc:bond=corner", &["option of codec fc", "\"band\""]),
+            ("fc:band=centred", &["fc:band", "\"centered\""]),
+            ("fc:band", &["key=value"]),
+            ("fc:", &["key=value"]),
+            ("fc:band=corner,band=corner", &["twice"]),
+            ("asvd:alpha=x", &["alpha=x", "number"]),
+            ("asvd:alpha=NaN", &["number"]),
+            ("asvd:alpha=3", &["from 0 to 2"]),
+            ("noop:values=f32", &["no options"]),
+            ("topk:values=f61", &["\"f16\""]),
+        ] {
+            let error = CodecSpec::parse(given).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{given}: {error}");
+        }
+    }
+
+    #[test]
+    fn calibration_needs() {
+        for (text, need) in [
+            ("fc", None),
+            ("svd", None),
+            ("fwsvd", Some(CalibrationNeed::Fisher)),
+            ("asvd", Some(CalibrationNeed::Moments)),
+            ("svd-llm", Some(CalibrationNeed::Moments)),
+            ("svd-llm:whiten=weights", Some(CalibrationNeed::NextWeights)),
+        ] {
+            assert_eq!(CodecSpec::parse(text).unwrap().calibration(), need, "{text}");
+        }
+    }
+
+    #[test]
+    fn serde_uses_the_text() {
+        let spec: CodecSpec = serde_json::from_str("\"fc:band=corner\"").unwrap();
+        assert_eq!(serde_json::to_string(&spec).unwrap(), "\"fc:band=corner\"");
+        assert!(serde_json::from_str::<CodecSpec>("\"fcc\"").is_err());
+    }
+}

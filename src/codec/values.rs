@@ -1,0 +1,216 @@
+//! How numbers lie in a packet: a type, and sections of numbers that share a power of two.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Result, bail, ensure};
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+use super::packet::Reader;
+
+/// The type of the numbers in a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ValueType {
+    /// IEEE half precision, 11 significant bits: two bytes. The default.
+    F16,
+    /// IEEE single precision, 24 significant bits: four bytes.
+    F32,
+    /// The upper half of single precision, 8 significant bits: two bytes.
+    Bf16,
+}
+
+impl ValueType {
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+        }
+    }
+
+    pub(super) fn id(self) -> u8 {
+        match self {
+            Self::F16 => 0,
+            Self::F32 => 1,
+            Self::Bf16 => 2,
+        }
+    }
+
+    pub(super) fn from_id(id: u8) -> Result<Self> {
+        Ok(match id {
+            0 => Self::F16,
+            1 => Self::F32,
+            2 => Self::Bf16,
+            _ => bail!("packet field value type: {id} is none of 0 (f16), 1 (f32), 2 (bf16)"),
+        })
+    }
+}
+
+impl FromStr for ValueType {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "f16" => Ok(Self::F16),
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(crate::suggest::unknown("value type", text, ["f16", "f32", "bf16"])),
+        }
+    }
+}
+
+impl fmt::Display for ValueType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+/// Bytes of a section's exponent.
+pub(super) const EXPONENT_BYTES: usize = 2;
+
+/// The largest magnitude of a section is stored in `[2^14, 2^15)`: below f16's largest, 65504, with room for rounding
+/// up, and 2^28 above its smallest normal number, so that small values beside a huge one keep their 11 bits.
+const STORED_TOP: i32 = 14;
+
+/// No finite f32, and no sum over [`super::MAX_ELEMENTS`] of them, needs an exponent beyond this.
+const EXPONENT_LIMIT: i32 = 300;
+
+/// `floor(log2(|value|))` of a normal or subnormal finite number; `None` for zero.
+pub(super) fn exponent(value: f32) -> Option<i32> {
+    let magnitude = f64::from(value).abs();
+    // Every f32, subnormals too, is a normal f64, so the exponent field is exact.
+    (magnitude > 0.0).then(|| ((magnitude.to_bits() >> 52) as i32) - 1023)
+}
+
+/// Exactly `2^exponent`, for exponents of normal f64 numbers.
+pub(super) fn power_of_two(exponent: i32) -> f64 {
+    debug_assert!((-1022..=1023).contains(&exponent));
+    f64::from_bits(((exponent + 1023) as u64) << 52)
+}
+
+/// Largest magnitude, found over the bits so that the loop is branch-free; `None` where a value is not finite.
+pub(super) fn max_magnitude(values: &[f32]) -> Option<f32> {
+    let bits = values.iter().fold(0u32, |top, v| top.max(v.to_bits() & 0x7fff_ffff));
+    (bits < 0x7f80_0000).then(|| f32::from_bits(bits))
+}
+
+/// Appends a section: the exponent e as i16, then each value as `value * 2^-e` in `kind`. `extra` is a power of two that
+/// the values were already divided by.
+pub(super) fn write_section(out: &mut Vec<u8>, kind: ValueType, values: &[f32], extra: i32) -> Result<()> {
+    let Some(top) = max_magnitude(values) else { bail!("a value to be sent is not finite") };
+    let own = exponent(top).map_or(0, |e| e - STORED_TOP);
+    let stored = own + if top == 0.0 { 0 } else { extra };
+    out.extend_from_slice(&(stored as i16).to_le_bytes());
+    let gain = power_of_two(-own);
+    let scaled: Vec<f32> = values.iter().map(|&v| (f64::from(v) * gain) as f32).collect();
+    match kind {
+        ValueType::F32 => scaled.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes())),
+        ValueType::F16 => {
+            let mut halves = vec![f16::ZERO; scaled.len()];
+            halves.convert_from_f32_slice(&scaled);
+            halves.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
+        }
+        ValueType::Bf16 => {
+            let mut halves = vec![bf16::ZERO; scaled.len()];
+            halves.convert_from_f32_slice(&scaled);
+            halves.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
+        }
+    }
+    Ok(())
+}
+
+/// A section as read: each number is `stored * 2^exponent`.
+pub(super) struct Section {
+    pub stored: Vec<f32>,
+    pub exponent: i32,
+}
+
+impl Section {
+    /// The numbers themselves, where f32 holds them.
+    pub fn into_values(mut self) -> Vec<f32> {
+        let gain = power_of_two(self.exponent);
+        for v in &mut self.stored {
+            *v = (f64::from(*v) * gain) as f32;
+        }
+        self.stored
+    }
+}
+
+/// Reads a section of `count` numbers; its bytes are claimed before anything is allocated.
+pub(super) fn read_section(reader: &mut Reader<'_>, kind: ValueType, count: usize, field: &str) -> Result<Section> {
+    let exponent = i32::from(reader.i16(field)?);
+    ensure!(
+        exponent.abs() <= EXPONENT_LIMIT,
+        "packet field {field}: the exponent {exponent} is beyond {EXPONENT_LIMIT}"
+    );
+    let Some(length) = count.checked_mul(kind.bytes()) else { bail!("packet field {field}: {count} numbers overflow") };
+    let bytes = reader.bytes(length, field)?;
+    let mut stored = vec![0f32; count];
+    match kind {
+        ValueType::F32 => {
+            for (v, b) in stored.iter_mut().zip(bytes.chunks_exact(4)) {
+                *v = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        }
+        ValueType::F16 => {
+            let halves: Vec<f16> = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect();
+            halves.convert_to_f32_slice(&mut stored);
+        }
+        ValueType::Bf16 => {
+            let halves: Vec<bf16> = bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]])).collect();
+            halves.convert_to_f32_slice(&mut stored);
+        }
+    }
+    if max_magnitude(&stored).is_none() {
+        bail!("packet field {field}: a number is not finite");
+    }
+    Ok(Section { stored, exponent })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(kind: ValueType, values: &[f32]) -> Vec<f32> {
+        let mut bytes = Vec::new();
+        write_section(&mut bytes, kind, values, 0).unwrap();
+        assert_eq!(bytes.len(), EXPONENT_BYTES + values.len() * kind.bytes());
+        read_section(&mut Reader::new(&bytes), kind, values.len(), "test").unwrap().into_values()
+    }
+
+    #[test]
+    fn magnitudes_keep_their_precision_from_huge_to_tiny() {
+        for top in [1e-30f32, 1e-7, 1.0, 65504.0, 65519.9, 1e9, 3e38] {
+            let values = [top, -top / 3.0, top / 1e3, top / 1e7, 0.0];
+            for (kind, bound) in [(ValueType::F16, 4.9e-4), (ValueType::Bf16, 4e-3), (ValueType::F32, 1e-7)] {
+                for (a, b) in values.iter().zip(round_trip(kind, &values)) {
+                    assert!((a - b).abs() <= bound * a.abs(), "{kind} {top:e}: {a:e} became {b:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_and_subnormals() {
+        assert_eq!(round_trip(ValueType::F16, &[0.0, 0.0]), [0.0, 0.0]);
+        let tiny = f32::from_bits(1);
+        assert_eq!(round_trip(ValueType::F16, &[tiny, -tiny]), [tiny, -tiny]);
+        assert_eq!(exponent(tiny), Some(-149));
+        assert_eq!(exponent(1.5), Some(0));
+        assert_eq!(exponent(0.0), None);
+    }
+
+    #[test]
+    fn not_finite_is_refused_on_both_sides() {
+        assert!(write_section(&mut Vec::new(), ValueType::F32, &[1.0, f32::NAN], 0).is_err());
+        let mut bytes = vec![0, 0];
+        bytes.extend_from_slice(&f16::INFINITY.to_le_bytes());
+        let error = read_section(&mut Reader::new(&bytes), ValueType::F16, 1, "levels").err().unwrap().to_string();
+        assert!(error.contains("levels"), "{error}");
+    }
+}

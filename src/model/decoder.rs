@@ -1,0 +1,163 @@
+//! The decoder: token ids to the residual stream to logits, cut where one likes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use candle_core::{DType, Device, Tensor};
+
+use super::config::Config;
+use super::ops::{Heads, causal_attention, linear, rms_norm, rotary, swiglu};
+use super::rope::RopeTable;
+
+/// A Llama or Qwen2 decoder. Layers are numbered 1..=N; the activation after layer l is what enters layer l + 1.
+pub struct Decoder {
+    config: Config,
+    device: Device,
+    rope: Arc<RopeTable>,
+    embedding: Tensor,
+    layers: Vec<Layer>,
+    norm: Tensor,
+    head: Tensor,
+}
+
+struct Projection {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Projection {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        linear(x, &self.weight, self.bias.as_ref())
+    }
+}
+
+struct Layer {
+    input_norm: Tensor,
+    q: Projection,
+    k: Projection,
+    v: Projection,
+    o: Projection,
+    post_norm: Tensor,
+    gate: Projection,
+    up: Projection,
+    down: Projection,
+}
+
+/// Longest rotary table, in positions; the longest of the ten sets' 56,317 sequences has 491 tokens.
+const MOST_POSITIONS: usize = 16_384;
+
+impl Decoder {
+    /// Builds a decoder from a source of tensors that is asked for each by its Hugging Face name and shape.
+    pub fn new(
+        config: &Config,
+        device: &Device,
+        mut tensor: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+    ) -> Result<Self> {
+        let (d, hd) = (config.hidden_size, config.head_dim);
+        let (wide, narrow) = (config.num_attention_heads * hd, config.num_key_value_heads * hd);
+        let embedding = tensor("model.embed_tokens.weight", &[config.vocab_size, d])?;
+        let mut layers = Vec::with_capacity(config.num_hidden_layers);
+        for i in 0..config.num_hidden_layers {
+            let mut projection = |name: &str, rows: usize, columns: usize, biased: bool| -> Result<Projection> {
+                let weight = tensor(&format!("model.layers.{i}.{name}.weight"), &[rows, columns])?;
+                let bias = biased.then(|| tensor(&format!("model.layers.{i}.{name}.bias"), &[rows])).transpose()?;
+                Ok(Projection { weight, bias })
+            };
+            let q = projection("self_attn.q_proj", wide, d, config.qkv_bias)?;
+            let k = projection("self_attn.k_proj", narrow, d, config.qkv_bias)?;
+            let v = projection("self_attn.v_proj", narrow, d, config.qkv_bias)?;
+            let o = projection("self_attn.o_proj", d, wide, false)?;
+            let gate = projection("mlp.gate_proj", config.intermediate_size, d, false)?;
+            let up = projection("mlp.up_proj", config.intermediate_size, d, false)?;
+            let down = projection("mlp.down_proj", d, config.intermediate_size, false)?;
+            let input_norm = tensor(&format!("model.layers.{i}.input_layernorm.weight"), &[d])?;
+            let post_norm = tensor(&format!("model.layers.{i}.post_attention_layernorm.weight"), &[d])?;
+            layers.push(Layer { input_norm, q, k, v, o, post_norm, gate, up, down });
+        }
+        let norm = tensor("model.norm.weight", &[d])?;
+        let head = match config.tie_word_embeddings {
+            true => embedding.clone(),
+            false => tensor("lm_head.weight", &[config.vocab_size, d])?,
+        };
+        let rope = Arc::new(RopeTable::new(config, config.max_position_embeddings.min(MOST_POSITIONS)));
+        Ok(Self { config: config.clone(), device: device.clone(), rope, embedding, layers, norm, head })
+    }
+
+    /// Shape and constants.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The device the weights are on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Longest input, in tokens.
+    pub fn most_tokens(&self) -> usize {
+        self.config.max_position_embeddings.min(MOST_POSITIONS)
+    }
+
+    /// Embeds a batch of requests of one length: batch x tokens x D.
+    pub fn embed(&self, batch: &[&[u32]]) -> Result<Tensor> {
+        let tokens = batch.first().map_or(0, |ids| ids.len());
+        ensure!(tokens > 0, "a request needs at least one token");
+        ensure!(
+            tokens <= self.most_tokens(),
+            "a request of {tokens} tokens is longer than the model's {}",
+            self.most_tokens()
+        );
+        ensure!(batch.iter().all(|ids| ids.len() == tokens), "requests of a batch must have one length");
+        let ids: Vec<u32> = batch.concat();
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.config.vocab_size) {
+            anyhow::bail!("token id {id} is outside the model's vocabulary of {}", self.config.vocab_size);
+        }
+        let ids = Tensor::from_vec(ids, batch.len() * tokens, &self.device)?;
+        let rows = self.embedding.index_select(&ids, 0)?;
+        Ok(rows.reshape((batch.len(), tokens, self.config.hidden_size))?)
+    }
+
+    /// Runs layers `after + 1 ..= until` on the residual stream (batch x tokens x D).
+    pub fn run_layers(&self, mut hidden: Tensor, layers: Range<usize>) -> Result<Tensor> {
+        for layer in &self.layers[layers] {
+            hidden = self.layer(layer, &hidden)?;
+        }
+        Ok(hidden)
+    }
+
+    fn layer(&self, layer: &Layer, hidden: &Tensor) -> candle_core::Result<Tensor> {
+        let heads = Heads {
+            query: self.config.num_attention_heads,
+            key_value: self.config.num_key_value_heads,
+            dim: self.config.head_dim,
+        };
+        let x = rms_norm(hidden, &layer.input_norm, self.config.rms_norm_eps)?;
+        let q = rotary(&layer.q.forward(&x)?, &self.rope)?;
+        let k = rotary(&layer.k.forward(&x)?, &self.rope)?;
+        let attended = causal_attention(&q, &k, &layer.v.forward(&x)?, heads)?;
+        let hidden = (hidden + layer.o.forward(&attended)?)?;
+        let x = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps)?;
+        let inner = swiglu(&layer.gate.forward(&x)?, &layer.up.forward(&x)?)?;
+        hidden + layer.down.forward(&inner)?
+    }
+
+    /// Logits (rows x vocabulary, f32) of rows of the last layer's residual stream (rows x D).
+    pub fn logits(&self, rows: &Tensor) -> Result<Tensor> {
+        let x = rms_norm(rows, &self.norm, self.config.rms_norm_eps)?;
+        Ok(linear(&x, &self.head, None)?.to_dtype(DType::F32)?)
+    }
+
+    /// `W^T W` of the stacked q, k and v weights of layer `layer + 1` (D x D, row-major), what the activation after
+    /// `layer` meets next; none after the last.
+    pub fn next_projection_gram(&self, layer: usize) -> Result<Option<Vec<f64>>> {
+        let Some(next) = self.layers.get(layer) else { return Ok(None) };
+        let d = self.config.hidden_size;
+        let mut gram = Tensor::zeros((d, d), DType::F64, &Device::Cpu)?;
+        for projection in [&next.q, &next.k, &next.v] {
+            let w = projection.weight.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+            gram = (gram + w.t()?.matmul(&w)?)?;
+        }
+        Ok(Some(gram.flatten_all()?.to_vec1()?))
+    }
+}

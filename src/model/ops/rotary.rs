@@ -1,0 +1,60 @@
+//! Rotary position embedding on the token-major layout.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::slice;
+use crate::model::rope::RopeTable;
+
+/// Rotates each head of `x` (batch x tokens x heads * head_dim) by its token's position: channel i goes with channel
+/// i + head_dim / 2, as in Hugging Face checkpoints.
+pub fn rotary(x: &Tensor, table: &Arc<RopeTable>) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op1(Rotary { table: table.clone(), sign: 1.0 });
+    }
+    let (batch, tokens, width) = x.dims3()?;
+    let half = table.frequencies;
+    let tensor =
+        |values: &[f32]| Tensor::from_slice(&values[..tokens * half], (tokens, half), x.device())?.to_dtype(x.dtype());
+    let heads = x.reshape((batch, tokens, width / (2 * half), 2 * half))?.transpose(1, 2)?.contiguous()?;
+    let turned = candle_nn::rotary_emb::rope_slow(&heads, &tensor(&table.cos)?, &tensor(&table.sin)?)?;
+    turned.transpose(1, 2)?.reshape((batch, tokens, width))
+}
+
+struct Rotary {
+    table: Arc<RopeTable>,
+    /// -1 turns back: the gradient of a rotation is the opposite rotation.
+    sign: f32,
+}
+
+impl CustomOp1 for Rotary {
+    fn name(&self) -> &'static str {
+        "rotary"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = slice(x, layout)?;
+        let (_, tokens, width) = layout.shape().dims3()?;
+        let half = self.table.frequencies;
+        let mut out = vec![0f32; x.len()];
+        out.par_chunks_mut(width).zip(x.par_chunks(width)).enumerate().with_min_len(16).for_each(|(row, (out, x))| {
+            let at = row % tokens * half;
+            let (cos, sin) = (&self.table.cos[at..at + half], &self.table.sin[at..at + half]);
+            for (out, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
+                for i in 0..half {
+                    let (a, b, s) = (x[i], x[i + half], self.sign * sin[i]);
+                    out[i] = a * cos[i] - b * s;
+                    out[i + half] = b * cos[i] + a * s;
+                }
+            }
+        });
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let back = Rotary { table: self.table.clone(), sign: -self.sign };
+        Ok(Some(grad.contiguous()?.apply_op1_no_bwd(&back)?))
+    }
+}

@@ -1,0 +1,234 @@
+//! Training of the pocket model: next-token prediction on the corpus, AdamW, one process, fixed seed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+use tokenizers::Tokenizer;
+
+use crate::model::ops::cross_entropy;
+use crate::model::{Config, Decoder};
+
+/// What a training run is made of; the defaults made `models/pocket`.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// Seed of corpus and weights.
+    pub seed: u64,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Windows a step.
+    pub batch: usize,
+    /// Tokens a window.
+    pub window: usize,
+    /// Peak learning rate; linear warm-up, then a cosine down to a twentieth.
+    pub learning_rate: f64,
+    /// Steps of warm-up.
+    pub warmup: usize,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// What a token of an answer counts in the loss, against 1 for other text.
+    pub answer_weight: f32,
+    /// Size of the vocabulary.
+    pub vocabulary: usize,
+    /// Documents the tokenizer is trained on.
+    pub tokenizer_documents: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Width of the feed-forward block.
+    pub intermediate: usize,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            steps: 2600,
+            batch: 16,
+            window: 128,
+            learning_rate: 3e-3,
+            warmup: 150,
+            weight_decay: 0.05,
+            answer_weight: 4.0,
+            vocabulary: 1408,
+            tokenizer_documents: 20_000,
+            layers: 6,
+            hidden: 192,
+            intermediate: 384,
+        }
+    }
+}
+
+impl Recipe {
+    /// The model's `config.json`.
+    fn config_json(&self, vocabulary: usize) -> serde_json::Value {
+        json!({
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "vocab_size": vocabulary,
+            "hidden_size": self.hidden,
+            "intermediate_size": self.intermediate,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.hidden / 32,
+            "num_key_value_heads": self.hidden / 96,
+            "head_dim": 32,
+            "hidden_act": "silu",
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": true,
+            "bos_token_id": 0,
+            "torch_dtype": "float16"
+        })
+    }
+}
+
+/// Fresh weights: normal of deviation 0.02, projections into the residual stream smaller by sqrt(2 N), norms 1.
+fn initial(name: &str, shape: &[usize], layers: usize, random: &mut ChaCha8Rng) -> Result<Var> {
+    let count: usize = shape.iter().product();
+    let into_stream = name.contains("o_proj") || name.contains("down_proj");
+    let deviation = if into_stream { 0.02 / (2.0 * layers as f64).sqrt() } else { 0.02 };
+    let values: Vec<f32> = if name.contains("norm") {
+        vec![1.0; count]
+    } else {
+        (0..count).map(|_| (normal(random) * deviation) as f32).collect()
+    };
+    Ok(Var::from_vec(values, shape, &Device::Cpu)?)
+}
+
+/// Box and Muller's normal deviate.
+fn normal(random: &mut ChaCha8Rng) -> f64 {
+    let (u, v): (f64, f64) = (random.random(), random.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
+}
+
+/// A document to learn from.
+pub struct Text {
+    /// Plain text, or a question.
+    pub prompt: String,
+    /// Its answer, which counts more; empty for plain text.
+    pub answer: String,
+}
+
+/// Windows of whole documents, the last one cut: `window + 1` ids each, BOS before every document.
+struct Windows<'a, I: Iterator<Item = Result<Text>>> {
+    texts: I,
+    tokenizer: &'a Tokenizer,
+    window: usize,
+}
+
+impl<I: Iterator<Item = Result<Text>>> Windows<'_, I> {
+    /// Ids, and what each counts in the loss as a target.
+    fn next(&mut self, answer_weight: f32) -> Result<(Vec<u32>, Vec<f32>)> {
+        let (mut ids, mut weights) = (Vec::with_capacity(2 * self.window), Vec::with_capacity(2 * self.window));
+        while ids.len() <= self.window {
+            let text = self.texts.next().context("the corpus ended")??;
+            let encode =
+                |text: &str| self.tokenizer.encode_fast(text, true).map_err(|e| anyhow!("encoding the corpus: {e}"));
+            let all = encode(&format!("{}{}", text.prompt, text.answer))?;
+            let asked = if text.answer.is_empty() { usize::MAX } else { encode(&text.prompt)?.len() };
+            for (position, &id) in all.get_ids().iter().enumerate() {
+                ids.push(id);
+                // What document comes next is not to be learnt.
+                weights.push(if position == 0 {
+                    0.0
+                } else if position >= asked {
+                    answer_weight
+                } else {
+                    1.0
+                });
+            }
+        }
+        ids.truncate(self.window + 1);
+        weights.truncate(self.window + 1);
+        Ok((ids, weights))
+    }
+}
+
+/// What training reports after a step.
+pub struct Progress {
+    /// Steps done.
+    pub step: usize,
+    /// Loss of this step, nats a token.
+    pub loss: f32,
+    /// Tokens seen.
+    pub tokens: usize,
+    /// Since training began.
+    pub elapsed: Duration,
+}
+
+/// Trains on `texts` and writes config.json, tokenizer.json and model.safetensors (f16) to `out`.
+pub fn train(
+    recipe: &Recipe,
+    tokenizer: &Tokenizer,
+    texts: impl Iterator<Item = Result<Text>>,
+    out: &Path,
+    mut progress: impl FnMut(Progress),
+) -> Result<()> {
+    let vocabulary = tokenizer.get_vocab_size(true);
+    let json = serde_json::to_string_pretty(&recipe.config_json(vocabulary))? + "\n";
+    let config = Config::parse(&json, "the recipe's config.json")?;
+    let mut random = ChaCha8Rng::seed_from_u64(recipe.seed);
+    let mut weights: BTreeMap<String, Var> = BTreeMap::new();
+    let decoder = Decoder::new(&config, &Device::Cpu, |name, shape| {
+        let var = initial(name, shape, recipe.layers, &mut random)?;
+        weights.insert(name.to_string(), var.clone());
+        Ok(var.as_tensor().clone())
+    })?;
+    // Norms do not decay: pulling them to zero would pull the whole layer.
+    let (norms, matrices): (Vec<_>, Vec<_>) = weights.iter().partition(|(name, _)| name.contains("norm"));
+    let vars = |list: Vec<(&String, &Var)>| list.into_iter().map(|(_, v)| v.clone()).collect::<Vec<_>>();
+    let settings = |weight_decay| ParamsAdamW { lr: 0.0, beta1: 0.9, beta2: 0.98, eps: 1e-8, weight_decay };
+    let mut optimizers =
+        [AdamW::new(vars(matrices), settings(recipe.weight_decay))?, AdamW::new(vars(norms), settings(0.0))?];
+
+    let mut windows = Windows { texts, tokenizer, window: recipe.window };
+    let start = Instant::now();
+    for step in 1..=recipe.steps {
+        let rows: Vec<_> = (0..recipe.batch).map(|_| windows.next(recipe.answer_weight)).collect::<Result<_>>()?;
+        let inputs: Vec<&[u32]> = rows.iter().map(|(ids, _)| &ids[..recipe.window]).collect();
+        let targets: Vec<u32> = rows.iter().flat_map(|(ids, _)| ids[1..].iter().copied()).collect();
+        let counted: Vec<f32> = rows.iter().flat_map(|(_, weights)| weights[1..].iter().copied()).collect();
+        let hidden = decoder.run_layers(decoder.embed(&inputs)?, 0..recipe.layers)?;
+        let logits = decoder.logits(&hidden.reshape((recipe.batch * recipe.window, recipe.hidden))?)?;
+        let loss = cross_entropy(&logits, &targets, &counted)?;
+        let gradients = loss.backward()?;
+        let rate = learning_rate(recipe, step);
+        for optimizer in &mut optimizers {
+            optimizer.set_learning_rate(rate);
+            optimizer.step(&gradients)?;
+        }
+        let tokens = step * recipe.batch * recipe.window;
+        if step % 250 == 0 {
+            save(out, &json, tokenizer, &weights)?;
+        }
+        progress(Progress { step, loss: loss.to_scalar()?, tokens, elapsed: start.elapsed() });
+    }
+    save(out, &json, tokenizer, &weights)
+}
+
+fn learning_rate(recipe: &Recipe, step: usize) -> f64 {
+    let warm = (step as f64 / recipe.warmup as f64).min(1.0);
+    let done = step as f64 / recipe.steps as f64;
+    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+    recipe.learning_rate * warm * (0.05 + 0.95 * cosine)
+}
+
+fn save(out: &Path, config: &str, tokenizer: &Tokenizer, weights: &BTreeMap<String, Var>) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
+    let halves: std::collections::HashMap<String, Tensor> = weights
+        .iter()
+        .map(|(name, var)| Ok((name.clone(), var.as_tensor().to_dtype(DType::F16)?)))
+        .collect::<Result<_>>()?;
+    candle_core::safetensors::save(&halves, out.join("model.safetensors"))
+        .with_context(|| format!("writing the weights to {}", out.display()))?;
+    std::fs::write(out.join("config.json"), config).with_context(|| format!("writing to {}", out.display()))?;
+    tokenizer.save(out.join("tokenizer.json"), true).map_err(|e| anyhow!("writing to {}: {e}", out.display()))
+}

@@ -1,0 +1,199 @@
+//! Where a model comes from: the embedded one, a folder, or the hub's cache.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use anyhow::{Context, Result, anyhow, bail};
+use candle_core::{DType, Device};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tokenizers::Tokenizer;
+
+use super::weights::{Weights, weight_files};
+use super::{Config, Decoder};
+
+/// Name of the embedded model.
+pub const POCKET: &str = "pocket";
+
+static POCKET_CONFIG: &str = include_str!("../../models/pocket/config.json");
+static POCKET_TOKENIZER: &str = include_str!("../../models/pocket/tokenizer.json");
+static POCKET_WEIGHTS: &[u8] = include_bytes!("../../models/pocket/model.safetensors");
+
+/// A model known by name.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelInfo {
+    /// Name on the command line.
+    pub name: String,
+    /// Name in the paper's tables.
+    pub title: String,
+    /// Repository on the Hugging Face hub.
+    pub hub: String,
+    /// Whether its licence must be accepted there first.
+    pub gated: bool,
+    /// Whether it is one of the paper's four.
+    pub paper: bool,
+}
+
+#[derive(Deserialize)]
+struct Registry {
+    model: Vec<ModelInfo>,
+}
+
+/// All models known by name, beside the embedded one.
+pub fn registry() -> &'static [ModelInfo] {
+    static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+        toml::from_str(include_str!("../../models/registry.toml")).expect("models/registry.toml is part of the program")
+    });
+    &REGISTRY.model
+}
+
+/// A loaded model with what identifies it.
+pub struct Model {
+    /// As it was asked for: `pocket`, a name of the registry, or a folder.
+    pub name: String,
+    /// As a table prints it.
+    pub title: String,
+    /// Where its files are: `embedded` or a folder.
+    pub origin: String,
+    /// SHA-256 over config.json and the weight files.
+    pub sha256: String,
+    /// SHA-256 of tokenizer.json.
+    pub tokenizer_sha256: String,
+    /// The decoder.
+    pub decoder: Decoder,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+}
+
+/// The files of a model, found but not read.
+pub enum ModelFiles {
+    /// Part of the program.
+    Embedded,
+    /// On disk.
+    Folder {
+        /// config.json.
+        config: PathBuf,
+        /// tokenizer.json.
+        tokenizer: PathBuf,
+        /// One file or several shards.
+        weights: Vec<PathBuf>,
+        /// The folder, for messages.
+        place: String,
+    },
+}
+
+/// Finds the files of a model by name or folder.
+pub fn locate(name: &str) -> Result<ModelFiles> {
+    if name == POCKET {
+        return Ok(ModelFiles::Embedded);
+    }
+    if let Some(info) = registry().iter().find(|m| m.name == name) {
+        let repository = hf_hub::Cache::from_env().model(info.hub.clone());
+        return folder(|file| repository.get(file), &format!("the hub cache of {}", info.hub)).with_context(|| {
+            let gate = if info.gated { " after accepting its licence there," } else { "" };
+            format!(
+                "model {name} is not on this machine; fetch it with `hf download {}`,{gate} or pass the folder of its \
+                 config.json, model.safetensors and tokenizer.json as --model",
+                info.hub
+            )
+        });
+    }
+    let path = Path::new(name);
+    if path.is_dir() {
+        return folder(|file| Some(path.join(file)).filter(|p| p.is_file()), name);
+    }
+    if name.contains(['/', '\\']) || path.exists() {
+        bail!("model folder {name} does not exist or is not a folder");
+    }
+    let known = registry().iter().map(|m| m.name.as_str()).chain([POCKET]);
+    Err(crate::suggest::unknown("model", name, known).context("a model is a known name or a folder"))
+}
+
+fn folder(find: impl Fn(&str) -> Option<PathBuf>, place: &str) -> Result<ModelFiles> {
+    let need = |file: &str| find(file).ok_or_else(|| anyhow!("{place}: no {file}"));
+    Ok(ModelFiles::Folder {
+        config: need("config.json")?,
+        tokenizer: need("tokenizer.json")?,
+        weights: weight_files(&find, place)?,
+        place: place.to_string(),
+    })
+}
+
+/// Reads only config.json and the tokenizer: what planning needs.
+pub fn load_outline(name: &str) -> Result<(Config, Tokenizer)> {
+    match locate(name)? {
+        ModelFiles::Embedded => Ok((Config::parse(POCKET_CONFIG, "pocket")?, parse_tokenizer(POCKET_TOKENIZER, POCKET)?)),
+        ModelFiles::Folder { config, tokenizer, .. } => {
+            let (config_text, tokenizer_text) = (read(&config)?, read(&tokenizer)?);
+            let config = Config::parse(&config_text, &config.display().to_string())?;
+            Ok((config, parse_tokenizer(&tokenizer_text, &tokenizer.display().to_string())?))
+        }
+    }
+}
+
+/// Loads a model: `pocket`, a name of the registry that is in the hub's cache, or a folder.
+pub fn load(name: &str, device: &Device) -> Result<Model> {
+    let (config_text, tokenizer_text, weights, digest, origin, tokenizer_origin) = match locate(name)? {
+        ModelFiles::Embedded => {
+            let digest = Sha256::new().chain_update(POCKET_CONFIG).chain_update(POCKET_WEIGHTS);
+            let weights = Weights::embedded(POCKET_WEIGHTS)?;
+            let names = ("embedded".to_string(), "the embedded tokenizer".to_string());
+            (POCKET_CONFIG.to_string(), POCKET_TOKENIZER.to_string(), weights, digest, names.0, names.1)
+        }
+        ModelFiles::Folder { config, tokenizer, weights, place } => {
+            let config_text = read(&config)?;
+            let mut digest = Sha256::new().chain_update(&config_text);
+            for file in &weights {
+                let mut reader = std::fs::File::open(file).with_context(|| format!("opening {}", file.display()))?;
+                std::io::copy(&mut reader, &mut HashWriter(&mut digest))
+                    .with_context(|| format!("reading {}", file.display()))?;
+            }
+            let tokenizer_text = read(&tokenizer)?;
+            (config_text, tokenizer_text, Weights::open(&weights)?, digest, place, tokenizer.display().to_string())
+        }
+    };
+    let config = Config::parse(&config_text, &format!("{origin}: config.json"))?;
+    let decoder = Decoder::new(&config, device, |tensor, shape| weights.get(tensor, shape, DType::F32, device))
+        .with_context(|| format!("loading model {name}"))?;
+    let tokenizer = parse_tokenizer(&tokenizer_text, &tokenizer_origin)?;
+    let title = registry().iter().find(|m| m.name == name).map_or(name, |m| m.title.as_str()).to_string();
+    Ok(Model {
+        name: name.to_string(),
+        title,
+        origin,
+        sha256: hex(digest),
+        tokenizer_sha256: hex(Sha256::new().chain_update(&tokenizer_text)),
+        decoder,
+        tokenizer,
+    })
+}
+
+fn parse_tokenizer(text: &str, origin: &str) -> Result<Tokenizer> {
+    let mut tokenizer: Tokenizer = text.parse().map_err(|e| anyhow!("{origin}: not a tokenizer.json: {e}"))?;
+    // Some files ship with truncation or padding switched on; scoring needs the whole text and nothing else.
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(|e| anyhow!("{origin}: {e}"))?;
+    Ok(tokenizer)
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! What a reader has to know beside the numbers: how the cells were made and how many are missing.
+
+use super::names;
+use super::view::{self, Cut, distinct};
+use crate::experiment::Row;
+
+/// How many cells a table or figure should have and how many it has.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub(super) struct Coverage {
+    pub wanted: usize,
+    pub failed: usize,
+    pub absent: usize,
+}
+
+impl Coverage {
+    /// Counts one cell of the grid.
+    pub fn count(&mut self, cell: Option<&Row>) {
+        self.wanted += 1;
+        match cell {
+            None => self.absent += 1,
+            Some(row) if view::accuracy(row).is_none() => self.failed += 1,
+            Some(_) => {}
+        }
+    }
+
+    /// A sentence where something is missing.
+    pub fn sentence(&self) -> Option<String> {
+        let cells = format!("of {} cells", self.wanted);
+        match (self.absent, self.failed) {
+            (0, 0) => None,
+            (0, failed) => Some(format!("{failed} {cells} failed and are left out.")),
+            (absent, 0) => Some(format!("Partial: {absent} {cells} not run yet.")),
+            (absent, failed) => Some(format!("Partial: {absent} {cells} not run yet, {failed} failed.")),
+        }
+    }
+}
+
+/// `fc, split after layer 1, scope prompt+choice, ratios count elements`.
+pub(super) fn cut(cut: &Cut) -> String {
+    let layer = cut.split_layer.map_or("no split".to_string(), |layer| format!("split after layer {layer}"));
+    format!("{layer}, scope {}, ratios count {}", cut.scope, cut.accounting)
+}
+
+/// How a set of rows was made: type, metric, questions, data, version. One sentence each.
+pub(super) fn provenance(rows: &[&Row]) -> Vec<String> {
+    let mut out = vec![format!("Compute type {}.", list(rows, |row| row.dtype.clone()))];
+    out.push(format!("Metric: {}.", by_dataset(rows, |row| row.metric.clone())));
+    let done: Vec<&Row> = rows.iter().copied().filter(|row| row.questions > 0).collect();
+    if !done.is_empty() {
+        out.push(format!("Questions a set: {}.", by_dataset(&done, |row| row.questions.to_string())));
+    }
+    for limit in distinct(rows.iter().filter_map(|row| row.limit)) {
+        out.push(format!("Limited to {limit} questions a set."));
+    }
+    let mini = rows.iter().filter(|row| names::is_mini(&row.dataset)).count();
+    out.push(match mini {
+        0 => format!("Data: {}.", list(rows, |row| source(&row.data_source))),
+        all if all == rows.len() => {
+            "Data: the embedded mini sets, questions of this project and not the paper's.".into()
+        }
+        _ => "Data: partly the embedded mini sets (titles end in `mini`), which are not the paper's.".into(),
+    });
+    let changed = distinct(rows.iter().filter(|row| !row.data_verified).map(|row| names::title(&row.dataset)));
+    if !changed.is_empty() {
+        out.push(format!("Rows differ from the registry's SHA-256: {}.", changed.join(", ")));
+    }
+    out.push(format!("splitbench {}.", list(rows, |row| row.version.clone())));
+    out
+}
+
+/// A folder by its last part only: where it lay is no matter of the table.
+fn source(data_source: &str) -> String {
+    if data_source == "embedded" {
+        return "embedded".into();
+    }
+    let last = data_source.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or(data_source);
+    format!("folder `{last}`")
+}
+
+fn list(rows: &[&Row], what: impl Fn(&Row) -> String) -> String {
+    distinct(rows.iter().map(|row| what(row))).join(", ")
+}
+
+/// One value when all data sets share it, else `value (set, set), value (set)`.
+fn by_dataset(rows: &[&Row], what: impl Fn(&Row) -> String) -> String {
+    let values = distinct(rows.iter().map(|row| what(row)));
+    if let [only] = values.as_slice() {
+        return only.clone();
+    }
+    let parts = values.iter().map(|value| {
+        let sets = distinct(rows.iter().filter(|row| what(row) == *value).map(|row| names::title(&row.dataset)));
+        format!("{value} ({})", sets.join(", "))
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::testing::row;
+
+    #[test]
+    fn says_what_differs_between_sets() {
+        let mut first = row("fc", Some(8.0), 0.5);
+        first.data_source = "/home/somebody/datasets/".into();
+        let mut second = first.clone();
+        (second.dataset, second.metric, second.questions) = ("piqa".into(), "acc_norm".into(), 50);
+        (second.data_verified, second.limit) = (false, Some(50));
+        let text = provenance(&[&first, &second]).join(" ");
+        assert_eq!(
+            text,
+            "Compute type f32. Metric: acc (ARC-Easy), acc_norm (PIQA). Questions a set: 100 (ARC-Easy), 50 (PIQA). \
+             Limited to 50 questions a set. Data: folder `datasets`. Rows differ from the registry's SHA-256: PIQA. \
+             splitbench 0.1.0 (test)."
+        );
+        first.dataset = "arc_easy-mini".into();
+        assert!(provenance(&[&first]).join(" ").contains("embedded mini sets, questions of this project"));
+    }
+
+    #[test]
+    fn coverage_counts() {
+        let good = row("fc", Some(8.0), 0.5);
+        let mut failed = good.clone();
+        (failed.acc, failed.err) = (None, Some("no".into()));
+        let mut coverage = Coverage::default();
+        coverage.count(Some(&good));
+        assert_eq!(coverage.sentence(), None);
+        coverage.count(Some(&failed));
+        assert_eq!(coverage.sentence().unwrap(), "1 of 2 cells failed and are left out.");
+        coverage.count(None);
+        assert_eq!(coverage.sentence().unwrap(), "Partial: 1 of 3 cells not run yet, 1 failed.");
+    }
+}

@@ -1,0 +1,275 @@
+//! Small multiples of accuracy against something, as SVG.
+
+use anyhow::Result;
+use plotters::style::RGBColor;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::canvas::{Canvas, Type, text_width};
+use super::table::wrap;
+use super::{legend, number};
+
+/// A figure: panels that share series and x axis; each has its own y axis in per cent.
+#[derive(Debug)]
+pub(super) struct Figure {
+    pub title: String,
+    pub subtitle: String,
+    pub x_label: String,
+    pub series: Vec<String>,
+    pub panels: Vec<Panel>,
+}
+
+/// One set of axes.
+#[derive(Debug)]
+pub(super) struct Panel {
+    pub title: String,
+    /// Accuracy (per cent) of the unsplit model.
+    pub baseline: Option<f64>,
+    /// Accuracy (per cent) of guessing.
+    pub chance: Option<f64>,
+    /// Points of each series, by x; a series may have none.
+    pub series: Vec<Vec<Point>>,
+}
+
+/// A cell as it is drawn, in per cent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Point {
+    pub x: f64,
+    pub y: f64,
+    pub stderr: f64,
+}
+
+const INK: RGBColor = RGBColor(30, 30, 30);
+const BASELINE: RGBColor = RGBColor(70, 70, 70);
+const CHANCE: RGBColor = RGBColor(110, 110, 110);
+const GRID: RGBColor = RGBColor(228, 228, 228);
+const MARGIN: i32 = 18;
+/// Left of the plot: numbers of the y axis.
+const LEFT: i32 = 40;
+/// Right of the plot: names of the two horizontal lines.
+const RIGHT: i32 = 104;
+const SMALL: Type = Type { size: 12.0, bold: false, color: INK };
+const AXIS: Type = Type { size: 13.0, bold: false, color: INK };
+const HEAD: Type = Type { size: 14.0, bold: true, color: INK };
+const TITLE: Type = Type { size: 18.0, bold: true, color: INK };
+
+/// Where a panel's plot lies, and its scales.
+struct Frame {
+    left: i32,
+    top: i32,
+    width: i32,
+    height: i32,
+    x: (f64, f64),
+    /// From, to, and the step of the grid.
+    y: (f64, f64, f64),
+}
+
+impl Frame {
+    fn place(&self, x: f64, y: f64) -> (i32, i32) {
+        let share_x = (x - self.x.0) / (self.x.1 - self.x.0);
+        let share_y = (y.clamp(self.y.0, self.y.1) - self.y.0) / (self.y.1 - self.y.0);
+        let x = f64::from(self.left) + share_x * f64::from(self.width);
+        (x.round() as i32, (f64::from(self.top + self.height) - share_y * f64::from(self.height)).round() as i32)
+    }
+}
+
+impl Figure {
+    /// The picture; fonts are whatever sans-serif the viewer has.
+    pub fn svg(&self) -> Result<String> {
+        let columns = match self.panels.len() {
+            0 | 1 => 1,
+            2 | 4 => 2,
+            3 | 5..=9 => 3,
+            _ => 4,
+        };
+        let (plot_width, plot_height) = if self.panels.len() == 1 { (560, 330) } else { (244, 180) };
+        let cell_width = LEFT + plot_width + RIGHT;
+        let lines = columns * cell_width + 24;
+        let inner = lines.max(legend::entry_width(&self.series));
+        let width = inner + 2 * MARGIN;
+        let title = fit(&self.title, TITLE, inner);
+        let subtitle = fit(&self.subtitle, SMALL, inner);
+        let heads: Vec<Vec<String>> =
+            self.panels.iter().map(|panel| fit(&panel.title, HEAD, plot_width + RIGHT - 8)).collect();
+        let head_height = 20 * heads.iter().map(Vec::len).max().unwrap_or(1) as i32;
+        let cell_height = head_height + plot_height + 34;
+        let rows = self.panels.len().div_ceil(columns as usize) as i32;
+        let panels_top = MARGIN + 24 * title.len() as i32 + 17 * subtitle.len() as i32 + 12;
+        let x_label_top = panels_top + rows * cell_height;
+        let legend_top = x_label_top + 30;
+        let height = legend_top + legend::height(&self.series, inner) + MARGIN;
+
+        let mut svg = String::new();
+        let canvas = Canvas::new(&mut svg, width, height)?;
+        let top_left = (HPos::Left, VPos::Top);
+        let mut y = MARGIN;
+        for line in &title {
+            canvas.text(line, (MARGIN, y), TITLE, top_left)?;
+            y += 24;
+        }
+        for line in &subtitle {
+            canvas.text(line, (MARGIN, y), SMALL, top_left)?;
+            y += 17;
+        }
+        let ticks = self.x_values();
+        for (at, panel) in self.panels.iter().enumerate() {
+            let (row, column) = (at as i32 / columns, at as i32 % columns);
+            let left = MARGIN + 24 + column * cell_width + LEFT;
+            let top = panels_top + row * cell_height;
+            for (line, text) in heads[at].iter().enumerate() {
+                canvas.text(text, (left, top + 20 * line as i32), HEAD, top_left)?;
+            }
+            let frame = Frame {
+                left,
+                top: top + head_height,
+                width: plot_width,
+                height: plot_height,
+                x: x_range(&ticks),
+                y: panel.y_range(),
+            };
+            if column == 0 {
+                canvas.text_up("accuracy (%)", (MARGIN + 8, frame.top + plot_height / 2), AXIS)?;
+            }
+            panel.draw(&canvas, &frame, &ticks)?;
+        }
+        let middle = MARGIN + 24 + LEFT + (columns * cell_width - LEFT - RIGHT) / 2;
+        canvas.text(&self.x_label, (middle, x_label_top), AXIS, (HPos::Center, VPos::Top))?;
+        legend::draw(&canvas, &self.series, (MARGIN, legend_top), inner)?;
+        canvas.finish()?;
+        Ok(svg)
+    }
+
+    fn x_values(&self) -> Vec<f64> {
+        let mut values: Vec<f64> =
+            self.panels.iter().flat_map(|panel| &panel.series).flatten().map(|point| point.x).collect();
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        values
+    }
+}
+
+impl Panel {
+    /// From the data, error bars, baseline and chance, out to whole ticks; never beyond 0 to 100.
+    fn y_range(&self) -> (f64, f64, f64) {
+        let points = self.series.iter().flatten();
+        let ends = points.flat_map(|point| [point.y - point.stderr, point.y + point.stderr]);
+        let values: Vec<f64> = ends.chain(self.baseline).chain(self.chance).collect();
+        let (Some(low), Some(high)) =
+            (values.iter().copied().reduce(f64::min), values.iter().copied().reduce(f64::max))
+        else {
+            return (0.0, 100.0, 20.0);
+        };
+        let step = y_step((low, high));
+        let pad = 0.04 * (high - low).max(2.0);
+        let (low, high) = (((low - pad) / step).floor() * step, ((high + pad) / step).ceil() * step);
+        (low.max(0.0), high.min(100.0), step)
+    }
+
+    fn draw(&self, canvas: &Canvas, frame: &Frame, ticks: &[f64]) -> Result<()> {
+        let (right, bottom) = (frame.left + frame.width, frame.top + frame.height);
+        let step = frame.y.2;
+        let mut value = (frame.y.0 / step).ceil() * step;
+        while value <= frame.y.1 + 1e-9 {
+            let (_, y) = frame.place(frame.x.0, value);
+            canvas.path(&[(frame.left, y), (right, y)], GRID, 1)?;
+            canvas.text(&number::ratio(value), (frame.left - 6, y), SMALL, (HPos::Right, VPos::Center))?;
+            value += step;
+        }
+        let mut free_from = i32::MIN;
+        for &tick in ticks {
+            let (x, _) = frame.place(tick, frame.y.0);
+            canvas.path(&[(x, bottom), (x, bottom + 4)], INK, 1)?;
+            let text = number::ratio(tick);
+            let half = text_width(&text, SMALL.size) / 2;
+            // A number that would touch the one before it is left out, its tick stays.
+            if x - half > free_from {
+                canvas.text(&text, (x, bottom + 7), SMALL, (HPos::Center, VPos::Top))?;
+                free_from = x + half + 2;
+            }
+        }
+        canvas.path(&[(frame.left, frame.top), (frame.left, bottom), (right, bottom)], INK, 1)?;
+        self.draw_lines(canvas, frame)?;
+        if self.series.iter().all(Vec::is_empty) {
+            let middle = (frame.left + frame.width / 2, frame.top + frame.height / 2);
+            canvas.text("no finished cell", middle, SMALL, (HPos::Center, VPos::Center))?;
+        }
+        let dodge = self.dodge(frame, ticks);
+        for (at, points) in self.series.iter().enumerate() {
+            let look = legend::look(at);
+            let shift = ((at as f64 - (self.series.len() as f64 - 1.0) / 2.0) * dodge).round() as i32;
+            let place = |point: &Point, y: f64| {
+                let (x, y) = frame.place(point.x, y);
+                (x + shift, y)
+            };
+            let line: Vec<(i32, i32)> = points.iter().map(|point| place(point, point.y)).collect();
+            canvas.dashed(&line, look.dash, look.color, 2)?;
+            for point in points {
+                let (low, high) = (place(point, point.y - point.stderr), place(point, point.y + point.stderr));
+                canvas.path(&[low, high], look.color, 1)?;
+                for (x, y) in [low, high] {
+                    canvas.path(&[(x - 3, y), (x + 3, y)], look.color, 1)?;
+                }
+                canvas.marker(&look, place(point, point.y))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Baseline and chance, named at the right edge; names move apart where the lines are close.
+    fn draw_lines(&self, canvas: &Canvas, frame: &Frame) -> Result<()> {
+        let right = frame.left + frame.width;
+        let lines = [(self.baseline, "baseline", BASELINE, &[][..]), (self.chance, "chance", CHANCE, &[2.0, 4.0][..])];
+        let mut labels: Vec<(i32, String, RGBColor)> = Vec::new();
+        for (value, name, color, dash) in lines {
+            let Some(value) = value else { continue };
+            let (_, y) = frame.place(frame.x.0, value);
+            canvas.dashed(&[(frame.left, y), (right, y)], dash, color, 2)?;
+            labels.push((y, format!("{name} {}", number::tenths(value)), color));
+        }
+        labels.sort_by_key(|(y, ..)| *y);
+        if let [first, second] = labels.as_mut_slice() {
+            let overlap = 14 - (second.0 - first.0);
+            if overlap > 0 {
+                first.0 -= overlap / 2;
+                second.0 += overlap - overlap / 2;
+            }
+        }
+        for (y, text, color) in labels {
+            canvas.text(&text, (right + 6, y), Type { color, ..SMALL }, (HPos::Left, VPos::Center))?;
+        }
+        Ok(())
+    }
+
+    /// Pixels between two series at one x, so that error bars stand side by side but x values stay apart.
+    fn dodge(&self, frame: &Frame, ticks: &[f64]) -> f64 {
+        let gaps = ticks.windows(2).map(|pair| frame.place(pair[1], 0.0).0 - frame.place(pair[0], 0.0).0);
+        let room = 0.6 * f64::from(gaps.min().unwrap_or(frame.width / 2));
+        (room / self.series.len().max(1) as f64).min(7.0)
+    }
+}
+
+/// Distance of grid lines in points that gives at most seven.
+fn y_step((low, high): (f64, f64)) -> f64 {
+    [1.0, 2.0, 5.0, 10.0].into_iter().find(|step| (high - low) / step <= 6.0).unwrap_or(20.0)
+}
+
+/// Half a step of room at both ends.
+fn x_range(ticks: &[f64]) -> (f64, f64) {
+    let (Some(first), Some(last)) = (ticks.first(), ticks.last()) else { return (0.0, 1.0) };
+    let room = if ticks.len() < 2 { 1.0 } else { 0.5 * (last - first) / (ticks.len() - 1) as f64 };
+    (first - room, last + room)
+}
+
+/// Lines of a text that fit in a width; a word that is longer by itself is broken.
+fn fit(text: &str, kind: Type, width: i32) -> Vec<String> {
+    let letter = if kind.bold { 0.64 } else { 0.56 } * kind.size;
+    let most = ((f64::from(width) / letter) as usize).max(1);
+    let broken = |line: String| {
+        let letters: Vec<char> = line.chars().collect();
+        letters.chunks(most).map(|part| part.iter().collect::<String>()).collect::<Vec<_>>()
+    };
+    wrap(text, most).into_iter().flat_map(broken).collect()
+}
+
+#[cfg(test)]
+#[path = "figure_tests.rs"]
+mod tests;

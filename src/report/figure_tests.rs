@@ -1,0 +1,55 @@
+use super::*;
+
+fn panel(series: &[&[(f64, f64)]]) -> Panel {
+    let points = |cells: &&[(f64, f64)]| cells.iter().map(|&(x, y)| Point { x, y, stderr: 1.5 }).collect();
+    Panel {
+        title: "ARC-Easy".into(),
+        baseline: Some(62.0),
+        chance: Some(25.0),
+        series: series.iter().map(points).collect(),
+    }
+}
+
+#[test]
+fn the_y_axis_holds_everything() {
+    let shown = panel(&[&[(6.0, 40.0), (10.0, 20.0)]]);
+    assert_eq!(shown.y_range(), (10.0, 70.0, 10.0));
+    let full = Panel { baseline: Some(100.0), ..panel(&[&[(6.0, 99.5)]]) };
+    assert_eq!(full.y_range(), (20.0, 100.0, 20.0), "never above 100");
+    let empty = Panel { baseline: None, chance: None, ..panel(&[&[]]) };
+    assert_eq!(empty.y_range(), (0.0, 100.0, 20.0));
+}
+
+#[test]
+fn dodge_keeps_series_within_their_x() {
+    let frame = Frame { left: 0, top: 0, width: 240, height: 100, x: (5.5, 10.5), y: (0.0, 100.0, 20.0) };
+    let points: &[(f64, f64)] = &[(6.0, 50.0)];
+    for count in [1, 3, 20] {
+        let spread = panel(&vec![points; count]).dodge(&frame, &[6.0, 7.0, 8.0, 9.0, 10.0]) * count as f64;
+        assert!(spread > 0.0 && spread <= 48.0, "{count} series take {spread} of 48 pixels");
+    }
+}
+
+#[test]
+fn one_point_still_shows_and_text_is_escaped() {
+    let figure = Figure {
+        title: "A & B".into(),
+        subtitle: "p < 0.05".into(),
+        x_label: "ratio".into(),
+        series: vec!["fc".into(), "a<b>".into()],
+        panels: vec![panel(&[&[(8.0, 50.0)], &[]])],
+    };
+    let svg = figure.svg().unwrap();
+    assert!(svg.contains("A &amp; B") && svg.contains("p &lt; 0.05") && svg.contains("a&lt;b&gt;"), "{svg}");
+    // The marker of the first series: once in the panel, once in the legend.
+    assert_eq!(svg.matches("<circle").count(), 2);
+    assert!(svg.contains("baseline 62.0") && svg.contains("chance 25.0"));
+}
+
+#[test]
+fn long_names_are_broken_not_cut() {
+    let name = "organisation/".to_string() + &"long-model-name-".repeat(10);
+    let lines = fit(&format!("Accuracy: {name}"), TITLE, 400);
+    assert!(lines.iter().all(|line| text_width(line, TITLE.size) <= 400), "{lines:?}");
+    assert_eq!(lines.concat(), format!("Accuracy:{name}"));
+}

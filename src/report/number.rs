@@ -1,0 +1,84 @@
+//! Numbers as tables print them.
+
+use crate::experiment::Accuracy;
+
+/// Mark of a cell without a number.
+pub(super) const MISSING: &str = "–";
+
+/// One decimal, never `-0.0`.
+pub(super) fn tenths(value: f64) -> String {
+    let text = format!("{value:.1}");
+    if text == "-0.0" { "0.0".into() } else { text }
+}
+
+/// One decimal with a sign, `0.0` when it rounds to nothing.
+pub(super) fn signed(value: f64) -> String {
+    let text = tenths(value);
+    if value > 0.0 && text != "0.0" { format!("+{text}") } else { text }
+}
+
+/// Accuracy and its standard error in per cent.
+pub(super) fn percent(accuracy: Accuracy) -> String {
+    format!("{} ± {}", tenths(100.0 * accuracy.value), tenths(100.0 * accuracy.stderr))
+}
+
+/// A ratio as asked for: `7`, `7.5`.
+pub(super) fn ratio(value: f64) -> String {
+    format!("{value}")
+}
+
+/// Mean over data sets; their questions are independent, so the standard error is sqrt(sum se^2) / n.
+pub(super) fn average(cells: &[Option<Accuracy>]) -> Option<Accuracy> {
+    let cells: Vec<Accuracy> = cells.iter().copied().collect::<Option<_>>()?;
+    let count = cells.len() as f64;
+    (!cells.is_empty()).then(|| Accuracy {
+        value: cells.iter().map(|cell| cell.value).sum::<f64>() / count,
+        stderr: cells.iter().map(|cell| cell.stderr.powi(2)).sum::<f64>().sqrt() / count,
+    })
+}
+
+/// Geometric mean of the ratios that are there.
+pub(super) fn geometric_mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value.ln(), count + 1));
+    (count > 0).then(|| (sum / f64::from(count)).exp())
+}
+
+/// A CSV field, quoted where it has to be.
+pub(super) fn csv_field(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
+}
+
+/// Two decimals of a per cent value for CSV; empty when missing.
+pub(super) fn csv_percent(share: Option<f64>) -> String {
+    share.map(|share| format!("{:.2}", 100.0 * share)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_negative_zero() {
+        assert_eq!(tenths(-0.04), "0.0");
+        assert_eq!(signed(0.04), "0.0");
+        assert_eq!(signed(-0.06), "-0.1");
+        assert_eq!(signed(1.25), "+1.2");
+    }
+
+    #[test]
+    fn average_needs_every_cell() {
+        let cell = |value, stderr| Some(Accuracy { value, stderr });
+        let mean = average(&[cell(0.5, 0.03), cell(0.7, 0.04)]).unwrap();
+        assert!((mean.value - 0.6).abs() < 1e-12 && (mean.stderr - 0.025).abs() < 1e-12);
+        assert_eq!(average(&[cell(0.5, 0.03), None]), None);
+        assert_eq!(average(&[]), None);
+        assert!((geometric_mean([2.0, 8.0].into_iter()).unwrap() - 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn csv_quotes_what_needs_it() {
+        assert_eq!(csv_field("asvd:alpha=0.5,x=1"), "\"asvd:alpha=0.5,x=1\"");
+        assert_eq!(csv_field("say \"no\""), "\"say \"\"no\"\"\"");
+        assert_eq!(csv_field("plain"), "plain");
+    }
+}

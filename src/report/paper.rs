@@ -1,0 +1,137 @@
+//! The paper's numbers, typed out under `results/paper`, for printing beside ours.
+
+use std::sync::LazyLock;
+
+use super::{names, number};
+use crate::experiment::Accuracy;
+
+const TABLE2: &str = include_str!("../../results/paper/table2.csv");
+const TABLE3: &str = include_str!("../../results/paper/table3.csv");
+const NEAR_LOSSLESS: &str = include_str!("../../results/paper/table2_near_lossless_ratio.csv");
+
+/// A CSV of the paper: no quotes in it, so a comma always parts two fields.
+struct Sheet {
+    columns: Vec<&'static str>,
+    lines: Vec<Vec<&'static str>>,
+}
+
+impl Sheet {
+    fn parse(text: &'static str) -> Self {
+        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        Self { columns: lines.next().unwrap_or_default(), lines: lines.collect() }
+    }
+
+    fn get(&self, keys: &[&str], column: &str) -> Option<f64> {
+        let at = self.columns.iter().position(|name| *name == column)?;
+        let line = self.lines.iter().find(|line| line.starts_with(keys))?;
+        line.get(at)?.parse().ok()
+    }
+}
+
+static SHEET2: LazyLock<Sheet> = LazyLock::new(|| Sheet::parse(TABLE2));
+static SHEET3: LazyLock<Sheet> = LazyLock::new(|| Sheet::parse(TABLE3));
+static SHEET_RATIO: LazyLock<Sheet> = LazyLock::new(|| Sheet::parse(NEAR_LOSSLESS));
+
+/// Names a model may be given by, letters and digits only, and the paper's name for it.
+const MODELS: [(&str, &str); 4] = [
+    ("llama321b", "Llama 3-1B"),
+    ("llama323b", "Llama 3-3B"),
+    ("qwen2515b", "Qwen2.5-1.5B"),
+    ("qwen253b", "Qwen2.5-3B"),
+];
+
+/// The paper's four models by its own names, in its order.
+pub fn models() -> [&'static str; 4] {
+    MODELS.map(|(_, name)| name)
+}
+
+/// The paper's name of a model given as `llama-3.2-1b`, `meta-llama/Llama-3.2-1B` and the like; `None` for others.
+pub fn model(given: &str) -> Option<&'static str> {
+    let last = given.rsplit('/').next().unwrap_or(given);
+    let plain: String = last.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    MODELS.iter().find(|(name, paper)| *name == plain || *paper == last).map(|(_, paper)| *paper)
+}
+
+/// Accuracy (per cent) in Table II of FC at a ratio, or of the baseline without one; `None` where it has no number.
+/// `model` is the paper's name; a small embedded set is not the paper's set and has no number.
+pub fn table2(model: &str, ratio: Option<f64>, dataset: &str) -> Option<f64> {
+    let ratio = ratio.map_or("baseline".to_string(), |ratio| ratio.to_string());
+    SHEET2.get(&[model, &ratio], dataset)
+}
+
+/// Accuracy (per cent) in Table III of a codec, or of the baseline; data set `avg` is its printed average.
+pub fn table3(model: &str, codec: &str, dataset: &str) -> Option<f64> {
+    let method = match names::codec_base(codec) {
+        "fwsvd" => "FWSVD",
+        "asvd" => "ASVD",
+        "svd-llm" => "SVD-LLM",
+        "qr" => "QR",
+        "topk" => "Top-k",
+        "fc" => "FC",
+        "baseline" => "Baseline",
+        _ => return None,
+    };
+    SHEET3.get(&[model, method], dataset)
+}
+
+/// Whole ratio at which a set's FC column in Table III equals Table II, in 35 of 40 cells; found by comparing the two.
+pub fn table3_ratio(dataset: &str) -> Option<f64> {
+    const RATIOS: [f64; 10] = [9.0, 8.0, 8.0, 10.0, 6.0, 6.0, 7.0, 7.0, 8.0, 7.0];
+    names::DATASETS.iter().position(|(name, _)| *name == dataset).map(|at| RATIOS[at])
+}
+
+/// Last row of the paper's Table II: the near-lossless ratio of a data set, averaged over its models.
+pub fn near_lossless(dataset: &str) -> Option<f64> {
+    SHEET_RATIO.get(&[], dataset)
+}
+
+/// The paper's numbers as cells, with ours minus the paper's in brackets, and last the same for the average over all sets.
+pub(super) fn beside(papers: &[Option<f64>], ours: &[Option<Accuracy>]) -> Vec<String> {
+    let text = |paper: Option<f64>, ours: Option<f64>| match (paper, ours) {
+        (None, _) => number::MISSING.to_string(),
+        (Some(paper), None) => number::tenths(paper),
+        (Some(paper), Some(ours)) => format!("{} ({})", number::tenths(paper), number::signed(ours - paper)),
+    };
+    let percent = |cell: Option<Accuracy>| cell.map(|cell| 100.0 * cell.value);
+    let mean = papers.iter().copied().sum::<Option<f64>>().map(|sum| sum / papers.len() as f64);
+    let cells = papers.iter().zip(ours).map(|(&paper, &ours)| text(paper, percent(ours)));
+    cells.chain([text(mean, percent(number::average(ours)))]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_where_the_paper_has_them() {
+        assert_eq!(table2("Llama 3-1B", Some(10.0), "openbookqa"), Some(36.5));
+        assert_eq!(table2("Qwen2.5-3B", None, "cosmos_qa"), Some(27.6));
+        assert_eq!(table2("Qwen2.5-3B", Some(6.5), "cosmos_qa"), None);
+        assert_eq!(table2("Qwen2.5-3B", None, "cosmos_qa-mini"), None);
+        assert_eq!(table3("Llama 3-3B", "topk:values=f32", "avg"), Some(46.8));
+        assert_eq!(table3("Llama 3-3B", "svd", "avg"), None);
+        assert_eq!(near_lossless("siqa"), Some(6.0));
+        for model in models() {
+            for (dataset, _) in names::DATASETS {
+                assert!(table2(model, None, dataset).is_some() && table3(model, "fc", dataset).is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn table3_ratios_agree_with_both_tables() {
+        let same = |model, dataset| table3(model, "fc", dataset) == table2(model, table3_ratio(dataset), dataset);
+        let cells = models().into_iter().flat_map(|model| names::DATASETS.map(|(dataset, _)| same(model, dataset)));
+        assert_eq!(cells.filter(|same| *same).count(), 35);
+    }
+
+    #[test]
+    fn models_by_the_names_people_give() {
+        assert_eq!(model("llama-3.2-1b"), Some("Llama 3-1B"));
+        assert_eq!(model("meta-llama/Llama-3.2-3B"), Some("Llama 3-3B"));
+        assert_eq!(model("Qwen/Qwen2.5-1.5B"), Some("Qwen2.5-1.5B"));
+        assert_eq!(model("Qwen2.5-3B"), Some("Qwen2.5-3B"));
+        assert_eq!(model("Qwen2.5-3B-Instruct"), None);
+        assert_eq!(model("pocket"), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! From rows to figures: accuracy against ratio, accuracy against split layer.
+
+use super::caption::{self, Coverage};
+use super::figure::{Figure, Panel, Point};
+use super::view::{self, Cut, View};
+use super::{names, number};
+use crate::experiment::{Accuracy, Row};
+
+/// What lies on the x axis.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    Ratio,
+    Layer,
+}
+
+impl Kind {
+    /// File name of its figures, without what tells several apart.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Ratio => "accuracy-vs-ratio",
+            Self::Layer => "accuracy-vs-layer",
+        }
+    }
+
+    fn x(self, row: &Row) -> Option<f64> {
+        match self {
+            Self::Ratio => row.ratio_requested,
+            Self::Layer => row.split_layer.map(f64::from),
+        }
+    }
+}
+
+/// A figure and its file name without ending.
+pub(super) struct Drawing {
+    pub file: String,
+    pub figure: Figure,
+}
+
+/// One line of a figure: a codec, at one ratio where several were run at the same layer.
+#[derive(PartialEq)]
+struct Key {
+    codec: String,
+    ratio: Option<f64>,
+}
+
+impl Key {
+    fn label(&self) -> String {
+        self.ratio.map_or(self.codec.clone(), |ratio| format!("{} at ratio {}", self.codec, number::ratio(ratio)))
+    }
+
+    fn holds(&self, row: &Row) -> bool {
+        row.codec == self.codec && (self.ratio.is_none() || row.ratio_requested == self.ratio)
+    }
+}
+
+/// Figures of all models and cuts: small multiples of the data sets, and the average alone.
+pub(super) fn figures(view: &View, kind: Kind) -> Vec<Drawing> {
+    let cuts = groups(view, kind);
+    let mut out = Vec::new();
+    for &model in &view.models {
+        for (cut, rows) in &cuts {
+            let rows: Vec<&Row> =
+                rows.iter().copied().filter(|row| row.model == model && kind.x(row).is_some()).collect();
+            if !rows.iter().any(|row| view::accuracy(row).is_some()) {
+                continue;
+            }
+            let mut file = kind.file().to_string();
+            if view.models.len() > 1 {
+                file += &format!("-{}", names::slug(model));
+            }
+            if cuts.len() > 1 {
+                let layer = cut.split_layer.map(|layer| format!("l{layer}-")).unwrap_or_default();
+                file += &format!("-{layer}{}-{}", names::slug(&cut.scope), names::slug(&cut.accounting));
+            }
+            let sheet = Sheet { view, kind, model, cut, keys: keys(kind, &rows), rows };
+            out.push(Drawing { file: format!("{file}-average"), figure: sheet.figure(true) });
+            out.push(Drawing { file, figure: sheet.figure(false) });
+        }
+    }
+    out
+}
+
+/// Rows that share a figure: the split layer parts them only where it is not the x axis.
+fn groups<'a>(view: &View<'a>, kind: Kind) -> Vec<(Cut, Vec<&'a Row>)> {
+    if kind == Kind::Ratio {
+        return view.cuts();
+    }
+    let mut out: Vec<(Cut, Vec<&Row>)> = Vec::new();
+    for (cut, rows) in view.cuts() {
+        let cut = Cut { split_layer: None, ..cut };
+        match out.iter_mut().find(|(known, _)| *known == cut) {
+            Some((_, known)) => known.extend(rows),
+            None => out.push((cut, rows)),
+        }
+    }
+    out
+}
+
+fn keys(kind: Kind, rows: &[&Row]) -> Vec<Key> {
+    let whole = |codec: &str| Key { codec: codec.to_string(), ratio: None };
+    let codecs = view::codecs(rows);
+    if kind == Kind::Ratio {
+        return codecs.into_iter().map(whole).collect();
+    }
+    let several = |codec: &str| {
+        let sets = view::distinct(rows.iter().map(|row| row.dataset.as_str()));
+        sets.into_iter().any(|set| {
+            let here: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec && row.dataset == set).collect();
+            view::ratios(&here).len() > 1
+        })
+    };
+    let mut out = Vec::new();
+    for codec in codecs {
+        if several(codec) {
+            let here: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec).collect();
+            out.extend(view::ratios(&here).into_iter().map(|ratio| Key { codec: codec.into(), ratio: Some(ratio) }));
+        } else {
+            out.push(whole(codec));
+        }
+    }
+    out
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// What one figure is drawn from.
+struct Sheet<'v, 'a> {
+    view: &'v View<'a>,
+    kind: Kind,
+    model: &'a str,
+    cut: &'v Cut,
+    keys: Vec<Key>,
+    rows: Vec<&'a Row>,
+}
+
+impl Sheet<'_, '_> {
+    fn figure(&self, only_average: bool) -> Figure {
+        let mut panels = Vec::new();
+        if !only_average {
+            panels.extend(self.view.datasets.iter().map(|name| self.panel(&[*name], names::title(name))));
+        }
+        let sets = &self.view.datasets;
+        match sets.as_slice() {
+            [one] if only_average => panels.push(self.panel(&[*one], names::title(one))),
+            [_] => {}
+            _ => panels.push(self.panel(sets, format!("average of {} data sets", sets.len()))),
+        }
+        let against = match self.kind {
+            Kind::Ratio => "compression ratio",
+            Kind::Layer => "split layer",
+        };
+        let x_label = match self.kind {
+            Kind::Ratio if self.cut.accounting == "wire" => "compression ratio: raw bytes / packet bytes (×)".into(),
+            Kind::Ratio => "compression ratio: raw numbers / kept numbers (×)".into(),
+            Kind::Layer => "split after layer".to_string(),
+        };
+        Figure {
+            title: format!("Accuracy against {against}: {}", self.model),
+            subtitle: self.subtitle(only_average),
+            x_label,
+            series: self.keys.iter().map(Key::label).collect(),
+            panels,
+        }
+    }
+
+    /// The mean of some sets, at each x that all of them have; of one set, its own cells.
+    fn panel(&self, sets: &[&str], title: String) -> Panel {
+        let mean = |what: &dyn Fn(&Row) -> Option<f64>| {
+            let values: Option<Vec<f64>> = sets.iter().map(|set| what(self.view.baseline(self.model, set)?)).collect();
+            values.map(|values| 100.0 * values.iter().sum::<f64>() / values.len() as f64)
+        };
+        Panel {
+            title,
+            baseline: mean(&|row| view::accuracy(row).map(|cell| cell.value)),
+            chance: mean(&|row| row.chance),
+            series: self.keys.iter().map(|key| self.points(key, sets)).collect(),
+        }
+    }
+
+    fn points(&self, key: &Key, sets: &[&str]) -> Vec<Point> {
+        let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| key.holds(row)).collect();
+        let mut xs = view::distinct(rows.iter().filter_map(|row| self.kind.x(row)));
+        xs.sort_by(f64::total_cmp);
+        let at = |x: f64| {
+            let of = |set: &&str| {
+                let row = rows.iter().rfind(|row| row.dataset == **set && self.kind.x(row) == Some(x));
+                row.and_then(|row| view::accuracy(row))
+            };
+            let cells: Vec<Option<Accuracy>> = sets.iter().map(of).collect();
+            let cell = number::average(&cells)?;
+            Some(Point { x, y: 100.0 * cell.value, stderr: 100.0 * cell.stderr })
+        };
+        xs.into_iter().filter_map(at).collect()
+    }
+
+    fn coverage(&self) -> Coverage {
+        let mut coverage = Coverage::default();
+        let xs = view::distinct(self.rows.iter().filter_map(|row| self.kind.x(row)));
+        for key in &self.keys {
+            // With a ratio of its own for each set, a set is not expected at another set's ratio.
+            let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| key.holds(row)).collect();
+            for set in &self.view.datasets {
+                for x in &xs {
+                    coverage
+                        .count(rows.iter().rfind(|row| row.dataset == *set && self.kind.x(row) == Some(*x)).copied());
+                }
+            }
+        }
+        coverage
+    }
+
+    fn subtitle(&self, only_average: bool) -> String {
+        let mut out = match self.kind {
+            Kind::Ratio => format!("{}.", capital(&caption::cut(self.cut))),
+            Kind::Layer => format!("Scope {}, ratios count {}{}.", self.cut.scope, self.cut.accounting, self.ratios()),
+        };
+        out += " Error bars: 1 standard error.";
+        if !only_average && self.view.datasets.len() > 1 {
+            out += " Each panel has its own y axis.";
+        }
+        if self.view.datasets.len() > 1 {
+            out += " The average is drawn where all data sets have the cell.";
+        }
+        if let Some(sentence) = self.coverage().sentence() {
+            out += &format!(" {sentence}");
+        }
+        let lacks = |set: &&&str| self.view.baseline(self.model, set).and_then(view::accuracy).is_none();
+        let lacking: Vec<String> = self.view.datasets.iter().filter(lacks).map(|set| names::title(set)).collect();
+        if !lacking.is_empty() {
+            out += &format!(" No baseline for {}.", lacking.join(", "));
+        }
+        for sentence in caption::provenance(&self.rows) {
+            out += &format!(" {sentence}");
+        }
+        out
+    }
+
+    /// The one ratio of a layer sweep, or each data set's.
+    fn ratios(&self) -> String {
+        if self.keys.iter().any(|key| key.ratio.is_some()) {
+            return String::new();
+        }
+        match view::ratios(&self.rows).as_slice() {
+            [] => String::new(),
+            [one] => format!(", ratio {}", number::ratio(*one)),
+            _ => {
+                let of = |set: &&str| {
+                    let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| row.dataset == *set).collect();
+                    let ratios: Vec<String> = view::ratios(&rows).into_iter().map(number::ratio).collect();
+                    format!("{} {}", names::title(set), ratios.join("/"))
+                };
+                format!(", ratio {}", self.view.datasets.iter().map(of).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "series_tests.rs"]
+mod tests;

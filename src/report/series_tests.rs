@@ -1,0 +1,134 @@
+use super::*;
+use crate::report::testing::{failed, on, row};
+
+fn texts(svg: &str) -> Vec<String> {
+    let parts = svg.split("<text").skip(1).filter_map(|part| part.split_once('>')?.1.split_once("</text>"));
+    parts.map(|(text, _)| text.trim().replace("&amp;", "&").replace("&lt;", "<")).collect()
+}
+
+/// Every tag that opens closes, in order, and no bare `&` or `<` is left in text.
+fn well_formed(svg: &str) {
+    let mut open = Vec::new();
+    for part in svg.split('<').skip(1) {
+        let (tag, text) = part.split_once('>').expect("a tag ends");
+        assert!(
+            !text.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "").replace("&quot;", "").contains('&'),
+            "{text}"
+        );
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name));
+        } else if !tag.ends_with('/') {
+            open.push(tag.split_whitespace().next().unwrap());
+        }
+    }
+    assert!(open.is_empty(), "{open:?} left open");
+}
+
+fn sweep(codecs: &[String], datasets: &[&str], ratios: &[f64]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for set in datasets {
+        rows.push(on(set, row("baseline", None, 0.7)));
+        for (at, codec) in codecs.iter().enumerate() {
+            rows.extend(ratios.iter().map(|ratio| on(set, row(codec, Some(*ratio), 0.7 - 0.004 * at as f64 * ratio))));
+        }
+    }
+    rows
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|at| format!("svd:rank_rule=number_{at}&<long-option>")).collect()
+}
+
+#[test]
+fn every_series_and_data_set_is_named() {
+    let ten = names::DATASETS.map(|(name, _)| name);
+    for (series, sets, ratios) in
+        [(1, &ten[..1], &[8.0][..]), (3, &ten[..2], &[6.0, 8.0]), (20, &ten[..], &[6.0, 7.0, 8.0, 9.0, 10.0])]
+    {
+        let codecs = names(series);
+        let rows = sweep(&codecs, sets, ratios);
+        let view = View::new(&rows).unwrap();
+        for kind in [Kind::Ratio, Kind::Layer] {
+            let drawn = figures(&view, kind);
+            assert_eq!(drawn.len(), 2);
+            assert_eq!(drawn[1].file, kind.file());
+            let svg = drawn[1].figure.svg().unwrap();
+            well_formed(&svg);
+            let texts = texts(&svg);
+            let averages = texts.iter().filter(|text| text.starts_with("average of")).count();
+            assert_eq!(averages, usize::from(sets.len() > 1));
+            for set in sets {
+                assert!(texts.contains(&names::title(set)), "{set} in {texts:?}");
+            }
+            for codec in &codecs {
+                // A legend entry; a layer figure tells the ratios apart.
+                let codec = codec.replace('>', "&gt;");
+                assert!(texts.iter().any(|text| text.starts_with(&codec)), "{codec} in {texts:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn averages_take_only_points_all_sets_have() {
+    let codecs = ["fc".to_string()];
+    let mut rows = sweep(&codecs, &["arc_easy", "piqa"], &[6.0, 8.0]);
+    let last = rows.pop().unwrap();
+    rows.push(failed(last, "out of memory"));
+    let view = View::new(&rows).unwrap();
+    let drawn = figures(&view, Kind::Ratio);
+    let average = &drawn[0].figure;
+    assert_eq!(average.panels.len(), 1);
+    let points = &average.panels[0].series[0];
+    assert_eq!(points.len(), 1);
+    let stderr = 100.0 * (0.7f64 * 0.3 / 99.0).sqrt() / 2f64.sqrt();
+    assert!((points[0].x, points[0].y) == (6.0, 70.0) && (points[0].stderr - stderr).abs() < 1e-9, "{points:?}");
+    assert_eq!(drawn[1].figure.panels.iter().map(|panel| panel.series[0].len()).collect::<Vec<_>>(), [2, 1, 1]);
+    assert!(average.subtitle.contains("1 of 4 cells failed and are left out."), "{}", average.subtitle);
+    rows.pop();
+    let view = View::new(&rows).unwrap();
+    assert!(figures(&view, Kind::Ratio)[0].figure.subtitle.contains("Partial: 1 of 4 cells not run yet."));
+}
+
+#[test]
+fn layers_are_one_line_a_codec() {
+    let mut rows = sweep(&["fc".to_string(), "topk".to_string()], &["arc_easy", "piqa"], &[8.0]);
+    let deeper: Vec<Row> = rows.iter().filter(|row| !row.is_baseline()).cloned().collect();
+    rows.extend(deeper.into_iter().map(|row| Row { split_layer: Some(4), acc: Some(0.5), ..row }));
+    // PIQA at a ratio of its own is still one series.
+    rows.iter_mut()
+        .filter(|row| row.dataset == "piqa" && !row.is_baseline())
+        .for_each(|row| row.ratio_requested = Some(10.0));
+    let view = View::new(&rows).unwrap();
+    let drawn = figures(&view, Kind::Layer);
+    assert_eq!(
+        drawn.iter().map(|one| one.file.as_str()).collect::<Vec<_>>(),
+        ["accuracy-vs-layer-average", "accuracy-vs-layer"]
+    );
+    let figure = &drawn[1].figure;
+    assert_eq!(figure.series, ["fc", "topk"]);
+    let xs: Vec<f64> = figure.panels[0].series[0].iter().map(|point| point.x).collect();
+    assert_eq!(xs, [1.0, 4.0]);
+    assert!(figure.subtitle.contains("ratio ARC-Easy 8, PIQA 10."), "{}", figure.subtitle);
+    assert!(!figure.subtitle.contains("Partial"), "{}", figure.subtitle);
+    // Against the ratio the same rows are a figure a layer.
+    let files: Vec<String> = figures(&view, Kind::Ratio).into_iter().map(|one| one.file).collect();
+    assert_eq!(files[1], "accuracy-vs-ratio-l1-prompt-choice-elements");
+    assert_eq!(files[3], "accuracy-vs-ratio-l4-prompt-choice-elements");
+}
+
+#[test]
+fn a_figure_a_model_and_none_without_points() {
+    let mut rows = sweep(&["fc".to_string()], &["arc_easy"], &[8.0]);
+    let other: Vec<Row> = rows.iter().map(|row| Row { model: "meta/Other 1B".into(), ..row.clone() }).collect();
+    rows.extend(other);
+    let files: Vec<String> = figures(&View::new(&rows).unwrap(), Kind::Ratio).into_iter().map(|one| one.file).collect();
+    assert_eq!(files[1], "accuracy-vs-ratio-pocket");
+    assert_eq!(files[3], "accuracy-vs-ratio-meta-other-1b");
+    rows.retain(|row| !row.is_baseline());
+    let figure = figures(&View::new(&rows).unwrap(), Kind::Ratio).remove(1).figure;
+    assert!(figure.subtitle.contains("No baseline for ARC-Easy."), "{}", figure.subtitle);
+    assert_eq!(figure.panels[0].baseline, None);
+    let lost = [row("baseline", None, 0.7), failed(row("fc", Some(8.0), 0.0), "no")];
+    assert!(figures(&View::new(&lost).unwrap(), Kind::Ratio).is_empty());
+}

@@ -1,0 +1,211 @@
+//! A table of text cells, as GitHub Markdown and for the terminal.
+
+use super::number::{self, MISSING};
+use super::view;
+use crate::experiment::Row;
+
+/// McNemar p below which a cell is starred.
+pub(super) const SIGNIFICANT: f64 = 0.05;
+
+/// A table in sections (one a model), each row led by its label.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub title: String,
+    pub caption: Vec<String>,
+    /// Heading of the sections, of the labels, then of the cells.
+    pub columns: Vec<String>,
+    pub sections: Vec<Section>,
+    pub notes: Notes,
+}
+
+/// Rows of one model; the first cell of a row is its label.
+#[derive(Debug, Default)]
+pub(super) struct Section {
+    pub name: String,
+    pub rows: Vec<Vec<String>>,
+}
+
+/// Numbered footnotes; the same text has one number.
+#[derive(Debug, Default)]
+pub(super) struct Notes(Vec<String>);
+
+impl Notes {
+    /// `[1]` for a footnote.
+    pub fn mark(&mut self, text: &str) -> String {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let at = self.0.iter().position(|known| *known == text).unwrap_or_else(|| {
+            self.0.push(text);
+            self.0.len() - 1
+        });
+        format!("[{}]", at + 1)
+    }
+
+    /// A missing cell with the reason.
+    pub fn missing(&mut self, reason: Option<&str>) -> String {
+        match reason {
+            Some(reason) => format!("{MISSING} {}", self.mark(reason)),
+            None => MISSING.to_string(),
+        }
+    }
+
+    /// Accuracy of a cell, starred where it differs from the baseline; a failed cell points to its error.
+    pub fn cell(&mut self, row: Option<&Row>) -> String {
+        let Some(row) = row else { return self.missing(None) };
+        let Some(accuracy) = view::accuracy(row) else {
+            return self.missing(Some(row.err.as_deref().unwrap_or("no finite accuracy")));
+        };
+        let star = if row.mcnemar_p.is_some_and(|p| p < SIGNIFICANT) { "*" } else { "" };
+        format!("{}{star}", number::percent(accuracy))
+    }
+}
+
+impl Table {
+    /// GitHub Markdown: heading, caption, table, footnotes.
+    pub fn markdown(&self) -> String {
+        let mut out = format!("### {}\n\n{}\n\n", escape(&self.title), escape(&self.caption.join(" ")));
+        let line = |cells: &mut dyn Iterator<Item = String>| format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "));
+        out += &line(&mut self.columns.iter().map(|cell| escape(cell)));
+        let rule = |at: usize| if at < 2 { ":--".to_string() } else { "--:".to_string() };
+        out += &line(&mut (0..self.columns.len()).map(rule));
+        for section in &self.sections {
+            for (at, row) in section.rows.iter().enumerate() {
+                let name = if at == 0 { format!("**{}**", escape(&section.name)) } else { String::new() };
+                out += &line(&mut std::iter::once(name).chain(row.iter().map(|cell| escape(cell))));
+            }
+        }
+        if !self.notes.0.is_empty() {
+            out.push('\n');
+        }
+        for (at, note) in self.notes.0.iter().enumerate() {
+            out += &format!("- [{}] {}\n", at + 1, escape(note));
+        }
+        out
+    }
+
+    /// Aligned plain text; columns that do not fit in `width` follow below, with the labels again.
+    /// Sentences of the caption that are among those `said` are left out, the others are added there.
+    pub fn text(&self, width: usize, said: &mut Vec<String>) -> String {
+        let mut out = format!("{}\n", self.title);
+        let new: Vec<String> = self.caption.iter().filter(|sentence| !said.contains(sentence)).cloned().collect();
+        said.extend_from_slice(&new);
+        for line in wrap(&new.join(" "), width) {
+            out += &format!("{line}\n");
+        }
+        for block in self.blocks(width) {
+            out.push('\n');
+            let label = self.width_of(0);
+            let widths: Vec<usize> = block.iter().map(|&at| self.width_of(at)).collect();
+            let line = |cells: &mut dyn Iterator<Item = &String>, lead: &str| {
+                let mut text = format!("{lead}{}", " ".repeat(label.saturating_sub(columns_of(lead))));
+                for (cell, width) in cells.zip(&widths) {
+                    text += &format!("  {}{cell}", " ".repeat(width.saturating_sub(columns_of(cell))));
+                }
+                format!("{}\n", text.trim_end())
+            };
+            out += &line(&mut block.iter().map(|&at| &self.columns[at + 1]), &self.columns[1]);
+            for section in &self.sections {
+                out += &format!("{}\n", section.name);
+                for row in &section.rows {
+                    out += &line(&mut block.iter().map(|&at| &row[at]), &format!("  {}", row[0]));
+                }
+            }
+        }
+        for (at, note) in self.notes.0.iter().enumerate() {
+            for (row, line) in wrap(note, width.saturating_sub(4)).iter().enumerate() {
+                out += &if row == 0 { format!("[{}] {line}\n", at + 1) } else { format!("    {line}\n") };
+            }
+        }
+        out
+    }
+
+    /// Width of a cell column (0: the labels, indented by two).
+    fn width_of(&self, at: usize) -> usize {
+        let cells = self.sections.iter().flat_map(|section| &section.rows).map(|row| columns_of(&row[at]));
+        let indent = if at == 0 { 2 } else { 0 };
+        cells.map(|width| width + indent).chain([columns_of(&self.columns[at + 1])]).max().unwrap_or(0)
+    }
+
+    fn blocks(&self, width: usize) -> Vec<Vec<usize>> {
+        let mut blocks: Vec<Vec<usize>> = Vec::new();
+        let mut used = usize::MAX;
+        for at in 1..self.columns.len() - 1 {
+            let needs = self.width_of(at) + 2;
+            if used.saturating_add(needs) > width {
+                blocks.push(Vec::new());
+                used = self.width_of(0);
+            }
+            used += needs;
+            if let Some(block) = blocks.last_mut() {
+                block.push(at);
+            }
+        }
+        blocks
+    }
+}
+
+/// Characters as terminal columns; our cells hold no wide ones.
+fn columns_of(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Breaks text at spaces into lines of at most `width` characters; a longer word stands alone.
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if columns_of(line) + 1 + columns_of(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines
+}
+
+/// Text that Markdown could read as markup: a bar ends a cell, `<` opens a tag, `*` emphasis.
+fn escape(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let row = |cells: &[&str]| cells.iter().map(|cell| cell.to_string()).collect::<Vec<_>>();
+        let mut notes = Notes::default();
+        let lost = notes.missing(Some("a | b\n<c>"));
+        assert_eq!(notes.mark("a | b <c>"), "[1]");
+        Table {
+            title: "T".into(),
+            caption: vec!["One.".into(), "Two.".into()],
+            columns: row(&["model", "ratio", "A", "B"]),
+            sections: vec![Section {
+                name: "m".into(),
+                rows: vec![row(&["10", "1.0 ± 0.1*", &lost]), row(&["baseline", "2", "< 6"])],
+            }],
+            notes,
+        }
+    }
+
+    #[test]
+    fn markdown() {
+        let expected = "### T\n\nOne. Two.\n\n| model | ratio | A | B |\n| :-- | :-- | --: | --: |\n\
+            | **m** | 10 | 1.0 ± 0.1\\* | – [1] |\n|  | baseline | 2 | &lt; 6 |\n\n- [1] a \\| b &lt;c>\n";
+        assert_eq!(table().markdown(), expected);
+    }
+
+    #[test]
+    fn text_is_aligned_and_folds() {
+        let wide = "T\nOne. Two.\n\nratio                A      B\nm\n  10        1.0 ± 0.1*  – [1]\n  \
+            baseline           2    < 6\n[1] a | b <c>\n";
+        assert_eq!(table().text(80, &mut vec![]), wide);
+        let again = wide.replace("One. Two.", "Two.");
+        assert_eq!(table().text(80, &mut vec!["One.".into()]), again);
+        let narrow = table().text(24, &mut vec![]);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 24), "{narrow}");
+        assert_eq!(narrow.matches("baseline").count(), 2, "labels come again in the second block: {narrow}");
+    }
+}

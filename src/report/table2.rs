@@ -1,0 +1,281 @@
+//! Table II: accuracy of one codec at each ratio, down to the near-lossless ratio of each data set.
+
+use super::caption::{self, Coverage};
+use super::near_lossless::{NearLossless, Tried, near_lossless};
+use super::number::{self, MISSING};
+use super::table::{Notes, Section, Table};
+use super::view::{self, Cut, View};
+use super::{Rendered, names, paper};
+use crate::experiment::{Accuracy, Row};
+
+/// One codec at one cut.
+struct Group<'v, 'a> {
+    view: &'v View<'a>,
+    cut: Cut,
+    codec: &'a str,
+    rows: Vec<&'a Row>,
+    ratios: Vec<f64>,
+    points: f64,
+}
+
+/// A row of the table: a ratio, or the baseline without one.
+struct Line<'a> {
+    ratio: Option<f64>,
+    cells: Vec<Option<&'a Row>>,
+}
+
+impl Line<'_> {
+    fn accuracies(&self) -> Vec<Option<Accuracy>> {
+        self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
+    }
+
+    fn mean(&self, what: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
+        number::geometric_mean(self.cells.iter().flatten().filter_map(|row| what(row)))
+    }
+}
+
+/// Table II for every codec and cut of the rows; `points` is the loss that still counts as near-lossless.
+pub(super) fn table2(view: &View, points: f64) -> Rendered {
+    let mut groups = Vec::new();
+    for (cut, rows) in view.cuts() {
+        for codec in view::codecs(&rows) {
+            let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec).collect();
+            let ratios = view::ratios(&rows);
+            if !ratios.is_empty() {
+                groups.push(Group { view, cut: cut.clone(), codec, rows, ratios, points });
+            }
+        }
+    }
+    let with_paper = groups.iter().any(|group| view.models.iter().any(|model| group.paper_model(model).is_some()));
+    let mut csv = header(view, with_paper);
+    for group in &groups {
+        group.csv(&mut csv, with_paper);
+    }
+    Rendered { tables: groups.iter().map(Group::table).collect(), csv }
+}
+
+fn header(view: &View, with_paper: bool) -> String {
+    let mut columns = vec!["model".to_string(), "ratio".into()];
+    columns.extend(view.datasets.iter().map(|name| number::csv_field(name)));
+    columns.push("avg".into());
+    columns.extend(view.datasets.iter().map(|name| number::csv_field(&format!("{name}_se"))));
+    columns.extend(
+        ["avg_se", "ratio_elements", "ratio_wire", "codec", "split_layer", "scope", "accounting"].map(String::from),
+    );
+    if with_paper {
+        columns.extend(view.datasets.iter().map(|name| number::csv_field(&format!("{name}_paper"))));
+    }
+    columns.join(",") + "\n"
+}
+
+impl<'a> Group<'_, 'a> {
+    /// The paper's name of a model whose numbers belong beside this table: FC at the paper's cut, on sets it has.
+    fn paper_model(&self, model: &str) -> Option<&'static str> {
+        let comparable = self.cut.is_papers() && names::codec_base(self.codec) == "fc";
+        let named = paper::model(model).filter(|_| comparable)?;
+        self.view.datasets.iter().any(|name| paper::table2(named, None, name).is_some()).then_some(named)
+    }
+
+    fn lines(&self, model: &'a str) -> Vec<Line<'a>> {
+        let datasets = &self.view.datasets;
+        let at = |ratio: &f64| Line {
+            ratio: Some(*ratio),
+            cells: datasets.iter().map(|name| view::cell(&self.rows, model, name, Some(*ratio))).collect(),
+        };
+        let baseline =
+            Line { ratio: None, cells: datasets.iter().map(|name| self.view.baseline(model, name)).collect() };
+        self.ratios.iter().map(at).chain([baseline]).collect()
+    }
+
+    /// The near-lossless ratio of every data set, then of the average.
+    fn near_lossless(&self, lines: &[Line]) -> Vec<Option<NearLossless>> {
+        let columns: Vec<(Option<f64>, Vec<Option<Accuracy>>)> = lines
+            .iter()
+            .map(|line| {
+                let cells = line.accuracies();
+                let average = number::average(&cells);
+                (line.ratio, cells.into_iter().chain([average]).collect())
+            })
+            .collect();
+        (0..=self.view.datasets.len())
+            .map(|at| {
+                let percent = |cells: &[Option<Accuracy>]| cells[at].map(|cell| 100.0 * cell.value);
+                let baseline =
+                    columns.iter().find(|(ratio, _)| ratio.is_none()).and_then(|(_, cells)| percent(cells))?;
+                let tried = columns
+                    .iter()
+                    .filter_map(|(ratio, cells)| Some(Tried { ratio: (*ratio)?, percent: percent(cells)? }));
+                near_lossless(baseline, &tried.collect::<Vec<_>>(), self.points)
+            })
+            .collect()
+    }
+
+    fn table(&self) -> Table {
+        let mut notes = Notes::default();
+        let mut coverage = Coverage::default();
+        let mut sections = Vec::new();
+        let mut all_near: Vec<Vec<Option<NearLossless>>> = Vec::new();
+        for &model in &self.view.models {
+            let lines = self.lines(model);
+            let mut rows = Vec::new();
+            for line in &lines {
+                line.cells.iter().for_each(|cell| coverage.count(*cell));
+                rows.push(self.row(line, &mut notes));
+                rows.extend(self.paper_row(model, line));
+            }
+            rows.push(self.chance_row(model));
+            let near = self.near_lossless(&lines);
+            let text = |found: &Option<NearLossless>| found.map_or(MISSING.to_string(), |found| found.to_string());
+            rows.push(
+                ["near-lossless".to_string()].into_iter().chain(near.iter().map(text)).chain([String::new()]).collect(),
+            );
+            sections.push(Section { name: model.to_string(), rows });
+            all_near.push(near);
+        }
+        if all_near.len() > 1 {
+            sections.push(self.models_section(&all_near));
+        }
+        let mut columns = vec!["model".to_string(), "ratio".into()];
+        columns.extend(self.view.datasets.iter().map(|name| names::title(name)));
+        columns.extend(["avg".into(), "wire".into()]);
+        let title =
+            format!("Table II: accuracy (%) of {} by compression ratio, {}", self.codec, caption::cut(&self.cut));
+        Table { title, caption: self.caption(coverage), columns, sections, notes }
+    }
+
+    fn row(&self, line: &Line, notes: &mut Notes) -> Vec<String> {
+        let mut row = vec![line.ratio.map_or("baseline".into(), number::ratio)];
+        row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
+        row.push(number::average(&line.accuracies()).map_or(MISSING.into(), number::percent));
+        row.push(match line.ratio {
+            None => String::new(),
+            Some(_) => line.mean(|row| row.ratio_wire).map_or(MISSING.into(), |wire| format!("{wire:.2}")),
+        });
+        row
+    }
+
+    /// The paper's numbers of a line, with ours minus the paper's in brackets.
+    fn paper_row(&self, model: &str, line: &Line) -> Option<Vec<String>> {
+        let model = self.paper_model(model)?;
+        let papers: Vec<Option<f64>> =
+            self.view.datasets.iter().map(|name| paper::table2(model, line.ratio, name)).collect();
+        if papers.iter().all(Option::is_none) {
+            return None;
+        }
+        let label = line.ratio.map_or("baseline".into(), number::ratio);
+        let mut row = vec![format!("{label}, paper")];
+        row.extend(paper::beside(&papers, &line.accuracies()));
+        row.push(String::new());
+        Some(row)
+    }
+
+    fn chance_row(&self, model: &str) -> Vec<String> {
+        let chance = |name: &&str| {
+            let rows = self.view.baseline(model, name).into_iter();
+            rows.chain(view::cell(&self.rows, model, name, None)).find_map(|row| row.chance)
+        };
+        let chances: Vec<Option<f64>> = self.view.datasets.iter().map(chance).collect();
+        let text = |chance: Option<f64>| chance.map_or(MISSING.into(), |chance| number::tenths(100.0 * chance));
+        let mean = chances.iter().copied().sum::<Option<f64>>().map(|sum| sum / chances.len() as f64);
+        ["chance".to_string()]
+            .into_iter()
+            .chain(chances.iter().copied().chain([mean]).map(text))
+            .chain([String::new()])
+            .collect()
+    }
+
+    /// The near-lossless ratio averaged over models, and the paper's beside it where one of its models is here.
+    fn models_section(&self, all: &[Vec<Option<NearLossless>>]) -> Section {
+        let mean = |at: usize| {
+            let ratios: Option<Vec<f64>> = all
+                .iter()
+                .map(|model| match model[at] {
+                    Some(NearLossless::Ratio(ratio)) => Some(ratio),
+                    _ => None,
+                })
+                .collect();
+            ratios.map_or(MISSING.into(), |ratios| format!("{:.1}", ratios.iter().sum::<f64>() / ratios.len() as f64))
+        };
+        let sets = self.view.datasets.len();
+        let line = |label: &str, cells: Vec<String>| [label.to_string()].into_iter().chain(cells).collect::<Vec<_>>();
+        let mut rows = vec![line("near-lossless", (0..=sets).map(mean).chain([String::new()]).collect())];
+        if self.view.models.iter().any(|model| self.paper_model(model).is_some()) {
+            let paper =
+                self.view.datasets.iter().map(|name| paper::near_lossless(name).map_or(MISSING.into(), number::tenths));
+            rows.push(line("near-lossless, paper", paper.chain([String::new(), String::new()]).collect()));
+        }
+        Section { name: "mean over models".into(), rows }
+    }
+
+    fn caption(&self, coverage: Coverage) -> Vec<String> {
+        let mut out = vec!["Accuracy in per cent ± 1 standard error.".to_string()];
+        out.push("avg: mean over the data sets, where all have the cell.".into());
+        out.push("wire: raw f16 bytes over packet bytes as measured, geometric mean over the sets.".into());
+        out.push(super::STAR.into());
+        out.push(format!(
+            "near-lossless: largest ratio tried that loses at most {} points; smaller ones need not.",
+            self.points
+        ));
+        let smallest = self.rows.iter().map(|row| row.questions).filter(|n| *n > 0).min();
+        if smallest.is_some_and(|questions| self.points * questions as f64 / 100.0 < 1.0) {
+            out.push(format!("With so few questions {} points are less than one question.", self.points));
+        }
+        if names::codec_base(self.codec) == "fc" {
+            out.push(self.paper_sentence());
+        }
+        out.extend(coverage.sentence());
+        out.extend(caption::provenance(&self.rows));
+        out
+    }
+
+    fn paper_sentence(&self) -> String {
+        if self.view.models.iter().any(|model| self.paper_model(model).is_some()) {
+            return "Rows marked paper: its number, and in brackets ours minus the paper's; its avg is the mean of those numbers.".into();
+        }
+        "The paper has no numbers to set beside these: it has other models, data sets or another cut.".into()
+    }
+
+    fn csv(&self, out: &mut String, with_paper: bool) {
+        let sets = self.view.datasets.len();
+        let layer = self.cut.split_layer.map(|layer| layer.to_string()).unwrap_or_default();
+        let tail =
+            [self.codec, layer.as_str(), self.cut.scope.as_str(), self.cut.accounting.as_str()].map(number::csv_field);
+        for &model in &self.view.models {
+            let lines = self.lines(model);
+            for line in &lines {
+                let cells = line.accuracies();
+                let average = number::average(&cells);
+                let all: Vec<Option<Accuracy>> = cells.into_iter().chain([average]).collect();
+                let mut fields = vec![number::csv_field(model), line.ratio.map_or("baseline".into(), number::ratio)];
+                fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.value))));
+                fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.stderr))));
+                let mean =
+                    |value: Option<f64>| value.filter(|_| line.ratio.is_some()).map(|value| format!("{value:.3}"));
+                fields.push(mean(line.mean(|row| row.ratio_elements)).unwrap_or_default());
+                fields.push(mean(line.mean(|row| row.ratio_wire)).unwrap_or_default());
+                fields.extend(tail.iter().cloned());
+                if with_paper {
+                    let named = self.paper_model(model);
+                    let value = |name: &&str| named.and_then(|named| paper::table2(named, line.ratio, name));
+                    fields.extend(
+                        self.view.datasets.iter().map(|name| value(name).map_or(String::new(), number::tenths)),
+                    );
+                }
+                *out += &(fields.join(",") + "\n");
+            }
+            let near = self.near_lossless(&lines);
+            let mut fields = vec![number::csv_field(model), "near-lossless".into()];
+            fields.extend(near.iter().map(|found| found.map(|found| found.to_string()).unwrap_or_default()));
+            fields.extend(vec![String::new(); sets + 3]);
+            fields.extend(tail.iter().cloned());
+            if with_paper {
+                fields.extend(vec![String::new(); sets]);
+            }
+            *out += &(fields.join(",") + "\n");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "table2_tests.rs"]
+mod tests;

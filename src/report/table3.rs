@@ -1,0 +1,256 @@
+//! Table III: methods side by side, each data set at its own ratio.
+
+use super::caption::{self, Coverage};
+use super::number::{self, MISSING};
+use super::table::{Notes, Section, Table};
+use super::view::{self, Cut, View};
+use super::{Rendered, names, paper};
+use crate::experiment::{Accuracy, Row};
+
+/// All methods at one cut.
+struct Group<'v, 'a> {
+    view: &'v View<'a>,
+    cut: Cut,
+    rows: Vec<&'a Row>,
+    methods: Vec<&'a str>,
+}
+
+/// One method of one model; no method is the baseline.
+struct Line<'a> {
+    method: Option<&'a str>,
+    cells: Vec<Option<&'a Row>>,
+}
+
+impl Line<'_> {
+    fn accuracies(&self) -> Vec<Option<Accuracy>> {
+        self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
+    }
+
+    fn wire(&self) -> Option<f64> {
+        number::geometric_mean(self.cells.iter().flatten().filter_map(|row| row.ratio_wire))
+    }
+}
+
+/// What a method loses against the baseline, averaged over the sets both have.
+struct Drop {
+    points: f64,
+    stderr: Option<f64>,
+    sets: usize,
+}
+
+/// Table III for every cut of the rows.
+pub(super) fn table3(view: &View) -> Rendered {
+    let groups: Vec<Group> =
+        view.cuts().into_iter().map(|(cut, rows)| Group { view, cut, methods: view::codecs(&rows), rows }).collect();
+    let mut csv = String::from("model,method");
+    for suffix in ["", "_se", "_ratio"] {
+        view.datasets.iter().for_each(|name| csv += &format!(",{}", number::csv_field(&format!("{name}{suffix}"))));
+        csv += match suffix {
+            "" => ",avg",
+            "_se" => ",avg_se",
+            _ => ",drop,drop_se,drop_sets,ratio_wire,split_layer,scope,accounting\n",
+        };
+    }
+    groups.iter().for_each(|group| group.csv(&mut csv));
+    Rendered { tables: groups.iter().map(Group::table).collect(), csv }
+}
+
+impl<'a> Group<'_, 'a> {
+    fn lines(&self, model: &'a str) -> Vec<Line<'a>> {
+        let datasets = &self.view.datasets;
+        let of = |method: &&'a str| {
+            let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| row.codec == *method).collect();
+            Line { method: Some(*method), cells: datasets.iter().map(|name| chosen(&rows, model, name)).collect() }
+        };
+        let baseline =
+            Line { method: None, cells: datasets.iter().map(|name| self.view.baseline(model, name)).collect() };
+        self.methods.iter().map(of).chain([baseline]).collect()
+    }
+
+    fn table(&self) -> Table {
+        let mut notes = Notes::default();
+        let mut coverage = Coverage::default();
+        let mut sections = vec![self.ratios()];
+        for &model in &self.view.models {
+            let lines = self.lines(model);
+            let baseline = lines.last().map(|line| line.cells.clone()).unwrap_or_default();
+            let mut rows = Vec::new();
+            for line in &lines {
+                line.cells.iter().for_each(|cell| coverage.count(*cell));
+                rows.push(self.row(line, &baseline, &mut notes));
+                rows.extend(self.paper_row(model, line));
+            }
+            sections.push(Section { name: model.to_string(), rows });
+        }
+        let mut columns = vec!["model".to_string(), "method".into()];
+        columns.extend(self.view.datasets.iter().map(|name| names::title(name)));
+        columns.extend(["avg".into(), "drop".into(), "wire".into()]);
+        let title =
+            format!("Table III: accuracy (%) of each method at each data set's ratio, {}", caption::cut(&self.cut));
+        Table { title, caption: self.caption(coverage), columns, sections, notes }
+    }
+
+    /// The header row of ratios: one number a set, several where models or methods differ.
+    fn ratios(&self) -> Section {
+        let of = |name: &&str| {
+            let models = &self.view.models;
+            let rows = models.iter().flat_map(|model| self.lines(model)).flat_map(|line| line.cells).flatten();
+            let rows: Vec<&Row> = rows.filter(|row| row.dataset == *name).collect();
+            let mut ratios = view::ratios(&rows);
+            ratios.reverse();
+            ratios
+        };
+        let all: Vec<Vec<f64>> = self.view.datasets.iter().map(of).collect();
+        let text = |ratios: &Vec<f64>| match ratios.is_empty() {
+            true => MISSING.to_string(),
+            false => ratios.iter().map(|ratio| number::ratio(*ratio)).collect::<Vec<_>>().join("/"),
+        };
+        let single: Option<Vec<f64>> = all.iter().map(|ratios| (ratios.len() == 1).then(|| ratios[0])).collect();
+        let mean =
+            single.map_or(String::new(), |single| number::tenths(single.iter().sum::<f64>() / single.len() as f64));
+        let mut row = vec!["ratio".to_string()];
+        row.extend(all.iter().map(text));
+        row.extend([mean, String::new(), String::new()]);
+        Section { name: "asked for".into(), rows: vec![row] }
+    }
+
+    fn row(&self, line: &Line, baseline: &[Option<&Row>], notes: &mut Notes) -> Vec<String> {
+        let mut row = vec![line.method.unwrap_or("baseline").to_string()];
+        row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
+        row.push(number::average(&line.accuracies()).map_or(MISSING.into(), number::percent));
+        if line.method.is_none() {
+            row.extend([String::new(), String::new()]);
+            return row;
+        }
+        row.push(match drop(line, baseline) {
+            None => MISSING.into(),
+            Some(found) => {
+                let sets = self.view.datasets.len();
+                let partly = format!("over the {} of {sets} sets that both have", found.sets);
+                let mark = if found.sets < sets { format!(" {}", notes.mark(&partly)) } else { String::new() };
+                let stderr = found.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
+                format!("{}{stderr}{mark}", number::tenths(found.points))
+            }
+        });
+        row.push(line.wire().map_or(MISSING.into(), |wire| format!("{wire:.2}")));
+        row
+    }
+
+    /// The paper's numbers of a method where it was measured at the paper's ratio of the set.
+    fn paper_row(&self, model: &str, line: &Line) -> Option<Vec<String>> {
+        let model = paper::model(model).filter(|_| self.cut.is_papers())?;
+        let method = line.method.unwrap_or("baseline");
+        let value = |(name, cell): (&&str, &Option<&Row>)| {
+            let same = line.method.is_none() || cell.is_none_or(|row| row.ratio_requested == paper::table3_ratio(name));
+            paper::table3(model, method, name).filter(|_| same)
+        };
+        let papers: Vec<Option<f64>> = self.view.datasets.iter().zip(&line.cells).map(value).collect();
+        if papers.iter().all(Option::is_none) {
+            return None;
+        }
+        let mut row = vec![format!("{method}, paper")];
+        row.extend(paper::beside(&papers, &line.accuracies()));
+        row.extend([String::new(), String::new()]);
+        Some(row)
+    }
+
+    fn caption(&self, coverage: Coverage) -> Vec<String> {
+        let mut out = vec!["Accuracy in per cent ± 1 standard error.".to_string()];
+        out.push("avg: mean over the data sets, where all have the cell.".into());
+        out.push(
+            "drop: baseline minus method in points, mean over the sets, ± 1 paired standard error; positive is a loss."
+                .into(),
+        );
+        out.push("wire: raw f16 bytes over packet bytes as measured, geometric mean over the sets.".into());
+        out.push(super::STAR.into());
+        let models = self.view.models.iter().copied();
+        let papers =
+            models.clone().any(|model| self.lines(model).iter().any(|line| self.paper_row(model, line).is_some()));
+        out.push(if papers {
+            "Rows marked paper: its number at the same ratio, and in brackets ours minus the paper's; its avg is the mean of those numbers.".into()
+        } else {
+            "The paper has no numbers to set beside these: it has other models, data sets or another cut.".into()
+        });
+        let several =
+            |method: &&str| self.rows.iter().filter(|row| row.codec == **method).any(|row| self.ambiguous(row));
+        let several: Vec<&str> = self.methods.iter().filter(|method| several(method)).copied().collect();
+        if !several.is_empty() {
+            out.push(format!(
+                "Several ratios a set were run for {}: the paper's of Table III is shown where it is among them, else the largest.",
+                several.join(", ")
+            ));
+        }
+        out.extend(coverage.sentence());
+        out.extend(caption::provenance(&self.rows));
+        out
+    }
+
+    fn ambiguous(&self, row: &Row) -> bool {
+        let same = |other: &&&Row| other.model == row.model && other.dataset == row.dataset && other.codec == row.codec;
+        self.rows.iter().filter(same).any(|other| other.ratio_requested != row.ratio_requested)
+    }
+
+    fn csv(&self, out: &mut String) {
+        let layer = self.cut.split_layer.map(|layer| layer.to_string()).unwrap_or_default();
+        for &model in &self.view.models {
+            let lines = self.lines(model);
+            let baseline = lines.last().map(|line| line.cells.clone()).unwrap_or_default();
+            for line in &lines {
+                let cells = line.accuracies();
+                let average = number::average(&cells);
+                let all: Vec<Option<Accuracy>> = cells.into_iter().chain([average]).collect();
+                let mut fields = vec![number::csv_field(model), number::csv_field(line.method.unwrap_or("baseline"))];
+                fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.value))));
+                fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.stderr))));
+                let asked = |cell: &Option<&Row>| cell.and_then(|row| row.ratio_requested).map(number::ratio);
+                fields.extend(line.cells.iter().map(|cell| asked(cell).unwrap_or_default()));
+                let found = drop(line, &baseline).filter(|_| line.method.is_some());
+                fields.push(found.as_ref().map(|found| format!("{:.2}", found.points)).unwrap_or_default());
+                fields.push(
+                    found.as_ref().and_then(|found| found.stderr).map(|se| format!("{se:.2}")).unwrap_or_default(),
+                );
+                fields.push(found.as_ref().map(|found| found.sets.to_string()).unwrap_or_default());
+                fields.push(
+                    line.wire().filter(|_| line.method.is_some()).map(|wire| format!("{wire:.3}")).unwrap_or_default(),
+                );
+                fields.extend([&layer, &self.cut.scope, &self.cut.accounting].map(|text| number::csv_field(text)));
+                *out += &(fields.join(",") + "\n");
+            }
+        }
+    }
+}
+
+/// The cell of a method: at the paper's ratio of the set where several ratios were run, else at the largest.
+fn chosen<'a>(rows: &[&'a Row], model: &str, dataset: &str) -> Option<&'a Row> {
+    let here: Vec<&Row> = rows.iter().copied().filter(|row| row.model == model && row.dataset == dataset).collect();
+    let ratios = view::ratios(&here);
+    let paper = names::paper_place(dataset).and_then(|at| paper::table3_ratio(names::DATASETS[at].0));
+    let ratio = paper.filter(|ratio| ratios.contains(ratio)).or(ratios.first().copied());
+    view::cell(&here, model, dataset, ratio)
+}
+
+/// Paired on the same questions: a set's variance follows from the answers lost and gained.
+fn drop(line: &Line, baseline: &[Option<&Row>]) -> Option<Drop> {
+    let mut points = 0.0;
+    let mut variance = Some(0.0);
+    let mut sets = 0usize;
+    for (cell, base) in line.cells.iter().zip(baseline) {
+        let (Some(cell), Some(base)) = (cell, base) else { continue };
+        let (Some(ours), Some(theirs)) = (view::accuracy(cell), view::accuracy(base)) else { continue };
+        sets += 1;
+        points += 100.0 * (theirs.value - ours.value);
+        variance = variance.zip(paired_variance(cell)).map(|(sum, one)| sum + one);
+    }
+    let count = sets as f64;
+    (sets > 0).then(|| Drop { points: points / count, stderr: variance.map(|sum| 100.0 * sum.sqrt() / count), sets })
+}
+
+/// Variance of the mean change of one set, each question changing by -1, 0 or 1.
+fn paired_variance(row: &Row) -> Option<f64> {
+    let (lost, gained, n) = (row.lost? as f64, row.gained? as f64, row.questions as f64);
+    (n > 1.0).then(|| ((lost + gained) / n - ((lost - gained) / n).powi(2)) / (n - 1.0))
+}
+
+#[cfg(test)]
+#[path = "table3_tests.rs"]
+mod tests;

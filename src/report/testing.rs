@@ -1,0 +1,74 @@
+//! Made-up rows for the tests of this module.
+
+use crate::experiment::Row;
+
+/// A finished cell of `pocket` on ARC-Easy after layer 1: 100 questions, `acc` as given.
+pub(super) fn row(codec: &str, ratio: Option<f64>, acc: f64) -> Row {
+    let baseline = codec == "baseline";
+    Row {
+        experiment: "test".into(),
+        model: "pocket".into(),
+        model_sha256: "m".into(),
+        tokenizer_sha256: "t".into(),
+        dataset: "arc_easy".into(),
+        data_source: "embedded".into(),
+        data_sha256: "d".into(),
+        data_verified: true,
+        prompt_version: 1,
+        split_layer: (!baseline).then_some(1),
+        scope: "prompt+choice".into(),
+        codec: codec.into(),
+        ratio_requested: ratio,
+        accounting: "elements".into(),
+        ratio_elements: ratio,
+        ratio_wire: ratio.map(|ratio| ratio / 2.0),
+        wire_bytes_per_token: ratio.map(|ratio| 384.0 / ratio),
+        rel_error: ratio.map(|_| 0.5),
+        questions: 100,
+        requests: 400,
+        tokens: 6000,
+        acc: Some(acc),
+        acc_stderr: Some((acc * (1.0 - acc) / 99.0).sqrt()),
+        acc_norm: Some(acc / 2.0),
+        acc_norm_stderr: Some(0.04),
+        chance: Some(0.25),
+        metric: "acc".into(),
+        lost: (!baseline).then_some(4),
+        gained: (!baseline).then_some(2),
+        mcnemar_p: (!baseline).then_some(0.6875),
+        gold_loglik_change: (!baseline).then_some(-0.25),
+        dtype: "f32".into(),
+        device: "cpu".into(),
+        calibration: None,
+        limit: None,
+        version: "0.1.0 (test)".into(),
+        err: None,
+    }
+}
+
+/// The same cell on another data set.
+pub(super) fn on(dataset: &str, row: Row) -> Row {
+    Row { dataset: dataset.into(), ..row }
+}
+
+/// The same cell, failed.
+pub(super) fn failed(row: Row, err: &str) -> Row {
+    Row {
+        ratio_elements: None,
+        ratio_wire: None,
+        wire_bytes_per_token: None,
+        rel_error: None,
+        questions: 0,
+        acc: None,
+        acc_stderr: None,
+        acc_norm: None,
+        acc_norm_stderr: None,
+        chance: None,
+        lost: None,
+        gained: None,
+        mcnemar_p: None,
+        gold_loglik_change: None,
+        err: Some(err.into()),
+        ..row
+    }
+}

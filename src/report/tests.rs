@@ -1,0 +1,95 @@
+use super::*;
+use testing::{failed, on, row};
+
+fn everything() -> Report {
+    Report { table2: true, table3: true, ratio_plot: true, layer_plot: true, ..Report::default() }
+}
+
+fn rows() -> Vec<Row> {
+    vec![
+        row("baseline", None, 0.7),
+        row("fc", Some(8.0), 0.5),
+        row("topk", Some(8.0), 0.6),
+        on("piqa", row("baseline", None, 0.7)),
+        on("piqa", row("fc", Some(8.0), 0.5)),
+        on("piqa", failed(row("topk", Some(8.0), 0.0), "disk full")),
+    ]
+}
+
+#[test]
+fn writes_what_is_asked_for_and_the_rows_always() {
+    let folder = tempfile::tempdir().unwrap();
+    let (results, plots) = (folder.path().join("results/run"), folder.path().join("plots/run"));
+    let written = write(&results, &plots, &everything(), &rows()).unwrap();
+    let names: Vec<&str> = written.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "rows.parquet",
+            "rows.csv",
+            "table2.md",
+            "table2.csv",
+            "table3.md",
+            "table3.csv",
+            "paired.csv",
+            "accuracy-vs-ratio-average.svg",
+            "accuracy-vs-ratio.svg",
+            "accuracy-vs-layer-average.svg",
+            "accuracy-vs-layer.svg",
+        ]
+    );
+    assert!(written.iter().all(|path| fs::metadata(path).unwrap().len() > 0));
+    assert_eq!(read_rows(&written[0]).unwrap(), rows());
+    let before: Vec<Vec<u8>> = written.iter().map(|path| fs::read(path).unwrap()).collect();
+    write(&results, &plots, &everything(), &rows()).unwrap();
+    let after: Vec<Vec<u8>> = written.iter().map(|path| fs::read(path).unwrap()).collect();
+    assert!(before == after, "the same rows make the same files");
+
+    let bare = folder.path().join("bare");
+    let written = write(&bare, &plots.join("none"), &Report { paired: false, ..Report::default() }, &rows()).unwrap();
+    assert_eq!(written.len(), 2);
+    assert!(!plots.join("none").exists());
+}
+
+#[test]
+fn terminal_shows_tables_and_says_what_is_missing() {
+    let text = terminal(&everything(), &rows(), 100).unwrap();
+    assert_eq!(text.matches("Table II:").count(), 2);
+    assert_eq!(text.matches("Table III:").count(), 1);
+    assert!(text.contains("] disk full"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100 || line.starts_with("Table I")), "{text}");
+    let only = [row("baseline", None, 0.7)];
+    let text = terminal(&everything(), &only, 100).unwrap();
+    assert!(
+        text.contains("accuracy-vs-ratio: no finished cell") && text.contains("table2: no row of a codec"),
+        "{text}"
+    );
+}
+
+#[test]
+fn nothing_to_report_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = write(folder.path(), folder.path(), &everything(), &[]).unwrap_err().to_string();
+    assert!(message.contains("no rows") && message.contains("splitbench run"), "{message}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let wrong = Report { near_lossless_points: f64::NAN, ..everything() };
+    assert!(terminal(&wrong, &rows(), 80).unwrap_err().to_string().contains("near_lossless_points"));
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let message = format!("{:#}", write(&file.join("run"), folder.path(), &everything(), &rows()).unwrap_err());
+    assert!(message.contains("cannot create the folder") && message.contains("run"), "{message}");
+}
+
+#[test]
+fn the_report_section_of_an_experiment() {
+    let section: Report = toml::from_str("table2 = true\nratio_plot = true").unwrap();
+    assert_eq!(section, Report { table2: true, ratio_plot: true, ..Report::default() });
+    assert!(section.paired && section.near_lossless_points == 0.3);
+    let message = toml::from_str::<Report>("tabel2 = true").unwrap_err().to_string();
+    assert!(message.contains("tabel2") && message.contains("table2"), "{message}");
+}

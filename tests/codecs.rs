@@ -1,0 +1,408 @@
+//! What every registered codec must do, at every value of every option. A new codec is found by itself; only
+//! `expected_len` must be told how long its packets are.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use splitbench::codec::{
+    Accounting, Activation, Allowed, Budget, Calibration, CalibrationBuilder, Codec, CodecSpec, Packet, ValueType, build,
+    decode, registered,
+};
+
+const HIDDEN: usize = 96;
+
+fn rng(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+fn random(tokens: usize, hidden: usize, seed: u64) -> Activation {
+    let mut rng = rng(seed);
+    Activation::new(tokens, hidden, (0..tokens * hidden).map(|_| rng.random_range(-1.0..1.0)).collect()).unwrap()
+}
+
+/// Ordinary values and one channel some ten thousand times larger, as in trained language models.
+fn huge_channel(tokens: usize, hidden: usize) -> Activation {
+    let mut values = random(tokens, hidden, 77).into_values();
+    values.iter_mut().skip(hidden / 3).step_by(hidden).for_each(|v| *v = *v * 100.0 + 1e4);
+    Activation::new(tokens, hidden, values).unwrap()
+}
+
+fn calibration(hidden: usize) -> Calibration {
+    let mut builder = CalibrationBuilder::new(hidden);
+    for seed in 0..5 {
+        builder.push_activation(&random(40, hidden, 900 + seed)).unwrap();
+        builder.push_gradient(random(40, hidden, 950 + seed).values()).unwrap();
+    }
+    let weights = random(2 * hidden, hidden, 990);
+    let gram = (0..hidden * hidden)
+        .map(|i| (0..2 * hidden).map(|o| f64::from(weights.row(o)[i / hidden] * weights.row(o)[i % hidden])).sum())
+        .collect();
+    builder.set_next_weights(gram).unwrap();
+    builder.finish().unwrap()
+}
+
+/// Every combination of option values of every codec.
+fn all_specs() -> Vec<CodecSpec> {
+    let mut specs = Vec::new();
+    for info in registered() {
+        let mut texts = vec![String::new()];
+        for option in info.options {
+            let values: Vec<String> = match &option.allowed {
+                Allowed::Words(choices) => choices.iter().map(|c| c.word.to_string()).collect(),
+                Allowed::Number { min, max } => [*min, *max, min.midpoint(*max)].map(|n| n.to_string()).to_vec(),
+            };
+            texts = texts
+                .iter()
+                .flat_map(|t| {
+                    values.iter().map(move |v| {
+                        let comma = if t.is_empty() { "" } else { "," };
+                        format!("{t}{comma}{}={v}", option.key)
+                    })
+                })
+                .collect();
+        }
+        for options in texts {
+            let text = if options.is_empty() { info.name.to_string() } else { format!("{}:{options}", info.name) };
+            specs.push(CodecSpec::parse(&text).unwrap());
+        }
+    }
+    assert!(specs.len() > 50, "only {} specs", specs.len());
+    specs
+}
+
+fn all_codecs(hidden: usize) -> Vec<Box<dyn Codec>> {
+    let calibration = calibration(hidden);
+    all_specs().iter().map(|spec| build(spec, Some(&calibration)).unwrap()).collect()
+}
+
+fn elements(ratio: f64) -> Budget {
+    Budget::new(ratio, Accounting::Elements).unwrap()
+}
+
+fn round_trip(codec: &dyn Codec, a: &Activation, budget: Budget) -> (Packet, Activation) {
+    let packet = codec.encode(a, budget).unwrap_or_else(|e| panic!("{}: {e:#}", codec.spec()));
+    let again = Packet::from_bytes(packet.as_bytes().to_vec()).unwrap();
+    let back = codec.decode(&again).unwrap_or_else(|e| panic!("{}: {e:#}", codec.spec()));
+    assert_eq!((back.tokens(), back.hidden()), (a.tokens(), a.hidden()));
+    assert!(back.values().iter().all(|v| v.is_finite()), "{}", codec.spec());
+    (packet, back)
+}
+
+fn width(spec: &CodecSpec) -> usize {
+    match spec.values() {
+        ValueType::F32 => 4,
+        ValueType::F16 | ValueType::Bf16 => 2,
+    }
+}
+
+/// Bytes a packet of `kept` elements must have, by the wire format as written down, and not by the codec's code.
+fn expected_len(spec: &CodecSpec, a: &Activation, kept: usize) -> usize {
+    let all = a.tokens() * a.hidden();
+    let header = 4 + 1 + 1 + 1 + 4 + 4;
+    header
+        + match spec.name() {
+            "noop" => 4 * all,
+            "fc" => 1 + 4 + 4 + 2 + 2 * kept * width(spec),
+            "topk" => 4 + 1 + 4 + position_bytes(a, kept) + 2 + kept * width(spec),
+            "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" => 4 + 2 + 2 + kept * width(spec),
+            other => panic!("expected_len does not know {other}"),
+        }
+}
+
+/// The shorter of a bitmap and the best Rice code of the gaps between the positions kept.
+fn position_bytes(a: &Activation, k: usize) -> usize {
+    let values = a.values();
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&i, &j| values[j].abs().total_cmp(&values[i].abs()).then(i.cmp(&j)));
+    order.truncate(k);
+    order.sort_unstable();
+    let rice = (0..=27)
+        .map(|b| {
+            let mut next = 0;
+            let mut bits = 0;
+            for &at in &order {
+                bits += ((at - next) >> b) + 1 + b;
+                next = at + 1;
+            }
+            bits.div_ceil(8)
+        })
+        .min()
+        .unwrap();
+    rice.min(values.len().div_ceil(8))
+}
+
+/// Kept numbers under the `elements` rule, from the text: none for `adaptive`, whose block depends on the values.
+fn expected_elements(spec: &CodecSpec, s: usize, d: usize, ratio: f64) -> Option<usize> {
+    let (sf, df) = (s as f64, d as f64);
+    let low_rank = ((sf * df / (ratio * (sf + df))).floor() as usize).max(1) * (s + d);
+    Some(match spec.name() {
+        "noop" => s * d,
+        "topk" => ((sf * df / ratio).floor() as usize).max(1),
+        "fc" => {
+            let most = if spec.option("band") == Some("centered") { d / 2 + 1 } else { d };
+            let beside = |k: usize, top: usize| ((sf * df / (ratio * k as f64)).floor() as usize).clamp(1, top);
+            match spec.option("aspect").unwrap() {
+                "proportional" => {
+                    let ks = ((sf / ratio.sqrt()).round() as usize).clamp(1, s);
+                    if beside(ks, usize::MAX) > most { beside(most, s) * most } else { ks * beside(ks, most) }
+                }
+                "tokens" => s * beside(s, most),
+                "hidden" => beside(most, s) * most,
+                _ => return None,
+            }
+        }
+        _ => low_rank,
+    })
+}
+
+#[test]
+fn packets_have_the_size_the_format_says_and_the_elements_the_rule_says() {
+    for (tokens, ratios) in [(24, &[1.0, 2.0, 7.6, 10.0][..]), (1, &[1.0, 8.0]), (2, &[1.0, 8.0]), (3, &[1.0, 2.0, 8.0])] {
+        let a = random(tokens, HIDDEN, tokens as u64);
+        for codec in all_codecs(HIDDEN) {
+            for &ratio in ratios {
+                let (packet, _) = round_trip(codec.as_ref(), &a, elements(ratio));
+                let spec = codec.spec();
+                let what = format!("{spec}, S = {tokens}, ratio {ratio}");
+                assert_eq!(packet.len(), expected_len(spec, &a, packet.elements()), "{what}");
+                if let Some(kept) = expected_elements(spec, tokens, HIDDEN, ratio) {
+                    assert_eq!(packet.elements(), kept, "{what}");
+                }
+                // Every rule keeps at least one of something: one component of a low-rank codec is S + D elements, one
+                // column of all tokens is S, one row of all channels is D.
+                let least = match (spec.name(), spec.option("aspect")) {
+                    ("noop", _) => tokens * HIDDEN,
+                    ("topk", _) => 1,
+                    ("fc", Some("tokens")) => tokens,
+                    ("fc", Some("hidden")) => HIDDEN,
+                    ("fc", _) => 1,
+                    _ => tokens + HIDDEN,
+                };
+                let allowed = ((tokens * HIDDEN) as f64 / ratio).max(least as f64);
+                assert!(packet.elements() as f64 <= allowed, "{what}: {} elements", packet.elements());
+                assert_eq!(packet.ratio_elements(), (tokens * HIDDEN) as f64 / packet.elements() as f64);
+                assert_eq!(packet.ratio_wire(), (2 * tokens * HIDDEN) as f64 / packet.len() as f64);
+            }
+        }
+    }
+}
+
+#[test]
+fn wire_budgets_hold_and_one_more_would_not_fit() {
+    let a = random(24, HIDDEN, 5);
+    for codec in all_codecs(HIDDEN) {
+        let spec = codec.spec();
+        for ratio in [1.0, 2.0, 4.0, 8.0] {
+            let (packet, _) = round_trip(codec.as_ref(), &a, Budget::new(ratio, Accounting::Wire).unwrap());
+            let limit = (2 * 24 * HIDDEN) as f64 / ratio;
+            let kept = packet.elements();
+            let fits = |kept| expected_len(spec, &a, kept) as f64 <= limit;
+            let (one, next) = match spec.name() {
+                "noop" => continue,
+                "topk" => (1, kept + 1),
+                // A block is K_S x K_D: one row or one column more than fits is less than this many.
+                "fc" => (1, (kept + 24).max(kept + HIDDEN)),
+                _ => (24 + HIDDEN, kept + 24 + HIDDEN),
+            };
+            assert!(fits(kept) || kept == one, "{spec}, ratio {ratio}: {} bytes", packet.len());
+            let all_there = kept >= 24 * HIDDEN || (spec.name() == "fc" && kept == 24 * (HIDDEN / 2 + 1));
+            assert!(!fits(next) || all_there, "{spec}, ratio {ratio}: {next} elements would have fitted, kept {kept}");
+        }
+    }
+}
+
+#[test]
+fn lossy_codecs_lose_and_lose_less_with_a_larger_budget() {
+    // 24 and 96 with these ratios give blocks of which each holds the one before.
+    let a = random(24, HIDDEN, 6);
+    for codec in all_codecs(HIDDEN) {
+        let spec = codec.spec();
+        let mut last = f64::INFINITY;
+        for ratio in [10.0, 8.0, 6.0, 4.0, 2.0] {
+            let (_, back) = round_trip(codec.as_ref(), &a, elements(ratio));
+            let error = a.rel_error(&back);
+            if spec.name() == "noop" {
+                assert_eq!(a, back);
+                continue;
+            }
+            assert!(error > 0.05, "{spec}, ratio {ratio}: compression was not used");
+            assert!(error < 1.01, "{spec}, ratio {ratio}: worse than sending nothing, {error}");
+            // The weighted codecs minimise another norm, in which random rows may move the plain error up a little.
+            let slack = if spec.calibration().is_some() { 1.02 } else { 1.0 + 1e-6 };
+            assert!(error <= last * slack, "{spec}: error {error} at ratio {ratio}, {last} at the ratio before");
+            last = error;
+        }
+    }
+}
+
+#[test]
+fn everything_comes_back_at_ratio_one_where_everything_was_sent() {
+    let a = random(24, HIDDEN, 8);
+    for text in ["noop", "topk", "fc:band=corner", "fc:band=mirrored", "fc:band=centered", "fc:band=centered,aspect=tokens"] {
+        for values in ["f32", "f16", "bf16"] {
+            if text == "noop" {
+                continue;
+            }
+            let comma = if text.contains(':') { ',' } else { ':' };
+            let spec = CodecSpec::parse(&format!("{text}{comma}values={values}")).unwrap();
+            let (_, back) = round_trip(build(&spec, None).unwrap().as_ref(), &a, elements(1.0));
+            let bound = [("f32", 1e-6), ("f16", 5e-4), ("bf16", 4e-3)].iter().find(|b| b.0 == values).unwrap().1;
+            assert!(a.rel_error(&back) < bound, "{spec}: {}", a.rel_error(&back));
+        }
+    }
+}
+
+#[test]
+fn encoding_is_deterministic_and_the_codec_may_be_shared() {
+    let a = random(17, HIDDEN, 9);
+    for codec in all_codecs(HIDDEN) {
+        let first = codec.encode(&a, elements(8.0)).unwrap();
+        let others = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| codec.encode(&a, elements(8.0)).unwrap())).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()
+        });
+        for other in others {
+            assert_eq!(first, other, "{}", codec.spec());
+            assert_eq!(decode(&first).unwrap(), decode(&other).unwrap(), "{}", codec.spec());
+        }
+    }
+}
+
+#[test]
+fn edges() {
+    for codec in all_codecs(HIDDEN) {
+        let spec = codec.spec();
+        // More than S * D: one of something is left.
+        let (packet, _) = round_trip(codec.as_ref(), &random(2, HIDDEN, 10), elements(1e9));
+        assert!(packet.elements() >= 1);
+        let (packet, _) = round_trip(codec.as_ref(), &random(2, HIDDEN, 10), Budget::new(1e9, Accounting::Wire).unwrap());
+        let least = match spec.name() {
+            "noop" => 2 * HIDDEN,
+            "fc" | "topk" => 1,
+            _ => 2 + HIDDEN,
+        };
+        assert_eq!(packet.elements(), least, "{spec}");
+        // Nothing to send.
+        let zero = Activation::new(5, HIDDEN, vec![0.0; 5 * HIDDEN]).unwrap();
+        assert_eq!(round_trip(codec.as_ref(), &zero, elements(4.0)).1, zero, "{spec}");
+        // One channel 10,000 times larger than the others: far beyond f16 once summed, and the others must survive it.
+        let huge = huge_channel(24, HIDDEN);
+        let (_, back) = round_trip(codec.as_ref(), &huge, elements(1.0));
+        let bound = if spec.values() == ValueType::Bf16 { 0.01 } else { 1e-3 };
+        if spec.name() != "fc" {
+            assert!(huge.rel_error(&back) < bound, "{spec}: {}", huge.rel_error(&back));
+        }
+    }
+}
+
+#[test]
+fn wrong_ratios_and_values_are_errors() {
+    for codec in all_codecs(HIDDEN) {
+        let spec = codec.spec();
+        for ratio in [0.5, 0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let budget = Budget { ratio, accounting: Accounting::Elements };
+            let result = codec.encode(&random(2, HIDDEN, 1), budget);
+            assert_eq!(result.is_err(), spec.name() != "noop", "{spec}, ratio {ratio}");
+        }
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = vec![1.0; 3 * HIDDEN];
+            values[HIDDEN + 7] = bad;
+            let a = Activation::new(3, HIDDEN, values).unwrap();
+            let error = codec.encode(&a, elements(4.0)).unwrap_err().to_string();
+            assert!(error.contains("token 1") && error.contains("channel 7"), "{spec}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_packet_of_another_codec_is_refused() {
+    let codecs: Vec<_> = registered().iter().map(|info| CodecSpec::parse(info.name).unwrap()).collect();
+    let calibration = calibration(HIDDEN);
+    for one in &codecs {
+        let packet = build(one, Some(&calibration)).unwrap().encode(&random(4, HIDDEN, 1), elements(4.0)).unwrap();
+        for other in codecs.iter().filter(|other| other.name() != one.name()) {
+            let error = build(other, Some(&calibration)).unwrap().decode(&packet).unwrap_err().to_string();
+            assert!(error.contains(one.name()) && error.contains(other.name()), "{error}");
+        }
+    }
+}
+
+/// Small packets of every codec and coding, to be damaged.
+fn victims() -> Vec<Packet> {
+    let calibration = calibration(12);
+    let mut packets = Vec::new();
+    for info in registered() {
+        let codec = build(&CodecSpec::parse(info.name).unwrap(), Some(&calibration)).unwrap();
+        for ratio in [1.0, 3.0, 8.0] {
+            packets.push(codec.encode(&random(5, 12, 3), elements(ratio)).unwrap());
+        }
+    }
+    packets
+}
+
+#[test]
+fn every_truncation_and_extension_is_an_error() {
+    for packet in victims() {
+        for cut in 0..packet.len() {
+            let result = Packet::from_bytes(packet.as_bytes()[..cut].to_vec());
+            assert!(result.is_err(), "{}: {cut} of {} bytes were accepted", packet.codec(), packet.len());
+        }
+        let mut long = packet.as_bytes().to_vec();
+        long.push(0);
+        let error = Packet::from_bytes(long).unwrap_err().to_string();
+        assert!(error.contains("length"), "{}: {error}", packet.codec());
+    }
+}
+
+#[test]
+fn damaged_bytes_never_panic() {
+    let mut rng = rng(2024);
+    let (mut refused, mut read) = (0, 0);
+    for packet in victims() {
+        for _ in 0..700 {
+            let mut bytes = packet.as_bytes().to_vec();
+            // Half of the damage goes where it hurts: the headers.
+            let reach = if rng.random_bool(0.5) { bytes.len().min(30) } else { bytes.len() };
+            for _ in 0..rng.random_range(1..=3) {
+                let at = rng.random_range(0..reach);
+                bytes[at] = if rng.random_bool(0.5) { rng.random() } else { bytes[at] ^ (1 << rng.random_range(0..8)) };
+            }
+            // Shapes of many millions are legal and slow; the bounds have a test of their own.
+            let side = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+            if side(7).saturating_mul(side(11)) > 1 << 20 && side(7).saturating_mul(side(11)) <= 1 << 27 {
+                continue;
+            }
+            match Packet::from_bytes(bytes).and_then(|p| decode(&p)) {
+                Ok(a) => {
+                    read += 1;
+                    assert!(a.values().iter().all(|v| v.is_finite()));
+                }
+                Err(error) => {
+                    refused += 1;
+                    let text = format!("{error:#}");
+                    assert!(text.starts_with("packet"), "{}: {text}", packet.codec());
+                }
+            }
+        }
+    }
+    assert!(refused > 2000 && read > 2000, "{refused} refused, {read} read: the damage is one-sided");
+}
+
+#[test]
+fn absurd_shapes_are_refused_before_anything_is_allocated() {
+    for packet in victims() {
+        for (at, value) in [(7, u32::MAX), (11, u32::MAX), (7, 1 << 21), (11, 1 << 21), (7, 0), (11, 0)] {
+            let mut bytes = packet.as_bytes().to_vec();
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            let error = Packet::from_bytes(bytes).unwrap_err().to_string();
+            let field = if at == 7 { "tokens" } else { "hidden" };
+            assert!(error.contains(field), "{}: {error}", packet.codec());
+        }
+        // The codec's own counts: k, rank, K_S.
+        let own = if packet.codec() == "fc" { 16 } else { 15 };
+        if packet.codec() != "noop" {
+            let mut bytes = packet.as_bytes().to_vec();
+            bytes[own..own + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+            assert!(Packet::from_bytes(bytes).unwrap_err().to_string().starts_with("packet field"), "{}", packet.codec());
+        }
+    }
+}
