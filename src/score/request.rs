@@ -1,9 +1,9 @@
 //! From a context and a continuation to token ids, by lm-evaluation-harness's rule.
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use tokenizers::Tokenizer;
 
-use crate::data::{Question, is_blank};
+use crate::data::{Choice, Question, is_blank};
 
 /// Token ids of one prompt with one choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,31 +30,62 @@ impl Request {
 /// and the model is fed the context's *own* ids followed by these, which differs from the joint encoding where a token
 /// spans the boundary. An error where the context has no ids or the continuation none, where the harness asserts.
 pub fn encode_request(tokenizer: &Tokenizer, context: &str, continuation: &str) -> Result<Request> {
-    let kept = context.trim_end_matches(is_blank);
-    let moved = &context[kept.len()..];
-    let context_ids = encode(tokenizer, kept)?;
-    let joint = encode(tokenizer, &format!("{kept}{moved}{continuation}"))?;
-    ensure!(
-        !context_ids.is_empty(),
-        "the context is empty and this tokenizer adds no BOS: there is nothing to predict {continuation:?} from"
-    );
-    let targets = joint.get(context_ids.len()..).unwrap_or_default().to_vec();
-    ensure!(
-        !targets.is_empty(),
-        "no token of the continuation {continuation:?} is left: context and continuation together have {} tokens, \
-         the context alone {}",
-        joint.len(),
-        context_ids.len()
-    );
-    let prompt_tokens = context_ids.len();
-    let mut tokens = context_ids;
-    tokens.extend_from_slice(&targets[..targets.len() - 1]);
-    Ok(Request { tokens, prompt_tokens, targets })
+    let context = Context::new(tokenizer, context)?;
+    context.with(tokenizer, continuation)
 }
 
-/// The requests of a question, one a choice.
+/// The requests of a question, one a choice. A context that several choices share is encoded once.
 pub fn encode_requests(tokenizer: &Tokenizer, question: &Question) -> Result<Vec<Request>> {
-    question.choices.iter().map(|choice| encode_request(tokenizer, &choice.context, &choice.continuation)).collect()
+    let mut last: Option<(&str, Context)> = None;
+    let encode_one = |choice| -> Result<Request> {
+        let Choice { context, continuation, .. }: &Choice = choice;
+        let encoded = match last.take() {
+            Some((text, encoded)) if text == context => encoded,
+            _ => Context::new(tokenizer, context)?,
+        };
+        let request = encoded.with(tokenizer, continuation);
+        last = Some((context, encoded));
+        request
+    };
+    question
+        .choices
+        .iter()
+        .map(encode_one)
+        .collect::<Result<_>>()
+        .with_context(|| format!("question {} (row {})", question.id, question.index))
+}
+
+/// A context without the blanks at its end, and its ids.
+struct Context<'a> {
+    kept: &'a str,
+    moved: &'a str,
+    ids: Vec<u32>,
+}
+
+impl<'a> Context<'a> {
+    fn new(tokenizer: &Tokenizer, text: &'a str) -> Result<Self> {
+        let kept = text.trim_end_matches(is_blank);
+        let ids = encode(tokenizer, kept)?;
+        ensure!(
+            !ids.is_empty(),
+            "the context is empty and this tokenizer adds no BOS: there is nothing to predict from"
+        );
+        Ok(Context { kept, moved: &text[kept.len()..], ids })
+    }
+
+    fn with(&self, tokenizer: &Tokenizer, continuation: &str) -> Result<Request> {
+        let joint = encode(tokenizer, &format!("{}{}{continuation}", self.kept, self.moved))?;
+        let targets = joint.get(self.ids.len()..).unwrap_or_default().to_vec();
+        ensure!(
+            !targets.is_empty(),
+            "no token of the continuation {continuation:?} is left: context and continuation together have {} tokens, \
+             the context alone {}",
+            joint.len(),
+            self.ids.len()
+        );
+        let tokens = [&self.ids, &targets[..targets.len() - 1]].concat();
+        Ok(Request { tokens, prompt_tokens: self.ids.len(), targets })
+    }
 }
 
 fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
