@@ -4,8 +4,8 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use splitbench::codec::{
-    Accounting, Activation, Allowed, Budget, Calibration, CalibrationBuilder, Codec, CodecSpec, Packet, ValueType, build,
-    decode, registered,
+    Accounting, Activation, Allowed, Budget, Calibration, CalibrationBuilder, Codec, CodecSpec, Packet, ValueType,
+    build, decode, registered,
 };
 
 const HIDDEN: usize = 96;
@@ -156,7 +156,9 @@ fn expected_elements(spec: &CodecSpec, s: usize, d: usize, ratio: f64) -> Option
 
 #[test]
 fn packets_have_the_size_the_format_says_and_the_elements_the_rule_says() {
-    for (tokens, ratios) in [(24, &[1.0, 2.0, 7.6, 10.0][..]), (1, &[1.0, 8.0]), (2, &[1.0, 8.0]), (3, &[1.0, 2.0, 8.0])] {
+    for (tokens, ratios) in
+        [(24, &[1.0, 2.0, 7.6, 10.0][..]), (1, &[1.0, 8.0]), (2, &[1.0, 8.0]), (3, &[1.0, 2.0, 8.0])]
+    {
         let a = random(tokens, HIDDEN, tokens as u64);
         for codec in all_codecs(HIDDEN) {
             for &ratio in ratios {
@@ -237,7 +239,9 @@ fn lossy_codecs_lose_and_lose_less_with_a_larger_budget() {
 #[test]
 fn everything_comes_back_at_ratio_one_where_everything_was_sent() {
     let a = random(24, HIDDEN, 8);
-    for text in ["noop", "topk", "fc:band=corner", "fc:band=mirrored", "fc:band=centered", "fc:band=centered,aspect=tokens"] {
+    for text in
+        ["noop", "topk", "fc:band=corner", "fc:band=mirrored", "fc:band=centered", "fc:band=centered,aspect=tokens"]
+    {
         for values in ["f32", "f16", "bf16"] {
             if text == "noop" {
                 continue;
@@ -274,7 +278,8 @@ fn edges() {
         // More than S * D: one of something is left.
         let (packet, _) = round_trip(codec.as_ref(), &random(2, HIDDEN, 10), elements(1e9));
         assert!(packet.elements() >= 1);
-        let (packet, _) = round_trip(codec.as_ref(), &random(2, HIDDEN, 10), Budget::new(1e9, Accounting::Wire).unwrap());
+        let (packet, _) =
+            round_trip(codec.as_ref(), &random(2, HIDDEN, 10), Budget::new(1e9, Accounting::Wire).unwrap());
         let least = match spec.name() {
             "noop" => 2 * HIDDEN,
             "fc" | "topk" => 1,
@@ -284,12 +289,15 @@ fn edges() {
         // Nothing to send.
         let zero = Activation::new(5, HIDDEN, vec![0.0; 5 * HIDDEN]).unwrap();
         assert_eq!(round_trip(codec.as_ref(), &zero, elements(4.0)).1, zero, "{spec}");
-        // One channel 10,000 times larger than the others: far beyond f16 once summed, and the others must survive it.
+        // One channel 10,000 times larger than the others: its sums are far beyond f16.
         let huge = huge_channel(24, HIDDEN);
         let (_, back) = round_trip(codec.as_ref(), &huge, elements(1.0));
         let bound = if spec.values() == ValueType::Bf16 { 0.01 } else { 1e-3 };
-        if spec.name() != "fc" {
-            assert!(huge.rel_error(&back) < bound, "{spec}: {}", huge.rel_error(&back));
+        assert!(huge.rel_error(&back) < bound, "{spec}: {}", huge.rel_error(&back));
+        if spec.name() == "topk" {
+            // Numbers sent one by one must all survive beside it, not only the huge ones.
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= bound as f32 * a.abs();
+            assert!(huge.values().iter().zip(back.values()).all(close), "{spec}");
         }
     }
 }
@@ -402,7 +410,11 @@ fn absurd_shapes_are_refused_before_anything_is_allocated() {
         if packet.codec() != "noop" {
             let mut bytes = packet.as_bytes().to_vec();
             bytes[own..own + 4].copy_from_slice(&u32::MAX.to_le_bytes());
-            assert!(Packet::from_bytes(bytes).unwrap_err().to_string().starts_with("packet field"), "{}", packet.codec());
+            assert!(
+                Packet::from_bytes(bytes).unwrap_err().to_string().starts_with("packet field"),
+                "{}",
+                packet.codec()
+            );
         }
     }
 }
