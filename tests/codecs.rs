@@ -289,12 +289,15 @@ fn edges() {
         // Nothing to send.
         let zero = Activation::new(5, HIDDEN, vec![0.0; 5 * HIDDEN]).unwrap();
         assert_eq!(round_trip(codec.as_ref(), &zero, elements(4.0)).1, zero, "{spec}");
-        // One channel 10,000 times larger than the others: far beyond f16 once summed, and the others must survive it.
+        // One channel 10,000 times larger than the others: its sums are far beyond f16.
         let huge = huge_channel(24, HIDDEN);
         let (_, back) = round_trip(codec.as_ref(), &huge, elements(1.0));
         let bound = if spec.values() == ValueType::Bf16 { 0.01 } else { 1e-3 };
-        if spec.name() != "fc" {
-            assert!(huge.rel_error(&back) < bound, "{spec}: {}", huge.rel_error(&back));
+        assert!(huge.rel_error(&back) < bound, "{spec}: {}", huge.rel_error(&back));
+        if spec.name() == "topk" {
+            // Numbers sent one by one must all survive beside it, not only the huge ones.
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= bound as f32 * a.abs();
+            assert!(huge.values().iter().zip(back.values()).all(close), "{spec}");
         }
     }
 }

@@ -54,13 +54,13 @@ impl Band {
         }
     }
 
-    /// True where the block holds row frequency u and column v.
-    pub(super) fn holds(self, u: usize, v: usize, block: Block, tokens: usize) -> bool {
+    /// True where a block of `ks` rows holds row frequency u.
+    pub(super) fn holds_row(self, u: usize, ks: usize, tokens: usize) -> bool {
         let row = match self {
             Self::Corner | Self::Mirrored => u,
-            Self::Centered => (u + block.ks / 2) % tokens,
+            Self::Centered => (u + ks / 2) % tokens,
         };
-        row < block.ks && v < block.kd
+        row < ks
     }
 }
 

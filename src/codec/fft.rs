@@ -108,9 +108,10 @@ pub fn inverse(kept: &[Complex32], band: Band, block: Block, tokens: usize, hidd
     for (i, row) in kept.chunks_exact(block.kd).enumerate() {
         let u = band.frequency(i, block.ks, tokens);
         let mirror_u = (tokens - u) % tokens;
+        let row_held = band.holds_row(mirror_u, block.ks, tokens);
         for (v, &c) in row.iter().enumerate() {
-            let mirror_v = (hidden - v) % hidden;
-            let weight = if band.holds(mirror_u, mirror_v, block, tokens) { 0.5 } else { alone };
+            let mirror_v = if v == 0 { 0 } else { hidden - v };
+            let weight = if row_held && mirror_v < block.kd { 0.5 } else { alone };
             if v <= half {
                 columns[v * tokens + u] += c * weight;
             }

@@ -73,7 +73,8 @@ pub fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<
 /// [`MAX_ELEMENTS`].
 pub fn decode(packet: &Packet) -> Result<Activation> {
     let values = (packet.info().decode)(packet)?;
-    if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+    if values::max_magnitude(&values).is_none() {
+        let at = values.iter().position(|v| !v.is_finite()).expect("one was found");
         anyhow::bail!(
             "packet of {}: token {}, channel {} decodes to {}, not a finite number",
             packet.codec(),

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::packet::{self, Frame, Packet, Reader};
 use super::registry::CodecInfo;
-use super::values::ValueType;
+use super::values::{self, ValueType};
 use super::{Activation, Budget, Codec, CodecSpec};
 
 pub(super) const INFO: CodecInfo = CodecInfo {
@@ -31,7 +31,7 @@ impl Codec for Noop {
         super::check_finite(activation)?;
         let shape = (activation.tokens(), activation.hidden());
         let mut bytes = packet::begin(&INFO, ValueType::F32, shape, 4 * activation.values().len())?;
-        activation.values().iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+        values::put_f32(&mut bytes, activation.values());
         Packet::from_bytes(bytes)
     }
 }
@@ -46,5 +46,5 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let frame = packet.frame();
     let bytes = Reader::new(frame.body).bytes(4 * packet.elements(), "values")?;
-    Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    Ok(values::get_f32(bytes))
 }

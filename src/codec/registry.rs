@@ -21,12 +21,15 @@ pub struct CodecInfo {
     /// Which calibration data a spec asks for.
     pub(super) needs: fn(&CodecSpec) -> Option<CalibrationNeed>,
     /// Makes the codec.
-    pub(super) build: fn(&CodecSpec, Option<&Calibration>) -> Result<Box<dyn Codec>>,
+    pub(super) build: BuildCodec,
     /// Checks that a packet's body has the length its own header asks for; returns the kept numbers.
     pub(super) layout: fn(&Frame<'_>) -> Result<usize>,
     /// Decodes the S * D values of a packet that passed `layout`.
     pub(super) decode: fn(&Packet) -> Result<Vec<f32>>,
 }
+
+/// What [`super::build`] calls.
+pub(super) type BuildCodec = fn(&CodecSpec, Option<&Calibration>) -> Result<Box<dyn Codec>>;
 
 impl PartialEq for CodecInfo {
     fn eq(&self, other: &Self) -> bool {

@@ -109,19 +109,38 @@ pub(super) fn write_section(out: &mut Vec<u8>, kind: ValueType, values: &[f32], 
     let gain = power_of_two(-own);
     let scaled: Vec<f32> = values.iter().map(|&v| (f64::from(v) * gain) as f32).collect();
     match kind {
-        ValueType::F32 => scaled.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes())),
+        ValueType::F32 => put_f32(out, &scaled),
         ValueType::F16 => {
             let mut halves = vec![f16::ZERO; scaled.len()];
             halves.convert_from_f32_slice(&scaled);
-            halves.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
+            put(out, &halves, |v| v.to_le_bytes());
         }
         ValueType::Bf16 => {
             let mut halves = vec![bf16::ZERO; scaled.len()];
             halves.convert_from_f32_slice(&scaled);
-            halves.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
+            put(out, &halves, |v| v.to_le_bytes());
         }
     }
     Ok(())
+}
+
+/// Appends numbers in place; growing the vector number by number is several times slower.
+fn put<T: Copy, const N: usize>(out: &mut Vec<u8>, values: &[T], bytes: impl Fn(T) -> [u8; N]) {
+    let start = out.len();
+    out.resize(start + N * values.len(), 0);
+    for (to, v) in out[start..].chunks_exact_mut(N).zip(values) {
+        to.copy_from_slice(&bytes(*v));
+    }
+}
+
+/// Appends f32 numbers, bit for bit.
+pub(super) fn put_f32(out: &mut Vec<u8>, values: &[f32]) {
+    put(out, values, f32::to_le_bytes);
+}
+
+/// Reads f32 numbers, bit for bit.
+pub(super) fn get_f32(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 /// A section as read: each number is `stored * 2^exponent`.
@@ -150,22 +169,17 @@ pub(super) fn read_section(reader: &mut Reader<'_>, kind: ValueType, count: usiz
     );
     let Some(length) = count.checked_mul(kind.bytes()) else { bail!("packet field {field}: {count} numbers overflow") };
     let bytes = reader.bytes(length, field)?;
-    let mut stored = vec![0f32; count];
-    match kind {
-        ValueType::F32 => {
-            for (v, b) in stored.iter_mut().zip(bytes.chunks_exact(4)) {
-                *v = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-            }
-        }
+    let stored = match kind {
+        ValueType::F32 => get_f32(bytes),
         ValueType::F16 => {
             let halves: Vec<f16> = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect();
-            halves.convert_to_f32_slice(&mut stored);
+            halves.to_f32_vec()
         }
         ValueType::Bf16 => {
             let halves: Vec<bf16> = bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]])).collect();
-            halves.convert_to_f32_slice(&mut stored);
+            halves.to_f32_vec()
         }
-    }
+    };
     if max_magnitude(&stored).is_none() {
         bail!("packet field {field}: a number is not finite");
     }
