@@ -62,9 +62,14 @@ impl Store {
 
     /// Writes a JSON file of the run.
     pub fn json(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        self.text(name, &(serde_json::to_string_pretty(value)? + "\n")).map(drop)
+    }
+
+    /// Writes a text file of the run and returns its path.
+    pub fn text(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.results.join(name);
-        let text = serde_json::to_string_pretty(value)? + "\n";
-        write_whole(&path, |file| Ok(file.write_all(text.as_bytes())?))
+        write_whole(&path, |file| Ok(file.write_all(text.as_bytes())?))?;
+        Ok(path)
     }
 
     /// Writes the samples of one model and data set: the baseline's, then each cell's.

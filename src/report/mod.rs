@@ -23,6 +23,7 @@ mod series;
 mod table;
 mod table2;
 mod table3;
+pub mod table4;
 #[cfg(test)]
 mod testing;
 mod view;
@@ -38,6 +39,8 @@ pub struct Report {
     pub table2: bool,
     /// Table III: methods side by side at each data set's ratio.
     pub table3: bool,
+    /// Table IV: time to compress and decompress, on this CPU.
+    pub table4: bool,
     /// Figures of accuracy against compression ratio.
     pub ratio_plot: bool,
     /// Figures of accuracy against split layer.
@@ -53,6 +56,7 @@ impl Default for Report {
         Self {
             table2: false,
             table3: false,
+            table4: false,
             ratio_plot: false,
             layer_plot: false,
             paired: true,

@@ -1,0 +1,209 @@
+//! The program as a user meets it: what it writes, that it writes the same twice, and how it fails.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn splitbench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_splitbench")).args(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Exit code 1 (or 2 for wrong usage), every part named, no panic.
+fn fails(arguments: &[&str], expected: &[&str]) {
+    let output = splitbench(arguments);
+    let text = stderr(&output);
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?} ended with {:?}: {text}", output.status);
+    assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+    for part in expected {
+        assert!(text.contains(part), "{arguments:?} does not say {part:?}: {text}");
+    }
+}
+
+const SMALL: &str = r#"
+analysis = "A small one."
+datasets = ["arc_easy-mini", "qasc-mini"]
+split_layers = [2]
+scopes = ["prompt+choice", "prompt"]
+codecs = ["noop", "fc", "topk", "fwsvd", "qr"]
+ratios = [8.0, 3.0]
+calibration_rows = 8
+limit = 12
+
+[report]
+table2 = true
+table3 = true
+ratio_plot = true
+layer_plot = true
+"#;
+
+fn small(folder: &Path, text: &str) -> String {
+    let path = folder.join("small.toml");
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn the_same_run_twice_whatever_batch_and_threads_leaves_the_same_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = small(folder.path(), SMALL);
+    let run = |name: &str, batch: &str, threads: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_splitbench"))
+            .args(["run", &experiment, "--run", name, "--batch-tokens", batch, "--out"])
+            .arg(folder.path())
+            .env("RAYON_NUM_THREADS", threads)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        folder.path().join("results/small").join(name)
+    };
+    let (first, again, other) = (run("a", "2048", "2"), run("b", "2048", "2"), run("c", "40", "1"));
+    for file in
+        ["rows.csv", "rows.parquet", "table2.md", "table3.csv", "paired.csv", "samples/pocket--qasc-mini.jsonl"]
+    {
+        let bytes = fs::read(first.join(file)).unwrap();
+        assert!(!bytes.is_empty());
+        assert!(bytes == fs::read(again.join(file)).unwrap(), "{file} differs between two equal runs");
+        assert!(bytes == fs::read(other.join(file)).unwrap(), "{file} depends on batch size or threads");
+    }
+    let rows = splitbench::report::read_rows(&first.join("rows.parquet")).unwrap();
+    assert_eq!(rows.len(), 2 * (1 + 2 * (1 + 4 * 2)));
+    assert!(rows.iter().all(|r| r.err.is_none()));
+    let noop: Vec<_> = rows.iter().filter(|r| r.codec == "noop").collect();
+    assert!(noop.iter().all(|r| r.rel_error == Some(0.0) && r.lost == Some(0) && r.gold_loglik_change == Some(0.0)));
+    for row in rows.iter().filter(|r| r.codec != "noop" && !r.is_baseline()) {
+        assert!(row.rel_error.unwrap() > 0.0 && row.gold_loglik_change != Some(0.0), "{} ran without loss", row.codec);
+    }
+    let manifest = fs::read_to_string(first.join("manifest.json")).unwrap();
+    assert!(manifest.contains("tokenizer_sha256") && first.join("machine.json").exists());
+    assert!(folder.path().join("plots/small/a").read_dir().unwrap().count() >= 2);
+}
+
+#[test]
+fn wrong_names_are_answered_with_the_nearest() {
+    fails(&["run", "smok"], &["smok", "\"smoke\""]);
+    fails(&["run", "smoke", "--model", "pockt"], &["pockt", "\"pocket\""]);
+    fails(&["run", "smoke", "--datasets", "piqa-mni"], &["piqa-mni", "\"piqa-mini\""]);
+    fails(&["score", "--dataset", "piqa-mini", "--codec", "tpk"], &["tpk", "\"topk\""]);
+    fails(&["score", "--dataset", "piqa-mini", "--codec", "fc:bnd=corner"], &["bnd", "band"]);
+    fails(&["score", "--dataset", "piqa-mini", "--codec", "fc:band=centred"], &["centred", "centered"]);
+    fails(&["score", "--dataset", "piqa-mini", "--scope", "promt"], &["promt", "prompt"]);
+    fails(&["run", "smoke", "--model", "./nowhere"], &["./nowhere"]);
+    fails(&["score", "--dataset", "piqa"], &["piqa", "--data-dir", "piqa-mini"]);
+    fails(&["rum", "smoke"], &["run"]);
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    for ratio in ["0.5", "NaN", "inf", "0"] {
+        fails(&["score", "--dataset", "piqa-mini", "--codec", "fc", "--ratio", ratio], &["ratio"]);
+    }
+    for split in ["0", "7"] {
+        fails(
+            &["score", "--dataset", "piqa-mini", "--codec", "fc", "--split", split],
+            &["split layer", split, "1..=6"],
+        );
+    }
+    fails(&["score", "--dataset", "piqa-mini", "--limit", "0"], &["limit"]);
+}
+
+#[test]
+fn a_broken_experiment_file_is_named_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (from, to, expected) in [
+        ("limit = 12", "limit = = 12", vec!["small.toml", "line 9"]),
+        ("limit = 12", "limt = 12", vec!["small.toml", "limt"]),
+        ("ratios = [8.0, 3.0]", "ratios = [8.0, 0.5]", vec!["small.toml", "0.5"]),
+        ("ratios = [8.0, 3.0]", "ratios = [nan]", vec!["small.toml", "ratio"]),
+        ("split_layers = [2]", "split_layers = [9]", vec!["split layer 9", "1..=6"]),
+        ("\"topk\"", "\"tokp\"", vec!["tokp", "topk"]),
+        ("\"topk\"", "\"fc\"", vec!["fc", "twice"]),
+        ("\"qasc-mini\"", "\"qask-mini\"", vec!["qask-mini", "qasc-mini"]),
+        ("table2 = true", "tabel2 = true", vec!["tabel2"]),
+    ] {
+        let experiment = small(folder.path(), &SMALL.replace(from, to));
+        fails(&["run", &experiment, "--out", folder.path().to_str().unwrap()], &expected);
+    }
+    fails(&["run", "missing.toml"], &["missing.toml"]);
+}
+
+#[test]
+fn broken_rows_are_named_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("piqa");
+    fs::create_dir(&set).unwrap();
+    let good = r#"{"goal":"Cut bread.","sol1":"Use a knife.","sol2":"Use a spoon.","label":0}"#;
+    let dir = folder.path().display().to_string();
+    for (line, expected) in [
+        ("{\"goal\":", vec!["line 2", "eval.jsonl"]),
+        (r#"{"goal":"x","sol1":"a","sol2":"b"}"#, vec!["line 2", "label"]),
+        (r#"{"goal":"x","sol1":"a","sol2":"b","label":2}"#, vec!["line 2", "label", "2"]),
+        (r#"{"goal":"x","sol1":"","sol2":"b","label":0}"#, vec!["line 2", "sol1"]),
+    ] {
+        fs::write(set.join("eval.jsonl"), format!("{good}\n{line}\n")).unwrap();
+        fails(&["score", "--dataset", "piqa", "--data-dir", &dir], &expected);
+    }
+    fs::write(set.join("eval.jsonl"), format!("{good}\n")).unwrap();
+    let output = splitbench(&["score", "--dataset", "piqa", "--data-dir", &dir]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("sha256"), "rows that are not the registry's are used with a note");
+    fails(&["score", "--dataset", "arc_easy", "--data-dir", &dir], &["arc_easy", "eval.jsonl"]);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_to_is_known_before_computing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    fails(&["run", "smoke", "--out", file.to_str().unwrap()], &["cannot make the folder", "--out"]);
+}
+
+#[test]
+fn broken_checkpoints_are_refused_by_tensor_and_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let pocket = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pocket");
+    let copy = |name: &str| fs::copy(pocket.join(name), folder.path().join(name)).unwrap();
+    let model = folder.path().display().to_string();
+    let score = ["score", "--dataset", "piqa-mini", "--limit", "2", "--model", &model];
+    fails(&score, &["config.json"]);
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        copy(name);
+    }
+    assert!(splitbench(&score).status.success());
+
+    let config = fs::read_to_string(pocket.join("config.json")).unwrap();
+    fs::write(folder.path().join("config.json"), config.replace("\"hidden_size\": 192", "\"hidden_size\": 224")).unwrap();
+    fails(&score, &["model.embed_tokens.weight", "192", "224"]);
+    fs::write(folder.path().join("config.json"), config.replace("LlamaForCausalLM", "MambaForCausalLM")).unwrap();
+    fails(&score, &["MambaForCausalLM", "config.json"]);
+    fs::write(folder.path().join("config.json"), &config).unwrap();
+
+    let weights = fs::read(pocket.join("model.safetensors")).unwrap();
+    fs::write(folder.path().join("model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    fails(&score, &["model.safetensors"]);
+    let mut broken = weights.clone();
+    let last = broken.len() - 2;
+    broken[last..].copy_from_slice(&0x7e00u16.to_le_bytes());
+    fs::write(folder.path().join("model.safetensors"), broken).unwrap();
+    fails(&score, &["NaN", "tensor model."]);
+    fs::write(folder.path().join("model.safetensors"), &weights).unwrap();
+    fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
+    fails(&score, &["tokenizer.json"]);
+}
+
+#[test]
+fn every_listing_and_help_answers() {
+    for what in ["models", "datasets", "codecs", "experiments"] {
+        let output = splitbench(&["list", what, "--json"]);
+        assert!(output.status.success());
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(list.as_array().unwrap().len() >= 5, "{what}");
+    }
+    for verb in ["list", "plan", "run", "report", "score", "train-pocket"] {
+        let help = splitbench(&[verb, "--help"]);
+        assert!(String::from_utf8_lossy(&help.stdout).contains("splitbench "), "{verb} --help has no example");
+    }
+}
