@@ -61,8 +61,7 @@ fn the_same_run_twice_whatever_batch_and_threads_leaves_the_same_rows() {
         folder.path().join("results/small").join(name)
     };
     let (first, again, other) = (run("a", "2048", "2"), run("b", "2048", "2"), run("c", "40", "1"));
-    for file in
-        ["rows.csv", "rows.parquet", "table2.md", "table3.csv", "paired.csv", "samples/pocket--qasc-mini.jsonl"]
+    for file in ["rows.csv", "rows.parquet", "table2.md", "table3.csv", "paired.csv", "samples/pocket--qasc-mini.jsonl"]
     {
         let bytes = fs::read(first.join(file)).unwrap();
         assert!(!bytes.is_empty());
@@ -175,7 +174,8 @@ fn broken_checkpoints_are_refused_by_tensor_and_file() {
     assert!(splitbench(&score).status.success());
 
     let config = fs::read_to_string(pocket.join("config.json")).unwrap();
-    fs::write(folder.path().join("config.json"), config.replace("\"hidden_size\": 192", "\"hidden_size\": 224")).unwrap();
+    fs::write(folder.path().join("config.json"), config.replace("\"hidden_size\": 192", "\"hidden_size\": 224"))
+        .unwrap();
     fails(&score, &["model.embed_tokens.weight", "192", "224"]);
     fs::write(folder.path().join("config.json"), config.replace("LlamaForCausalLM", "MambaForCausalLM")).unwrap();
     fails(&score, &["MambaForCausalLM", "config.json"]);

@@ -84,11 +84,13 @@ fn a_lossy_codec_is_not_the_unsplit_model() {
     let fc = codec::build(&CodecSpec::parse("fc").unwrap(), None).unwrap();
     let activation = to_activations(&hidden).unwrap().remove(0);
     let received = fc.decode(&fc.encode(&activation, Budget::elements(8.0).unwrap()).unwrap()).unwrap();
-    let cut = model
-        .decoder
-        .server(from_activations(vec![received], &hidden).unwrap(), split, &[&request.targets])
-        .unwrap();
-    assert_ne!(cut, model.decoder.unsplit(&[&request.tokens], &[&request.targets]).unwrap(), "compression was not used");
+    let cut =
+        model.decoder.server(from_activations(vec![received], &hidden).unwrap(), split, &[&request.targets]).unwrap();
+    assert_ne!(
+        cut,
+        model.decoder.unsplit(&[&request.tokens], &[&request.targets]).unwrap(),
+        "compression was not used"
+    );
 }
 
 /// Alone, in pairs and in a large batch; with one thread and with several.

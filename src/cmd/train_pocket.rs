@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokenizers::Tokenizer;
 
-use crate::model::pocket::{self, Corpus, Document, Recipe, Text, World};
+use crate::data;
+use crate::model::pocket::{self, Corpus, Document, Part, Recipe, World};
 
-/// Train the embedded pocket model from its recipe: tokenizer, mini data sets and weights.
+/// Train the embedded pocket model from its recipe: tokenizer and weights, about an hour on two cores.
 ///
 /// Example: splitbench train-pocket --out /tmp/pocket
 #[derive(clap::Args)]
@@ -18,125 +20,83 @@ pub struct Args {
     /// Also write the ten mini data sets to this folder.
     #[arg(long, value_name = "DIR")]
     mini: Option<PathBuf>,
-    /// Optimiser steps.
-    #[arg(long, default_value_t = Recipe::default().steps)]
-    steps: usize,
-    /// Seed of corpus and weights.
-    #[arg(long, default_value_t = Recipe::default().seed)]
-    seed: u64,
-    #[arg(long, default_value_t = Recipe::default().learning_rate)]
-    lr: f64,
-    #[arg(long, default_value_t = Recipe::default().batch)]
-    batch: usize,
-    #[arg(long, default_value_t = Recipe::default().intermediate)]
-    intermediate: usize,
+    /// Begin with this stage, 1 or 2; the one before must have left its weights in the folder.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    from_stage: usize,
+    /// At most this many optimiser steps a stage, to try the recipe.
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
 }
 
 impl Args {
     /// Trains and writes.
     pub fn run(self) -> Result<()> {
-        let recipe = Recipe {
-            steps: self.steps,
-            seed: self.seed,
-            learning_rate: self.lr,
-            batch: self.batch,
-            intermediate: self.intermediate,
-            ..Recipe::default()
-        };
+        let mut recipe = Recipe::default();
+        let stages = recipe.stages.len();
+        ensure!((1..=stages).contains(&self.from_stage), "--from-stage {} is outside 1..={stages}", self.from_stage);
+        for stage in &mut recipe.stages {
+            stage.steps = self.steps.unwrap_or(usize::MAX).min(stage.steps);
+        }
         let world = World::embedded()?;
         if let Some(mini) = &self.mini {
             pocket::write_mini(&world, mini)?;
         }
-        let mut corpus = Corpus::new(&world, recipe.seed)?;
-        let mut texts = std::iter::from_fn(move || Some(render(corpus.next_document())));
-        let sample: Vec<String> = texts
-            .by_ref()
-            .take(recipe.tokenizer_documents)
-            .map(|t| t.map(|t| t.prompt + &t.answer))
-            .collect::<Result<_>>()?;
-        let tokenizer = pocket::tokenizer::train(&sample, recipe.vocabulary)?;
-        let bar = ProgressBar::new(recipe.steps as u64);
-        bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {msg}, {eta} left")?);
-        pocket::train(&recipe, &tokenizer, texts, &self.out, |p| {
-            let rate = p.tokens as f64 / p.elapsed.as_secs_f64();
-            bar.set_message(format!("loss {:.3}, {rate:.0} tokens/s", p.loss));
-            bar.inc(1);
-            if p.step % 25 == 0 || p.step == recipe.steps {
-                println!("step {} loss {:.4} tokens {} {rate:.0}/s", p.step, p.loss, p.tokens);
-            }
-        })?;
-        bar.finish();
+        let mut first = stream(&world, 0, recipe.seed)?;
+        let tokenizer = if self.from_stage == 1 {
+            let sample = first.by_ref().take(recipe.tokenizer_documents);
+            let texts: Vec<String> =
+                sample.map(|parts| Ok(parts?.iter().map(|p| p.text.as_str()).collect())).collect::<Result<_>>()?;
+            pocket::tokenizer::train(&texts, recipe.vocabulary)?
+        } else {
+            let path = self.out.join("tokenizer.json");
+            Tokenizer::from_file(&path).map_err(|e| anyhow!("reading {}: {e}", path.display()))?
+        };
+        for stage in self.from_stage - 1..stages {
+            let texts = if stage == 0 { &mut first } else { &mut stream(&world, stage, recipe.seed)? };
+            train(&recipe, stage, &tokenizer, texts, &self.out)?;
+        }
         println!("wrote {}", self.out.display());
         Ok(())
     }
 }
 
-fn render(document: Document) -> Result<Text> {
-    let (dataset, row) = match document {
-        Document::Text(text) => return Ok(Text { prompt: text, answer: String::new() }),
-        Document::Row { dataset, row } => (dataset, row),
-    };
-    let s = |k: &str| row[k].as_str().unwrap_or_default().to_string();
-    let list = |v: &serde_json::Value| -> Vec<String> {
-        v.as_array().map(|a| a.iter().map(|x| x.as_str().unwrap_or_default().to_string()).collect()).unwrap_or_default()
-    };
-    let gold = |key: &str| {
-        let labels = list(&row["choices"]["label"]);
-        labels.iter().position(|l| *l == s(key)).unwrap()
-    };
-    let (prompt, answer) = match dataset {
-        "openbookqa" => (s("question_stem"), list(&row["choices"]["text"])[gold("answerKey")].clone()),
-        "arc_easy" | "arc_challenge" | "qasc" => {
-            (format!("Question: {}\nAnswer:", s("question")), list(&row["choices"]["text"])[gold("answerKey")].clone())
+type Texts<'w> = Box<dyn Iterator<Item = Result<Vec<Part>>> + 'w>;
+
+fn train(recipe: &Recipe, stage: usize, tokenizer: &Tokenizer, texts: &mut Texts, out: &std::path::Path) -> Result<()> {
+    let steps = recipe.stages[stage].steps;
+    let bar = ProgressBar::new(steps as u64);
+    bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {msg}, {eta} left")?);
+    pocket::train_stage(recipe, stage, tokenizer, texts, out, |p| {
+        let rate = p.tokens as f64 / p.elapsed.as_secs_f64();
+        let state = format!("loss {:.3}, {rate:.0} tokens/s", p.loss);
+        bar.inc(1);
+        if p.step % 100 == 0 || p.step == steps {
+            bar.suspend(|| println!("stage {} step {} of {steps}: {state}", stage + 1, p.step));
         }
-        "piqa" => (
-            format!("Question: {}\nAnswer:", s("goal")),
-            if row["label"].as_i64() == Some(0) { s("sol1") } else { s("sol2") },
-        ),
-        "siqa" => (
-            format!("Q: {} {}\nA:", s("context"), s("question")),
-            s(["answerA", "answerB", "answerC"][s("label").parse::<usize>()? - 1]),
-        ),
-        "winogrande" => {
-            let sentence = s("sentence");
-            let (before, after) = sentence.split_once('_').unwrap();
-            (format!("{before}{}", s(if s("answer") == "1" { "option1" } else { "option2" })), after.trim().to_string())
+        bar.set_message(state);
+    })?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// The documents of a stage; rows become the text that scoring would make of them.
+fn stream(world: &World, stage: usize, seed: u64) -> Result<Texts<'_>> {
+    let mut corpus = Corpus::new(world, stage, seed)?;
+    Ok(Box::new(std::iter::from_fn(move || Some(text(corpus.next_document())))))
+}
+
+fn text(document: Document) -> Result<Vec<Part>> {
+    match document {
+        Document::Text(text) => Ok(vec![Part::plain(text)]),
+        Document::Parts(parts) => Ok(parts),
+        Document::Row { dataset, row } => {
+            let schema = data::find(dataset)?.schema;
+            let line = serde_json::to_string(&row)?;
+            let mut read = data::read_rows(schema, "training row", line.as_bytes(), None)
+                .with_context(|| format!("a {dataset} row of the corpus: {line}"))?;
+            let question = read.remove(0);
+            let choice = question.choices.into_iter().nth(question.gold).context("no gold choice")?;
+            Ok(vec![Part::plain(choice.context), Part::answer(choice.continuation)])
         }
-        "commonsense_qa" => {
-            let t = list(&row["choices"]["text"]);
-            (
-                format!(
-                    "Question: {}\nA. {}\nB. {}\nC. {}\nD. {}\nE. {}\nAnswer:",
-                    s("question"),
-                    t[0],
-                    t[1],
-                    t[2],
-                    t[3],
-                    t[4]
-                ),
-                s("answerKey"),
-            )
-        }
-        "logiqa" => {
-            let t = list(&row["options"]);
-            let g = (s("label").as_bytes()[0] - b'a') as usize;
-            (
-                format!(
-                    "Passage: {}\nQuestion: {}\nChoices:\nA. {}\nB. {}\nC. {}\nD. {}\nAnswer:",
-                    s("context"),
-                    s("question"),
-                    t[0],
-                    t[1],
-                    t[2],
-                    t[3]
-                ),
-                t[g].clone(),
-            )
-        }
-        "cosmos_qa" => {
-            (format!("{}\nQuestion: {}\nAnswer:", s("context"), s("question")), s(&format!("answer{}", row["label"])))
-        }
-        other => anyhow::bail!("no text for {other}"),
-    };
-    Ok(Text { prompt, answer: format!(" {answer}") })
+    }
 }

@@ -18,11 +18,34 @@ use super::{MINI_SETS, World, mini_sets};
 /// A statement document ends before it would have more words than this.
 const MAX_WORDS: usize = 48;
 
+/// A stretch of a document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// Its text; parts follow each other without anything between.
+    pub text: String,
+    /// Whether it is an answer, which counts more in training.
+    pub answer: bool,
+}
+
+impl Part {
+    /// Text that is only read.
+    pub fn plain(text: String) -> Self {
+        Self { text, answer: false }
+    }
+
+    /// Text that answers what stands before it.
+    pub fn answer(text: String) -> Self {
+        Self { text, answer: true }
+    }
+}
+
 /// One training document.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Document {
     /// Plain text.
     Text(String),
+    /// Text with answers in it.
+    Parts(Vec<Part>),
     /// A row in a data set's schema, gold label included; the prompt code turns it into text.
     Row {
         /// One of the ten set names.
@@ -37,6 +60,10 @@ pub enum Document {
 enum Kind {
     Facts,
     Drill,
+    Echo,
+    Ledger,
+    Letters,
+    Quiz,
     Row(&'static str),
 }
 
@@ -49,18 +76,23 @@ pub struct Corpus<'w> {
 }
 
 impl<'w> Corpus<'w> {
-    /// A stream from its beginning.
-    pub fn new(world: &'w World, seed: u64) -> Result<Self> {
+    /// The stream of a stage of training (from 0) from its beginning.
+    pub fn new(world: &'w World, stage: usize, seed: u64) -> Result<Self> {
+        let mixture = world.stages.get(stage).with_context(|| format!("the world has no stage {stage}"))?;
         let mut kinds = Vec::new();
-        for (name, _) in &world.weights {
+        for (name, _) in mixture {
             kinds.push(match (name.as_str(), MINI_SETS.into_iter().find(|set| set == name)) {
                 ("facts", _) => Kind::Facts,
                 ("drill", _) => Kind::Drill,
+                ("echo", _) => Kind::Echo,
+                ("ledger", _) => Kind::Ledger,
+                ("letters", _) => Kind::Letters,
+                ("quiz", _) => Kind::Quiz,
                 (_, Some(set)) => Kind::Row(set),
                 _ => anyhow::bail!("weights: {name} is no kind of document"),
             });
         }
-        let weights = WeightedIndex::new(world.weights.iter().map(|w| w.1)).context("weights of the stream")?;
+        let weights = WeightedIndex::new(mixture.iter().map(|w| w.1)).context("weights of the stream")?;
         let reserved = mini_sets(world)?.into_iter().flat_map(|set| set.eval_keys).collect();
         let asker = Asker { world, rng: ChaCha8Rng::seed_from_u64(seed), asked: false };
         Ok(Self { asker, kinds, weights, reserved })
@@ -73,6 +105,10 @@ impl<'w> Corpus<'w> {
             let document = match kind {
                 Kind::Facts => Some(Document::Text(self.facts())),
                 Kind::Drill => self.asker.drill(),
+                Kind::Echo => self.asker.echo(),
+                Kind::Ledger => self.asker.ledger(),
+                Kind::Letters => self.asker.letters(),
+                Kind::Quiz => self.asker.quiz(),
                 Kind::Row(dataset) => self.row(dataset),
             };
             if let Some(document) = document {

@@ -10,7 +10,7 @@ use super::corpus::Document;
 use super::questions::Asker;
 use super::text::{bare, sentence};
 
-const LETTERS: [&str; 5] = ["A", "B", "C", "D", "E"];
+pub(super) const LETTERS: [&str; 5] = ["A", "B", "C", "D", "E"];
 
 impl<'w> Asker<'w> {
     /// One of three exercises, or nothing when too few options were drawn.
@@ -78,7 +78,7 @@ impl<'w> Asker<'w> {
     }
 
     /// Five entities or values of one relation.
-    fn five_options(&mut self) -> Option<Vec<&'w str>> {
+    pub(super) fn five_options(&mut self) -> Option<Vec<&'w str>> {
         let world = self.world;
         let relation = world.facts[self.fact(|r| !r.ask.is_empty() || r.table == "property")?].relation;
         let by_entity = self.rng.random_bool(0.4);

@@ -6,6 +6,7 @@
 mod corpus;
 mod drill;
 mod logic;
+mod lookup;
 mod mini;
 mod questions;
 mod rows;
@@ -14,10 +15,10 @@ pub mod tokenizer;
 mod train;
 mod world;
 
-pub use corpus::{Corpus, Document};
+pub use corpus::{Corpus, Document, Part};
 pub use mini::{EVAL_ROWS, MiniRows, TRAIN_ROWS, mini_sets, write_mini};
 pub use text::normalise;
-pub use train::{Progress, Recipe, Text, train};
+pub use train::{Progress, Recipe, Stage, train_stage};
 pub use world::{Fact, Relation, World, WorldStats};
 
 /// The ten mini data sets, named as the real ones they are shaped after.

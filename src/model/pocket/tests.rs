@@ -14,6 +14,7 @@ fn world() -> World {
 fn rendered(document: &Document) -> String {
     let (dataset, row) = match document {
         Document::Text(text) => return text.clone(),
+        Document::Parts(parts) => return parts.iter().map(|p| p.text.as_str()).collect(),
         Document::Row { dataset, row } => (*dataset, row),
     };
     let s = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
@@ -45,8 +46,11 @@ fn mini_sets_are_large_and_balanced() {
 #[test]
 fn no_eval_question_occurs_in_training() {
     let world = world();
-    let mut corpus = Corpus::new(&world, 1).unwrap();
-    let documents: Vec<String> = (0..20_000).map(|_| normalise(&rendered(&corpus.next_document()))).collect();
+    let mut documents = Vec::new();
+    for stage in 0..world.stages.len() {
+        let mut corpus = Corpus::new(&world, stage, 1).unwrap();
+        documents.extend((0..20_000).map(|_| normalise(&rendered(&corpus.next_document()))));
+    }
     let all = documents.join("\n");
     for set in mini_sets(&world).unwrap() {
         for key in &set.eval_keys {
@@ -59,7 +63,7 @@ fn no_eval_question_occurs_in_training() {
 fn the_stream_depends_on_the_seed_only() {
     let world = world();
     let take = |seed| {
-        let mut corpus = Corpus::new(&world, seed).unwrap();
+        let mut corpus = Corpus::new(&world, 0, seed).unwrap();
         (0..300).map(|_| corpus.next_document()).collect::<Vec<_>>()
     };
     assert_eq!(take(3), take(3));
@@ -72,7 +76,11 @@ fn committed_mini_sets_are_what_the_generator_makes() {
     for set in mini_sets(&world()).unwrap() {
         for (name, rows) in [("eval.jsonl", &set.eval), ("train.jsonl", &set.train)] {
             let committed = std::fs::read_to_string(dir.join(set.dataset).join(name)).unwrap_or_default();
-            assert!(committed == json_lines(rows), "{}/{name} is out of date: write_mini makes it", set.dataset);
+            assert!(
+                committed == json_lines(rows),
+                "{}/{name} is out of date: train-pocket --mini makes it",
+                set.dataset
+            );
         }
     }
 }
@@ -105,29 +113,4 @@ fn frequent_answers_do_not_solve_the_sets() {
         println!("{}: frequency solves {:.2}, chance {:.2}", set.dataset, right / n, chance / n);
         assert!(right / n < chance / n + 0.15, "{}: {right} of {n}", set.dataset);
     }
-}
-
-/// Writes the mini sets, and shows some documents and the mixture.
-#[test]
-#[ignore = "writes files"]
-fn write_mini_sets() {
-    let world = world();
-    write_mini(&world, &Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/mini")).unwrap();
-    let mut corpus = Corpus::new(&world, 5).unwrap();
-    for _ in 0..60 {
-        println!("{:?}\n", corpus.next_document());
-    }
-    let mut sizes = std::collections::BTreeMap::<&str, (usize, usize, usize)>::new();
-    for _ in 0..20_000 {
-        let document = corpus.next_document();
-        let kind = match &document {
-            Document::Text(text) if text.starts_with("Letters") => "letters",
-            Document::Text(_) => "facts",
-            Document::Row { dataset, .. } => dataset,
-        };
-        let words = rendered(&document).split_whitespace().count();
-        let size = sizes.entry(kind).or_default();
-        *size = (size.0 + 1, size.1 + words, size.2.max(words));
-    }
-    println!("kind: documents, words of questions or texts, most words: {sizes:#?}");
 }

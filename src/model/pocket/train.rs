@@ -13,23 +13,22 @@ use serde_json::json;
 use tokenizers::Tokenizer;
 
 use crate::model::ops::cross_entropy;
+use crate::model::weights::Weights;
 use crate::model::{Config, Decoder};
+
+use super::corpus::Part;
 
 /// What a training run is made of; the defaults made `models/pocket`.
 #[derive(Debug, Clone)]
 pub struct Recipe {
     /// Seed of corpus and weights.
     pub seed: u64,
-    /// Optimiser steps.
-    pub steps: usize,
+    /// Stages, one after the other; each begins with the weights the one before saved and a fresh optimiser.
+    pub stages: Vec<Stage>,
     /// Windows a step.
     pub batch: usize,
     /// Tokens a window.
     pub window: usize,
-    /// Peak learning rate; linear warm-up, then a cosine down to a twentieth.
-    pub learning_rate: f64,
-    /// Steps of warm-up.
-    pub warmup: usize,
     /// AdamW's decoupled weight decay.
     pub weight_decay: f64,
     /// What a token of an answer counts in the loss, against 1 for other text.
@@ -46,15 +45,27 @@ pub struct Recipe {
     pub intermediate: usize,
 }
 
+/// One stage of training; its mixture of documents is in world.toml.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Peak learning rate; linear warm-up, then a cosine down to a twentieth.
+    pub learning_rate: f64,
+    /// Steps of warm-up.
+    pub warmup: usize,
+}
+
 impl Default for Recipe {
     fn default() -> Self {
         Self {
             seed: 1,
-            steps: 2600,
+            stages: vec![
+                Stage { steps: 2600, learning_rate: 3e-3, warmup: 150 },
+                Stage { steps: 2000, learning_rate: 2e-3, warmup: 100 },
+            ],
             batch: 16,
             window: 128,
-            learning_rate: 3e-3,
-            warmup: 150,
             weight_decay: 0.05,
             answer_weight: 4.0,
             vocabulary: 1408,
@@ -109,40 +120,36 @@ fn normal(random: &mut ChaCha8Rng) -> f64 {
     (-2.0 * (1.0 - u).ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
 }
 
-/// A document to learn from.
-pub struct Text {
-    /// Plain text, or a question.
-    pub prompt: String,
-    /// Its answer, which counts more; empty for plain text.
-    pub answer: String,
-}
-
 /// Windows of whole documents, the last one cut: `window + 1` ids each, BOS before every document.
-struct Windows<'a, I: Iterator<Item = Result<Text>>> {
+struct Windows<'a, I: Iterator<Item = Result<Vec<Part>>>> {
     texts: I,
     tokenizer: &'a Tokenizer,
     window: usize,
 }
 
-impl<I: Iterator<Item = Result<Text>>> Windows<'_, I> {
+impl<I: Iterator<Item = Result<Vec<Part>>>> Windows<'_, I> {
     /// Ids, and what each counts in the loss as a target.
     fn next(&mut self, answer_weight: f32) -> Result<(Vec<u32>, Vec<f32>)> {
         let (mut ids, mut weights) = (Vec::with_capacity(2 * self.window), Vec::with_capacity(2 * self.window));
         while ids.len() <= self.window {
-            let text = self.texts.next().context("the corpus ended")??;
-            let encode =
-                |text: &str| self.tokenizer.encode_fast(text, true).map_err(|e| anyhow!("encoding the corpus: {e}"));
-            let all = encode(&format!("{}{}", text.prompt, text.answer))?;
-            let asked = if text.answer.is_empty() { usize::MAX } else { encode(&text.prompt)?.len() };
-            for (position, &id) in all.get_ids().iter().enumerate() {
+            let parts = self.texts.next().context("the corpus ended")??;
+            let text: String = parts.iter().map(|p| p.text.as_str()).collect();
+            let all = self.tokenizer.encode(text, true).map_err(|e| anyhow!("encoding the corpus: {e}"))?;
+            let mut ends = parts.iter().scan(0, |end, part| {
+                *end += part.text.len();
+                Some((*end, part.answer))
+            });
+            let mut part = ends.next();
+            for (position, (&id, &(start, _))) in all.get_ids().iter().zip(all.get_offsets()).enumerate() {
+                while part.is_some_and(|(end, _)| start >= end) {
+                    part = ends.next();
+                }
                 ids.push(id);
                 // What document comes next is not to be learnt.
-                weights.push(if position == 0 {
-                    0.0
-                } else if position >= asked {
-                    answer_weight
-                } else {
-                    1.0
+                weights.push(match part {
+                    _ if position == 0 => 0.0,
+                    Some((_, true)) => answer_weight,
+                    _ => 1.0,
                 });
             }
         }
@@ -164,24 +171,32 @@ pub struct Progress {
     pub elapsed: Duration,
 }
 
-/// Trains on `texts` and writes config.json, tokenizer.json and model.safetensors (f16) to `out`.
-pub fn train(
+/// Trains one stage (from 0) on `texts`, each a list of parts, and writes config.json, tokenizer.json and
+/// model.safetensors (f16) to `out`. The first stage begins with random weights, a later one with those in `out`.
+pub fn train_stage(
     recipe: &Recipe,
+    stage: usize,
     tokenizer: &Tokenizer,
-    texts: impl Iterator<Item = Result<Text>>,
+    texts: impl Iterator<Item = Result<Vec<Part>>>,
     out: &Path,
     mut progress: impl FnMut(Progress),
 ) -> Result<()> {
     let vocabulary = tokenizer.get_vocab_size(true);
     let json = serde_json::to_string_pretty(&recipe.config_json(vocabulary))? + "\n";
     let config = Config::parse(&json, "the recipe's config.json")?;
+    let saved = (stage > 0).then(|| Weights::open(&[out.join("model.safetensors")])).transpose()?;
+    let stage = &recipe.stages[stage];
     let mut random = ChaCha8Rng::seed_from_u64(recipe.seed);
     let mut weights: BTreeMap<String, Var> = BTreeMap::new();
     let decoder = Decoder::new(&config, &Device::Cpu, |name, shape| {
-        let var = initial(name, shape, recipe.layers, &mut random)?;
+        let var = match &saved {
+            None => initial(name, shape, recipe.layers, &mut random)?,
+            Some(saved) => Var::from_tensor(&saved.get(name, shape, DType::F32, &Device::Cpu)?)?,
+        };
         weights.insert(name.to_string(), var.clone());
         Ok(var.as_tensor().clone())
     })?;
+    drop(saved);
     // Norms do not decay: pulling them to zero would pull the whole layer.
     let (norms, matrices): (Vec<_>, Vec<_>) = weights.iter().partition(|(name, _)| name.contains("norm"));
     let vars = |list: Vec<(&String, &Var)>| list.into_iter().map(|(_, v)| v.clone()).collect::<Vec<_>>();
@@ -191,7 +206,7 @@ pub fn train(
 
     let mut windows = Windows { texts, tokenizer, window: recipe.window };
     let start = Instant::now();
-    for step in 1..=recipe.steps {
+    for step in 1..=stage.steps {
         let rows: Vec<_> = (0..recipe.batch).map(|_| windows.next(recipe.answer_weight)).collect::<Result<_>>()?;
         let inputs: Vec<&[u32]> = rows.iter().map(|(ids, _)| &ids[..recipe.window]).collect();
         let targets: Vec<u32> = rows.iter().flat_map(|(ids, _)| ids[1..].iter().copied()).collect();
@@ -200,7 +215,7 @@ pub fn train(
         let logits = decoder.logits(&hidden.reshape((recipe.batch * recipe.window, recipe.hidden))?)?;
         let loss = cross_entropy(&logits, &targets, &counted)?;
         let gradients = loss.backward()?;
-        let rate = learning_rate(recipe, step);
+        let rate = learning_rate(stage, step);
         for optimizer in &mut optimizers {
             optimizer.set_learning_rate(rate);
             optimizer.step(&gradients)?;
@@ -214,11 +229,11 @@ pub fn train(
     save(out, &json, tokenizer, &weights)
 }
 
-fn learning_rate(recipe: &Recipe, step: usize) -> f64 {
-    let warm = (step as f64 / recipe.warmup as f64).min(1.0);
-    let done = step as f64 / recipe.steps as f64;
+fn learning_rate(stage: &Stage, step: usize) -> f64 {
+    let warm = (step as f64 / stage.warmup as f64).min(1.0);
+    let done = step as f64 / stage.steps as f64;
     let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
-    recipe.learning_rate * warm * (0.05 + 0.95 * cosine)
+    stage.learning_rate * warm * (0.05 + 0.95 * cosine)
 }
 
 fn save(out: &Path, config: &str, tokenizer: &Tokenizer, weights: &BTreeMap<String, Var>) -> Result<()> {

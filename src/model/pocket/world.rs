@@ -18,7 +18,7 @@ const SPLIT_SEED: u64 = 20_260_101;
 #[serde(deny_unknown_fields)]
 struct File {
     names: String,
-    weights: Weights,
+    stage: Vec<Weights>,
     story: Story,
     table: Vec<Table>,
     relation: Vec<RelationText>,
@@ -27,7 +27,7 @@ struct File {
     logic: LogicText,
 }
 
-/// How often the stream takes each kind of document, in file order: dataset name, "facts" or "drill", and weight.
+/// How often the stream takes each kind of document, in file order: dataset name, "facts" or an exercise, and weight.
 pub(super) type Weights = toml::Table;
 
 #[derive(Deserialize, Debug)]
@@ -165,7 +165,8 @@ pub struct World {
     /// All facts, grouped by relation.
     pub facts: Vec<Fact>,
     pub(super) names: Vec<String>,
-    pub(super) weights: Vec<(String, f64)>,
+    /// Mixture of each stage of training.
+    pub(super) stages: Vec<Vec<(String, f64)>>,
     pub(super) story: Story,
     pub(super) dimensions: Vec<Dimension>,
     pub(super) logic: Logic,
@@ -200,7 +201,7 @@ impl World {
             relations: Vec::new(),
             facts: Vec::new(),
             names: list(&file.names, ' '),
-            weights: weights(&file.weights)?,
+            stages: file.stage.iter().map(weights).collect::<Result<_>>()?,
             story: file.story,
             dimensions: Vec::new(),
             logic: Logic {
@@ -378,7 +379,7 @@ fn weights(table: &Weights) -> Result<Vec<(String, f64)>> {
     for (kind, value) in table {
         match number(value) {
             Some(weight) if weight > 0.0 => weights.push((kind.clone(), weight)),
-            _ => bail!("weights.{kind}: not a positive number"),
+            _ => bail!("stage: {kind}: not a positive number"),
         }
     }
     Ok(weights)
