@@ -57,7 +57,8 @@ impl Decoder {
         let (d, hd) = (config.hidden_size, config.head_dim);
         let (wide, narrow) = (config.num_attention_heads * hd, config.num_key_value_heads * hd);
         let embedding = tensor("model.embed_tokens.weight", &[config.vocab_size, d])?;
-        let mut layers = Vec::with_capacity(config.num_hidden_layers);
+        // No capacity ahead: a config.json may ask for more layers than memory holds, and is told which tensor is missing.
+        let mut layers = Vec::new();
         for i in 0..config.num_hidden_layers {
             let mut projection = |name: &str, rows: usize, columns: usize, biased: bool| -> Result<Projection> {
                 let weight = tensor(&format!("model.layers.{i}.{name}.weight"), &[rows, columns])?;
