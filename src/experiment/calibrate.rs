@@ -46,10 +46,10 @@ pub fn calibrate(
             }
         }
     }
-    if needs.contains(&CalibrationNeed::NextWeights) {
-        if let Some(gram) = decoder.next_projection_gram(split.after_layer)? {
-            builder.set_next_weights(gram)?;
-        }
+    if needs.contains(&CalibrationNeed::NextWeights)
+        && let Some(gram) = decoder.next_projection_gram(split.after_layer)?
+    {
+        builder.set_next_weights(gram)?;
     }
     builder.finish().map(Some)
 }

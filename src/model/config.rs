@@ -144,6 +144,8 @@ impl Raw {
         };
         ensure!(head_dim > 0 && head_dim.is_multiple_of(2), "head_dim {head_dim} must be even and above 0");
         let (rope_theta, rope_scaling) = self.rope()?;
+        let rms_norm_eps = self.rms_norm_eps.unwrap_or(1e-6);
+        ensure!(rms_norm_eps.is_finite() && rms_norm_eps >= 0.0, "rms_norm_eps {rms_norm_eps} must be at least 0");
         Ok(Config {
             family,
             vocab_size: self.vocab_size,
@@ -153,7 +155,7 @@ impl Raw {
             num_attention_heads: heads,
             num_key_value_heads: kv_heads,
             head_dim,
-            rms_norm_eps: self.rms_norm_eps.unwrap_or(1e-6),
+            rms_norm_eps,
             rope_theta,
             rope_scaling,
             max_position_embeddings: self.max_position_embeddings.unwrap_or(2048),
@@ -169,19 +171,25 @@ impl Raw {
         let theta = number("rope_theta").or(self.rope_theta).unwrap_or(10_000.0);
         ensure!(theta.is_finite() && theta > 0.0, "rope_theta {theta} must be above 0");
         let kind = table
-            .and_then(|t| t.get("rope_type").or_else(|| t.get("type")))
-            .and_then(Value::as_str)
+            .and_then(|t| t.get("rope_type").and_then(Value::as_str).or_else(|| t.get("type")?.as_str()))
             .unwrap_or("default");
         let scaling = match kind {
             "default" => RopeScaling::None,
             "llama3" => {
                 let need =
                     |key: &str| number(key).with_context(|| format!("rope_type llama3 needs the number {key:?}"));
+                let (factor, original) = (need("factor")?, need("original_max_position_embeddings")?);
+                let (low, high) = (need("low_freq_factor")?, need("high_freq_factor")?);
+                ensure!(
+                    factor > 0.0 && original > 0.0 && low > 0.0 && high > low,
+                    "rope_type llama3 needs factor, original_max_position_embeddings and low_freq_factor above 0 and \
+                     high_freq_factor above low_freq_factor; found {factor}, {original}, {low} and {high}"
+                );
                 RopeScaling::Llama3 {
-                    factor: need("factor")?,
-                    low_freq_factor: need("low_freq_factor")?,
-                    high_freq_factor: need("high_freq_factor")?,
-                    original_max_position_embeddings: need("original_max_position_embeddings")?,
+                    factor,
+                    low_freq_factor: low,
+                    high_freq_factor: high,
+                    original_max_position_embeddings: original,
                 }
             }
             other => bail!("rope_type {other:?} is not supported; supported are \"default\" and \"llama3\""),
@@ -218,6 +226,9 @@ mod tests {
             ("\"rms_norm_eps\":1e-5", "\"hidden_act\":\"gelu\"", "gelu"),
             ("\"rms_norm_eps\":1e-5", "\"quantization_config\":{}", "quantised"),
             ("\"hidden_size\":8", "\"hidden_size\":9", "hidden_size 9"),
+            ("\"factor\":32.0", "\"factor\":0.0", "factor"),
+            ("\"rope_type\":\"llama3\"", "\"rope_type\":null,\"type\":\"linear\"", "linear"),
+            ("1e-5", "-1.0", "rms_norm_eps"),
             ("\"num_key_value_heads\":1", "\"num_key_value_heads\":0", "num_key_value_heads is 0"),
         ] {
             let error = format!("{:#}", Config::parse(&LLAMA.replace(from, to), "x/config.json").unwrap_err());
