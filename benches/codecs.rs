@@ -27,6 +27,8 @@ fn median_us(mut call: impl FnMut()) -> f64 {
     times[CALLS / 2]
 }
 
+type Time = fn(&Activation) -> f64;
+
 fn activation(tokens: usize, hidden: usize) -> Activation {
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let values = (0..tokens * hidden).map(|_| random.random_range(-1.0f32..1.0)).collect();
@@ -109,7 +111,7 @@ fn main() {
     println!("{:<12} {:<6} {:>12}   {:<28} {:>12} {:>8}", "S x D", "codec", "ours, µs", "peer", "peer, µs", "times");
     for (tokens, hidden) in [(32, 2048), (54, 1536), (54, 2048), (128, 3072)] {
         let a = activation(tokens, hidden);
-        let peers: [(&str, &str, fn(&Activation) -> f64); 4] = [
+        let peers: [(&str, &str, Time); 4] = [
             ("fc", "rustfft, full complex 2-D", complex_fft),
             ("topk", "full sort", sorted_topk),
             ("svd", "nalgebra SVD", nalgebra_svd),
