@@ -63,6 +63,7 @@ enum Kind {
     Echo,
     Ledger,
     Letters,
+    Pairs,
     Quiz,
     Row(&'static str),
 }
@@ -87,6 +88,7 @@ impl<'w> Corpus<'w> {
                 ("echo", _) => Kind::Echo,
                 ("ledger", _) => Kind::Ledger,
                 ("letters", _) => Kind::Letters,
+                ("pairs", _) => Kind::Pairs,
                 ("quiz", _) => Kind::Quiz,
                 (_, Some(set)) => Kind::Row(set),
                 _ => anyhow::bail!("weights: {name} is no kind of document"),
@@ -108,6 +110,7 @@ impl<'w> Corpus<'w> {
                 Kind::Echo => self.asker.echo(),
                 Kind::Ledger => self.asker.ledger(),
                 Kind::Letters => self.asker.letters(),
+                Kind::Pairs => self.asker.pairs(),
                 Kind::Quiz => self.asker.quiz(),
                 Kind::Row(dataset) => self.row(dataset),
             };

@@ -73,6 +73,26 @@ impl<'w> Asker<'w> {
         Some(Document::Parts(parts))
     }
 
+    /// The same with two to five options of one word.
+    pub fn pairs(&mut self) -> Option<Document> {
+        let options: Vec<&str> = self.five_options()?.into_iter().filter(|o| !o.contains(' ')).collect();
+        let count = self.rng.random_range(2..6).min(options.len());
+        if count < 2 {
+            return None;
+        }
+        let options = &options[..count];
+        let mut parts = vec![Part::plain(listing(options))];
+        for _ in 0..3 {
+            let mut order: Vec<usize> = (0..count).collect();
+            order.shuffle(&mut self.rng);
+            for i in order {
+                parts.push(Part::plain(format!("\n{}:", options[i])));
+                parts.push(Part::answer(format!(" {}", LETTERS[i])));
+            }
+        }
+        Some(Document::Parts(parts))
+    }
+
     /// A question with its lettered options as CommonsenseQA puts it, then more questions with the same options.
     pub fn quiz(&mut self) -> Option<Document> {
         let world = self.world;

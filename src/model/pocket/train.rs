@@ -54,6 +54,8 @@ pub struct Stage {
     pub learning_rate: f64,
     /// Steps of warm-up.
     pub warmup: usize,
+    /// What text that an answer follows counts in the loss; plain text counts 1.
+    pub question_weight: f32,
 }
 
 impl Default for Recipe {
@@ -61,8 +63,9 @@ impl Default for Recipe {
         Self {
             seed: 1,
             stages: vec![
-                Stage { steps: 2600, learning_rate: 3e-3, warmup: 150 },
-                Stage { steps: 2000, learning_rate: 2e-3, warmup: 100 },
+                Stage { steps: 2600, learning_rate: 3e-3, warmup: 150, question_weight: 1.0 },
+                Stage { steps: 2000, learning_rate: 2e-3, warmup: 100, question_weight: 1.0 },
+                Stage { steps: 1600, learning_rate: 2e-3, warmup: 100, question_weight: 0.0 },
             ],
             batch: 16,
             window: 128,
@@ -129,12 +132,13 @@ struct Windows<'a, I: Iterator<Item = Result<Vec<Part>>>> {
 
 impl<I: Iterator<Item = Result<Vec<Part>>>> Windows<'_, I> {
     /// Ids, and what each counts in the loss as a target.
-    fn next(&mut self, answer_weight: f32) -> Result<(Vec<u32>, Vec<f32>)> {
+    fn next(&mut self, answer_weight: f32, question_weight: f32) -> Result<(Vec<u32>, Vec<f32>)> {
         let (mut ids, mut weights) = (Vec::with_capacity(2 * self.window), Vec::with_capacity(2 * self.window));
         while ids.len() <= self.window {
             let parts = self.texts.next().context("the corpus ended")??;
             let text: String = parts.iter().map(|p| p.text.as_str()).collect();
             let all = self.tokenizer.encode(text, true).map_err(|e| anyhow!("encoding the corpus: {e}"))?;
+            let asked = parts.iter().any(|p| p.answer);
             let mut ends = parts.iter().scan(0, |end, part| {
                 *end += part.text.len();
                 Some((*end, part.answer))
@@ -149,6 +153,7 @@ impl<I: Iterator<Item = Result<Vec<Part>>>> Windows<'_, I> {
                 weights.push(match part {
                     _ if position == 0 => 0.0,
                     Some((_, true)) => answer_weight,
+                    _ if asked => question_weight,
                     _ => 1.0,
                 });
             }
@@ -207,7 +212,9 @@ pub fn train_stage(
     let mut windows = Windows { texts, tokenizer, window: recipe.window };
     let start = Instant::now();
     for step in 1..=stage.steps {
-        let rows: Vec<_> = (0..recipe.batch).map(|_| windows.next(recipe.answer_weight)).collect::<Result<_>>()?;
+        let rows: Vec<_> = (0..recipe.batch)
+            .map(|_| windows.next(recipe.answer_weight, stage.question_weight))
+            .collect::<Result<_>>()?;
         let inputs: Vec<&[u32]> = rows.iter().map(|(ids, _)| &ids[..recipe.window]).collect();
         let targets: Vec<u32> = rows.iter().flat_map(|(ids, _)| ids[1..].iter().copied()).collect();
         let counted: Vec<f32> = rows.iter().flat_map(|(_, weights)| weights[1..].iter().copied()).collect();
