@@ -73,20 +73,25 @@ impl<'w> Asker<'w> {
         Some(Document::Parts(parts))
     }
 
-    /// The same with two to five options of one word.
+    /// A list of two to five options, then the letter of each. Options are asked for inside a sentence: at the start of
+    /// a line they would be other tokens than in the list.
     pub fn pairs(&mut self) -> Option<Document> {
-        let options: Vec<&str> = self.five_options()?.into_iter().filter(|o| !o.contains(' ')).collect();
+        let mut options = self.five_options()?;
+        if self.rng.random_bool(0.6) {
+            options.retain(|o| !o.contains(' '));
+        }
         let count = self.rng.random_range(2..6).min(options.len());
         if count < 2 {
             return None;
         }
         let options = &options[..count];
         let mut parts = vec![Part::plain(listing(options))];
-        for _ in 0..3 {
+        let asking = if self.rng.random_bool(0.5) { ("Answer: ", " is") } else { ("Which letter is ", "?") };
+        for _ in 0..2 {
             let mut order: Vec<usize> = (0..count).collect();
             order.shuffle(&mut self.rng);
             for i in order {
-                parts.push(Part::plain(format!("\n{}:", options[i])));
+                parts.push(Part::plain(format!("\n{}{}{}", asking.0, options[i], asking.1)));
                 parts.push(Part::answer(format!(" {}", LETTERS[i])));
             }
         }
