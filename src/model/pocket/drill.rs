@@ -45,6 +45,16 @@ impl<'w> Asker<'w> {
         let world = self.world;
         let relation = world.facts[self.fact(|r| !r.ask.is_empty())?].relation;
         let (_, (question, _)) = self.one(&world.relations[relation].ask)?;
+        let chosen = self.five_apart(relation)?;
+        let options: Vec<&str> = chosen.iter().map(|i| bare(&world.facts[*i].value)).collect();
+        let state = |i: &usize| question.replace("{e}", &world.facts[*i].phrase);
+        let lines: Vec<String> = chosen.iter().map(|i| format!("{} ", sentence(&state(i)))).collect();
+        Some(self.list(&options, &lines, 3))
+    }
+
+    /// Five facts of a relation, none of whose values is right for another.
+    pub(super) fn five_apart(&mut self, relation: usize) -> Option<Vec<usize>> {
+        let world = self.world;
         let mut order = world.facts_of(relation).to_vec();
         order.shuffle(&mut self.rng);
         let mut chosen: Vec<usize> = Vec::new();
@@ -55,13 +65,7 @@ impl<'w> Asker<'w> {
                 chosen.push(i);
             }
         }
-        if chosen.len() < 5 {
-            return None;
-        }
-        let options: Vec<&str> = chosen.iter().map(|i| bare(&world.facts[*i].value)).collect();
-        let state = |i: &usize| question.replace("{e}", &world.facts[*i].phrase);
-        let lines: Vec<String> = chosen.iter().map(|i| format!("{} ", sentence(&state(i)))).collect();
-        Some(self.list(&options, &lines, 3))
+        (chosen.len() == 5).then_some(chosen)
     }
 
     /// The options with their letters, then so many of the lines with their letters, in random order.

@@ -85,7 +85,15 @@ impl<'w> Asker<'w> {
             return None;
         }
         let options = &options[..count];
-        let mut parts = vec![Part::plain(listing(options))];
+        let mut parts = Vec::new();
+        // Half of the lists say each letter again after its option: so an option learns to know its letter.
+        let said = self.rng.random_bool(0.5);
+        for (nth, (letter, option)) in LETTERS.iter().zip(options).enumerate() {
+            parts.push(Part::plain(format!("{}{letter}. {option}", if nth == 0 { "" } else { "\n" })));
+            if said {
+                parts.push(Part::answer(format!(" {letter}")));
+            }
+        }
         let asking = if self.rng.random_bool(0.5) { ("Answer: ", " is") } else { ("Which letter is ", "?") };
         for _ in 0..2 {
             let mut order: Vec<usize> = (0..count).collect();
@@ -102,19 +110,7 @@ impl<'w> Asker<'w> {
     pub fn quiz(&mut self) -> Option<Document> {
         let world = self.world;
         let relation = world.facts[self.fact(|r| !r.ask.is_empty())?].relation;
-        let mut order = world.facts_of(relation).to_vec();
-        order.shuffle(&mut self.rng);
-        let mut chosen: Vec<usize> = Vec::new();
-        for i in order {
-            let fact = &world.facts[i];
-            let apart = |j: &usize| !fact.admits(&world.facts[*j].value) && !world.facts[*j].admits(&fact.value);
-            if fact.asked == self.asked && chosen.len() < 5 && chosen.iter().all(apart) {
-                chosen.push(i);
-            }
-        }
-        if chosen.len() < 5 {
-            return None;
-        }
+        let chosen = self.five_apart(relation)?;
         let options: Vec<&str> = chosen.iter().map(|i| bare(&world.facts[*i].value)).collect();
         let mut asked = [0, 1, 2, 3, 4];
         asked.shuffle(&mut self.rng);

@@ -65,7 +65,7 @@ impl Default for Recipe {
             stages: vec![
                 Stage { steps: 2600, learning_rate: 3e-3, warmup: 150, question_weight: 1.0 },
                 Stage { steps: 2000, learning_rate: 2e-3, warmup: 100, question_weight: 1.0 },
-                Stage { steps: 1600, learning_rate: 2e-3, warmup: 100, question_weight: 0.0 },
+                Stage { steps: 1200, learning_rate: 2e-3, warmup: 100, question_weight: 0.0 },
             ],
             batch: 16,
             window: 128,
