@@ -17,9 +17,9 @@ pub use swiglu::swiglu;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 
-/// Fewest rows a GEMM gets. Below some 5 rows `gemm` takes another kernel with another order of summation, and a
-/// request's bits would depend on what shares its batch; zero rows are added up to this many.
-const LEAST_ROWS: usize = 16;
+/// Results of up to this many values come from another kernel of `gemm`, with another order of summation: a request's
+/// bits would depend on what shares its batch. Zero rows are added until a result is larger.
+const OTHER_KERNEL: usize = 256;
 
 /// `x` (.. x K) times the transpose of `weight` (N x K), plus `bias` (N).
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -28,8 +28,9 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let rows: usize = shape.iter().product();
     shape.push(weight.dim(0)?);
     let flat = x.reshape((rows, width))?;
-    let out = if rows < LEAST_ROWS {
-        flat.pad_with_zeros(0, 0, LEAST_ROWS - rows)?.matmul(&weight.t()?)?.narrow(0, 0, rows)?
+    let least = (OTHER_KERNEL / weight.dim(0)? + 1).max(2);
+    let out = if rows < least {
+        flat.pad_with_zeros(0, 0, least - rows)?.matmul(&weight.t()?)?.narrow(0, 0, rows)?
     } else {
         flat.matmul(&weight.t()?)?
     };
