@@ -34,6 +34,7 @@ mod svd;
 mod svd_llm;
 mod topk;
 mod values;
+mod weighed;
 
 pub use activation::Activation;
 pub use block::{Aspect, Band, Block};
