@@ -35,3 +35,12 @@ check:
 # Speed, as ratios against a peer in the same run.
 bench *args="":
     cargo bench {{args}}
+
+# Remakes the reference numbers of the tests with Python (transformers, lm-evaluation-harness, NumPy, SciPy) and compares.
+reference python="python3":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
+    {{python}} -m venv target/reference
+    target/reference/bin/pip install --quiet --requirement tests/reference/requirements.txt
+    for script in harness metrics decoder loglik; do target/reference/bin/python tests/reference/$script.py --check; done

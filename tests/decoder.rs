@@ -28,6 +28,7 @@ struct Sequence {
     ids: Vec<u32>,
     positions: Vec<usize>,
     layers: Vec<Vec<Vec<f32>>>,
+    logit_positions: Vec<usize>,
     logits: Vec<Vec<f32>>,
     targets: Vec<u32>,
     log_softmax: Vec<f64>,
@@ -71,7 +72,7 @@ fn compare(case: &str) {
     let layers = decoder.config().num_hidden_layers;
     let splits: Vec<SplitPoint> = (1..=layers).map(|after_layer| SplitPoint { after_layer }).collect();
     let lengths: Vec<usize> = expected.sequences.iter().map(|s| s.ids.len()).collect();
-    assert_eq!(lengths, [1, 2, 7, 40], "{case}");
+    assert_eq!(lengths, [1, 2, 7, 40, 300, 2048], "{case}");
     let (mut worst_row, mut worst_logits, mut worst_nats) = (0f64, 0f64, 0f64);
     for sequence in &expected.sequences {
         let tokens = sequence.ids.len();
@@ -101,9 +102,9 @@ fn compare(case: &str) {
         }
 
         let logits = rows(&decoder.logits(&hidden.squeeze(0).unwrap()).unwrap());
-        assert_eq!((logits.len(), sequence.logits.len()), (tokens, tokens), "{place}");
-        for (position, (found, expected)) in logits.iter().zip(&sequence.logits).enumerate() {
-            let error = relative_error(found, expected);
+        assert_eq!((logits.len(), sequence.logits.len()), (tokens, sequence.logit_positions.len()), "{place}");
+        for (&position, expected) in sequence.logit_positions.iter().zip(&sequence.logits) {
+            let error = relative_error(&logits[position], expected);
             worst_logits = worst_logits.max(error);
             assert!(error <= ROW_TOLERANCE, "{place}, logits at position {position}: relative error {error:.2e}");
         }
@@ -115,7 +116,8 @@ fn compare(case: &str) {
             worst_nats = worst_nats.max(error);
             assert!(error <= NATS_TOLERANCE, "{place}, log-softmax of target {i}: off by {error:.2e}");
         }
-        for from in 0..sequence.targets.len() {
+        // Long sequences once: the sums over fewer targets are those of the short ones.
+        for from in 0..if tokens > 40 { 1 } else { sequence.targets.len() } {
             let targets = &sequence.targets[from..];
             let expected: f64 = sequence.log_softmax[from..].iter().sum();
             let whole = decoder.unsplit(&[&sequence.ids], &[targets]).unwrap()[0];

@@ -2,6 +2,7 @@
 //! `tests/reference/*.py` wrote it down, and against the real rows where they are at hand.
 
 mod harness;
+mod loglik;
 mod prompts;
 mod real_rows;
 mod statistics;

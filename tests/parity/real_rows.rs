@@ -7,7 +7,7 @@ use splitbench::data::{DatasetInfo, Source, load, load_train, registry};
 use splitbench::score::{chance, encode_requests};
 use tokenizers::Tokenizer;
 
-fn shared(path: &str) -> Option<PathBuf> {
+pub fn shared(path: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(path);
     if !path.exists() {
         println!("skipped: ../shared is not there");

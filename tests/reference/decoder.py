@@ -1,16 +1,19 @@
 """Writes tests/reference/decoder/: tiny random checkpoints and what transformers computes with them.
 
-    pip install torch==2.15.0 transformers==5.23.0 safetensors==0.8.0 numpy==2.4.6
-    python tests/reference/decoder.py
+    pip install -r tests/reference/requirements.txt
+    python tests/reference/decoder.py            # writes decoder/
+    python tests/reference/decoder.py --check    # makes it again and compares
 
 Each case is a checkpoint folder as on the hub, less the tokenizer, and expected.json: the residual stream after each
-decoder layer, before the final norm, at some positions; the logits at all positions; log-softmax of given targets at
-the last positions. All in float32 with eager attention. config.json is written by hand, in the older form of rope,
+decoder layer, before the final norm, at some positions; the logits at all positions, of long sequences at some;
+log-softmax of given targets at the last positions. All in float32 with eager attention. config.json is written by hand, in the older form of rope,
 except where a case says that transformers writes it; the model is always read back from the folder.
 """
 
 import json
 import shutil
+import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 HERE = Path(__file__).resolve().parent / "decoder"
 VOCABULARY = 131
 LAYERS = 3
-LENGTHS = [1, 2, 7, 40]
+LENGTHS = [1, 2, 7, 40, 300, 2048]
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -34,7 +37,7 @@ LLAMA = {
     "num_key_value_heads": 2,
     "num_hidden_layers": LAYERS,
     "vocab_size": VOCABULARY,
-    "max_position_embeddings": 128,
+    "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-5,
     "rope_theta": 10000.0,
     "rope_scaling": None,
@@ -112,8 +115,9 @@ def tensors(config: dict, embedding: float, rng: np.random.Generator) -> dict[st
     def matrix(rows: int, columns: int, gain: float = 1.0) -> np.ndarray:
         return normal(gain / columns**0.5, rows, columns)
 
-    out = {"model.embed_tokens.weight": normal(embedding, VOCABULARY, width)}
-    for layer in range(LAYERS):
+    vocabulary = config["vocab_size"]
+    out = {"model.embed_tokens.weight": normal(embedding, vocabulary, width)}
+    for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
         # Queries large enough that attention is far from uniform.
         for name, rows, gain in [("q", wide, 2.0), ("k", narrow, 1.5), ("v", narrow, 1.0)]:
@@ -128,7 +132,7 @@ def tensors(config: dict, embedding: float, rng: np.random.Generator) -> dict[st
         out[f"{prefix}post_attention_layernorm.weight"] = norm()
     out["model.norm.weight"] = norm()
     if not config["tie_word_embeddings"]:
-        out["lm_head.weight"] = matrix(VOCABULARY, width, 2.0)
+        out["lm_head.weight"] = matrix(vocabulary, width, 2.0)
     return out
 
 
@@ -173,21 +177,22 @@ def expected(model, ids: list[int], targets: list[int]) -> dict:
     # The residual stream lacks only the final norm and the head.
     assert torch.allclose(model.lm_head(model.model.norm(after[-1])), logits, atol=1e-5)
     positions = sorted({0, len(ids) // 2, len(ids) - 1})
+    logit_positions = list(range(len(ids))) if len(ids) <= 40 else positions
     rows = torch.log_softmax(logits[-len(targets) :].double(), dim=-1)
     return {
         "ids": ids,
         "positions": positions,
         "layers": [digits(hidden[positions]) for hidden in after],
-        "logits": digits(logits),
+        "logit_positions": logit_positions,
+        "logits": digits(logits[logit_positions]),
         "targets": targets,
         "log_softmax": digits(rows[torch.arange(len(targets)), torch.tensor(targets)]),
     }
 
 
-def main() -> None:
-    shutil.rmtree(HERE, ignore_errors=True)
+def make(root: Path) -> None:
     for seed, (case, (config, embedding, how)) in enumerate(CASES.items()):
-        folder = HERE / case
+        folder = root / case
         folder.mkdir(parents=True)
         rng = np.random.default_rng(1000 + seed)
         weights = tensors(config, embedding, rng)
@@ -221,5 +226,36 @@ def main() -> None:
         (folder / "expected.json").write_text(json.dumps(out, separators=(",", ":")) + "\n")
 
 
+def close(a, b) -> bool:
+    """Whether two JSON values are equal, numbers to 1e-4 of the larger (or of 1): other processors round otherwise."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(close(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(close, a, b))
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return abs(a - b) <= 1e-4 * max(1.0, abs(a), abs(b))
+    return a == b
+
+
+def same_files(made: Path, kept: Path, without: frozenset[str] | set[str] = frozenset()) -> bool:
+    """Compares all files of two folders but those named so; JSON by `close`, others byte by byte."""
+
+    def names(root: Path) -> set[str]:
+        return {str(f.relative_to(root)) for f in root.rglob("*") if f.is_file() and f.name not in without}
+
+    differ = sorted(names(made) ^ names(kept))
+    for name in sorted(names(made) & names(kept)):
+        a, b = (made / name).read_bytes(), (kept / name).read_bytes()
+        if a != b and not (name.endswith(".json") and close(json.loads(a), json.loads(b))):
+            differ.append(name)
+    print(f"{kept.name}: {'DIFFERS: ' + ', '.join(differ) if differ else 'equal'}")
+    return not differ
+
+
 if __name__ == "__main__":
-    main()
+    if "--check" in sys.argv:
+        with tempfile.TemporaryDirectory() as temporary:
+            make(Path(temporary))
+            sys.exit(not same_files(Path(temporary), HERE))
+    shutil.rmtree(HERE, ignore_errors=True)
+    make(HERE)

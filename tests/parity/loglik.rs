@@ -1,0 +1,87 @@
+//! Log-likelihoods of whole questions against lm-evaluation-harness with transformers (`tests/reference/loglik.py`): tiny
+//! random checkpoints of both families, our own rows, and the first real rows where they are at hand.
+
+use std::collections::BTreeMap;
+
+use candle_core::Device;
+use serde::Deserialize;
+use splitbench::data::{Question, Source, load};
+use splitbench::model::source;
+use splitbench::score::{Sample, encode_requests};
+
+use crate::real_rows::shared;
+use crate::{json, own_rows, reference};
+
+/// Largest difference of a log-likelihood, nats.
+const TOLERANCE: f64 = 1e-3;
+
+#[derive(Deserialize)]
+struct Reference {
+    tokenizer: String,
+    sets: BTreeMap<String, Vec<Expected>>,
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    loglik: Vec<f64>,
+    acc: f64,
+    acc_norm: f64,
+}
+
+/// Scores what a reference file of a case holds.
+fn compare(case: &str, file: &str, questions: impl Fn(&str) -> Vec<Question>) {
+    let Reference { tokenizer, sets } = json(&format!("loglik/{case}/{file}"));
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(reference(&format!("loglik/{case}/{name}")), folder.path().join(name)).unwrap();
+    }
+    std::fs::copy(reference(&tokenizer), folder.path().join("tokenizer.json")).unwrap();
+    let model = source::load(folder.path().to_str().unwrap(), &Device::Cpu).unwrap();
+    assert_eq!(sets.len(), 10);
+    let mut worst = 0f64;
+    for (name, set) in &sets {
+        let questions = questions(name);
+        assert!(questions.len() >= set.len() && !set.is_empty(), "{name}");
+        for (question, expected) in questions.iter().zip(set) {
+            let requests = encode_requests(&model.tokenizer, question).unwrap();
+            let score = |r: &splitbench::score::Request| model.decoder.unsplit(&[&r.tokens], &[&r.targets]).unwrap()[0];
+            let loglik: Vec<f64> = requests.iter().map(score).collect();
+            assert_eq!(loglik.len(), expected.loglik.len(), "{case}: {name} {}", question.id);
+            for (found, expected) in loglik.iter().zip(&expected.loglik) {
+                let error = (found - expected).abs();
+                worst = worst.max(error);
+                assert!(error <= TOLERANCE, "{case}: {name} {}: {found} and {expected} nats", question.id);
+            }
+            let sample = Sample::new(name, question, &requests, loglik, None).unwrap();
+            assert_eq!(sample.right(), expected.acc == 1.0, "{case}: {name} {}: acc", question.id);
+            assert_eq!(sample.right_norm(), expected.acc_norm == 1.0, "{case}: {name} {}: acc_norm", question.id);
+        }
+    }
+    println!("{case}, {file}: {worst:.1e} nats at worst");
+}
+
+#[test]
+fn llama_with_bos_scores_our_rows_as_the_harness_does() {
+    compare("llama", "loglik.json", own_rows);
+}
+
+#[test]
+fn qwen2_without_bos_scores_our_rows_as_the_harness_does() {
+    compare("qwen2", "loglik.json", own_rows);
+}
+
+fn real_rows(case: &str) {
+    let Some(folder) = shared("datasets") else { return };
+    let source = Source::Folder(folder);
+    compare(case, "real.json", |name| load(name, &source, Some(200)).unwrap().questions);
+}
+
+#[test]
+fn llama_with_bos_scores_the_first_real_rows_as_the_harness_does() {
+    real_rows("llama");
+}
+
+#[test]
+fn qwen2_without_bos_scores_the_first_real_rows_as_the_harness_does() {
+    real_rows("qwen2");
+}
