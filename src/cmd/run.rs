@@ -23,6 +23,9 @@ pub struct Args {
     /// Name of the run's folder; date, revision and a hash of the settings if not given.
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
+    /// Where the decoder runs: cpu, cuda or cuda:N (the latter in a build with --features cuda-model).
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
     /// Print the rows as JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -37,6 +40,7 @@ impl Args {
             out: self.out,
             run: self.run,
             batch_tokens: self.selection.batch_tokens,
+            device: self.device,
         };
         let outcome = experiment::run(&experiment, &options)?;
         if self.json {

@@ -4,12 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use candle_core::Device;
 
 use crate::codec::{Accounting, CodecSpec};
 use crate::data::{self, Source};
-use crate::experiment::{Cell, Row, Scope, ScoreRequest, score};
-use crate::model::{SplitPoint, source};
+use crate::experiment::{Cell, Row, Scope, ScoreRequest, check_memory, score};
+use crate::model::{SplitPoint, open_device, source};
 
 /// Score one cell: one model, data set, split layer, codec and ratio; one line.
 ///
@@ -55,6 +54,9 @@ pub struct Args {
     /// Rows of the residual stream a batch has at most; no score depends on it.
     #[arg(long, value_name = "N", default_value_t = 2048)]
     batch_tokens: usize,
+    /// Where the decoder runs: cpu, cuda or cuda:N (the latter in a build with --features cuda-model).
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
     /// Print the row as JSON.
     #[arg(long)]
     json: bool,
@@ -82,7 +84,11 @@ impl Args {
             Some(_) => data::load_train(&self.dataset, &source, Some(self.calibration_rows))?.questions,
             None => Vec::new(),
         };
-        let model = source::load(&self.model, &Device::Cpu)?;
+        let device = open_device(&self.device)?;
+        if device.is_cpu() {
+            check_memory(&self.model, self.batch_tokens)?;
+        }
+        let model = source::load(&self.model, &device)?;
         let split = SplitPoint { after_layer: self.split };
         model.decoder.check_split(split)?;
         let cells: Vec<Cell> = codec

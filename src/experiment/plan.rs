@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use super::batch::batches;
+use super::memory;
 use super::run::{Task, tasks};
 use super::spec::Experiment;
 use crate::model::Config;
@@ -53,10 +54,10 @@ pub struct Plan {
 /// Plans without loading weights or computing anything but a short matrix product.
 pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, batch_tokens: usize) -> Result<Plan> {
     let mut lines = Vec::new();
-    let (mut memory, mut speed) = (0f64, f64::INFINITY);
+    let (mut most, mut speed) = (0f64, f64::INFINITY);
     for model in &experiment.spec.models {
         let (config, tokenizer) = source::load_outline(model)?;
-        memory = memory.max(memory_bytes(&config, batch_tokens));
+        most = most.max(memory::bytes(&config, batch_tokens));
         speed = speed.min(measure(&config, batch_tokens)?);
         for task in tasks(&experiment.spec, model, config.num_hidden_layers, data_dir)? {
             let requests: Vec<Vec<Request>> = task
@@ -82,13 +83,7 @@ pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, batch_tokens: usiz
         }
     }
     let flops = lines.iter().map(|l| l.flops).sum();
-    Ok(Plan { lines, flops, flops_per_second: speed, seconds: flops / speed, memory_bytes: memory })
-}
-
-/// Weights of one layer's matrices.
-fn layer_weights(c: &Config) -> f64 {
-    let (wide, narrow) = (c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
-    (c.hidden_size * (2 * wide + 2 * narrow) + 3 * c.hidden_size * c.intermediate_size) as f64
+    Ok(Plan { lines, flops, flops_per_second: speed, seconds: flops / speed, memory_bytes: most })
 }
 
 fn flops(c: &Config, task: &Task, requests: &[Request]) -> f64 {
@@ -101,18 +96,10 @@ fn flops(c: &Config, task: &Task, requests: &[Request]) -> f64 {
         .into_iter()
         .map(|i| {
             let (tokens, scored) = (requests[i].tokens.len() as f64, requests[i].targets.len() as f64);
-            let layer = 2.0 * tokens * layer_weights(c) + 4.0 * tokens * tokens * wide;
+            let layer = 2.0 * tokens * memory::layer_weights(c) + 4.0 * tokens * tokens * wide;
             layers * layer + passes * 2.0 * scored * (c.hidden_size * c.vocab_size) as f64
         })
         .sum()
-}
-
-fn memory_bytes(c: &Config, batch_tokens: usize) -> f64 {
-    let heads = if c.tie_word_embeddings { 1 } else { 2 };
-    let weights = c.num_hidden_layers as f64 * layer_weights(c) + (heads * c.vocab_size * c.hidden_size) as f64;
-    let batch = batch_tokens as f64 * (8 * c.hidden_size + 3 * c.intermediate_size) as f64;
-    let logits = (crate::model::split::MOST_LOGITS as f64).min(batch_tokens as f64 * c.vocab_size as f64);
-    4.0 * (weights + batch + 2.0 * logits)
 }
 
 /// FLOP/s of the feed-forward block's product at the batch size: the best of a few.

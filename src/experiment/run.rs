@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::Device;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::cell::{Cell, cells};
 use super::evaluate::Spent;
 use super::machine::Machine;
+use super::memory::check_memory;
 use super::progress::Progress;
 use super::row::Row;
 use super::score::{ScoreRequest, Scored, score};
 use super::spec::{Experiment, Spec};
 use super::store::{Store, Timing};
 use crate::data::{self, Dataset, DatasetInfo, Source};
+use crate::model::open_device;
 use crate::model::source::{self, Model, POCKET};
 use crate::report::{self, table4, table4::CodecTime};
 
@@ -34,6 +35,8 @@ pub struct Options {
     /// Rows of the residual stream a batch has at most. No score depends on it.
     #[serde(skip)]
     pub batch_tokens: usize,
+    /// Device of the decoder: `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
 }
 
 /// What a run leaves.
@@ -116,6 +119,10 @@ struct ManifestModel {
     origin: String,
     sha256: String,
     tokenizer_sha256: String,
+    /// What tokenizer.json puts before every text.
+    prefix: Vec<String>,
+    /// Of weights and arithmetic.
+    dtype: &'static str,
 }
 
 #[derive(Serialize, Clone)]
@@ -139,6 +146,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
         None => run_name(&started, spec, options)?,
     };
     ensure!(!run.is_empty() && !run.contains(['/', '\\']), "run name {run:?} must be a plain folder name");
+    let device = open_device(&options.device)?;
     let store = Store::create(&options.out, name, &run)?;
     store.json("machine.json", &Machine::here())?;
 
@@ -148,7 +156,10 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     let (mut models, mut datasets) = (Vec::new(), Vec::new());
     let (mut rows, mut timings): (Vec<Row>, Vec<Timing>) = (Vec::new(), Vec::new());
     for model_name in &spec.models {
-        let model = source::load(model_name, &Device::Cpu)?;
+        if device.is_cpu() {
+            check_memory(model_name, options.batch_tokens)?;
+        }
+        let model = source::load(model_name, &device)?;
         let layers = model.decoder.config().num_hidden_layers;
         let tasks = tasks(spec, model_name, layers, options.data_dir.as_deref())
             .with_context(|| format!("experiment {name}, model {model_name}"))?;
@@ -157,6 +168,8 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             origin: model.origin.clone(),
             sha256: model.sha256.clone(),
             tokenizer_sha256: model.tokenizer_sha256.clone(),
+            prefix: model.prefix.clone(),
+            dtype: "f32",
         });
         let mut progress = Progress::new(tasks.iter().map(Task::sequences).sum());
         for task in &tasks {

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod decoder;
+mod device;
 pub mod ops;
 pub mod pocket;
 pub mod rope;
@@ -11,4 +12,5 @@ pub mod weights;
 
 pub use config::Config;
 pub use decoder::Decoder;
+pub use device::open_device;
 pub use split::SplitPoint;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{DType, Device};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -31,6 +31,8 @@ pub struct ModelInfo {
     pub hub: String,
     /// Whether its licence must be accepted there first.
     pub gated: bool,
+    /// Whether its tokenizer puts a token before every text.
+    pub bos: bool,
     /// Whether it is one of the paper's four.
     pub paper: bool,
 }
@@ -60,6 +62,8 @@ pub struct Model {
     pub sha256: String,
     /// SHA-256 of tokenizer.json.
     pub tokenizer_sha256: String,
+    /// Tokens that the tokenizer puts before every text, as tokenizer.json decides: BOS or nothing.
+    pub prefix: Vec<String>,
     /// The decoder.
     pub decoder: Decoder,
     /// Its tokenizer.
@@ -159,13 +163,25 @@ pub fn load(name: &str, device: &Device) -> Result<Model> {
     let decoder = Decoder::new(&config, device, |tensor, shape| weights.get(tensor, shape, DType::F32, device))
         .with_context(|| format!("loading model {name}"))?;
     let tokenizer = parse_tokenizer(&tokenizer_text, &tokenizer_origin)?;
-    let title = registry().iter().find(|m| m.name == name).map_or(name, |m| m.title.as_str()).to_string();
+    let prefix = tokenizer.encode("", true).map_err(|e| anyhow!("{tokenizer_origin}: {e}"))?.get_tokens().to_vec();
+    let known = registry().iter().find(|m| m.name == name);
+    if let Some(info) = known {
+        ensure!(
+            info.bos != prefix.is_empty(),
+            "{tokenizer_origin}: puts {} before a text, but on record for {name} is {}; every score depends on it: fetch \
+             the file again, or pass its folder as --model to score it as it is",
+            if prefix.is_empty() { "nothing".to_string() } else { prefix.join(" ") },
+            if info.bos { "a BOS token" } else { "nothing" }
+        );
+    }
+    let title = known.map_or(name, |m| m.title.as_str()).to_string();
     Ok(Model {
         name: name.to_string(),
         title,
         origin,
         sha256: hex(digest),
         tokenizer_sha256: hex(Sha256::new().chain_update(&tokenizer_text)),
+        prefix,
         decoder,
         tokenizer,
     })
