@@ -5,6 +5,7 @@ pub mod cmd;
 pub mod codec;
 pub mod data;
 pub mod experiment;
+pub mod hub;
 pub mod model;
 pub mod report;
 pub mod score;
