@@ -7,6 +7,7 @@ pub mod data;
 pub mod experiment;
 pub mod hub;
 pub mod model;
+pub mod prepare;
 pub mod report;
 pub mod score;
 pub mod suggest;

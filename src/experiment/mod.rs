@@ -5,6 +5,7 @@ mod calibrate;
 mod cell;
 mod evaluate;
 mod machine;
+mod needs;
 pub mod plan;
 mod progress;
 mod row;
@@ -15,6 +16,7 @@ pub mod spec;
 mod store;
 
 pub use cell::Cell;
+pub use needs::Needs;
 pub use row::{Accuracy, Paired, Row};
 pub use run::{Options, Outcome, run};
 pub use scope::Scope;

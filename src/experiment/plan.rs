@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use super::batch::batches;
+use super::needs::ensure_prepared;
 use super::run::{Task, tasks};
 use super::spec::Experiment;
 use crate::model::Config;
@@ -52,6 +53,7 @@ pub struct Plan {
 
 /// Plans without loading weights or computing anything but a short matrix product.
 pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, batch_tokens: usize) -> Result<Plan> {
+    ensure_prepared(&experiment.spec, data_dir)?;
     let mut lines = Vec::new();
     let (mut memory, mut speed) = (0f64, f64::INFINITY);
     for model in &experiment.spec.models {
