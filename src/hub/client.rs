@@ -86,10 +86,10 @@ impl Client {
         let what = repo.shown();
         let url = format!("{}{}", self.endpoint, repo.api_path());
         let mut reply = self.send(repo, &what, &url, Ask::Whole)?;
-        let strange =
-            |problem: String| Failure::NotAHub { what: what.clone(), problem, endpoint: self.endpoint.clone() };
-        let body = reply.body_mut().with_config().limit(LARGEST_LISTING).read_to_vec();
-        Listing::parse(&body.map_err(|e| strange(format!("its list of files broke off ({e})")))?).map_err(strange)
+        let body = reply.body_mut().with_config().limit(LARGEST_LISTING).read_to_vec().map_err(|e| {
+            Failure::Unreachable { what: what.clone(), url: self.endpoint.clone(), reason: e.to_string() }
+        })?;
+        Listing::parse(&body).map_err(|problem| Failure::NotAHub { what, problem, endpoint: self.endpoint.clone() })
     }
 
     /// Name and size of a file's content.
@@ -131,6 +131,9 @@ impl Client {
                 Err(failure @ Failure::Unreachable { .. }) => (failure, None),
                 Err(failure) => return Err(failure),
             };
+            if let Some(wait) = asked.filter(|wait| !wait.is_zero()) {
+                eprintln!("{what}: the hub asks to wait {} s", wait.min(LONGEST_WAIT).as_secs());
+            }
             if !patience.wait(asked) {
                 return Err(failure);
             }
