@@ -1,5 +1,6 @@
 //! `splitbench prepare`.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -48,7 +49,8 @@ impl Args {
             return Ok(());
         }
         let options = Options { dir: self.dir, accept_changed: self.accept_changed };
-        prepare::prepare(&needs, &options, &mut |line| println!("{line}"))?;
+        // A reader who goes away, such as `head`, does not end a download.
+        prepare::prepare(&needs, &options, &mut |line| drop(writeln!(std::io::stdout(), "{line}")))?;
         if let Some(dir) = options.dir {
             println!("for run: HF_HOME={} splitbench run ... --data-dir {}", dir.display(), dir.display());
         }

@@ -80,10 +80,7 @@ pub fn prepare(
                     rows.len(),
                     part.rows
                 );
-                format!(
-                    "the first of the hub's {} split; the rows on record are others, which the hub does not have",
-                    part.split
-                )
+                format!("the first of the hub's {} split; those on record are another selection of it", part.split)
             }
             Some(expected) if expected == sha256 => "as on record".to_string(),
             Some(expected) if !accept_changed => bail!(
