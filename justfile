@@ -1,9 +1,13 @@
 # Each recipe is one visible command. MODEL: `pocket` (embedded), a name of `splitbench list models`, a folder, or `paper`
-# for the paper's four. Further arguments go to the command: `just table2 llama-3.2-1b --data-dir DIR --limit 50`.
+# for the paper's four. Further arguments go to the command: `just table2 llama-3.2-1b --limit 50`.
 
 # Everything once on the embedded model, under a minute.
 smoke model="pocket" *args="":
     cargo run --release -- run smoke --model {{model}} {{args}}
+
+# Models and data sets of an experiment from the hub: `just prepare table2 --model qwen2.5-1.5b`.
+prepare *args:
+    cargo run --release -- prepare {{args}}
 
 # Table II: accuracy of FC by ratio.
 table2 model="pocket" *args="":

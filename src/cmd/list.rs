@@ -64,7 +64,10 @@ fn models() -> Vec<Value> {
         let gate = if m.gated { " (accept its licence there first)" } else { "" };
         let state = match here {
             true => "in the hub cache".to_string(),
-            false => format!("not on this machine; `hf download {}`{gate}, or pass its folder as --model", m.hub),
+            false => format!(
+                "not on this machine; `splitbench prepare --model {}`{gate}, or pass its folder as --model",
+                m.name
+            ),
         };
         json!({"name": m.name, "about": format!("{}, {state}", m.title), "hub": m.hub, "here": here})
     });
@@ -75,14 +78,17 @@ fn datasets() -> Vec<Value> {
     data::registry()
         .iter()
         .map(|d| {
-            let about = match d.mini {
-                true => format!("{}: embedded, our own questions", d.title),
-                false => {
-                    format!("{}: {} {}, pass --data-dir DIR with {}/eval.jsonl", d.title, d.hub_id, d.split, d.name)
-                }
+            let here = d.mini || data::is_prepared(d);
+            let about = match (d.mini, here) {
+                (true, _) => format!("{}: embedded, our own questions", d.title),
+                (false, true) => format!("{}: {} {}, prepared", d.title, d.hub_id, d.split),
+                (false, false) => format!(
+                    "{}: {} {}, `splitbench prepare --dataset {}` or --data-dir DIR with {}/eval.jsonl",
+                    d.title, d.hub_id, d.split, d.name, d.name
+                ),
             };
             json!({"name": d.name, "about": about, "rows": d.rows, "licence": d.licence, "metric": d.metric.as_str(),
-                "prompt_version": d.prompt_version, "sha256": d.sha256, "here": d.mini})
+                "prompt_version": d.prompt_version, "sha256": d.sha256, "here": here})
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 
 mod list;
 mod plan;
+mod prepare;
 mod report;
 mod run;
 mod score;
@@ -25,6 +26,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     List(list::Args),
+    Prepare(prepare::Args),
     Plan(plan::Args),
     Run(run::Args),
     Report(report::Args),
@@ -37,6 +39,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::List(args) => args.run(),
+            Command::Prepare(args) => args.run(),
             Command::Plan(args) => args.run(),
             Command::Run(args) => args.run(),
             Command::Report(args) => args.run(),

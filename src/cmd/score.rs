@@ -75,7 +75,7 @@ impl Args {
     pub fn run(self) -> Result<()> {
         let codec = self.codec.as_deref().map(CodecSpec::parse).transpose()?;
         crate::codec::Budget::new(self.ratio, self.accounting)?;
-        let source = self.data_dir.clone().map_or(Source::Embedded, Source::Folder);
+        let source = Source::of(self.data_dir.as_deref());
         let dataset = data::load(&self.dataset, &source, self.limit)?;
         if let Some(note) = dataset.note() {
             eprintln!("note: {note}");

@@ -50,7 +50,8 @@ impl Selection {
     }
 }
 
-fn expand(name: &str) -> Vec<String> {
+/// A model, or the four that `paper` stands for.
+pub(super) fn expand(name: &str) -> Vec<String> {
     if name == "paper" {
         return source::registry().iter().filter(|m| m.paper).map(|m| m.name.clone()).collect();
     }

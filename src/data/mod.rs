@@ -8,4 +8,4 @@ mod source;
 pub use prompt::{Choice, Question, is_blank};
 pub use registry::{DatasetInfo, Metric, TrainInfo, find, registry};
 pub use rows::{Schema, read_rows};
-pub use source::{Dataset, Source, load, load_train};
+pub use source::{Dataset, Source, is_prepared, load, load_train};

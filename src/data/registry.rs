@@ -63,6 +63,11 @@ pub struct TrainInfo {
     pub file: String,
     /// Rows in it.
     pub rows: usize,
+    /// Configuration they come from, where it is not the data set's.
+    pub hub_config: Option<String>,
+    /// First rows of the hub's split that `prepare` takes, where the hub does not have the rows on record; the SHA-256 of
+    /// these is not on record.
+    pub hub_rows: Option<usize>,
     /// SHA-256 of the file.
     pub sha256: String,
 }

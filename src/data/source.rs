@@ -19,6 +19,19 @@ pub enum Source {
     Folder(PathBuf),
 }
 
+impl Source {
+    /// The folder given, else the one that `prepare` fills if it has, else only what is built in.
+    pub fn of(data_dir: Option<&Path>) -> Self {
+        let prepared = || crate::hub::datasets_folder().ok().filter(|folder| folder.is_dir());
+        data_dir.map(Path::to_path_buf).or_else(prepared).map_or(Self::Embedded, Self::Folder)
+    }
+}
+
+/// Whether `prepare` has made the rows of a data set that are scored.
+pub fn is_prepared(info: &DatasetInfo) -> bool {
+    crate::hub::datasets_folder().is_ok_and(|folder| folder.join(&info.name).join("eval.jsonl").is_file())
+}
+
 /// Questions of a data set and where they came from.
 #[derive(Debug, Clone)]
 pub struct Dataset {
@@ -104,9 +117,10 @@ fn find_file(info: &DatasetInfo, source: &Source, names: &[&'static str]) -> Res
     }
     let Source::Folder(folder) = source else {
         bail!(
-            "the rows of {:?} are not part of this program: pass --data-dir DIR, where DIR/{}/eval.jsonl and \
-             DIR/{}/train.jsonl are its rows in the schema of {} on the hub, or use {:?}, our own small questions of \
-             the same shape",
+            "the rows of {:?} are not part of this program: fetch them with `splitbench prepare --dataset {}`, or pass \
+             --data-dir DIR, where DIR/{}/eval.jsonl and DIR/{}/train.jsonl are its rows in the schema of {} on the hub, or \
+             use {:?}, our own small questions of the same shape",
+            info.name,
             info.name,
             info.name,
             info.name,
@@ -123,12 +137,14 @@ fn find_file(info: &DatasetInfo, source: &Source, names: &[&'static str]) -> Res
         }
     }
     bail!(
-        "data set {:?}: no {} in {}; pass as --data-dir the folder that holds {}/{}",
+        "data set {:?}: no {} in {}; pass as --data-dir the folder that holds {}/{}, or fetch it with `splitbench prepare \
+         --dataset {}`",
         info.name,
         names.join(" or "),
         set.display(),
         info.name,
-        names[0]
+        names[0],
+        info.name
     )
 }
 

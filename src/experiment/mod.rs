@@ -6,6 +6,7 @@ mod cell;
 mod evaluate;
 mod machine;
 mod memory;
+mod needs;
 pub mod plan;
 mod progress;
 mod row;
@@ -17,6 +18,7 @@ mod store;
 
 pub use cell::Cell;
 pub use memory::check_memory;
+pub use needs::Needs;
 pub use row::{Accuracy, Paired, Row};
 pub use run::{Options, Outcome, run};
 pub use scope::Scope;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::batch::batches;
 use super::memory;
+use super::needs::ensure_prepared;
 use super::run::{Task, tasks};
 use super::spec::Experiment;
 use crate::model::Config;
@@ -53,6 +54,7 @@ pub struct Plan {
 
 /// Plans without loading weights or computing anything but a short matrix product.
 pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, batch_tokens: usize) -> Result<Plan> {
+    ensure_prepared(&experiment.spec, data_dir)?;
     let mut lines = Vec::new();
     let (mut most, mut speed) = (0f64, f64::INFINITY);
     for model in &experiment.spec.models {

@@ -11,6 +11,7 @@ use super::cell::{Cell, cells};
 use super::evaluate::Spent;
 use super::machine::Machine;
 use super::memory::check_memory;
+use super::needs::ensure_prepared;
 use super::progress::Progress;
 use super::row::Row;
 use super::score::{ScoreRequest, Scored, score};
@@ -80,7 +81,7 @@ fn resolve(info: &'static DatasetInfo, model: &str, data_dir: Option<&Path>) -> 
 
 /// Loads the data of an experiment for a model of `layers` layers.
 pub fn tasks(spec: &Spec, model: &str, layers: usize, data_dir: Option<&Path>) -> Result<Vec<Task>> {
-    let source = data_dir.map_or(Source::Embedded, |dir| Source::Folder(dir.to_path_buf()));
+    let source = Source::of(data_dir);
     let (splits, codecs) = (spec.splits(layers)?, spec.codec_specs()?);
     let calibrated = codecs.iter().any(|c| c.calibration().is_some());
     spec.dataset_infos()?
@@ -140,6 +141,7 @@ struct ManifestDataset {
 /// happens later.
 pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     let Experiment { name, spec } = experiment;
+    ensure_prepared(spec, options.data_dir.as_deref())?;
     let started = jiff::Zoned::now();
     let run = match &options.run {
         Some(run) => run.clone(),

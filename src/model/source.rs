@@ -93,13 +93,12 @@ pub fn locate(name: &str) -> Result<ModelFiles> {
         return Ok(ModelFiles::Embedded);
     }
     if let Some(info) = registry().iter().find(|m| m.name == name) {
-        let repository = hf_hub::Cache::from_env().model(info.hub.clone());
+        let repository = crate::hub::cache()?.model(info.hub.clone());
         return folder(|file| repository.get(file), &format!("the hub cache of {}", info.hub)).with_context(|| {
             let gate = if info.gated { " after accepting its licence there," } else { "" };
             format!(
-                "model {name} is not on this machine; fetch it with `hf download {}`,{gate} or pass the folder of its \
-                 config.json, model.safetensors and tokenizer.json as --model",
-                info.hub
+                "model {name} is not on this machine; fetch it with `splitbench prepare --model {name}`,{gate} or pass \
+                 the folder of its config.json, model.safetensors and tokenizer.json as --model"
             )
         });
     }

@@ -81,7 +81,8 @@ pub fn weight_files(find: impl Fn(&str) -> Option<PathBuf>, place: &str) -> Resu
         .collect()
 }
 
-fn shards(index: &Path) -> Result<BTreeSet<String>> {
+/// The files that an index names, ascending.
+pub fn shards(index: &Path) -> Result<BTreeSet<String>> {
     let text = std::fs::read_to_string(index).with_context(|| format!("reading {}", index.display()))?;
     let json: serde_json::Value = serde_json::from_str(&text).with_context(|| index.display().to_string())?;
     let map = json.get("weight_map").and_then(|m| m.as_object());

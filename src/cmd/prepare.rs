@@ -1,0 +1,81 @@
+//! `splitbench prepare`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use super::selection::expand;
+use crate::data;
+use crate::experiment::Needs;
+use crate::experiment::spec::{Many, find};
+use crate::model::source::{self, POCKET};
+use crate::prepare::{self, Options};
+
+/// Fetch models and data sets from the Hugging Face hub; the only command that uses the network.
+///
+/// What is there and right is left alone, and what was cut off goes on where it stopped. HF_HOME, HF_TOKEN, HF_ENDPOINT
+/// and HF_HUB_OFFLINE mean what they mean to huggingface_hub. Examples:
+///   splitbench prepare table2 --model qwen2.5-1.5b
+///   splitbench prepare --model paper --dataset piqa,siqa
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Experiment whose models and data sets are wanted: a name (`splitbench list experiments`) or a TOML file.
+    #[arg(required_unless_present_any = ["model", "dataset"])]
+    experiment: Option<String>,
+    /// Models, separated by commas; instead of the experiment's where there is one. `paper` is the paper's four.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    model: Vec<String>,
+    /// Data sets, separated by commas; instead of the experiment's where there is one.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "datasets")]
+    dataset: Vec<String>,
+    /// Put models into DIR/hub and data sets into DIR/<dataset> instead of the cache in HF_HOME.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Take rows that are no longer those on record; every run with them notes it.
+    #[arg(long)]
+    accept_changed: bool,
+}
+
+impl Args {
+    /// Fetches.
+    pub fn run(self) -> Result<()> {
+        let needs = self.needs()?;
+        if needs.is_empty() {
+            println!(
+                "nothing to fetch: all of it is part of the program or a folder; --model names a model of the hub"
+            );
+            return Ok(());
+        }
+        let options = Options { dir: self.dir, accept_changed: self.accept_changed };
+        // A reader who goes away, such as `head`, does not end a download.
+        prepare::prepare(&needs, &options, &mut |line| drop(writeln!(std::io::stdout(), "{line}")))?;
+        if let Some(dir) = options.dir {
+            println!("for run: HF_HOME={} splitbench run ... --data-dir {}", dir.display(), dir.display());
+        }
+        Ok(())
+    }
+
+    fn needs(&self) -> Result<Needs> {
+        let models: Vec<String> = self.model.iter().flat_map(|name| expand(name)).collect();
+        for name in models.iter().filter(|name| *name != POCKET) {
+            let known = source::registry().iter().map(|m| m.name.as_str());
+            ensure!(known.clone().any(|k| k == name), crate::suggest::unknown("model", name, known.chain([POCKET])));
+        }
+        let Some(experiment) = &self.experiment else {
+            let models = source::registry().iter().filter(|m| models.contains(&m.name)).collect();
+            let datasets = self.dataset.iter().map(|name| data::find(name)).collect::<Result<Vec<_>>>()?;
+            return Ok(Needs { models, datasets: datasets.into_iter().filter(|d| !d.mini).collect() });
+        };
+        let mut spec = find(experiment)?.spec;
+        if !models.is_empty() {
+            spec.models = models;
+        }
+        if !self.dataset.is_empty() {
+            spec.datasets = Many::Some(self.dataset.clone());
+        }
+        spec.check()?;
+        Needs::of(&spec)
+    }
+}

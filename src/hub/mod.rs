@@ -1,0 +1,17 @@
+//! The Hugging Face hub: what it has, and the cache its files go to. Only `splitbench prepare` makes requests.
+//!
+//! hf-hub 0.5 names the folders of the cache. Its downloads are not used: they write a whole answer behind a partial file,
+//! check no SHA-256, ignore HF_HUB_OFFLINE, and panic where a redirect has no address.
+
+mod client;
+mod failure;
+mod fetch;
+mod listing;
+mod place;
+mod progress;
+mod store;
+
+pub use failure::Failure;
+pub use fetch::{Fetched, Hub};
+pub use listing::{Kind, Listing, Repo};
+pub use place::{cache, datasets_folder, home};

@@ -1,0 +1,186 @@
+//! A data set's rows: which of the hub's they are, and whether they are those on record.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{files, json, parquet};
+use crate::data::DatasetInfo;
+use crate::hub::{Failure, Hub, Kind, Listing, Repo};
+
+/// Where the hub keeps a data set: its own conversion, which has one layout for all, then what the repository holds itself.
+const REVISIONS: [&str; 2] = ["refs/convert/parquet", "main"];
+
+/// One file of rows to make.
+struct Part<'a> {
+    file: &'a str,
+    config: &'a str,
+    split: &'a str,
+    /// First rows of the split; all where `None`.
+    first: Option<usize>,
+    /// Rows expected.
+    rows: usize,
+    /// SHA-256 on record; `None` where the rows on record cannot be had from the hub.
+    sha256: Option<&'a str>,
+}
+
+fn parts(info: &DatasetInfo) -> Result<Vec<Part<'_>>> {
+    let rows = info.rows.with_context(|| format!("{} is part of the program and not on the hub", info.name))?;
+    let (config, split) = (info.hub_config.as_str(), info.split.as_str());
+    let mut parts = vec![Part { file: "eval.jsonl", config, split, first: None, rows, sha256: info.sha256.as_deref() }];
+    parts.extend(info.train.as_ref().map(|train| {
+        let rows = train.hub_rows.unwrap_or(train.rows);
+        Part {
+            file: &train.file,
+            config: train.hub_config.as_deref().unwrap_or(config),
+            split: &train.split,
+            first: Some(rows),
+            rows,
+            sha256: Some(train.sha256.as_str()).filter(|_| train.hub_rows.is_none()),
+        }
+    }));
+    Ok(parts)
+}
+
+/// Makes the files of a data set in `folder/<name>`, and leaves those that are there and right.
+pub fn prepare(
+    info: &DatasetInfo,
+    hub: &Hub,
+    folder: &Path,
+    accept_changed: bool,
+    tell: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let folder = folder.join(&info.name);
+    let mut found: Option<(Repo, Listing)> = None;
+    for part in parts(info)? {
+        let path = folder.join(part.file);
+        if let Ok(bytes) = fs::read(&path)
+            && is_right(&part, &bytes)
+        {
+            tell(&format!("{}: {} is there, {} rows", info.name, path.display(), part.rows));
+            continue;
+        }
+        if found.is_none() {
+            found = Some(locate(info, hub, &part)?);
+        }
+        let Some((repo, listing)) = &found else { continue };
+        let rows = read(hub, repo, listing, &part)?;
+        let bytes = json::lines(&rows)?;
+        let sha256 = sha256(&bytes);
+        let state = match part.sha256 {
+            None => {
+                ensure!(
+                    rows.len() == part.rows,
+                    "the {} split of {} has {} rows, expected at least {}: it changed upstream",
+                    part.split,
+                    repo.id,
+                    rows.len(),
+                    part.rows
+                );
+                format!("the first of the hub's {} split; those on record are another selection of it", part.split)
+            }
+            Some(expected) if expected == sha256 => "as on record".to_string(),
+            Some(expected) if !accept_changed => bail!(
+                "{}: the hub's rows changed upstream: {} at commit {} gives {} rows with sha256 {sha256}, on record are {} with \
+                 {expected}; nothing was written: --accept-changed takes the hub's as they are, and a folder with the rows on \
+                 record can be given to run as --data-dir",
+                part.file,
+                repo.shown(),
+                listing.commit,
+                rows.len(),
+                part.rows
+            ),
+            Some(_) => "not those on record, which every run with them will note".to_string(),
+        };
+        write(&path, &bytes)?;
+        tell(&format!("{}: {}, {} rows, {state}", info.name, path.display(), rows.len()));
+    }
+    if let Some((repo, listing)) = &found {
+        hub.keep(repo, &listing.commit)?;
+    }
+    Ok(())
+}
+
+/// Whether a file has the rows on record, or as many rows as expected where none can be.
+fn is_right(part: &Part, bytes: &[u8]) -> bool {
+    match part.sha256 {
+        Some(expected) => sha256(bytes) == expected,
+        None => bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()).count() == part.rows,
+    }
+}
+
+/// The first of the revisions that has the split.
+fn locate(info: &DatasetInfo, hub: &Hub, part: &Part) -> Result<(Repo, Listing)> {
+    let mut seen = Vec::new();
+    let mut last = None;
+    for revision in REVISIONS {
+        let repo = Repo { kind: Kind::Dataset, id: info.hub_id.clone(), revision };
+        match hub.list(&repo) {
+            Ok(listing) if !files::of_split(&listing.files, part.config, part.split).is_empty() => {
+                return Ok((repo, listing));
+            }
+            Ok(listing) => seen.extend(listing.files),
+            // A repository that the hub has not converted.
+            Err(failure @ (Failure::NotFound { .. } | Failure::Offline { .. })) => last = Some(failure),
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    match last {
+        Some(failure) if seen.is_empty() => Err(failure.into()),
+        _ => Err(no_split(hub, &info.hub_id, part, &seen)),
+    }
+}
+
+fn no_split(hub: &Hub, repo: &str, part: &Part, seen: &[String]) -> anyhow::Error {
+    let what = format!("Parquet or JSONL file of {repo}, configuration {:?}, split {:?}", part.config, part.split);
+    anyhow::Error::from(hub.absent(what)).context(format!("found {}", seen.join(", ")))
+}
+
+fn read(hub: &Hub, repo: &Repo, listing: &Listing, part: &Part) -> Result<Vec<Value>> {
+    let files = files::of_split(&listing.files, part.config, part.split);
+    if files.is_empty() {
+        return Err(no_split(hub, &repo.id, part, &listing.files));
+    }
+    let mut rows = Vec::new();
+    for file in files {
+        if part.first.is_some_and(|first| rows.len() >= first) {
+            break;
+        }
+        let path = hub.file(repo, &listing.commit, file)?.path;
+        let bytes = fs::read(&path).map_err(|e| Failure::disk("read", &path, e))?;
+        let read = if file.ends_with(".parquet") { parquet::rows(bytes) } else { json_lines(&bytes) };
+        rows.extend(read.with_context(|| format!("{file} of {} ({})", repo.shown(), path.display()))?);
+    }
+    rows.truncate(part.first.unwrap_or(usize::MAX));
+    Ok(rows)
+}
+
+fn json_lines(bytes: &[u8]) -> Result<Vec<Value>> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    let lines = bytes.split(|b| *b == b'\n').enumerate();
+    lines
+        .filter(|(_, line)| !line.trim_ascii().is_empty())
+        .map(|(at, line)| serde_json::from_slice(line).with_context(|| format!("line {} is not JSON", at + 1)))
+        .collect()
+}
+
+/// Whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(|e| Failure::disk("make the folder", folder, e))?;
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let what = path.file_name().unwrap_or_default().to_string_lossy();
+    let done = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    done.map_err(|e| {
+        // The error that matters is the one above.
+        let _ = fs::remove_file(&temporary);
+        Failure::write(&what, path, bytes.len() as u64, e)
+    })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,108 @@
+//! Rows of a Parquet file as JSON.
+//!
+//! Read by polars' Parquet reader into Arrow arrays, not into a data frame: structs in a frame need polars' `dtype-struct`,
+//! which lengthens every build for the `choices` of four data sets.
+
+use std::io::Cursor;
+
+use anyhow::{Context, Result, bail, ensure};
+use arrow::array::{Array, BooleanArray, ListArray, PrimitiveArray, StructArray, Utf8Array, Utf8ViewArray};
+use arrow::datatypes::{ArrowDataType, Field};
+use arrow::types::NativeType;
+use polars_parquet::read::{
+    BasicDecompressor, PageReader, RowGroupMetadata, column_iter_to_arrays, infer_schema, read_metadata,
+};
+use serde_json::{Map, Value};
+
+/// The rows of a file held in memory, in order, their fields in the file's order.
+pub fn rows(bytes: Vec<u8>) -> Result<Vec<Value>> {
+    let metadata = read_metadata(&mut Cursor::new(&bytes)).context("not a whole Parquet file")?;
+    let schema = infer_schema(&metadata).context("its schema cannot be read")?;
+    let mut rows = Vec::with_capacity(metadata.num_rows);
+    for group in &metadata.row_groups {
+        let start = rows.len();
+        rows.resize_with(start + group.num_rows(), Map::new);
+        for field in schema.iter_values() {
+            let values = column(&bytes, group, field).with_context(|| format!("column {:?}", field.name.as_str()))?;
+            ensure!(
+                values.len() == group.num_rows(),
+                "column {:?} has {} values, not {}",
+                field.name.as_str(),
+                values.len(),
+                group.num_rows()
+            );
+            for (row, value) in rows[start..].iter_mut().zip(values) {
+                row.insert(field.name.to_string(), value);
+            }
+        }
+    }
+    Ok(rows.into_iter().map(Value::Object).collect())
+}
+
+fn column(bytes: &[u8], group: &RowGroupMetadata, field: &Field) -> Result<Vec<Value>> {
+    let chunks = group.columns_under_root_iter(&field.name).context("no such column in a row group")?;
+    let (mut pages, mut types) = (Vec::new(), Vec::new());
+    for chunk in chunks {
+        let range = chunk.byte_range();
+        let part = bytes.get(range.start as usize..range.end as usize).context("lies outside of the file")?;
+        let reader = PageReader::new(Cursor::new(part.to_vec().into()), chunk, Vec::new(), usize::MAX);
+        pages.push(BasicDecompressor::new(reader, Vec::new()));
+        types.push(&chunk.descriptor().descriptor.primitive_type);
+    }
+    let (arrays, _) = column_iter_to_arrays(pages, types, field.clone(), None)?;
+    let mut values = Vec::with_capacity(group.num_rows());
+    for array in arrays {
+        for at in 0..array.len() {
+            values.push(value(array.as_ref(), at)?);
+        }
+    }
+    Ok(values)
+}
+
+fn value(array: &dyn Array, at: usize) -> Result<Value> {
+    if array.is_null(at) {
+        return Ok(Value::Null);
+    }
+    Ok(match array.dtype().to_storage() {
+        ArrowDataType::Null => Value::Null,
+        ArrowDataType::Boolean => of::<BooleanArray>(array)?.value(at).into(),
+        ArrowDataType::Int8 => primitive::<i8>(array, at)?.into(),
+        ArrowDataType::Int16 => primitive::<i16>(array, at)?.into(),
+        ArrowDataType::Int32 => primitive::<i32>(array, at)?.into(),
+        ArrowDataType::Int64 => primitive::<i64>(array, at)?.into(),
+        ArrowDataType::UInt8 => primitive::<u8>(array, at)?.into(),
+        ArrowDataType::UInt16 => primitive::<u16>(array, at)?.into(),
+        ArrowDataType::UInt32 => primitive::<u32>(array, at)?.into(),
+        ArrowDataType::UInt64 => primitive::<u64>(array, at)?.into(),
+        ArrowDataType::Float32 => primitive::<f32>(array, at)?.into(),
+        ArrowDataType::Float64 => primitive::<f64>(array, at)?.into(),
+        ArrowDataType::Utf8View => of::<Utf8ViewArray>(array)?.value(at).into(),
+        ArrowDataType::Utf8 => of::<Utf8Array<i32>>(array)?.value(at).into(),
+        ArrowDataType::LargeUtf8 => of::<Utf8Array<i64>>(array)?.value(at).into(),
+        ArrowDataType::List(_) => list(of::<ListArray<i32>>(array)?.value(at).as_ref())?,
+        ArrowDataType::LargeList(_) => list(of::<ListArray<i64>>(array)?.value(at).as_ref())?,
+        ArrowDataType::Struct(_) => {
+            let array = of::<StructArray>(array)?;
+            let fields = array.fields().iter().zip(array.values());
+            let object: Result<Map<_, _>> =
+                fields.map(|(field, values)| Ok((field.name.to_string(), value(values.as_ref(), at)?))).collect();
+            Value::Object(object?)
+        }
+        other => bail!("values of type {other:?} have no form in JSON Lines here"),
+    })
+}
+
+fn list(array: &dyn Array) -> Result<Value> {
+    (0..array.len()).map(|at| value(array, at)).collect()
+}
+
+fn primitive<T: NativeType>(array: &dyn Array, at: usize) -> Result<T> {
+    Ok(of::<PrimitiveArray<T>>(array)?.value(at))
+}
+
+fn of<A: 'static>(array: &dyn Array) -> Result<&A> {
+    array
+        .as_any()
+        .downcast_ref()
+        .with_context(|| format!("an array of {:?} is laid out as something else", array.dtype()))
+}
