@@ -39,13 +39,13 @@ impl Args {
             What::Experiments => experiments()?,
         };
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&items)?);
+            say!("{}", serde_json::to_string_pretty(&items)?)?;
             return Ok(());
         }
         for item in items {
-            println!("{:<20} {}", text(&item["name"]), text(&item["about"]));
+            say!("{:<20} {}", text(&item["name"]), text(&item["about"]))?;
             for option in item["options"].as_array().into_iter().flatten() {
-                println!("    {:<18} {}", text(&option["name"]), text(&option["about"]));
+                say!("    {:<18} {}", text(&option["name"]), text(&option["about"]))?;
             }
         }
         Ok(())

@@ -1,5 +1,10 @@
 //! The command line: one file a subcommand.
 
+/// `println!` that returns its error instead of panicking.
+macro_rules! say {
+    ($($arg:tt)*) => { crate::cmd::write_line(format_args!($($arg)*)) };
+}
+
 mod list;
 mod plan;
 mod prepare;
@@ -9,7 +14,9 @@ mod score;
 mod selection;
 mod train_pocket;
 
-use anyhow::Result;
+use std::io::{ErrorKind, Write};
+
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 /// What does it cost, in accuracy, bytes and time, to compress the activation that crosses the cut of a split language
@@ -46,5 +53,13 @@ impl Cli {
             Command::Score(args) => args.run(),
             Command::TrainPocket(args) => args.run(),
         }
+    }
+}
+
+/// Writes a line to standard output. A reader who goes away, such as `head`, is no failure; a full disk is.
+fn write_line(line: std::fmt::Arguments) -> Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("writing to standard output"),
+        _ => Ok(()),
     }
 }

@@ -23,21 +23,28 @@ impl Args {
         let experiment = self.selection.resolve()?;
         let made = plan(&experiment, self.selection.data_dir.as_deref(), self.selection.batch_tokens)?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&made)?);
+            say!("{}", serde_json::to_string_pretty(&made)?)?;
         } else {
-            print(&made);
+            print(&made)?;
         }
         Ok(())
     }
 }
 
-fn print(plan: &Plan) {
-    println!(
+fn print(plan: &Plan) -> Result<()> {
+    say!(
         "{:<16} {:<20} {:>9} {:>9} {:>10} {:>8} {:>6} {:>10}",
-        "model", "data set", "questions", "requests", "tokens", "longest", "cells", "GFLOP"
-    );
+        "model",
+        "data set",
+        "questions",
+        "requests",
+        "tokens",
+        "longest",
+        "cells",
+        "GFLOP"
+    )?;
     for line in &plan.lines {
-        println!(
+        say!(
             "{:<16} {:<20} {:>9} {:>9} {:>10} {:>8} {:>6} {:>10.0}",
             line.model,
             line.dataset,
@@ -47,14 +54,15 @@ fn print(plan: &Plan) {
             line.longest,
             line.cells,
             line.flops / 1e9
-        );
+        )?;
     }
     let cells: usize = plan.lines.iter().map(|l| l.cells).sum();
-    println!("{cells} cells and {} baselines, {:.0} GFLOP", plan.lines.len(), plan.flops / 1e9);
-    println!(
+    say!("{cells} cells and {} baselines, {:.0} GFLOP", plan.lines.len(), plan.flops / 1e9)?;
+    say!(
         "at {:.0} GFLOP/s (matrix products of this shape, measured now) at least {:.0} s; codecs come on top",
         plan.flops_per_second / 1e9,
         plan.seconds
-    );
-    println!("memory: about {:.1} GB", plan.memory_bytes / 1e9);
+    )?;
+    say!("memory: about {:.1} GB", plan.memory_bytes / 1e9)?;
+    Ok(())
 }

@@ -1,6 +1,5 @@
 //! `splitbench prepare`.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -43,16 +42,14 @@ impl Args {
     pub fn run(self) -> Result<()> {
         let needs = self.needs()?;
         if needs.is_empty() {
-            println!(
-                "nothing to fetch: all of it is part of the program or a folder; --model names a model of the hub"
-            );
+            say!("nothing to fetch: all of it is part of the program or a folder; --model names a model of the hub")?;
             return Ok(());
         }
         let options = Options { dir: self.dir, accept_changed: self.accept_changed };
-        // A reader who goes away, such as `head`, does not end a download.
-        prepare::prepare(&needs, &options, &mut |line| drop(writeln!(std::io::stdout(), "{line}")))?;
+        // Nothing that is wrong with the terminal ends a download.
+        prepare::prepare(&needs, &options, &mut |line| drop(say!("{line}")))?;
         if let Some(dir) = options.dir {
-            println!("for run: HF_HOME={} splitbench run ... --data-dir {}", dir.display(), dir.display());
+            say!("for run: HF_HOME={} splitbench run ... --data-dir {}", dir.display(), dir.display())?;
         }
         Ok(())
     }

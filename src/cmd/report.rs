@@ -36,9 +36,9 @@ impl Args {
         let plots = self.plots.unwrap_or_else(|| self.run.join("plots"));
         std::fs::create_dir_all(&plots).with_context(|| format!("making the folder {}", plots.display()))?;
         let files = report::write(&self.run, &plots, &manifest.spec.report, &rows)?;
-        println!("{}", report::terminal(&manifest.spec.report, &rows, 160)?);
+        say!("{}", report::terminal(&manifest.spec.report, &rows, 160)?)?;
         for file in files {
-            println!("wrote {}", file.display());
+            say!("wrote {}", file.display())?;
         }
         Ok(())
     }

@@ -44,11 +44,11 @@ impl Args {
         };
         let outcome = experiment::run(&experiment, &options)?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&outcome.rows)?);
+            say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?;
         } else {
-            println!("{}", outcome.text);
+            say!("{}", outcome.text)?;
             for file in &outcome.files {
-                println!("wrote {}", file.display());
+                say!("wrote {}", file.display())?;
             }
         }
         anyhow::ensure!(outcome.failed == 0, "{} cells failed; their rows say why (column err)", outcome.failed);

@@ -126,9 +126,9 @@ impl Args {
                 .with_context(|| format!("writing {}", path.display()))?;
         }
         if self.json {
-            println!("{}", serde_json::to_string_pretty(row)?)
+            say!("{}", serde_json::to_string_pretty(row)?)?;
         } else {
-            println!("{}", line(row))
+            say!("{}", line(row))?;
         }
         Ok(())
     }

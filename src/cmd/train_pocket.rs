@@ -55,8 +55,7 @@ impl Args {
             let texts = if stage == 0 { &mut first } else { &mut stream(&world, stage, recipe.seed)? };
             train(&recipe, stage, &tokenizer, texts, &self.out)?;
         }
-        println!("wrote {}", self.out.display());
-        Ok(())
+        say!("wrote {}", self.out.display())
     }
 }
 
@@ -71,7 +70,7 @@ fn train(recipe: &Recipe, stage: usize, tokenizer: &Tokenizer, texts: &mut Texts
         let state = format!("loss {:.3}, {rate:.0} tokens/s", p.loss);
         bar.inc(1);
         if p.step % 100 == 0 || p.step == steps {
-            bar.suspend(|| println!("stage {} step {} of {steps}: {state}", stage + 1, p.step));
+            bar.suspend(|| drop(say!("stage {} step {} of {steps}: {state}", stage + 1, p.step)));
         }
         bar.set_message(state);
     })?;
