@@ -21,12 +21,14 @@ pub(super) fn bytes(c: &Config, batch_tokens: usize) -> f64 {
 
 /// Says on the terminal what a model will take, and fails where this machine has not that much left.
 pub fn check_memory(model: &str, batch_tokens: usize) -> Result<()> {
-    let (config, _) = source::load_outline(model)?;
+    let config = source::load_config(model)?;
     let system = sysinfo::System::new_with_specifics(
         sysinfo::RefreshKind::nothing().with_memory(sysinfo::MemoryRefreshKind::nothing().with_ram()),
     );
-    // A container may have less than the machine.
-    let free = system.cgroup_limits().map_or(u64::MAX, |c| c.free_memory).min(system.available_memory());
+    // A container may have less than the machine. What it keeps of files it read, such as weights just fetched, is not
+    // in the way.
+    let container = system.cgroup_limits().map_or(u64::MAX, |c| c.total_memory.saturating_sub(c.rss));
+    let free = container.min(system.available_memory());
     fits(model, bytes(&config, batch_tokens), free as f64)
 }
 

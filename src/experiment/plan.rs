@@ -58,7 +58,7 @@ pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, batch_tokens: usiz
     let mut lines = Vec::new();
     let (mut most, mut speed) = (0f64, f64::INFINITY);
     for model in &experiment.spec.models {
-        let (config, tokenizer) = source::load_outline(model)?;
+        let (config, tokenizer) = (source::load_config(model)?, source::load_tokenizer(model)?);
         most = most.max(memory::bytes(&config, batch_tokens));
         speed = speed.min(measure(&config, batch_tokens)?);
         for task in tasks(&experiment.spec, model, config.num_hidden_layers, data_dir)? {

@@ -122,8 +122,6 @@ struct ManifestModel {
     tokenizer_sha256: String,
     /// What tokenizer.json puts before every text.
     prefix: Vec<String>,
-    /// Of weights and arithmetic.
-    dtype: &'static str,
 }
 
 #[derive(Serialize, Clone)]
@@ -149,6 +147,10 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     };
     ensure!(!run.is_empty() && !run.contains(['/', '\\']), "run name {run:?} must be a plain folder name");
     let device = open_device(&options.device)?;
+    // Before anything is computed; models are loaded one after another.
+    if device.is_cpu() {
+        spec.models.iter().try_for_each(|model| check_memory(model, options.batch_tokens))?;
+    }
     let store = Store::create(&options.out, name, &run)?;
     store.json("machine.json", &Machine::here())?;
 
@@ -158,9 +160,6 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     let (mut models, mut datasets) = (Vec::new(), Vec::new());
     let (mut rows, mut timings): (Vec<Row>, Vec<Timing>) = (Vec::new(), Vec::new());
     for model_name in &spec.models {
-        if device.is_cpu() {
-            check_memory(model_name, options.batch_tokens)?;
-        }
         let model = source::load(model_name, &device)?;
         let layers = model.decoder.config().num_hidden_layers;
         let tasks = tasks(spec, model_name, layers, options.data_dir.as_deref())
@@ -171,7 +170,6 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             sha256: model.sha256.clone(),
             tokenizer_sha256: model.tokenizer_sha256.clone(),
             prefix: model.prefix.clone(),
-            dtype: "f32",
         });
         let mut progress = Progress::new(tasks.iter().map(Task::sequences).sum());
         for task in &tasks {

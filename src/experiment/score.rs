@@ -9,8 +9,8 @@ use super::row::Row;
 use super::store::Timing;
 use crate::codec::{self, Accounting, Budget, Calibration, Codec};
 use crate::data::{Dataset, Question};
-use crate::model::SplitPoint;
 use crate::model::source::Model;
+use crate::model::{SplitPoint, device_name};
 use crate::score::{self as scoring, CodecSample, Request, Sample};
 
 /// What to score.
@@ -190,7 +190,7 @@ fn empty(request: &ScoreRequest) -> Row {
         mcnemar_p: None,
         gold_loglik_change: None,
         dtype: "f32".to_string(),
-        device: "cpu".to_string(),
+        device: device_name(request.model.decoder.device()),
         calibration: None,
         limit: request.limit.map(|n| n as u64),
         version: crate::VERSION.to_string(),

@@ -1,7 +1,7 @@
 //! Where a decoder's weights lie and its arithmetic is done.
 
 use anyhow::{Result, bail};
-use candle_core::Device;
+use candle_core::{Device, DeviceLocation};
 
 /// Opens a device by its name on the command line: `cpu`, `cuda` or `cuda:N`.
 pub fn open_device(name: &str) -> Result<Device> {
@@ -12,6 +12,15 @@ pub fn open_device(name: &str) -> Result<Device> {
         _ => bail!("device {name:?}: expected cpu, cuda or cuda:N with N the number of the GPU"),
     };
     cuda(ordinal)
+}
+
+/// The name that opens a device.
+pub fn device_name(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cpu => "cpu".to_string(),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    }
 }
 
 #[cfg(feature = "cuda-model")]
@@ -33,7 +42,7 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        assert!(open_device("cpu").unwrap().is_cpu());
+        assert_eq!(device_name(&open_device("cpu").unwrap()), "cpu");
         for wrong in ["gpu", "cuda:", "cuda:x", "cpu:0"] {
             let error = open_device(wrong).unwrap_err().to_string();
             assert!(error.contains("expected cpu, cuda or cuda:N"), "{error}");

@@ -123,17 +123,19 @@ fn folder(find: impl Fn(&str) -> Option<PathBuf>, place: &str) -> Result<ModelFi
     })
 }
 
-/// Reads only config.json and the tokenizer: what planning needs.
-pub fn load_outline(name: &str) -> Result<(Config, Tokenizer)> {
+/// Reads only config.json.
+pub fn load_config(name: &str) -> Result<Config> {
     match locate(name)? {
-        ModelFiles::Embedded => {
-            Ok((Config::parse(POCKET_CONFIG, "pocket")?, parse_tokenizer(POCKET_TOKENIZER, POCKET)?))
-        }
-        ModelFiles::Folder { config, tokenizer, .. } => {
-            let (config_text, tokenizer_text) = (read(&config)?, read(&tokenizer)?);
-            let config = Config::parse(&config_text, &config.display().to_string())?;
-            Ok((config, parse_tokenizer(&tokenizer_text, &tokenizer.display().to_string())?))
-        }
+        ModelFiles::Embedded => Config::parse(POCKET_CONFIG, POCKET),
+        ModelFiles::Folder { config, .. } => Config::parse(&read(&config)?, &config.display().to_string()),
+    }
+}
+
+/// Reads only tokenizer.json.
+pub fn load_tokenizer(name: &str) -> Result<Tokenizer> {
+    match locate(name)? {
+        ModelFiles::Embedded => parse_tokenizer(POCKET_TOKENIZER, POCKET),
+        ModelFiles::Folder { tokenizer, .. } => parse_tokenizer(&read(&tokenizer)?, &tokenizer.display().to_string()),
     }
 }
 
