@@ -69,14 +69,13 @@ fn need(spec: &CodecSpec) -> CalibrationNeed {
 
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
     let whiten: Whiten = spec.typed("whiten")?;
-    let square = calibration
-        .and_then(|c| match whiten {
-            Whiten::Covariance => c.covariance(),
-            Whiten::Weights => c.next_weights(),
-        })
-        .with_context(|| need(spec).missing(spec))?;
-    let hidden = calibration.expect("checked above").hidden();
-    let weight = factor(square, hidden).with_context(|| format!("codec {spec}"))?;
+    let calibration = calibration.with_context(|| need(spec).missing(spec))?;
+    let square = match whiten {
+        Whiten::Covariance => calibration.covariance(),
+        Whiten::Weights => calibration.next_weights(),
+    };
+    let square = square.with_context(|| need(spec).missing(spec))?;
+    let weight = factor(square, calibration.hidden()).with_context(|| format!("codec {spec}"))?;
     Ok(Box::new(SvdLlm { spec: spec.clone(), values: spec.values(), weight: Arc::new(weight) }))
 }
 
