@@ -44,10 +44,18 @@ fn read(path: &Path) -> String {
 
 /// Loads a checkpoint folder, which has no tokenizer.
 fn load(folder: &Path) -> Result<Decoder> {
+    load_as(folder, DType::F32)
+}
+
+/// Loads it with its matrices in this type.
+fn load_as(folder: &Path, dtype: DType) -> Result<Decoder> {
     let config = Config::parse(&read(&folder.join("config.json")), "config.json")?;
     let files = weight_files(|file| Some(folder.join(file)).filter(|p| p.is_file()), "checkpoint")?;
     let weights = Weights::open(&files)?;
-    Decoder::new(&config, &Device::Cpu, |name, shape| weights.get(name, shape, DType::F32, &Device::Cpu))
+    Decoder::new(&config, &Device::Cpu, |name, shape| {
+        let dtype = if shape.len() > 1 { dtype } else { DType::F32 };
+        weights.get(name, shape, dtype, &Device::Cpu)
+    })
 }
 
 fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {
@@ -294,15 +302,34 @@ fn refuses_integer_tensors() {
     }
 }
 
+/// A copy of a checkpoint with its tensors in another type.
+fn copy_as(dtype: DType) -> TempDir {
+    let folder = copy(SINGLE);
+    let file = folder.path().join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+    tensors.values_mut().for_each(|t| *t = t.to_dtype(dtype).unwrap());
+    std::fs::remove_file(&file).unwrap();
+    candle_core::safetensors::save(&tensors, &file).unwrap();
+    folder
+}
+
+#[test]
+fn a_bf16_checkpoint_kept_in_bf16_gives_the_bits_of_f32() {
+    let folder = copy_as(DType::BF16);
+    let ids: &[u32] = &[0, 130, 7, 7, 12];
+    let scores = |dtype| {
+        let decoder = load_as(folder.path(), dtype).unwrap();
+        assert_eq!(decoder.dtype(), dtype);
+        let hidden = decoder.run_layers(decoder.embed(&[ids]).unwrap(), 0..3).unwrap();
+        (rows(&hidden), rows(&decoder.logits(&hidden.squeeze(0).unwrap()).unwrap()))
+    };
+    assert_eq!(scores(DType::BF16), scores(DType::F32));
+}
+
 #[test]
 fn reads_other_floats() {
     for dtype in [DType::F16, DType::BF16, DType::F64] {
-        let folder = copy(SINGLE);
-        let file = folder.path().join("model.safetensors");
-        let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
-        tensors.values_mut().for_each(|t| *t = t.to_dtype(dtype).unwrap());
-        std::fs::remove_file(&file).unwrap();
-        candle_core::safetensors::save(&tensors, &file).unwrap();
+        let folder = copy_as(dtype);
         let ids: &[u32] = &[0, 130, 7, 7, 12];
         let found = rows(&load(folder.path()).unwrap().client(&[ids], &[SplitPoint { after_layer: 3 }]).unwrap()[0]);
         let whole = load(&case_folder(SINGLE)).unwrap();

@@ -4,11 +4,11 @@ use candle_core::{Device, Tensor};
 use splitbench::codec::{self, Budget, CodecSpec, Packet};
 use splitbench::data::{self, Source};
 use splitbench::model::split::{from_activations, to_activations};
-use splitbench::model::{Config, Decoder, SplitPoint, source};
+use splitbench::model::{Config, Decoder, Placement, SplitPoint, source};
 use splitbench::score::{Request, encode_requests};
 
 fn pocket_requests(dataset: &str, questions: usize) -> (source::Model, Vec<Request>) {
-    let model = source::load("pocket", &Device::Cpu).unwrap();
+    let model = source::load("pocket", &Placement::cpu()).unwrap();
     let rows = data::load(dataset, &Source::Embedded, Some(questions)).unwrap();
     let requests = rows.questions.iter().flat_map(|q| encode_requests(&model.tokenizer, q).unwrap()).collect();
     (model, requests)

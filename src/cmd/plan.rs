@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::selection::Selection;
 use crate::experiment::plan::{Plan, plan};
+use crate::model::Placement;
 
 /// Show what a run would do and take, without doing it.
 ///
@@ -21,7 +22,9 @@ impl Args {
     /// Plans.
     pub fn run(self) -> Result<()> {
         let experiment = self.selection.resolve()?;
-        let made = plan(&experiment, self.selection.data_dir.as_deref(), self.selection.batch_tokens)?;
+        let Selection { data_dir, batch_tokens, dtype, .. } = self.selection;
+        let dtype = Placement::open("cpu", &dtype)?.dtype;
+        let made = plan(&experiment, data_dir.as_deref(), dtype, batch_tokens)?;
         if self.json {
             say!("{}", serde_json::to_string_pretty(&made)?)?;
         } else {

@@ -41,6 +41,7 @@ impl Args {
             run: self.run,
             batch_tokens: self.selection.batch_tokens,
             device: self.device,
+            dtype: self.selection.dtype,
         };
         let outcome = experiment::run(&experiment, &options)?;
         if self.json {

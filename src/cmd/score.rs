@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::codec::{Accounting, CodecSpec};
 use crate::data::{self, Source};
 use crate::experiment::{Cell, Row, Scope, ScoreRequest, check_memory, score};
-use crate::model::{SplitPoint, open_device, source};
+use crate::model::{Placement, SplitPoint, source};
 
 /// Score one cell: one model, data set, split layer, codec and ratio; one line.
 ///
@@ -57,6 +57,9 @@ pub struct Args {
     /// Where the decoder runs: cpu, cuda or cuda:N (the latter in a build with --features cuda-model).
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
+    /// Type the weight matrices are kept in: f32, or bf16 in half the memory. Arithmetic is f32 in both.
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    dtype: String,
     /// Print the row as JSON.
     #[arg(long)]
     json: bool,
@@ -84,11 +87,9 @@ impl Args {
             Some(_) => data::load_train(&self.dataset, &source, Some(self.calibration_rows))?.questions,
             None => Vec::new(),
         };
-        let device = open_device(&self.device)?;
-        if device.is_cpu() {
-            check_memory(&self.model, self.batch_tokens)?;
-        }
-        let model = source::load(&self.model, &device)?;
+        let placement = Placement::open(&self.device, &self.dtype)?;
+        check_memory(&self.model, &placement, self.batch_tokens)?;
+        let model = source::load(&self.model, &placement)?;
         let split = SplitPoint { after_layer: self.split };
         model.decoder.check_split(split)?;
         let cells: Vec<Cell> = codec

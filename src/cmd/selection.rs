@@ -27,6 +27,9 @@ pub struct Selection {
     /// Rows of the residual stream (tokens of all requests) a batch has at most; no score depends on it.
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub batch_tokens: usize,
+    /// Type the weight matrices are kept in: f32, or bf16 in half the memory. Arithmetic is f32 in both.
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub dtype: String,
 }
 
 impl Selection {

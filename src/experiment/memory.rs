@@ -1,8 +1,9 @@
 //! How much memory a model takes, before it is loaded.
 
 use anyhow::{Result, ensure};
+use candle_core::DType;
 
-use crate::model::{Config, source, split};
+use crate::model::{Config, Placement, source, split};
 
 /// Weights of one layer's matrices.
 pub(super) fn layer_weights(c: &Config) -> f64 {
@@ -10,17 +11,21 @@ pub(super) fn layer_weights(c: &Config) -> f64 {
     (c.hidden_size * (2 * wide + 2 * narrow) + 3 * c.hidden_size * c.intermediate_size) as f64
 }
 
-/// Weights in f32 plus the working set of a batch, bytes.
-pub(super) fn bytes(c: &Config, batch_tokens: usize) -> f64 {
+/// Weights plus the working set of a batch, bytes.
+pub(super) fn bytes(c: &Config, dtype: DType, batch_tokens: usize) -> f64 {
     let heads = if c.tie_word_embeddings { 1 } else { 2 };
     let weights = c.num_hidden_layers as f64 * layer_weights(c) + (heads * c.vocab_size * c.hidden_size) as f64;
     let batch = batch_tokens as f64 * (8 * c.hidden_size + 3 * c.intermediate_size) as f64;
     let logits = (split::MOST_LOGITS as f64).min(batch_tokens as f64 * c.vocab_size as f64);
-    4.0 * (weights + batch + 2.0 * logits)
+    dtype.size_in_bytes() as f64 * weights + 4.0 * (batch + 2.0 * logits)
 }
 
-/// Says on the terminal what a model will take, and fails where this machine has not that much left.
-pub fn check_memory(model: &str, batch_tokens: usize) -> Result<()> {
+/// Says on the terminal what a model will take, and fails where this machine has not that much left. Knows nothing of a
+/// GPU's memory.
+pub fn check_memory(model: &str, placement: &Placement, batch_tokens: usize) -> Result<()> {
+    if !placement.device.is_cpu() {
+        return Ok(());
+    }
     let config = source::load_config(model)?;
     let system = sysinfo::System::new_with_specifics(
         sysinfo::RefreshKind::nothing().with_memory(sysinfo::MemoryRefreshKind::nothing().with_ram()),
@@ -29,7 +34,7 @@ pub fn check_memory(model: &str, batch_tokens: usize) -> Result<()> {
     // in the way.
     let container = system.cgroup_limits().map_or(u64::MAX, |c| c.total_memory.saturating_sub(c.rss));
     let free = container.min(system.available_memory());
-    fits(model, bytes(&config, batch_tokens), free as f64)
+    fits(model, bytes(&config, placement.dtype, batch_tokens), free as f64)
 }
 
 fn fits(model: &str, needed: f64, free: f64) -> Result<()> {
@@ -40,8 +45,8 @@ fn fits(model: &str, needed: f64, free: f64) -> Result<()> {
     }
     ensure!(
         needed <= free,
-        "model {model} takes about {:.1} GiB of memory and {:.1} GiB are free; close other programs, lower --batch-tokens, or \
-         take a smaller model",
+        "model {model} takes about {:.1} GiB of memory and {:.1} GiB are free; close other programs, keep the weights \
+         in half of it with --dtype bf16, lower --batch-tokens, or take a smaller model",
         gib(needed),
         gib(free)
     );

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
 use super::batch::batches;
@@ -48,18 +48,18 @@ pub struct Plan {
     pub flops_per_second: f64,
     /// Their quotient: a lower bound on the time, s, since codecs, attention at short lengths and tables come on top.
     pub seconds: f64,
-    /// Weights in f32 plus the working set of a batch, bytes, of the largest model.
+    /// Weights plus the working set of a batch, bytes, of the largest model.
     pub memory_bytes: f64,
 }
 
 /// Plans without loading weights or computing anything but a short matrix product.
-pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, batch_tokens: usize) -> Result<Plan> {
+pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, dtype: DType, batch_tokens: usize) -> Result<Plan> {
     ensure_prepared(&experiment.spec, data_dir)?;
     let mut lines = Vec::new();
     let (mut most, mut speed) = (0f64, f64::INFINITY);
     for model in &experiment.spec.models {
         let (config, tokenizer) = (source::load_config(model)?, source::load_tokenizer(model)?);
-        most = most.max(memory::bytes(&config, batch_tokens));
+        most = most.max(memory::bytes(&config, dtype, batch_tokens));
         speed = speed.min(measure(&config, batch_tokens)?);
         for task in tasks(&experiment.spec, model, config.num_hidden_layers, data_dir)? {
             let requests: Vec<Vec<Request>> = task
@@ -107,8 +107,8 @@ fn flops(c: &Config, task: &Task, requests: &[Request]) -> f64 {
 /// FLOP/s of the feed-forward block's product at the batch size: the best of a few.
 fn measure(c: &Config, batch_tokens: usize) -> Result<f64> {
     let rows = batch_tokens.clamp(16, 1024);
-    let x = Tensor::ones((rows, c.hidden_size), candle_core::DType::F32, &Device::Cpu)?;
-    let w = Tensor::ones((c.intermediate_size, c.hidden_size), candle_core::DType::F32, &Device::Cpu)?;
+    let x = Tensor::ones((rows, c.hidden_size), DType::F32, &Device::Cpu)?;
+    let w = Tensor::ones((c.intermediate_size, c.hidden_size), DType::F32, &Device::Cpu)?;
     let work = 2.0 * (rows * c.hidden_size * c.intermediate_size) as f64;
     let mut best = 0f64;
     let clock = Instant::now();

@@ -68,7 +68,7 @@ pub struct Row {
     pub mcnemar_p: Option<f64>,
     /// Mean change of the gold choice's log-likelihood against the baseline, nats.
     pub gold_loglik_change: Option<f64>,
-    /// Compute type of the model.
+    /// Type the model's weight matrices are kept in; arithmetic is f32.
     pub dtype: String,
     /// `cpu` or a GPU.
     pub device: String,

@@ -18,7 +18,7 @@ use super::score::{ScoreRequest, Scored, score};
 use super::spec::{Experiment, Spec};
 use super::store::{Store, Timing};
 use crate::data::{self, Dataset, DatasetInfo, Source};
-use crate::model::open_device;
+use crate::model::Placement;
 use crate::model::source::{self, Model, POCKET};
 use crate::report::{self, table4, table4::CodecTime};
 
@@ -38,6 +38,8 @@ pub struct Options {
     pub batch_tokens: usize,
     /// Device of the decoder: `cpu`, `cuda` or `cuda:N`.
     pub device: String,
+    /// Type the weight matrices are kept in: `f32` or `bf16`.
+    pub dtype: String,
 }
 
 /// What a run leaves.
@@ -146,11 +148,9 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
         None => run_name(&started, spec, options)?,
     };
     ensure!(!run.is_empty() && !run.contains(['/', '\\']), "run name {run:?} must be a plain folder name");
-    let device = open_device(&options.device)?;
+    let placement = Placement::open(&options.device, &options.dtype)?;
     // Before anything is computed; models are loaded one after another.
-    if device.is_cpu() {
-        spec.models.iter().try_for_each(|model| check_memory(model, options.batch_tokens))?;
-    }
+    spec.models.iter().try_for_each(|model| check_memory(model, &placement, options.batch_tokens))?;
     let store = Store::create(&options.out, name, &run)?;
     store.json("machine.json", &Machine::here())?;
 
@@ -160,7 +160,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     let (mut models, mut datasets) = (Vec::new(), Vec::new());
     let (mut rows, mut timings): (Vec<Row>, Vec<Timing>) = (Vec::new(), Vec::new());
     for model_name in &spec.models {
-        let model = source::load(model_name, &device)?;
+        let model = source::load(model_name, &placement)?;
         let layers = model.decoder.config().num_hidden_layers;
         let tasks = tasks(spec, model_name, layers, options.data_dir.as_deref())
             .with_context(|| format!("experiment {name}, model {model_name}"))?;

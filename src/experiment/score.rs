@@ -189,7 +189,7 @@ fn empty(request: &ScoreRequest) -> Row {
         gained: None,
         mcnemar_p: None,
         gold_loglik_change: None,
-        dtype: "f32".to_string(),
+        dtype: request.model.decoder.dtype().as_str().to_string(),
         device: device_name(request.model.decoder.device()),
         calibration: None,
         limit: request.limit.map(|n| n as u64),

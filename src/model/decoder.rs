@@ -48,7 +48,8 @@ struct Layer {
 const MOST_POSITIONS: usize = 16_384;
 
 impl Decoder {
-    /// Builds a decoder from a source of tensors that is asked for each by its Hugging Face name and shape.
+    /// Builds a decoder from a source of tensors that is asked for each by its Hugging Face name and shape. Matrices may
+    /// come in f32 or a narrower type, in which they are kept; vectors must come in f32.
     pub fn new(
         config: &Config,
         device: &Device,
@@ -95,6 +96,11 @@ impl Decoder {
         &self.device
     }
 
+    /// The type the weight matrices are kept in.
+    pub fn dtype(&self) -> DType {
+        self.embedding.dtype()
+    }
+
     /// Longest input, in tokens.
     pub fn most_tokens(&self) -> usize {
         self.config.max_position_embeddings.min(MOST_POSITIONS)
@@ -115,7 +121,7 @@ impl Decoder {
             anyhow::bail!("token id {id} is outside the model's vocabulary of {}", self.config.vocab_size);
         }
         let ids = Tensor::from_vec(ids, batch.len() * tokens, &self.device)?;
-        let rows = self.embedding.index_select(&ids, 0)?;
+        let rows = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
         Ok(rows.reshape((batch.len(), tokens, self.config.hidden_size))?)
     }
 
@@ -146,7 +152,7 @@ impl Decoder {
     /// Logits (rows x vocabulary, f32) of rows of the last layer's residual stream (rows x D).
     pub fn logits(&self, rows: &Tensor) -> Result<Tensor> {
         let x = rms_norm(rows, &self.norm, self.config.rms_norm_eps)?;
-        Ok(linear(&x, &self.head, None)?.to_dtype(DType::F32)?)
+        Ok(linear(&x, &self.head, None)?)
     }
 
     /// `W^T W` of the stacked q, k and v weights of layer `layer + 1` (D x D, row-major), what the activation after

@@ -1,10 +1,36 @@
-//! Where a decoder's weights lie and its arithmetic is done.
+//! Where a decoder's weights lie, and in which type.
 
 use anyhow::{Result, bail};
-use candle_core::{Device, DeviceLocation};
+use candle_core::{DType, Device, DeviceLocation};
 
-/// Opens a device by its name on the command line: `cpu`, `cuda` or `cuda:N`.
-pub fn open_device(name: &str) -> Result<Device> {
+/// The place and type of a decoder's weights. Its arithmetic is done there, in f32.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// Device of weights and arithmetic.
+    pub device: Device,
+    /// Type that weight matrices are kept in: f32, or bf16 in half the memory. Those of a bf16 checkpoint are the same
+    /// numbers in both.
+    pub dtype: DType,
+}
+
+impl Placement {
+    /// Opens the device called `cpu`, `cuda` or `cuda:N` for weights of the type called `f32` or `bf16`.
+    pub fn open(device: &str, dtype: &str) -> Result<Self> {
+        let dtype = match dtype {
+            "f32" => DType::F32,
+            "bf16" => DType::BF16,
+            other => return Err(crate::suggest::unknown("type of weights", other, ["f32", "bf16"])),
+        };
+        Ok(Self { device: open_device(device)?, dtype })
+    }
+
+    /// f32 on the CPU.
+    pub fn cpu() -> Self {
+        Self { device: Device::Cpu, dtype: DType::F32 }
+    }
+}
+
+fn open_device(name: &str) -> Result<Device> {
     let ordinal = match name.split_once(':') {
         None if name == "cpu" => return Ok(Device::Cpu),
         None if name == "cuda" => 0,
@@ -42,7 +68,9 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        assert_eq!(device_name(&open_device("cpu").unwrap()), "cpu");
+        let placement = Placement::open("cpu", "bf16").unwrap();
+        assert_eq!((device_name(&placement.device).as_str(), placement.dtype), ("cpu", DType::BF16));
+        assert!(Placement::open("cpu", "bf17").unwrap_err().to_string().contains("bf16"));
         for wrong in ["gpu", "cuda:", "cuda:x", "cpu:0"] {
             let error = open_device(wrong).unwrap_err().to_string();
             assert!(error.contains("expected cpu, cuda or cuda:N"), "{error}");

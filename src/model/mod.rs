@@ -12,5 +12,5 @@ pub mod weights;
 
 pub use config::Config;
 pub use decoder::Decoder;
-pub use device::{device_name, open_device};
+pub use device::{Placement, device_name};
 pub use split::SplitPoint;

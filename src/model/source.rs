@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use candle_core::{DType, Device};
+use candle_core::DType;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
 use super::weights::{Weights, weight_files};
-use super::{Config, Decoder};
+use super::{Config, Decoder, Placement};
 
 /// Name of the embedded model.
 pub const POCKET: &str = "pocket";
@@ -140,7 +140,7 @@ pub fn load_tokenizer(name: &str) -> Result<Tokenizer> {
 }
 
 /// Loads a model: `pocket`, a name of the registry that is in the hub's cache, or a folder.
-pub fn load(name: &str, device: &Device) -> Result<Model> {
+pub fn load(name: &str, placement: &Placement) -> Result<Model> {
     let (config_text, tokenizer_text, weights, digest, origin, tokenizer_origin) = match locate(name)? {
         ModelFiles::Embedded => {
             let digest = Sha256::new().chain_update(POCKET_CONFIG).chain_update(POCKET_WEIGHTS);
@@ -161,8 +161,12 @@ pub fn load(name: &str, device: &Device) -> Result<Model> {
         }
     };
     let config = Config::parse(&config_text, &format!("{origin}: config.json"))?;
-    let decoder = Decoder::new(&config, device, |tensor, shape| weights.get(tensor, shape, DType::F32, device))
-        .with_context(|| format!("loading model {name}"))?;
+    let Placement { device, dtype } = placement;
+    let decoder = Decoder::new(&config, device, |tensor, shape| {
+        let dtype = if shape.len() > 1 { *dtype } else { DType::F32 };
+        weights.get(tensor, shape, dtype, device)
+    })
+    .with_context(|| format!("loading model {name}"))?;
     let tokenizer = parse_tokenizer(&tokenizer_text, &tokenizer_origin)?;
     let prefix = tokenizer.encode("", true).map_err(|e| anyhow!("{tokenizer_origin}: {e}"))?.get_tokens().to_vec();
     let known = registry().iter().find(|m| m.name == name);

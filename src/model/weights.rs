@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::safetensors::{MmapedSafetensors, SliceSafetensors};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
 /// Where tensors come from.
 pub enum Weights {
@@ -38,8 +38,8 @@ impl Weights {
     /// The tensor called `name`, which must have `shape` and only finite values, in `dtype`.
     pub fn get(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
         let (loaded, origin) = match self {
-            Self::Mapped { tensors, origin } => (tensors.load(name, device), origin.as_str()),
-            Self::Embedded(tensors) => (tensors.load(name, device), "embedded weights"),
+            Self::Mapped { tensors, origin } => (tensors.load(name, &Device::Cpu), origin.as_str()),
+            Self::Embedded(tensors) => (tensors.load(name, &Device::Cpu), "embedded weights"),
         };
         let tensor =
             loaded.with_context(|| format!("{origin}: cannot read tensor {name}, expected shape {shape:?}"))?;
@@ -48,14 +48,12 @@ impl Weights {
             "{origin}: tensor {name} has shape {:?}, config.json asks for {shape:?}",
             tensor.dims()
         );
-        match tensor.dtype() {
-            DType::F32 | DType::F16 | DType::BF16 | DType::F64 => {}
-            other => bail!("{origin}: tensor {name} has type {other:?}; only f16, bf16, f32 and f64 are supported"),
-        }
-        let wide = tensor.to_dtype(DType::F32)?;
-        let bad = wide.flatten_all()?.to_vec1::<f32>()?.iter().filter(|v| !v.is_finite()).count();
+        let Some(bad) = not_finite(&tensor) else {
+            let found = tensor.dtype();
+            bail!("{origin}: tensor {name} has type {found:?}; only f16, bf16, f32 and f64 are supported");
+        };
         ensure!(bad == 0, "{origin}: tensor {name} holds {bad} values that are NaN or infinite; fetch the file again");
-        Ok(wide.to_dtype(dtype)?)
+        Ok(tensor.to_dtype(dtype)?.to_device(device)?)
     }
 
     /// Whether there is a tensor called `name`.
@@ -65,6 +63,19 @@ impl Weights {
             Self::Embedded(tensors) => tensors.get(name).is_ok(),
         }
     }
+}
+
+/// How many values of a CPU tensor are NaN or infinite; nothing for a type that weights do not have.
+fn not_finite(tensor: &Tensor) -> Option<usize> {
+    let (storage, _) = tensor.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { return None };
+    Some(match storage {
+        CpuStorage::F32(values) => values.iter().filter(|v| !v.is_finite()).count(),
+        CpuStorage::F64(values) => values.iter().filter(|v| !v.is_finite()).count(),
+        CpuStorage::F16(values) => values.iter().filter(|v| !v.is_finite()).count(),
+        CpuStorage::BF16(values) => values.iter().filter(|v| !v.is_finite()).count(),
+        _ => return None,
+    })
 }
 
 /// The weight files of a checkpoint folder: the single file, else the shards of the index.

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Device;
 use serde::Deserialize;
 use splitbench::data::{Question, Source, load};
-use splitbench::model::source;
+use splitbench::model::{Placement, source};
 use splitbench::score::{Sample, encode_requests};
 
 use crate::real_rows::shared;
@@ -36,7 +35,7 @@ fn compare(case: &str, file: &str, questions: impl Fn(&str) -> Vec<Question>) {
         std::fs::copy(reference(&format!("loglik/{case}/{name}")), folder.path().join(name)).unwrap();
     }
     std::fs::copy(reference(&tokenizer), folder.path().join("tokenizer.json")).unwrap();
-    let model = source::load(folder.path().to_str().unwrap(), &Device::Cpu).unwrap();
+    let model = source::load(folder.path().to_str().unwrap(), &Placement::cpu()).unwrap();
     assert_eq!(sets.len(), 10);
     let mut worst = 0f64;
     for (name, set) in &sets {

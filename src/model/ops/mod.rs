@@ -15,25 +15,37 @@ pub use rms_norm::rms_norm;
 pub use rotary::rotary;
 pub use swiglu::swiglu;
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 
 /// Results of up to this many values come from another kernel of `gemm`, with another order of summation: a request's
 /// bits would depend on what shares its batch. Zero rows are added until a result is larger.
 const OTHER_KERNEL: usize = 256;
 
-/// `x` (.. x K) times the transpose of `weight` (N x K), plus `bias` (N).
+/// Most values of a narrow weight that stand in f32 at a time (32 MiB).
+const WIDENED: usize = 1 << 23;
+
+/// `x` (.. x K) times the transpose of `weight` (N x K), plus `bias` (N). A weight of a narrower type than f32 is widened
+/// a block of rows at a time: arithmetic is f32 whatever the weight is kept in.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let mut shape = x.dims().to_vec();
     let width = shape.pop().unwrap_or(0);
     let rows: usize = shape.iter().product();
     shape.push(weight.dim(0)?);
     let flat = x.reshape((rows, width))?;
-    let least = (OTHER_KERNEL / weight.dim(0)? + 1).max(2);
-    let out = if rows < least {
-        flat.pad_with_zeros(0, 0, least - rows)?.matmul(&weight.t()?)?.narrow(0, 0, rows)?
-    } else {
-        flat.matmul(&weight.t()?)?
-    };
+    let outputs = weight.dim(0)?;
+    let block = if weight.dtype() == DType::F32 { outputs } else { (WIDENED / width).clamp(1, outputs) };
+    let narrowest = (outputs - 1) % block + 1;
+    let least = (OTHER_KERNEL / narrowest + 1).max(2);
+    let padded = if rows < least { flat.pad_with_zeros(0, 0, least - rows)? } else { flat };
+    let blocks: Vec<Tensor> = (0..outputs)
+        .step_by(block)
+        .map(|from| {
+            let weight = weight.narrow(0, from, block.min(outputs - from))?.to_dtype(DType::F32)?;
+            padded.matmul(&weight.t()?)
+        })
+        .collect::<Result<_>>()?;
+    let out = if blocks.len() == 1 { blocks[0].clone() } else { Tensor::cat(&blocks, 1)? };
+    let out = out.narrow(0, 0, rows)?;
     let out = match bias {
         Some(bias) => out.broadcast_add(bias)?,
         None => out,
@@ -56,5 +68,32 @@ fn with_values<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
     match &*storage {
         Storage::Cpu(cpu) => Ok(f(slice(cpu, layout)?)),
         _ => bail!("expected a tensor on the CPU"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_narrow_weight_in_several_blocks_gives_the_bits_of_a_wide_one() {
+        let (outputs, width) = (258, WIDENED / 128);
+        let values = |count: usize, step: usize| -> Vec<f32> {
+            (0..count).map(|i| ((i * step) % 1009) as f32 / 512.0 - 1.0).collect()
+        };
+        let weight = Tensor::from_vec(values(outputs * width, 37), (outputs, width), &Device::Cpu).unwrap();
+        let narrow = weight.to_dtype(DType::BF16).unwrap();
+        let wide = narrow.to_dtype(DType::F32).unwrap();
+        let bits = |rows: usize, weight: &Tensor| -> Vec<f32> {
+            let x = Tensor::from_vec(values(rows * width, 11), (rows, width), &Device::Cpu).unwrap();
+            linear(&x, weight, None).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let few = bits(1, &narrow);
+        assert_eq!(few, bits(1, &wide));
+        let more = bits(3, &narrow);
+        assert_eq!(more, bits(3, &wide));
+        assert_eq!(few, more[..outputs], "a row depends on those beside it");
     }
 }
