@@ -18,34 +18,11 @@ use super::{MINI_SETS, World, mini_sets};
 /// A statement document ends before it would have more words than this.
 const MAX_WORDS: usize = 48;
 
-/// A stretch of a document.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Part {
-    /// Its text; parts follow each other without anything between.
-    pub text: String,
-    /// Whether it is an answer, which counts more in training.
-    pub answer: bool,
-}
-
-impl Part {
-    /// Text that is only read.
-    pub fn plain(text: String) -> Self {
-        Self { text, answer: false }
-    }
-
-    /// Text that answers what stands before it.
-    pub fn answer(text: String) -> Self {
-        Self { text, answer: true }
-    }
-}
-
 /// One training document.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Document {
     /// Plain text.
     Text(String),
-    /// Text with answers in it.
-    Parts(Vec<Part>),
     /// A row in a data set's schema, gold label included; the prompt code turns it into text.
     Row {
         /// One of the ten set names.
@@ -59,12 +36,6 @@ pub enum Document {
 #[derive(Clone, Copy)]
 enum Kind {
     Facts,
-    Drill,
-    Echo,
-    Ledger,
-    Letters,
-    Pairs,
-    Quiz,
     Row(&'static str),
 }
 
@@ -84,12 +55,6 @@ impl<'w> Corpus<'w> {
         for (name, _) in mixture {
             kinds.push(match (name.as_str(), MINI_SETS.into_iter().find(|set| set == name)) {
                 ("facts", _) => Kind::Facts,
-                ("drill", _) => Kind::Drill,
-                ("echo", _) => Kind::Echo,
-                ("ledger", _) => Kind::Ledger,
-                ("letters", _) => Kind::Letters,
-                ("pairs", _) => Kind::Pairs,
-                ("quiz", _) => Kind::Quiz,
                 (_, Some(set)) => Kind::Row(set),
                 _ => anyhow::bail!("weights: {name} is no kind of document"),
             });
@@ -106,12 +71,6 @@ impl<'w> Corpus<'w> {
         loop {
             let document = match kind {
                 Kind::Facts => Some(Document::Text(self.facts())),
-                Kind::Drill => self.asker.drill(),
-                Kind::Echo => self.asker.echo(),
-                Kind::Ledger => self.asker.ledger(),
-                Kind::Letters => self.asker.letters(),
-                Kind::Pairs => self.asker.pairs(),
-                Kind::Quiz => self.asker.quiz(),
                 Kind::Row(dataset) => self.row(dataset),
             };
             if let Some(document) = document {

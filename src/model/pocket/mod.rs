@@ -4,9 +4,7 @@
 //! the mini sets' `eval.jsonl` ask about just these, `train.jsonl` about the others.
 
 mod corpus;
-mod drill;
 mod logic;
-mod lookup;
 mod mini;
 mod questions;
 mod rows;
@@ -15,10 +13,10 @@ pub mod tokenizer;
 mod train;
 mod world;
 
-pub use corpus::{Corpus, Document, Part};
+pub use corpus::{Corpus, Document};
 pub use mini::{EVAL_ROWS, MiniRows, TRAIN_ROWS, mini_sets, write_mini};
 pub use text::normalise;
-pub use train::{Progress, Recipe, Stage, train_stage};
+pub use train::{Part, Progress, Recipe, Stage, train_stage};
 pub use world::{Fact, Relation, World, WorldStats};
 
 /// The ten mini data sets, named as the real ones they are shaped after.

@@ -97,6 +97,20 @@ impl<'w> Asker<'w> {
         Some(self.for_value(i, &format!("ask {t}"), String::new(), text, answer, names))
     }
 
+    /// The answer to a question of another kind: its relation shares no value with the fact's, and it is no value of
+    /// the fact's entity.
+    pub fn far_off(&mut self, i: usize) -> Option<String> {
+        let world = self.world;
+        let fact = &world.facts[i];
+        let j = self.fact(|r| !r.ask.is_empty())?;
+        let other = &world.facts[j];
+        if world.share_values(fact.relation, other.relation) || other.entity == fact.entity {
+            return None;
+        }
+        let (_, (_, answer)) = self.one(&world.relations[other.relation].ask)?;
+        Some(bare(&fill(answer, &[("v", &other.value)])).to_owned())
+    }
+
     /// A question about a small story; `table` limits it to one table.
     pub fn tell(&mut self, table: Option<&str>) -> Option<Question> {
         let i = self.fact(|r| !r.tell.is_empty() && table.is_none_or(|t| r.table == t))?;

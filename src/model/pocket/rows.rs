@@ -18,7 +18,7 @@ pub(super) struct Made {
     pub choices: usize,
 }
 
-const LETTERS: [&str; 8] = ["A", "B", "C", "D", "E", "F", "G", "H"];
+pub(super) const LETTERS: [&str; 8] = ["A", "B", "C", "D", "E", "F", "G", "H"];
 
 impl Asker<'_> {
     /// A row of the data set, or nothing when what was drawn has too few wrong choices.
@@ -145,6 +145,16 @@ impl Asker<'_> {
         let mut question = self.ask()?;
         question.gold = bare(&question.gold).to_owned();
         question.wrong.iter_mut().for_each(|w| *w = bare(w).to_owned());
+        // One wrong choice is of the answer's kind; the others are of other kinds, as in the real set, where some of
+        // the choices are far off.
+        question.wrong.shuffle(&mut self.rng);
+        question.wrong.truncate(1);
+        while question.wrong.len() < 4 {
+            let other = self.far_off(question.facts[0])?;
+            if !question.wrong.contains(&other) {
+                question.wrong.push(other);
+            }
+        }
         let (choices, gold) = self.choices(&question, 5)?;
         let row = json!({
             "id": id, "question": question.text, "question_concept": question.concept,
@@ -177,11 +187,11 @@ impl Asker<'_> {
     }
 
     fn logiqa(&mut self) -> Option<Made> {
-        let question = self.puzzle();
+        let question = self.deduction()?;
         let (choices, gold) = self.choices(&question, 4)?;
         let label = LETTERS[gold].to_lowercase();
         let row = json!({ "label": label, "context": question.context, "question": question.text, "options": choices });
-        Some(made(row, question.context.clone(), question, gold, 4))
+        Some(made(row, format!("{} {}", question.context, question.text), question, gold, 4))
     }
 
     fn cosmos_qa(&mut self, id: &str) -> Option<Made> {

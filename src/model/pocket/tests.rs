@@ -14,7 +14,6 @@ fn world() -> World {
 fn rendered(document: &Document) -> String {
     let (dataset, row) = match document {
         Document::Text(text) => return text.clone(),
-        Document::Parts(parts) => return parts.iter().map(|p| p.text.as_str()).collect(),
         Document::Row { dataset, row } => (*dataset, row),
     };
     let s = |field: &str| row[field].as_str().unwrap_or_default().to_owned();

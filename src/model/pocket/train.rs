@@ -16,7 +16,28 @@ use crate::model::ops::cross_entropy;
 use crate::model::weights::Weights;
 use crate::model::{Config, Decoder};
 
-use super::corpus::Part;
+/// A stretch of a document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// Its text; parts follow each other without anything between.
+    pub text: String,
+    /// Whether it is an answer, which counts more in training.
+    pub answer: bool,
+    /// What the early exit is to say after its last token.
+    pub early: Option<String>,
+}
+
+impl Part {
+    /// Text that is only read.
+    pub fn plain(text: String) -> Self {
+        Self { text, answer: false, early: None }
+    }
+
+    /// Text that answers what stands before it.
+    pub fn answer(text: String) -> Self {
+        Self { text, answer: true, early: None }
+    }
+}
 
 /// What a training run is made of; the defaults made `models/pocket`.
 #[derive(Debug, Clone)]
@@ -33,6 +54,9 @@ pub struct Recipe {
     pub weight_decay: f64,
     /// What a token of an answer counts in the loss, against 1 for other text.
     pub answer_weight: f32,
+    /// Layers before the early exit, which learns to tell the right option of a list. Answers by letter need that
+    /// found before the last layers can look for the letter; without it they were not learnt at all.
+    pub exit_layers: usize,
     /// Size of the vocabulary.
     pub vocabulary: usize,
     /// Documents the tokenizer is trained on.
@@ -56,6 +80,8 @@ pub struct Stage {
     pub warmup: usize,
     /// What text that an answer follows counts in the loss; plain text counts 1.
     pub question_weight: f32,
+    /// Whether the early exit's loss is added. Before the facts are learnt it is in their way.
+    pub early_exit: bool,
 }
 
 impl Default for Recipe {
@@ -63,14 +89,14 @@ impl Default for Recipe {
         Self {
             seed: 1,
             stages: vec![
-                Stage { steps: 2600, learning_rate: 3e-3, warmup: 150, question_weight: 1.0 },
-                Stage { steps: 2000, learning_rate: 2e-3, warmup: 100, question_weight: 1.0 },
-                Stage { steps: 1200, learning_rate: 2e-3, warmup: 100, question_weight: 0.0 },
+                Stage { steps: 2500, learning_rate: 3e-3, warmup: 150, question_weight: 1.0, early_exit: false },
+                Stage { steps: 1600, learning_rate: 2e-3, warmup: 100, question_weight: 0.0, early_exit: true },
             ],
             batch: 16,
             window: 128,
             weight_decay: 0.05,
             answer_weight: 4.0,
+            exit_layers: 4,
             vocabulary: 1408,
             tokenizer_documents: 20_000,
             layers: 6,
@@ -123,45 +149,118 @@ fn normal(random: &mut ChaCha8Rng) -> f64 {
     (-2.0 * (1.0 - u).ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
 }
 
-/// Windows of whole documents, the last one cut: `window + 1` ids each, BOS before every document.
+/// What is to be said after an input, and how much it counts in the loss.
+struct Target {
+    /// Position of the input in its window.
+    at: usize,
+    id: u32,
+    weight: f32,
+}
+
+/// A stretch of the stream.
+#[derive(Default)]
+struct Window {
+    ids: Vec<u32>,
+    /// Of the last layer: the next id, where it counts.
+    next: Vec<Target>,
+    /// Of the early exit.
+    early: Vec<Target>,
+}
+
+/// Windows of whole documents, BOS before each. Only text without an answer is cut where the window ends; a document
+/// with one is kept for the next window, because it teaches nothing without its end.
 struct Windows<'a, I: Iterator<Item = Result<Vec<Part>>>> {
     texts: I,
     tokenizer: &'a Tokenizer,
     window: usize,
+    answer_weight: f32,
+    question_weight: f32,
+    kept: Option<Window>,
 }
 
 impl<I: Iterator<Item = Result<Vec<Part>>>> Windows<'_, I> {
-    /// Ids, and what each counts in the loss as a target.
-    fn next(&mut self, answer_weight: f32, question_weight: f32) -> Result<(Vec<u32>, Vec<f32>)> {
-        let (mut ids, mut weights) = (Vec::with_capacity(2 * self.window), Vec::with_capacity(2 * self.window));
-        while ids.len() <= self.window {
+    /// The next window; what is left of it is filled with BOS.
+    fn next(&mut self) -> Result<Window> {
+        let mut window = self.kept.take().unwrap_or_default();
+        while window.ids.len() < self.window {
             let parts = self.texts.next().context("the corpus ended")??;
-            let text: String = parts.iter().map(|p| p.text.as_str()).collect();
-            let all = self.tokenizer.encode(text, true).map_err(|e| anyhow!("encoding the corpus: {e}"))?;
-            let asked = parts.iter().any(|p| p.answer);
-            let mut ends = parts.iter().scan(0, |end, part| {
-                *end += part.text.len();
-                Some((*end, part.answer))
-            });
-            let mut part = ends.next();
-            for (position, (&id, &(start, _))) in all.get_ids().iter().zip(all.get_offsets()).enumerate() {
-                while part.is_some_and(|(end, _)| start >= end) {
-                    part = ends.next();
-                }
-                ids.push(id);
-                // What document comes next is not to be learnt.
-                weights.push(match part {
-                    _ if position == 0 => 0.0,
-                    Some((_, true)) => answer_weight,
-                    _ if asked => question_weight,
-                    _ => 1.0,
-                });
+            let document = self.document(&parts)?;
+            let room = self.window - window.ids.len();
+            if document.ids.len() > room && room < self.window && parts.iter().any(|p| p.answer) {
+                self.kept = Some(document);
+                break;
             }
+            window.add(document);
         }
-        ids.truncate(self.window + 1);
-        weights.truncate(self.window + 1);
-        Ok((ids, weights))
+        window.ids.resize(self.window, 0);
+        window.next.retain(|target| target.at < self.window);
+        window.early.retain(|target| target.at < self.window);
+        Ok(window)
     }
+
+    /// One document as ids and targets.
+    fn document(&self, parts: &[Part]) -> Result<Window> {
+        let mut document = Window::default();
+        let text: String = parts.iter().map(|p| p.text.as_str()).collect();
+        let all = self.tokenizer.encode(text, true).map_err(|e| anyhow!("encoding the corpus: {e}"))?;
+        let asked = parts.iter().any(|p| p.answer);
+        let mut ends = parts.iter().scan(0, |end, part| {
+            *end += part.text.len();
+            Some((*end, part))
+        });
+        let mut part = ends.next();
+        for (position, (&id, &(start, _))) in all.get_ids().iter().zip(all.get_offsets()).enumerate() {
+            while let Some((_, before)) = part.filter(|(end, _)| start >= *end) {
+                if let Some(said) = &before.early {
+                    let said = self.tokenizer.encode(said.as_str(), false).map_err(|e| anyhow!("{e}"))?;
+                    document.early.push(Target { at: position - 1, id: said.get_ids()[0], weight: 1.0 });
+                }
+                part = ends.next();
+            }
+            let weight = match part {
+                Some((_, part)) if part.answer => self.answer_weight,
+                _ if asked => self.question_weight,
+                _ => 1.0,
+            };
+            // What document comes next is not to be learnt.
+            if position > 0 && weight > 0.0 {
+                document.next.push(Target { at: position - 1, id, weight });
+            }
+            document.ids.push(id);
+        }
+        Ok(document)
+    }
+}
+
+impl Window {
+    fn add(&mut self, document: Window) {
+        let from = self.ids.len();
+        let moved = |target: Target| Target { at: from + target.at, ..target };
+        self.next.extend(document.next.into_iter().map(moved));
+        self.early.extend(document.early.into_iter().map(moved));
+        self.ids.extend(document.ids);
+    }
+}
+
+/// Mean loss of the targets of each window, weighed; `hidden` is the residual stream, windows x window x D.
+fn loss_of<'a>(
+    decoder: &Decoder,
+    hidden: &Tensor,
+    targets: impl Iterator<Item = &'a [Target]>,
+) -> Result<Option<Tensor>> {
+    let (windows, window, width) = hidden.dims3()?;
+    let (mut rows, mut ids, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+    for (nth, target) in targets.enumerate().flat_map(|(nth, targets)| targets.iter().map(move |t| (nth, t))) {
+        rows.push((nth * window + target.at) as u32);
+        ids.push(target.id);
+        weights.push(target.weight);
+    }
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let rows = Tensor::from_vec(rows, ids.len(), hidden.device())?;
+    let picked = hidden.reshape((windows * window, width))?.index_select(&rows, 0)?;
+    Ok(Some(cross_entropy(&decoder.logits(&picked)?, &ids, &weights)?))
 }
 
 /// What training reports after a step.
@@ -209,18 +308,27 @@ pub fn train_stage(
     let mut optimizers =
         [AdamW::new(vars(matrices), settings(recipe.weight_decay))?, AdamW::new(vars(norms), settings(0.0))?];
 
-    let mut windows = Windows { texts, tokenizer, window: recipe.window };
+    let mut windows = Windows {
+        texts,
+        tokenizer,
+        window: recipe.window,
+        answer_weight: recipe.answer_weight,
+        question_weight: stage.question_weight,
+        kept: None,
+    };
     let start = Instant::now();
     for step in 1..=stage.steps {
-        let rows: Vec<_> = (0..recipe.batch)
-            .map(|_| windows.next(recipe.answer_weight, stage.question_weight))
-            .collect::<Result<_>>()?;
-        let inputs: Vec<&[u32]> = rows.iter().map(|(ids, _)| &ids[..recipe.window]).collect();
-        let targets: Vec<u32> = rows.iter().flat_map(|(ids, _)| ids[1..].iter().copied()).collect();
-        let counted: Vec<f32> = rows.iter().flat_map(|(_, weights)| weights[1..].iter().copied()).collect();
-        let hidden = decoder.run_layers(decoder.embed(&inputs)?, 0..recipe.layers)?;
-        let logits = decoder.logits(&hidden.reshape((recipe.batch * recipe.window, recipe.hidden))?)?;
-        let loss = cross_entropy(&logits, &targets, &counted)?;
+        let rows: Vec<_> = (0..recipe.batch).map(|_| windows.next()).collect::<Result<_>>()?;
+        let inputs: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
+        let early = decoder.run_layers(decoder.embed(&inputs)?, 0..recipe.exit_layers)?;
+        let hidden = decoder.run_layers(early.clone(), recipe.exit_layers..recipe.layers)?;
+        let next = rows.iter().map(|row| row.next.as_slice());
+        let said = loss_of(&decoder, &hidden, next)?.context("a batch without anything to learn")?;
+        let marks = rows.iter().map(|row| row.early.as_slice()).filter(|_| stage.early_exit);
+        let loss = match loss_of(&decoder, &early, marks)? {
+            Some(marked) => (&said + marked)?,
+            None => said.clone(),
+        };
         let gradients = loss.backward()?;
         let rate = learning_rate(stage, step);
         for optimizer in &mut optimizers {
@@ -231,7 +339,7 @@ pub fn train_stage(
         if step % 250 == 0 {
             save(out, &json, tokenizer, &weights)?;
         }
-        progress(Progress { step, loss: loss.to_scalar()?, tokens, elapsed: start.elapsed() });
+        progress(Progress { step, loss: said.to_scalar()?, tokens, elapsed: start.elapsed() });
     }
     save(out, &json, tokenizer, &weights)
 }

@@ -87,10 +87,8 @@ struct DimensionText {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LogicText {
-    jobs: String,
-    traits: String,
-    things: String,
-    orders: Vec<String>,
+    tables: String,
+    frames: Vec<String>,
 }
 
 /// One kind of fact with every sentence that states or asks it; slots as explained in world.toml.
@@ -148,16 +146,16 @@ pub(super) struct Dimension {
     pub frames: Vec<String>,
 }
 
-/// Words of the logic puzzles.
+/// Passages that lead to one entity.
 #[derive(Debug)]
 pub(super) struct Logic {
-    pub jobs: Vec<String>,
-    pub traits: Vec<String>,
-    pub things: Vec<String>,
-    pub orders: Vec<[String; 3]>,
+    /// Tables whose entities they may name.
+    pub tables: Vec<String>,
+    /// Passage, question, and the shape of the answer.
+    pub frames: Vec<[String; 3]>,
 }
 
-/// Everything the pocket model is told about: facts, sentences, and the words of stories and puzzles.
+/// Everything the pocket model is told about: facts, sentences, and the words of stories and deductions.
 #[derive(Debug)]
 pub struct World {
     /// Kinds of facts.
@@ -205,10 +203,8 @@ impl World {
             story: file.story,
             dimensions: Vec::new(),
             logic: Logic {
-                jobs: list(&file.logic.jobs, ' '),
-                traits: list(&file.logic.traits, ' '),
-                things: list(&file.logic.things, ' '),
-                orders: file.logic.orders.iter().map(|o| three(o)).collect::<Result<_>>()?,
+                tables: list(&file.logic.tables, ' '),
+                frames: file.logic.frames.iter().map(|f| parts(f, "=>")).collect::<Result<_>>()?,
             },
             by_relation: Vec::new(),
         };
@@ -282,6 +278,15 @@ impl World {
         &self.by_relation[relation]
     }
 
+    /// Whether a value of one relation is also one of the other.
+    pub(super) fn share_values(&self, a: usize, b: usize) -> bool {
+        let values = |r: usize| -> HashSet<&str> {
+            let facts = self.facts_of(r).iter().map(|i| &self.facts[*i]);
+            facts.flat_map(|f| f.also.iter().chain([&f.value])).map(|v| bare(v)).collect()
+        };
+        a == b || !values(a).is_disjoint(&values(b))
+    }
+
     /// Counts, for documentation and tests.
     pub fn stats(&self) -> WorldStats {
         let mut words = BTreeSet::new();
@@ -301,7 +306,7 @@ impl World {
             r.ask.iter().chain(&r.goal).for_each(|(a, b)| add(&format!("{a} {b}")));
             r.tell.iter().for_each(|(a, b, c)| add(&format!("{a} {b} {c}")));
         }
-        self.names.iter().for_each(|t| add(t));
+        self.names.iter().chain(self.logic.frames.iter().flatten()).for_each(|t| add(t));
         let entities: BTreeSet<_> = self.facts.iter().map(|f| &f.entity).collect();
         WorldStats {
             relations: self.relations.len(),
@@ -388,8 +393,4 @@ fn weights(table: &Weights) -> Result<Vec<(String, f64)>> {
 fn parts(text: &str, separator: &str) -> Result<[String; 3]> {
     let parts: Vec<String> = text.split(separator).map(|p| p.trim().to_owned()).collect();
     parts.try_into().map_err(|_| anyhow::anyhow!("three parts expected: {text}"))
-}
-
-fn three(text: &str) -> Result<[String; 3]> {
-    parts(text, " ")
 }
