@@ -7,8 +7,10 @@ pub mod data;
 pub mod experiment;
 pub mod hub;
 pub mod model;
+pub mod npy;
 pub mod prepare;
 pub mod report;
+mod save;
 pub mod score;
 pub mod suggest;
 

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use splitbench::codec::{Activation, CodecSpec};
+use splitbench::npy;
+
 fn splitbench(arguments: &[&str]) -> Output {
     // No model or data set that the user has prepared is part of a test.
     let home = env!("CARGO_TARGET_TMPDIR");
@@ -204,7 +207,7 @@ fn every_listing_and_help_answers() {
         let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(list.as_array().unwrap().len() >= 5, "{what}");
     }
-    for verb in ["list", "prepare", "plan", "run", "report", "score", "train-pocket"] {
+    for verb in ["list", "prepare", "plan", "run", "report", "score", "codec", "train-pocket"] {
         let help = splitbench(&[verb, "--help"]);
         assert!(String::from_utf8_lossy(&help.stdout).contains("splitbench "), "{verb} --help has no example");
     }
@@ -232,4 +235,119 @@ fn output_that_cannot_be_written_is_a_failure() {
         Command::new(env!("CARGO_BIN_EXE_splitbench")).args(["list", "datasets"]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).starts_with("error: writing to standard output: "), "{}", stderr(&output));
+}
+
+/// Writes a .npy file of f32, C order.
+fn matrix(path: &Path, tokens: usize, hidden: usize) -> String {
+    let value = |i: usize| ((i * 7 + i / hidden * 3) % 23) as f32 / 8.0 - 1.5;
+    let a = Activation::new(tokens, hidden, (0..tokens * hidden).map(value).collect()).unwrap();
+    fs::write(path, npy::to_bytes(&a)).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn codec_sends_any_matrix_and_tells_what_it_cost() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let input = matrix(&folder.path().join("a.npy"), 12, 40);
+    let rows = matrix(&folder.path().join("c.npy"), 100, 40);
+    for codec in ["noop", "fc:values=f32,band=centered", "topk", "qr", "svd", "asvd", "svd-llm"] {
+        let (packet, output) = (place("p.bin"), place("b.npy"));
+        let mut arguments = vec!["codec", "--input", &input, "--codec", codec, "--ratio", "4"];
+        arguments.extend(["--packet", &packet, "--output", &output, "--json"]);
+        if matches!(codec, "asvd" | "svd-llm") {
+            arguments.extend(["--calibration", &rows]);
+        }
+        let told = splitbench(&arguments);
+        assert!(told.status.success(), "{}", stderr(&told));
+        let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+        let bytes = fs::read(&packet).unwrap();
+        let (a, b) = (npy::read(Path::new(&input)).unwrap(), npy::read(Path::new(&output)).unwrap());
+        assert_eq!(told["codec"], CodecSpec::parse(codec).unwrap().to_string());
+        assert_eq!(told["shape"], serde_json::json!([12, 40]));
+        assert_eq!(told["ratio_requested"].as_f64(), (codec != "noop").then_some(4.0));
+        assert_eq!((told["bytes_raw"].as_u64(), told["bytes_wire"].as_u64()), (Some(960), Some(bytes.len() as u64)));
+        assert_eq!(told["ratio_wire"].as_f64(), Some(960.0 / bytes.len() as f64));
+        assert_eq!(told["rel_error"].as_f64(), Some(a.rel_error(&b)));
+        for direction in ["encode", "decode"] {
+            let number = |key: &str| told[format!("{direction}_us{key}")].clone();
+            let runs = number("_runs").as_array().unwrap().len();
+            let (least, median, most) =
+                (number("_range")[0].as_f64().unwrap(), number("").as_f64().unwrap(), number("_range")[1].as_f64());
+            assert!(runs >= 5 && runs % 2 == 1 && least <= median && median <= most.unwrap(), "{codec}: {told}");
+        }
+        // The packet alone gives the same matrix, to the byte.
+        let again = place("again.npy");
+        let decoded = splitbench(&["codec", "--decode", &packet, "--output", &again]);
+        assert!(decoded.status.success(), "{}", stderr(&decoded));
+        assert!(String::from_utf8_lossy(&decoded.stdout).contains("12 x 40"));
+        assert_eq!(fs::read(&again).unwrap(), fs::read(&output).unwrap(), "{codec}");
+    }
+    let wire = splitbench(&["codec", "--input", &input, "--codec", "topk", "--ratio", "4", "--accounting", "wire"]);
+    let text = String::from_utf8_lossy(&wire.stdout).into_owned();
+    assert!(text.contains("ratio 4 (wire)") && text.contains("of 960 (f16)"), "{text}");
+}
+
+#[test]
+fn codec_names_what_is_wrong_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let numpy = |name: &str| format!("{}/tests/npy/{name}.npy", env!("CARGO_MANIFEST_DIR"));
+    let (input, output) = (matrix(&folder.path().join("a.npy"), 4, 16), place("b.npy"));
+    let encode = |input: &str, more: &[&str], expected: &[&str]| {
+        fails(&[&["codec", "--input", input, "--output", &output][..], more].concat(), expected);
+        assert!(!Path::new(&output).exists(), "{more:?} left {output}");
+    };
+    let fc = ["--codec", "fc"];
+    for (name, field) in [
+        ("big-endian", "descr"),
+        ("int64", "descr"),
+        ("complex", "descr"),
+        ("objects", "descr"),
+        ("structured", "descr"),
+        ("one-dimension", "shape"),
+        ("three-dimensions", "shape"),
+        ("no-rows", "shape"),
+        ("beyond-f32", "row 2, column 1"),
+        ("nan", "row 2, column 1"),
+    ] {
+        encode(&numpy(name), &fc, &[&format!("{name}.npy"), field]);
+    }
+    let cut = place("cut.npy");
+    fs::write(&cut, &fs::read(&input).unwrap()[..200]).unwrap();
+    encode(&cut, &fc, &["cut.npy", "field data", "256 bytes"]);
+    encode(&place("missing.npy"), &fc, &["missing.npy"]);
+    encode(folder.path().to_str().unwrap(), &fc, &["field magic"]);
+
+    encode(&input, &["--codec", "tpk"], &["tpk", "topk"]);
+    encode(&input, &["--codec", "fc", "--ratio", "0.5"], &["ratio", "0.5"]);
+    encode(&input, &["--codec", "fc", "--accounting", "bytes"], &["bytes", "elements"]);
+    encode(&input, &["--codec", "fc", "--calibration", &input], &["--calibration", "fc"]);
+    encode(&input, &["--codec", "asvd"], &["asvd", "--calibration"]);
+    encode(&input, &["--codec", "asvd", "--calibration", &numpy("int64")], &["int64.npy", "descr"]);
+    encode(&input, &["--codec", "svd-llm", "--calibration", &numpy("c-f4")], &["calibrated for 5", "16"]);
+    encode(&input, &["--codec", "fwsvd", "--calibration", &input], &["fwsvd", "gradients", "score"]);
+    encode(&input, &["--codec", "svd-llm:whiten=weights"], &["weights", "score"]);
+
+    for (option, path) in [("--packet", &output), ("--packet", &input)] {
+        encode(&input, &["--codec", "fc", option, path], &[option, "another name"]);
+    }
+    encode(&input, &["--codec", "fc", "--packet", &place("none/p.bin")], &["--packet", "none"]);
+    encode(&input, &["--codec", "fc", "--packet", folder.path().to_str().unwrap()], &["--packet", "not a file"]);
+    fails(&["codec", "--input", &input, "--codec", "fc", "--output", &input], &["--output", "a.npy", "read"]);
+
+    fails(&["codec"], &["--input"]);
+    fails(&["codec", "--input", &input], &["--codec"]);
+    fails(&["codec", "--decode", &input], &["--output"]);
+    fails(&["codec", "--decode", &input, "--output", &output, "--ratio", "4"], &["--ratio"]);
+    let golden = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fc.bin")).unwrap();
+    let mut version = golden.clone();
+    version[4] = 2;
+    for (bytes, field) in [(&golden[..100], "length"), (&version[..], "version"), (&[][..], "magic")] {
+        let packet = place("p.bin");
+        fs::write(&packet, bytes).unwrap();
+        fails(&["codec", "--decode", &packet, "--output", &output], &["p.bin", "packet field", field]);
+        assert!(!Path::new(&output).exists());
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "something was left behind");
 }

@@ -5,6 +5,7 @@ macro_rules! say {
     ($($arg:tt)*) => { crate::cmd::write_line(format_args!($($arg)*)) };
 }
 
+mod codec;
 mod list;
 mod plan;
 mod prepare;
@@ -38,6 +39,7 @@ enum Command {
     Run(run::Args),
     Report(report::Args),
     Score(score::Args),
+    Codec(codec::Args),
     TrainPocket(train_pocket::Args),
 }
 
@@ -51,6 +53,7 @@ impl Cli {
             Command::Run(args) => args.run(),
             Command::Report(args) => args.run(),
             Command::Score(args) => args.run(),
+            Command::Codec(args) => args.run(),
             Command::TrainPocket(args) => args.run(),
         }
     }

@@ -1,6 +1,7 @@
 //! The two-dimensional transform: real rows first, then only the columns that are kept.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use realfft::RealFftPlanner;
 use rustfft::FftPlanner;
@@ -16,10 +17,49 @@ pub fn normalisation(tokens: usize, hidden: usize) -> f64 {
     1.0 / (tokens as f64 * hidden as f64)
 }
 
+/// Most plan lengths a planner keeps, summed: those of every activation up to 700 tokens, and some 20 MB at most.
+const PLANNED: usize = 1 << 18;
+
+/// A planner remembers every plan it made. Packets state any shape in a few bytes, so one that meets many forgets all and
+/// starts anew.
+struct Plans<P> {
+    planner: P,
+    lengths: HashSet<usize>,
+    planned: usize,
+}
+
+impl<P> Plans<P> {
+    fn new(planner: P) -> Self {
+        Self { planner, lengths: HashSet::new(), planned: 0 }
+    }
+
+    /// The planner, ready for one more length; `fresh` makes an empty one.
+    fn prepare(&mut self, length: usize, fresh: impl Fn() -> P) -> &mut P {
+        if !self.lengths.contains(&length) {
+            if self.planned + length > PLANNED {
+                *self = Self::new(fresh());
+            }
+            self.lengths.insert(length);
+            self.planned += length;
+        }
+        &mut self.planner
+    }
+}
+
 thread_local! {
-    // Planners remember their plans; one of each a thread needs no lock.
-    static ROWS: RefCell<RealFftPlanner<f32>> = RefCell::new(RealFftPlanner::new());
-    static COLUMNS: RefCell<FftPlanner<f32>> = RefCell::new(FftPlanner::new());
+    // One of each a thread needs no lock.
+    static ROWS: RefCell<Plans<RealFftPlanner<f32>>> = RefCell::new(Plans::new(RealFftPlanner::new()));
+    static COLUMNS: RefCell<Plans<FftPlanner<f32>>> = RefCell::new(Plans::new(FftPlanner::new()));
+}
+
+/// A plan for real rows.
+fn plan_rows<T>(length: usize, plan: impl FnOnce(&mut RealFftPlanner<f32>) -> T) -> T {
+    ROWS.with_borrow_mut(|plans| plan(plans.prepare(length, RealFftPlanner::new)))
+}
+
+/// A plan for complex columns.
+fn plan_columns<T>(length: usize, plan: impl FnOnce(&mut FftPlanner<f32>) -> T) -> T {
+    COLUMNS.with_borrow_mut(|plans| plan(plans.prepare(length, FftPlanner::new)))
 }
 
 /// The first columns of a half-spectrum, not normalised.
@@ -77,7 +117,7 @@ fn transpose(from: &[Complex32], rows: usize, columns: usize, to: &mut [Complex3
 pub fn forward(values: &[f32], tokens: usize, hidden: usize, kd: usize, gain: f32) -> Spectrum {
     assert_eq!(values.len(), tokens * hidden, "the values are not {tokens} x {hidden}");
     let kept = kd.min(hidden / 2 + 1);
-    let row_plan = ROWS.with_borrow_mut(|planner| planner.plan_fft_forward(hidden));
+    let row_plan = plan_rows(hidden, |planner| planner.plan_fft_forward(hidden));
     let mut row = row_plan.make_input_vec();
     let mut row_out = row_plan.make_output_vec();
     let mut scratch = row_plan.make_scratch_vec();
@@ -90,7 +130,7 @@ pub fn forward(values: &[f32], tokens: usize, hidden: usize, kd: usize, gain: f3
     let mut columns = vec![Complex32::default(); tokens * kept];
     transpose(&by_row, tokens, kept, &mut columns);
     // One call transforms every column: they lie one after another.
-    COLUMNS.with_borrow_mut(|planner| planner.plan_fft_forward(tokens)).process(&mut columns);
+    plan_columns(tokens, |planner| planner.plan_fft_forward(tokens)).process(&mut columns);
     Spectrum { tokens, hidden, columns }
 }
 
@@ -120,11 +160,11 @@ pub fn inverse(kept: &[Complex32], band: Band, block: Block, tokens: usize, hidd
             }
         }
     }
-    COLUMNS.with_borrow_mut(|planner| planner.plan_fft_inverse(tokens)).process(&mut columns);
+    plan_columns(tokens, |planner| planner.plan_fft_inverse(tokens)).process(&mut columns);
     let mut by_row = vec![Complex32::default(); tokens * active];
     transpose(&columns, active, tokens, &mut by_row);
 
-    let row_plan = ROWS.with_borrow_mut(|planner| planner.plan_fft_inverse(hidden));
+    let row_plan = plan_rows(hidden, |planner| planner.plan_fft_inverse(hidden));
     let mut row = row_plan.make_input_vec();
     let mut scratch = row_plan.make_scratch_vec();
     let mut out = vec![0f32; tokens * hidden];

@@ -11,6 +11,7 @@
 //!    other codec has, and four functions (what it needs, how to build it, how long its packets are, how to decode one).
 //! 2. Name it in the list of `registry.rs`.
 //! 3. Add its packet size to `expected_len` in `tests/codecs.rs`; all other tests find it by themselves.
+//! 4. Let `tests/golden.rs` write its packet: `cargo test --release --test golden -- --ignored`.
 
 mod activation;
 mod asvd;

@@ -18,7 +18,6 @@ mod number;
 mod paired;
 pub mod paper;
 mod rows_io;
-mod save;
 mod series;
 mod table;
 mod table2;
@@ -92,7 +91,7 @@ pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row]) -> Res
     write_parquet(&written[0], rows)?;
     write_csv(&written[1], rows)?;
     let mut put = |path: PathBuf, text: &str| {
-        save::replace(&path, text.as_bytes())?;
+        crate::save::replace(&path, text.as_bytes())?;
         written.push(path);
         anyhow::Ok(())
     };

@@ -8,7 +8,6 @@ use polars::prelude::{
     Column, CsvWriter, DataFrame, ParquetCompression, ParquetReader, ParquetWriter, SerReader, SerWriter,
 };
 
-use super::save;
 use crate::experiment::Row;
 
 /// Writes the rows as Parquet, one column a field of `Row`, nullable where the field is optional.
@@ -20,7 +19,7 @@ pub fn write_parquet(path: &Path, rows: &[Row]) -> Result<()> {
         .with_compression(ParquetCompression::Uncompressed)
         .finish(&mut frame)
         .with_context(|| format!("cannot encode rows as Parquet for {}", path.display()))?;
-    save::replace(path, &bytes)
+    crate::save::replace(path, &bytes)
 }
 
 /// Writes the rows as CSV with a header; a missing number is an empty field.
@@ -30,7 +29,7 @@ pub fn write_csv(path: &Path, rows: &[Row]) -> Result<()> {
     CsvWriter::new(&mut bytes)
         .finish(&mut frame)
         .with_context(|| format!("cannot encode rows as CSV for {}", path.display()))?;
-    save::replace(path, &bytes)
+    crate::save::replace(path, &bytes)
 }
 
 /// Reads rows that `write_parquet` wrote; every number comes back bit for bit.

@@ -1,0 +1,179 @@
+//! `splitbench codec`: a codec on a matrix from a file, without any model.
+
+mod measure;
+mod place;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use self::measure::{Measured, measure};
+use self::place::check_places;
+use crate::codec::{
+    Accounting, Activation, Budget, Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec, MAX_ELEMENTS, Packet,
+    build, decode,
+};
+use crate::{npy, save};
+
+/// Send a NumPy matrix through a codec and back: real bytes, error and time; or decode a packet.
+///
+/// A matrix is a .npy file of f16, f32 or f64 in two dimensions, rows as tokens and columns as channels. Examples:
+///   splitbench codec --input A.npy --codec fc:band=centered --ratio 8 --output B.npy --packet P.bin
+///   splitbench codec --decode P.bin --output B.npy
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Matrix to encode, a .npy file.
+    #[arg(long, value_name = "A.npy", required_unless_present = "decode", requires = "codec")]
+    input: Option<PathBuf>,
+    /// Codec with its options, such as fc:band=centered (`splitbench list codecs`).
+    #[arg(long)]
+    codec: Option<String>,
+    /// Compression ratio, at least 1.
+    #[arg(long, default_value_t = 8.0)]
+    ratio: f64,
+    /// What the ratio counts: elements or wire.
+    #[arg(long, default_value = "elements")]
+    accounting: Accounting,
+    /// Rows as wide as the input, from which asvd and svd-llm learn, a .npy file.
+    #[arg(long, value_name = "C.npy")]
+    calibration: Option<PathBuf>,
+    /// Write the packet to this file.
+    #[arg(long, value_name = "P.bin")]
+    packet: Option<PathBuf>,
+    /// Packet to decode instead of a matrix to encode.
+    #[arg(
+        long,
+        value_name = "P.bin",
+        requires = "output",
+        conflicts_with_all = ["input", "codec", "ratio", "accounting", "calibration", "packet"]
+    )]
+    decode: Option<PathBuf>,
+    /// Write what the receiver gets to this file, as .npy of f32 in C order.
+    #[arg(long, value_name = "B.npy")]
+    output: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// Encodes and decodes, or only decodes.
+    pub fn run(self) -> Result<()> {
+        let read = [&self.input, &self.calibration, &self.decode];
+        check_places(read.into_iter().flatten(), &[("--output", &self.output), ("--packet", &self.packet)])?;
+        match (&self.decode, &self.input, &self.codec) {
+            (Some(packet), ..) => self.decode(packet),
+            (None, Some(input), Some(codec)) => self.encode(input, codec),
+            // Wrong usage, of which the parser has told already.
+            _ => anyhow::bail!("give --input and --codec, or --decode"),
+        }
+    }
+
+    fn encode(&self, input: &Path, codec: &str) -> Result<()> {
+        let spec = CodecSpec::parse(codec)?;
+        let budget = Budget::new(self.ratio, self.accounting)?;
+        let calibration = self.calibrate(&spec)?;
+        let activation = npy::read(input)?;
+        let codec = build(&spec, calibration.as_ref())?;
+        let sent = measure(codec.as_ref(), &activation, budget)
+            .with_context(|| format!("{} by {spec} at ratio {}", input.display(), self.ratio))?;
+        self.save(sent.packet.as_bytes(), &sent.received)?;
+        if self.json {
+            return say!("{}", serde_json::to_string_pretty(&sent.measured)?);
+        }
+        print(&sent.measured)
+    }
+
+    /// What the codec learns from `--calibration`; none where it needs none.
+    fn calibrate(&self, spec: &CodecSpec) -> Result<Option<Calibration>> {
+        let missing = match spec.calibration() {
+            None => {
+                ensure!(self.calibration.is_none(), "--calibration: codec {spec} uses none");
+                return Ok(None);
+            }
+            Some(CalibrationNeed::Moments) => None,
+            Some(CalibrationNeed::Fisher) => Some("gradients of a model's loss"),
+            Some(CalibrationNeed::NextWeights) => Some("the weights of a model's next layer"),
+        };
+        if let Some(what) = missing {
+            anyhow::bail!(
+                "codec {spec} needs {what}, which no matrix can give: `splitbench score --codec {spec}` has a model"
+            );
+        }
+        let path = self.calibration.as_deref().with_context(|| {
+            format!("codec {spec} learns from activations: give --calibration C.npy, rows as wide as the input's")
+        })?;
+        let rows = npy::read(path)?;
+        ensure!(
+            rows.hidden() <= MAX_CALIBRATED,
+            "--calibration {}: {} columns; the covariance of more than {MAX_CALIBRATED} is not made",
+            path.display(),
+            rows.hidden()
+        );
+        let mut builder = CalibrationBuilder::new(rows.hidden());
+        builder.push_activation(&rows)?;
+        builder.finish().map(Some)
+    }
+
+    fn decode(&self, path: &Path) -> Result<()> {
+        let packet = read_packet(path).with_context(|| path.display().to_string())?;
+        let received = decode(&packet).with_context(|| path.display().to_string())?;
+        self.save(packet.as_bytes(), &received)?;
+        let (tokens, hidden) = (packet.tokens(), packet.hidden());
+        if self.json {
+            let told = json!({"codec": packet.codec(), "shape": [tokens, hidden], "bytes_wire": packet.len(),
+                "ratio_elements": packet.ratio_elements(), "ratio_wire": packet.ratio_wire()});
+            return say!("{}", serde_json::to_string_pretty(&told)?);
+        }
+        say!(
+            "{}: {tokens} x {hidden}, {} bytes, ratio {:.2} in elements, {:.2} on the wire",
+            packet.codec(),
+            packet.len(),
+            packet.ratio_elements(),
+            packet.ratio_wire()
+        )
+    }
+
+    fn save(&self, packet: &[u8], received: &Activation) -> Result<()> {
+        if let Some(path) = &self.packet {
+            save::replace(path, packet)?;
+        }
+        if let Some(path) = &self.output {
+            save::replace(path, &npy::to_bytes(received))?;
+        }
+        Ok(())
+    }
+}
+
+/// Most columns of calibration rows: their covariance is D x D in f64, 2 GiB here.
+const MAX_CALIBRATED: usize = 1 << 14;
+
+/// No packet is longer: pairs of f32 for every number are the longest payload, and own headers are below 64 bytes.
+const MAX_PACKET_BYTES: u64 = 8 * MAX_ELEMENTS as u64 + 64;
+
+fn read_packet(path: &Path) -> Result<Packet> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_PACKET_BYTES + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= MAX_PACKET_BYTES, "longer than any packet ({MAX_PACKET_BYTES} bytes)");
+    Packet::from_bytes(bytes)
+}
+
+fn print(m: &Measured) -> Result<()> {
+    let [tokens, hidden] = m.shape;
+    let asked = m.ratio_requested.map_or("no ratio".into(), |r| format!("ratio {r} ({})", m.accounting));
+    say!("{}: {tokens} x {hidden}, asked for {asked}", m.codec)?;
+    say!("  ratio    {:.2} in elements, {:.2} on the wire", m.ratio_elements, m.ratio_wire)?;
+    say!("  bytes    {} of {} (f16)", m.bytes_wire, m.bytes_raw)?;
+    say!("  error    {:.6} relative, Frobenius", m.rel_error)?;
+    for (name, median, [least, most], runs) in [
+        ("encode", m.encode_us, m.encode_us_range, &m.encode_us_runs),
+        ("decode", m.decode_us, m.decode_us_range, &m.decode_us_runs),
+    ] {
+        say!("  {name}   {median:.0} µs, median of {} ({least:.0} to {most:.0}) after a warm-up", runs.len())?;
+    }
+    Ok(())
+}

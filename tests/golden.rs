@@ -1,0 +1,200 @@
+//! Packets made once and kept (`tests/golden/`): today's decoders read them as then, and today's encoders still make them.
+//! Another implementation can be checked against the same files, as `decode.py` there is: `matrix.npy` went in at ratio 2
+//! in elements, `<case>.bin` crossed the cut, `<case>.npy` came out.
+//!
+//! A new codec, or a new version of the format, makes its own by `cargo test --release --test golden -- --ignored`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use splitbench::codec::{
+    Activation, Budget, Calibration, CalibrationBuilder, Codec, CodecSpec, Packet, ValueType, build, decode, registered,
+};
+use splitbench::npy;
+
+/// Codecs that only choose, scale by powers of two and round: the same bytes on every CPU. The others transform or
+/// factorise with libraries that choose their instructions, and with them the order of sums, by the CPU at hand: a number
+/// at the edge between two of its type may fall to either side.
+const EXACT: [&str; 2] = ["noop", "topk"];
+
+/// Cases beside the default form of every codec: other value types, bands and codings of positions.
+const MORE: [(&str, &str); 4] = [
+    ("fc-corner", "fc:band=corner"),
+    ("fc-centered-f32", "fc:band=centered,values=f32"),
+    ("svd-bf16", "svd:values=bf16"),
+    ("topk-sparse", "topk"),
+];
+
+fn cases() -> Vec<(&'static str, CodecSpec)> {
+    let defaults = registered().iter().map(|info| (info.name, info.name));
+    defaults.chain(MORE).map(|(name, spec)| (name, CodecSpec::parse(spec).unwrap())).collect()
+}
+
+fn budget(case: &str) -> Budget {
+    Budget::elements(if case == "topk-sparse" { 12.0 } else { 2.0 }).unwrap()
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn golden(case: &str) -> Vec<u8> {
+    let path = path(&format!("{case}.bin"));
+    fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}: make it as the top of this file says", path.display()))
+}
+
+fn matrix() -> Activation {
+    npy::read(&path("matrix.npy")).unwrap()
+}
+
+/// 6 x 16 numbers that f16 holds exactly, one channel much larger than the others.
+fn made(rows: usize, step: usize) -> Activation {
+    let value = |i: usize| {
+        let (s, d) = (i / 16, i % 16);
+        let large = if d == 5 { 20.0 } else { 0.0 };
+        ((step * s + 3 * d + s * s * d) % 23) as f32 / 8.0 - 1.375 + large
+    };
+    Activation::new(rows, 16, (0..16 * rows).map(value).collect()).unwrap()
+}
+
+fn calibration() -> Calibration {
+    let mut builder = CalibrationBuilder::new(16);
+    builder.push_activation(&made(40, 5)).unwrap();
+    builder.push_gradient(made(40, 11).values()).unwrap();
+    builder.finish().unwrap()
+}
+
+fn codec(spec: &CodecSpec) -> Box<dyn Codec> {
+    build(spec, Some(&calibration())).unwrap()
+}
+
+#[test]
+#[ignore = "writes tests/golden"]
+fn write_the_golden_packets() {
+    fs::write(path("matrix.npy"), npy::to_bytes(&made(6, 7))).unwrap();
+    for (case, spec) in cases() {
+        let packet = codec(&spec).encode(&matrix(), budget(case)).unwrap();
+        fs::write(path(&format!("{case}.npy")), npy::to_bytes(&decode(&packet).unwrap())).unwrap();
+        fs::write(path(&format!("{case}.bin")), packet.into_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn decoders_read_them_as_they_did() {
+    for (case, spec) in cases() {
+        let back = decode(&Packet::from_bytes(golden(case)).unwrap()).unwrap();
+        let expected = npy::read(&path(&format!("{case}.npy"))).unwrap();
+        if EXACT.contains(&spec.name()) {
+            assert_eq!(back, expected, "{case}");
+        } else {
+            // f32 sums of a few dozen terms in another order.
+            let error = expected.rel_error(&back);
+            assert!(error < 1e-6, "{case}: {error}");
+        }
+    }
+}
+
+#[test]
+fn encoders_still_make_them() {
+    for (case, spec) in cases() {
+        let (golden, packet) = (golden(case), codec(&spec).encode(&matrix(), budget(case)).unwrap());
+        if EXACT.contains(&spec.name()) {
+            assert_eq!(packet.as_bytes(), golden, "{case}");
+            continue;
+        }
+        assert_eq!(packet.len(), golden.len(), "{case}");
+        // The common header and the first field of the codec's own: counts are decided by whole numbers.
+        assert_eq!(packet.as_bytes()[..19], golden[..19], "{case}");
+        // Every number of both factors one step of its type away at most.
+        let bound = match spec.values() {
+            ValueType::F32 => 1e-5,
+            ValueType::F16 => 2e-3,
+            ValueType::Bf16 => 1.6e-2,
+        };
+        let error = npy::read(&path(&format!("{case}.npy"))).unwrap().rel_error(&decode(&packet).unwrap());
+        assert!(error < bound, "{case}: {error}");
+    }
+}
+
+/// The error of a golden packet with some bytes replaced.
+fn refusal(case: &str, at: usize, field: &[u8]) -> String {
+    let mut bytes = golden(case);
+    assert_ne!(&bytes[at..at + field.len()], field, "{case}: nothing was changed at {at}");
+    bytes[at..at + field.len()].copy_from_slice(field);
+    let result = Packet::from_bytes(bytes).and_then(|packet| decode(&packet));
+    format!("{:#}", result.err().unwrap_or_else(|| panic!("{case}: {field:?} at {at} was accepted")))
+}
+
+#[test]
+fn common_fields_out_of_range_are_refused_by_name() {
+    let side = |n: u32| n.to_le_bytes().to_vec();
+    for (case, _) in cases() {
+        for (at, field, name) in [
+            (0, b"SPLC".to_vec(), "magic"),
+            (4, vec![0], "version"),
+            (4, vec![2], "version"),
+            (4, vec![255], "version"),
+            (5, vec![255], "codec"),
+            (6, vec![3], "value type"),
+            (6, vec![255], "value type"),
+            (7, side(0), "tokens"),
+            (7, side((1 << 20) + 1), "tokens"),
+            (7, side(u32::MAX), "tokens"),
+            (11, side(0), "hidden"),
+            (11, side((1 << 20) + 1), "hidden"),
+            (11, side(u32::MAX), "hidden"),
+            (7, [side(1 << 20), side(1 << 8)].concat(), "tokens, hidden"),
+        ] {
+            let error = refusal(case, at, &field);
+            assert!(error.starts_with("packet field") && error.contains(name), "{case}, {name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn own_fields_out_of_range_are_refused_by_name() {
+    let count = |n: u32| n.to_le_bytes().to_vec();
+    let short = |n: i16| n.to_le_bytes().to_vec();
+    let infinite = || 0x7c00u16.to_le_bytes().to_vec();
+    let mut table = vec![
+        ("noop", 6, vec![0], "value type: noop"),
+        ("noop", 15, f32::NAN.to_le_bytes().to_vec(), "token 0, channel 0"),
+        ("fc", 15, vec![3], "band"),
+        ("fc", 16, count(0), "K_S"),
+        ("fc", 16, count(7), "K_S"),
+        ("fc", 16, count(u32::MAX), "K_S"),
+        ("fc", 20, count(0), "K_D"),
+        ("fc", 20, count(17), "K_D"),
+        ("fc-centered-f32", 20, count(10), "K_D"),
+        ("fc", 24, short(301), "coefficients"),
+        ("fc", 24, short(-301), "coefficients"),
+        ("fc", 26, infinite(), "coefficients"),
+        ("topk", 15, count(0), "k: 0"),
+        ("topk", 15, count(97), "k: 97"),
+        ("topk", 15, count(47), "length"),
+        ("topk-sparse", 19, vec![28], "coding"),
+        ("topk-sparse", 19, vec![254], "coding"),
+        ("topk", 19, vec![0], "positions"),
+        ("topk-sparse", 19, vec![255], "positions"),
+        ("topk", 20, count(u32::MAX), "length"),
+        ("topk", 24, vec![0, 0], "positions"),
+        ("topk", 36, short(i16::MIN), "values"),
+        ("topk", 38, infinite(), "values"),
+    ];
+    for case in ["qr", "svd", "fwsvd", "asvd", "svd-llm"] {
+        table.extend([
+            (case, 15, count(0), "rank"),
+            (case, 15, count(7), "rank"),
+            (case, 15, count(u32::MAX), "rank"),
+            (case, 19, short(301), "left factor"),
+            (case, 21, infinite(), "left factor"),
+            // Behind the 6 x 2 numbers of the left factor.
+            (case, 45, short(-301), "right factor"),
+            (case, 47, infinite(), "right factor"),
+        ]);
+    }
+    for (case, at, field, name) in table {
+        let error = refusal(case, at, &field);
+        assert!(error.starts_with("packet") && error.contains(name), "{case}, {name}: {error}");
+    }
+}

@@ -1,0 +1,81 @@
+"""Decodes the packets beside it after METHODOLOGY.md, "Wire format", alone, and compares: python3 decode.py (NumPy)."""
+
+import pathlib
+import struct
+import sys
+
+import numpy as np
+
+BOUND = 1e-6  # Relative, Frobenius: the program decodes in f32.
+
+
+def numbers(data, kind):
+    if kind == 2:
+        return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4").astype("f8")
+    return np.frombuffer(data, {0: "<f2", 1: "<f4"}[kind]).astype("f8")
+
+
+def section(data, kind):
+    (exponent,) = struct.unpack("<h", data[:2])
+    return numbers(data[2:], kind) * 2.0**exponent
+
+
+def fc(body, kind, s, d):
+    band, ks, kd = struct.unpack("<BII", body[:9])
+    pairs = section(body[9:], kind)
+    block = (pairs[0::2] + 1j * pairs[1::2]).reshape(ks, kd)
+    kept, held = np.zeros((s, d), complex), np.zeros((s, d))
+    for i in range(ks):
+        u = (i - ks // 2) % s if band == 2 else i
+        kept[u, :kd], held[u, :kd] = block[i], 1
+    if band > 0:
+        mirror = lambda a: np.roll(a[::-1, ::-1], (1, 1), (0, 1))
+        both = held + mirror(held)
+        kept = (kept + np.conj(mirror(kept))) / np.maximum(both, 1)
+    return np.fft.ifft2(kept).real
+
+
+def topk(body, kind, s, d):
+    k, coding, size = struct.unpack("<IBI", body[:9])
+    bits = np.unpackbits(np.frombuffer(body[9 : 9 + size], "u1"), bitorder="little")
+    if coding == 255:
+        places = np.flatnonzero(bits)
+    else:
+        places, at, place = [], 0, -1
+        for _ in range(k):
+            ones = int(np.argmin(bits[at:]))
+            at += ones + 1
+            low = sum(int(bit) << j for j, bit in enumerate(bits[at : at + coding]))
+            at += coding
+            place += 1 + (ones << coding) + low
+            places.append(place)
+    out = np.zeros(s * d)
+    out[places] = section(body[9 + size :], kind)
+    return out.reshape(s, d)
+
+
+def low_rank(body, kind, s, d):
+    (r,) = struct.unpack("<I", body[:4])
+    middle = 4 + 2 + s * r * (4 if kind == 1 else 2)
+    return section(body[4:middle], kind).reshape(s, r) @ section(body[middle:], kind).reshape(r, d)
+
+
+def noop(body, kind, s, d):
+    return numbers(body, kind).reshape(s, d)
+
+
+DECODERS = {0: noop, 1: fc, 2: topk, 3: low_rank, 4: low_rank, 5: low_rank, 6: low_rank, 7: low_rank}
+
+failed = 0
+for path in sorted(pathlib.Path(__file__).parent.glob("*.bin")):
+    packet = path.read_bytes()
+    magic, version, codec, kind, s, d = struct.unpack("<4sBBBII", packet[:15])
+    assert (magic, version) == (b"SPLB", 1), path
+    if codec not in DECODERS:
+        print(f"{path.stem}: codec {codec} is not known here")
+        continue
+    expected = np.load(path.with_suffix(".npy")).astype("f8")
+    error = np.linalg.norm(DECODERS[codec](packet[15:], kind, s, d) - expected) / np.linalg.norm(expected)
+    failed += int(error > BOUND)
+    print(f"{path.stem}: {error:.1e}")
+sys.exit(min(failed, 1))

@@ -1,0 +1,214 @@
+//! Packets as an enemy would write them: every one is an error or an activation, in bounded memory.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use splitbench::codec::{
+    Activation, Allowed, Budget, CalibrationBuilder, CodecSpec, Packet, build, decode, registered,
+};
+
+/// The system's allocator with a count a thread, so that tests beside each other do not disturb it.
+struct Counting;
+
+thread_local! {
+    static NOW: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count(more: usize, less: usize) {
+    let now = NOW.get().wrapping_add(more).wrapping_sub(less);
+    NOW.set(now);
+    // What another thread allocated may be given back here, which leaves a small negative count.
+    if (now as isize) > PEAK.get() as isize {
+        PEAK.set(now);
+    }
+}
+
+// SAFETY: every call goes to the system's allocator as it came; the counters are plain cells without destructors.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 0);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 0);
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(0, layout.size());
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Old and new may both be there while it copies.
+        count(size, 0);
+        count(0, layout.size());
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Most bytes that a thread may hold at any moment, plans that the codecs keep included.
+const MEMORY: usize = 64 << 20;
+
+/// A receiver knows its model's width and longest prompt, and decodes no larger shape: here at most so many numbers.
+const RECEIVED: usize = 1 << 17;
+
+const PACKETS: usize = 100_000;
+
+const SHAPE: (usize, usize) = (5, 12);
+
+fn random(tokens: usize, hidden: usize, seed: u64) -> Activation {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    Activation::new(tokens, hidden, (0..tokens * hidden).map(|_| rng.random_range(-1.0..1.0)).collect()).unwrap()
+}
+
+/// Every codec, and every word of each of its options: those that change the packet and those that do not.
+fn specs() -> Vec<CodecSpec> {
+    let mut texts = Vec::new();
+    for info in registered() {
+        texts.push(info.name.to_string());
+        for option in info.options {
+            if let Allowed::Words(choices) = &option.allowed {
+                texts.extend(choices.iter().map(|c| format!("{}:{}={}", info.name, option.key, c.word)));
+            }
+        }
+    }
+    texts.iter().map(|text| CodecSpec::parse(text).unwrap()).collect()
+}
+
+/// Sound packets, to be damaged.
+fn victims() -> Vec<Vec<u8>> {
+    let (tokens, hidden) = SHAPE;
+    let mut builder = CalibrationBuilder::new(hidden);
+    builder.push_activation(&random(40, hidden, 1)).unwrap();
+    builder.push_gradient(random(40, hidden, 2).values()).unwrap();
+    let identity = (0..hidden * hidden).map(|i| f64::from(u8::from(i % (hidden + 1) == 0))).collect();
+    builder.set_next_weights(identity).unwrap();
+    let calibration = builder.finish().unwrap();
+    let mut packets = Vec::new();
+    for spec in specs() {
+        let codec = build(&spec, Some(&calibration)).unwrap();
+        for ratio in [1.0, 3.0, 8.0] {
+            let packet = codec.encode(&random(tokens, hidden, 3), Budget::elements(ratio).unwrap()).unwrap();
+            packets.push(packet.into_bytes());
+        }
+    }
+    packets
+}
+
+/// Counts that sit on the edges of what headers allow, or far beyond.
+const COUNTS: [u32; 14] =
+    [0, 1, 2, 3, 97, 1 << 10, 65_521, 1 << 16, 1 << 20, (1 << 20) + 1, 1 << 27, (1 << 27) + 1, 1 << 31, u32::MAX];
+
+/// Where the fields of four bytes begin: S, D, and those of the codecs' own headers.
+const FIELDS: [usize; 6] = [7, 11, 15, 16, 20, 24];
+
+fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
+    if let Some(place) = bytes.get_mut(at..at + field.len()) {
+        place.copy_from_slice(field);
+    }
+}
+
+/// One wound.
+fn damage(bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng) {
+    if bytes.is_empty() {
+        return bytes.push(rng.random());
+    }
+    // Half of it goes where it hurts: the headers.
+    let reach = if rng.random_bool(0.5) { bytes.len().min(32) } else { bytes.len() };
+    let at = rng.random_range(0..reach);
+    match rng.random_range(0..9) {
+        0 | 1 => bytes[at] ^= 1 << rng.random_range(0..8),
+        2 => bytes[at] = rng.random(),
+        3 => bytes.truncate(at),
+        4 => bytes.extend((0..rng.random_range(1..40)).map(|_| rng.random::<u8>())),
+        5 => put(bytes, *FIELDS.choose(rng).unwrap(), &COUNTS.choose(rng).unwrap().to_le_bytes()),
+        6 => put(bytes, *FIELDS.choose(rng).unwrap(), &rng.random_range(1..70_000u32).to_le_bytes()),
+        // Exponents and the values' extremes.
+        7 => put(bytes, at, &[0, i16::MIN, i16::MAX, 300, -300, 0x7bff, 0x7c00].choose(rng).unwrap().to_le_bytes()),
+        // Another shape of as many rows and columns together, as long a packet for the low-rank codecs.
+        _ => {
+            let tokens = rng.random_range(1..17u32);
+            put(bytes, 7, &tokens.to_le_bytes());
+            put(bytes, 11, &(17 - tokens).to_le_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_damaged_packets_decode_or_are_refused_in_bounded_memory() {
+    let victims = victims();
+    let mut rng = ChaCha8Rng::seed_from_u64(2025);
+    let (mut refused, mut larger, mut read) = (0, 0, 0);
+    for i in 0..PACKETS {
+        let mut bytes = victims[i % victims.len()].clone();
+        for _ in 0..rng.random_range(1..=2) {
+            damage(&mut bytes, &mut rng);
+        }
+        PEAK.set(NOW.get());
+        match Packet::from_bytes(bytes) {
+            Ok(packet) if packet.tokens() * packet.hidden() > RECEIVED => larger += 1,
+            Ok(packet) => match decode(&packet) {
+                Ok(a) => {
+                    read += 1;
+                    assert_eq!((a.tokens(), a.hidden()), (packet.tokens(), packet.hidden()));
+                    assert!(a.values().iter().all(|v| v.is_finite()), "packet {i}");
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(format!("{error:#}").starts_with("packet"), "packet {i}: {error:#}");
+                }
+            },
+            Err(error) => {
+                refused += 1;
+                assert!(format!("{error:#}").starts_with("packet field"), "packet {i}: {error:#}");
+            }
+        }
+        assert!(PEAK.get() < MEMORY, "packet {i}: {} bytes", PEAK.get());
+    }
+    println!("{refused} refused, {larger} larger than what a receiver takes, {read} read");
+    assert!(refused > PACKETS / 4 && read > PACKETS / 8, "{refused} refused, {read} read: the damage is one-sided");
+}
+
+#[test]
+fn a_header_takes_nothing_whatever_shape_it_states() {
+    for bytes in victims() {
+        for count in COUNTS {
+            for field in FIELDS {
+                let mut bytes = bytes.clone();
+                put(&mut bytes, field, &count.to_le_bytes());
+                PEAK.set(NOW.get());
+                let before = NOW.get();
+                drop(Packet::from_bytes(bytes));
+                // An error's text, and a backtrace where one was asked for.
+                assert!(PEAK.get() - before < 1 << 16, "{count} at {field}: {} bytes", PEAK.get() - before);
+            }
+        }
+    }
+}
+
+/// Every length has its own plan of transforms, and RustFFT's planners keep all they ever made: 29 bytes a unit of length
+/// for rows and columns of 10,000 to 20,000, which would be 180 MB here.
+#[test]
+fn plans_of_many_lengths_are_not_kept() {
+    for hidden in (10_000..20_000).step_by(23) {
+        for (tokens, hidden) in [(1, hidden), (hidden, 1)] {
+            let mut bytes = b"SPLB\x01\x01\x00".to_vec();
+            bytes.extend_from_slice(&(tokens as u32).to_le_bytes());
+            bytes.extend_from_slice(&(hidden as u32).to_le_bytes());
+            // Mirrored, one coefficient.
+            bytes.extend_from_slice(&[1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x3c, 0, 0]);
+            let packet = Packet::from_bytes(bytes).unwrap();
+            assert_eq!(decode(&packet).unwrap().hidden(), hidden);
+        }
+    }
+    assert!(PEAK.get() < MEMORY, "{} bytes", PEAK.get());
+}
