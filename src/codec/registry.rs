@@ -18,6 +18,8 @@ pub struct CodecInfo {
     pub options: &'static [OptionInfo],
     /// The codec's number in a packet; never reused.
     pub(super) id: u8,
+    /// Whether a budget says how much it sends.
+    pub rate: Rate,
     /// Which calibration data a spec asks for.
     pub(super) needs: fn(&CodecSpec) -> Option<CalibrationNeed>,
     /// Makes the codec.
@@ -26,6 +28,15 @@ pub struct CodecInfo {
     pub(super) layout: fn(&Frame<'_>) -> Result<usize>,
     /// Decodes the S * D values of a packet that passed `layout`.
     pub(super) decode: fn(&Packet) -> Result<Vec<f32>>,
+}
+
+/// What decides how much a codec sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    /// The ratio asked for.
+    Budget,
+    /// The codec's format and the activation alone: a budget is ignored, and a sweep over ratios has one cell of it.
+    Fixed,
 }
 
 /// What [`super::build`] calls.
