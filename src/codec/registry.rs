@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::calibration::{Calibration, CalibrationNeed};
 use super::packet::{Frame, Packet};
 use super::spec::CodecSpec;
-use super::{Codec, asvd, fc, fwsvd, noop, qr, svd, svd_llm, topk};
+use super::{Codec, asvd, fc, fp8, fwsvd, hadamard_int4, int4, int8, noop, qr, svd, svd_llm, topk};
 
 /// What a codec says about itself: enough to list it, parse its options, build it and read its packets.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub struct Choice {
     pub meaning: &'static str,
 }
 
-/// The option every lossy codec has.
+/// The option every codec has that sends chosen numbers.
 pub(super) const VALUES: OptionInfo = OptionInfo {
     key: "values",
     allowed: Allowed::Words(&[
@@ -96,8 +96,20 @@ pub(super) const VALUES: OptionInfo = OptionInfo {
     meaning: "type of the numbers in the packet",
 };
 
-static REGISTERED: [&CodecInfo; 8] =
-    [&noop::INFO, &fc::INFO, &topk::INFO, &qr::INFO, &svd::INFO, &fwsvd::INFO, &asvd::INFO, &svd_llm::INFO];
+static REGISTERED: [&CodecInfo; 12] = [
+    &noop::INFO,
+    &fc::INFO,
+    &topk::INFO,
+    &qr::INFO,
+    &svd::INFO,
+    &fwsvd::INFO,
+    &asvd::INFO,
+    &svd_llm::INFO,
+    &int8::INFO,
+    &int4::INFO,
+    &fp8::INFO,
+    &hadamard_int4::INFO,
+];
 
 /// All codecs, in the order of listings.
 pub fn registered() -> &'static [&'static CodecInfo] {
