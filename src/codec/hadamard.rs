@@ -30,7 +30,7 @@ mod tests {
 
     /// Element (i, j) is -1 where i and j share an odd number of bits, by the definition.
     fn control(row: &[f64], n: usize) -> Vec<f64> {
-        let sign = |i: usize, j: usize| if (i & j).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = |i: usize, j: usize| if (i & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
         row.chunks(n)
             .flat_map(|block| {
                 (0..n).map(move |i| {
