@@ -47,4 +47,4 @@ reference python="python3":
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} -m venv target/reference
     target/reference/bin/pip install --quiet --requirement tests/reference/requirements.txt
-    for script in harness metrics decoder loglik; do target/reference/bin/python tests/reference/$script.py --check; done
+    for script in harness metrics decoder loglik codecs; do target/reference/bin/python tests/reference/$script.py --check; done

@@ -33,7 +33,7 @@ analysis = "A small one."
 datasets = ["arc_easy-mini", "qasc-mini"]
 split_layers = [2]
 scopes = ["prompt+choice", "prompt"]
-codecs = ["noop", "fc", "topk", "fwsvd", "qr"]
+codecs = ["noop", "int8", "fc", "topk", "fwsvd", "qr"]
 ratios = [8.0, 3.0]
 calibration_rows = 8
 limit = 12
@@ -74,12 +74,16 @@ fn the_same_run_twice_whatever_batch_and_threads_leaves_the_same_rows() {
         assert!(bytes == fs::read(other.join(file)).unwrap(), "{file} depends on batch size or threads");
     }
     let rows = splitbench::report::read_rows(&first.join("rows.parquet")).unwrap();
-    assert_eq!(rows.len(), 2 * (1 + 2 * (1 + 4 * 2)));
+    // Two data sets: the baseline, and for two scopes one cell of each fixed rate and two ratios of the others.
+    assert_eq!(rows.len(), 2 * (1 + 2 * (2 + 4 * 2)));
     assert!(rows.iter().all(|r| r.err.is_none()));
     let noop: Vec<_> = rows.iter().filter(|r| r.codec == "noop").collect();
     assert!(noop.iter().all(|r| r.rel_error == Some(0.0) && r.lost == Some(0) && r.gold_loglik_change == Some(0.0)));
     for row in rows.iter().filter(|r| r.codec != "noop" && !r.is_baseline()) {
         assert!(row.rel_error.unwrap() > 0.0 && row.gold_loglik_change != Some(0.0), "{} ran without loss", row.codec);
+    }
+    for row in rows.iter().filter(|r| r.codec == "int8") {
+        assert!(row.ratio_requested.is_none() && row.ratio_elements == Some(1.0) && row.ratio_wire > Some(1.5));
     }
     let manifest = fs::read_to_string(first.join("manifest.json")).unwrap();
     assert!(manifest.contains("tokenizer_sha256") && first.join("machine.json").exists());
@@ -105,6 +109,8 @@ fn numbers_out_of_range_are_refused() {
     for ratio in ["0.5", "NaN", "inf", "0"] {
         fails(&["score", "--dataset", "piqa-mini", "--codec", "fc", "--ratio", ratio], &["ratio"]);
     }
+    let ignored = splitbench(&["score", "--dataset", "piqa-mini", "--codec", "int8", "--ratio", "0.5", "--limit", "2"]);
+    assert!(ignored.status.success(), "{}", stderr(&ignored));
     for split in ["0", "7"] {
         fails(
             &["score", "--dataset", "piqa-mini", "--codec", "fc", "--split", split],

@@ -15,7 +15,7 @@ use splitbench::npy;
 /// Codecs that only choose, scale by powers of two and round: the same bytes on every CPU. The others transform or
 /// factorise with libraries that choose their instructions, and with them the order of sums, by the CPU at hand: a number
 /// at the edge between two of its type may fall to either side.
-const EXACT: [&str; 2] = ["noop", "topk"];
+const EXACT: [&str; 5] = ["noop", "topk", "int8", "int4", "fp8"];
 
 /// Cases beside the default form of every codec: other value types, bands and codings of positions.
 const MORE: [(&str, &str); 4] = [

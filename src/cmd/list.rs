@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use crate::codec::Allowed;
+use crate::codec::{Allowed, Rate};
 use crate::experiment::spec;
 use crate::model::source::{self, POCKET};
 use crate::{codec, data};
@@ -102,7 +102,11 @@ fn codecs() -> Vec<Value> {
                 .iter()
                 .map(|o| json!({"name": format!("{}={}", o.key, o.default), "about": format!("{} {}", o.meaning, allowed(&o.allowed))}))
                 .collect();
-            json!({"name": c.name, "about": c.summary, "options": options})
+            let (rate, about) = match c.rate {
+                Rate::Budget => ("budget", c.summary.to_string()),
+                Rate::Fixed => ("fixed", format!("{} Fixed rate: ratios are ignored.", c.summary)),
+            };
+            json!({"name": c.name, "about": about, "rate": rate, "options": options})
         })
         .collect()
 }

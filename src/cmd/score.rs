@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::codec::{Accounting, CodecSpec};
+use crate::codec::{Accounting, Budget, CodecSpec, Rate};
 use crate::data::{self, Source};
 use crate::experiment::{Cell, Row, Scope, ScoreRequest, check_memory, score};
 use crate::model::{Placement, SplitPoint, source};
@@ -30,7 +30,7 @@ pub struct Args {
     /// Codec with its options, such as fc:band=centered.
     #[arg(long)]
     codec: Option<String>,
-    /// Compression ratio, at least 1.
+    /// Compression ratio, at least 1; ignored for a codec of fixed rate (`splitbench list codecs` says which).
     #[arg(long, default_value_t = 8.0)]
     ratio: f64,
     /// What the ratio counts: elements or wire.
@@ -77,7 +77,11 @@ impl Args {
     /// Scores.
     pub fn run(self) -> Result<()> {
         let codec = self.codec.as_deref().map(CodecSpec::parse).transpose()?;
-        crate::codec::Budget::new(self.ratio, self.accounting)?;
+        let has_budget = codec.as_ref().is_some_and(|codec| codec.info().rate == Rate::Budget);
+        let ratio = has_budget.then_some(self.ratio);
+        if let Some(ratio) = ratio {
+            Budget::new(ratio, self.accounting)?;
+        }
         let source = Source::of(self.data_dir.as_deref());
         let dataset = data::load(&self.dataset, &source, self.limit)?;
         if let Some(note) = dataset.note() {
@@ -92,13 +96,7 @@ impl Args {
         let model = source::load(&self.model, &placement)?;
         let split = SplitPoint { after_layer: self.split };
         model.decoder.check_split(split)?;
-        let cells: Vec<Cell> = codec
-            .map(|codec| {
-                let ratio = (codec.name() != "noop").then_some(self.ratio);
-                Cell { split, scope: self.scope, codec, ratio }
-            })
-            .into_iter()
-            .collect();
+        let cells: Vec<Cell> = codec.map(|codec| Cell { split, scope: self.scope, codec, ratio }).into_iter().collect();
         let request = ScoreRequest {
             experiment: "score",
             model: &model,

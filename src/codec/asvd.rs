@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::calibration::{Calibration, CalibrationNeed};
-use super::registry::{Allowed, CodecInfo, OptionInfo, VALUES};
+use super::registry::{Allowed, CodecInfo, OptionInfo, Rate, VALUES};
 use super::weighed::Weighed;
 use super::{Codec, CodecSpec, low_rank};
 
@@ -20,6 +20,7 @@ pub(super) const INFO: CodecInfo = CodecInfo {
         VALUES,
     ],
     id: 6,
+    rate: Rate::Budget,
     needs: |_| Some(CalibrationNeed::Moments),
     build,
     layout: low_rank::layout,

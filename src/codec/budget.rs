@@ -63,7 +63,7 @@ impl Budget {
         Self::new(ratio, Accounting::Wire)
     }
 
-    /// Fails where the ratio is below 1 or not finite; every codec but `noop` asks this first.
+    /// Fails where the ratio is below 1 or not finite; every codec that has a budget asks this first.
     pub fn check(&self) -> Result<()> {
         ensure!(
             self.ratio.is_finite() && self.ratio >= 1.0,

@@ -6,7 +6,7 @@ use super::block::{self, Allowance, Aspect, Band, Block};
 use super::budget::wire_items;
 use super::fft::{self, Complex32};
 use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
-use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, VALUES};
+use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate, VALUES};
 use super::values::{self, EXPONENT_BYTES, ValueType};
 use super::{Accounting, Activation, Budget, Codec, CodecSpec};
 
@@ -38,6 +38,7 @@ pub(super) const INFO: CodecInfo = CodecInfo {
         VALUES,
     ],
     id: 1,
+    rate: Rate::Budget,
     needs: |_| None,
     build: |spec, _| {
         Ok(Box::new(Fc {

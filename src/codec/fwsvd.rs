@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::calibration::{Calibration, CalibrationNeed};
-use super::registry::{CodecInfo, VALUES};
+use super::registry::{CodecInfo, Rate, VALUES};
 use super::weighed::Weighed;
 use super::{Codec, CodecSpec, low_rank};
 
@@ -13,6 +13,7 @@ pub(super) const INFO: CodecInfo = CodecInfo {
               2022).",
     options: &[VALUES],
     id: 5,
+    rate: Rate::Budget,
     needs: |_| Some(CalibrationNeed::Fisher),
     build,
     layout: low_rank::layout,

@@ -8,7 +8,8 @@
 //!
 //! # Add a codec
 //! 1. Write `src/codec/<name>.rs` with a `pub(super) const INFO: CodecInfo`: name, summary, options, a wire id that no
-//!    other codec has, and four functions (what it needs, how to build it, how long its packets are, how to decode one).
+//!    other codec has, whether a budget steers it, and four functions (what it needs, how to build it, how long its
+//!    packets are, how to decode one).
 //! 2. Name it in the list of `registry.rs`.
 //! 3. Add its packet size to `expected_len` in `tests/codecs.rs`; all other tests find it by themselves.
 //! 4. Let `tests/golden.rs` write its packet: `cargo test --release --test golden -- --ignored`.
@@ -21,7 +22,13 @@ mod budget;
 mod calibration;
 mod fc;
 mod fft;
+mod fp8;
 mod fwsvd;
+mod groups;
+mod hadamard;
+mod hadamard_int4;
+mod int4;
+mod int8;
 mod linalg;
 mod low_rank;
 #[cfg(test)]
@@ -29,6 +36,8 @@ mod low_rank_tests;
 mod noop;
 mod packet;
 mod qr;
+mod quantiser;
+mod rans;
 mod registry;
 mod spec;
 mod svd;
@@ -43,7 +52,7 @@ pub use budget::{Accounting, Budget, raw_bytes};
 pub use calibration::{Calibration, CalibrationBuilder, CalibrationNeed};
 pub use fft::{Complex32, Spectrum, forward, inverse, normalisation};
 pub use packet::{MAX_ELEMENTS, MAX_SIDE, Packet};
-pub use registry::{Allowed, Choice, CodecInfo, OptionInfo, registered};
+pub use registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate, registered};
 pub use spec::CodecSpec;
 pub use values::ValueType;
 
@@ -54,8 +63,9 @@ pub trait Codec: Send + Sync {
     /// The name and options this codec was built from.
     fn spec(&self) -> &CodecSpec;
 
-    /// Compresses one activation to the budget. Fails where a value is not finite, where the budget is not a ratio of at
-    /// least 1, or where the shape is not the one the codec was calibrated for.
+    /// Compresses one activation to the budget; a codec of fixed rate ([`Rate::Fixed`]) does not look at it. Fails where a
+    /// value is not finite, where the budget is not a ratio of at least 1, or where the shape is not the one the codec was
+    /// calibrated for.
     fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet>;
 
     /// Reads a packet of this codec. Fails on a packet of another codec and on bytes that do not make sense.

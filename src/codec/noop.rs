@@ -3,15 +3,16 @@
 use anyhow::{Result, ensure};
 
 use super::packet::{self, Frame, Packet, Reader};
-use super::registry::CodecInfo;
+use super::registry::{CodecInfo, Rate};
 use super::values::{self, ValueType};
 use super::{Activation, Budget, Codec, CodecSpec};
 
 pub(super) const INFO: CodecInfo = CodecInfo {
     name: "noop",
-    summary: "Sends every f32 as it is and ignores the budget: the reference every other codec is compared with.",
+    summary: "Sends every f32 as it is: the reference every other codec is compared with.",
     options: &[],
     id: 0,
+    rate: Rate::Fixed,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(Noop { spec: spec.clone() })),
     layout,

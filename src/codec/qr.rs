@@ -4,7 +4,7 @@ use anyhow::Result;
 use faer::{Mat, MatRef};
 
 use super::low_rank::{self, Factors};
-use super::registry::{CodecInfo, VALUES};
+use super::registry::{CodecInfo, Rate, VALUES};
 use super::values::ValueType;
 use super::{Activation, Budget, Codec, CodecSpec, Packet};
 
@@ -13,6 +13,7 @@ pub(super) const INFO: CodecInfo = CodecInfo {
     summary: "Column-pivoted QR stopped after r steps: the span of r channels, chosen greedily by what is left of them.",
     options: &[VALUES],
     id: 3,
+    rate: Rate::Budget,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(Qr { spec: spec.clone(), values: spec.values() })),
     layout: low_rank::layout,

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::calibration::{Calibration, CalibrationNeed};
 use super::packet::{Frame, Packet};
 use super::spec::CodecSpec;
-use super::{Codec, asvd, fc, fwsvd, noop, qr, svd, svd_llm, topk};
+use super::{Codec, asvd, fc, fp8, fwsvd, hadamard_int4, int4, int8, noop, qr, svd, svd_llm, topk};
 
 /// What a codec says about itself: enough to list it, parse its options, build it and read its packets.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct CodecInfo {
     pub options: &'static [OptionInfo],
     /// The codec's number in a packet; never reused.
     pub(super) id: u8,
+    /// Whether a budget says how much it sends.
+    pub rate: Rate,
     /// Which calibration data a spec asks for.
     pub(super) needs: fn(&CodecSpec) -> Option<CalibrationNeed>,
     /// Makes the codec.
@@ -26,6 +28,15 @@ pub struct CodecInfo {
     pub(super) layout: fn(&Frame<'_>) -> Result<usize>,
     /// Decodes the S * D values of a packet that passed `layout`.
     pub(super) decode: fn(&Packet) -> Result<Vec<f32>>,
+}
+
+/// What decides how much a codec sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    /// The ratio asked for.
+    Budget,
+    /// The codec's format and the activation alone: a budget is ignored, and a sweep over ratios has one cell of it.
+    Fixed,
 }
 
 /// What [`super::build`] calls.
@@ -73,7 +84,7 @@ pub struct Choice {
     pub meaning: &'static str,
 }
 
-/// The option every lossy codec has.
+/// The option every codec has that sends chosen numbers.
 pub(super) const VALUES: OptionInfo = OptionInfo {
     key: "values",
     allowed: Allowed::Words(&[
@@ -85,8 +96,20 @@ pub(super) const VALUES: OptionInfo = OptionInfo {
     meaning: "type of the numbers in the packet",
 };
 
-static REGISTERED: [&CodecInfo; 8] =
-    [&noop::INFO, &fc::INFO, &topk::INFO, &qr::INFO, &svd::INFO, &fwsvd::INFO, &asvd::INFO, &svd_llm::INFO];
+static REGISTERED: [&CodecInfo; 12] = [
+    &noop::INFO,
+    &fc::INFO,
+    &topk::INFO,
+    &qr::INFO,
+    &svd::INFO,
+    &fwsvd::INFO,
+    &asvd::INFO,
+    &svd_llm::INFO,
+    &int8::INFO,
+    &int4::INFO,
+    &fp8::INFO,
+    &hadamard_int4::INFO,
+];
 
 /// All codecs, in the order of listings.
 pub fn registered() -> &'static [&'static CodecInfo] {

@@ -66,7 +66,7 @@ impl CodecSpec {
         (self.info.needs)(self)
     }
 
-    /// The type of the numbers in this codec's packets; f32 for `noop`, which has no such option.
+    /// The type of the numbers in this codec's packets; f32 where there is no such option.
     pub fn values(&self) -> ValueType {
         self.option("values").map_or(ValueType::F32, |v| v.parse().expect("checked by parse"))
     }
@@ -160,6 +160,8 @@ mod tests {
             ("asvd:alpha=-0.0", "asvd:alpha=0"),
             ("asvd:alpha=1.0,values=bf16", "asvd:alpha=1,values=bf16"),
             ("svd-llm:whiten=weights", "svd-llm:whiten=weights"),
+            ("int4:coder=rans,group=64,scales=f16", "int4:group=64,coder=rans"),
+            ("int8:group=token", "int8"),
         ] {
             let spec = CodecSpec::parse(given).unwrap();
             assert_eq!(spec.to_string(), expected);

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use faer::MatRef;
 
-use super::registry::{CodecInfo, VALUES};
+use super::registry::{CodecInfo, Rate, VALUES};
 use super::values::ValueType;
 use super::{Activation, Budget, Codec, CodecSpec, Packet, low_rank};
 
@@ -12,6 +12,7 @@ pub(super) const INFO: CodecInfo = CodecInfo {
     summary: "Truncated singular value decomposition: the rank-r matrix nearest to the activation.",
     options: &[VALUES],
     id: 4,
+    rate: Rate::Budget,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(Svd { spec: spec.clone(), values: spec.values() })),
     layout: low_rank::layout,

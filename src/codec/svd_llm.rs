@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use faer::{Mat, MatRef};
 
 use super::calibration::{Calibration, CalibrationNeed};
-use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, VALUES};
+use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate, VALUES};
 use super::values::ValueType;
 use super::{Activation, Budget, Codec, CodecSpec, Packet, linalg, low_rank};
 
@@ -31,6 +31,7 @@ pub(super) const INFO: CodecInfo = CodecInfo {
         VALUES,
     ],
     id: 7,
+    rate: Rate::Budget,
     needs: |spec| Some(need(spec)),
     build,
     layout: low_rank::layout,

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use super::bits::{self, Coding};
 use super::budget::wire_items;
 use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
-use super::registry::{CodecInfo, VALUES};
+use super::registry::{CodecInfo, Rate, VALUES};
 use super::values::{self, EXPONENT_BYTES, ValueType};
 use super::{Accounting, Activation, Budget, Codec, CodecSpec};
 
@@ -14,6 +14,7 @@ pub(super) const INFO: CodecInfo = CodecInfo {
     summary: "Keeps the k values of largest magnitude and their positions; ties go to the lower position.",
     options: &[VALUES],
     id: 2,
+    rate: Rate::Budget,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(TopK { spec: spec.clone(), values: spec.values() })),
     layout,

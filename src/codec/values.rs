@@ -80,9 +80,9 @@ const STORED_TOP: i32 = 14;
 /// No finite f32, and no sum over [`super::MAX_ELEMENTS`] of them, needs an exponent beyond this.
 const EXPONENT_LIMIT: i32 = 300;
 
-/// `floor(log2(|value|))` of a normal or subnormal finite number; `None` for zero.
-pub(super) fn exponent(value: f32) -> Option<i32> {
-    let magnitude = f64::from(value).abs();
+/// `floor(log2(|value|))` of a finite number that is normal in f64; `None` for zero.
+pub(super) fn exponent(value: impl Into<f64>) -> Option<i32> {
+    let magnitude = value.into().abs();
     // Every f32, subnormals too, is a normal f64, so the exponent field is exact.
     (magnitude > 0.0).then(|| ((magnitude.to_bits() >> 52) as i32) - 1023)
 }

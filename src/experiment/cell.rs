@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::scope::Scope;
-use crate::codec::CodecSpec;
+use crate::codec::{CodecSpec, Rate};
 use crate::model::SplitPoint;
 
 /// Split layer, scope, codec and ratio; model and data set are those of the surrounding run.
@@ -15,7 +15,7 @@ pub struct Cell {
     pub scope: Scope,
     /// By which codec.
     pub codec: CodecSpec,
-    /// To which ratio; empty for `noop`, which knows none.
+    /// To which ratio; empty for a codec of fixed rate.
     pub ratio: Option<f64>,
 }
 
@@ -26,14 +26,17 @@ impl fmt::Display for Cell {
     }
 }
 
-/// All cells of one data set: split layers outermost, then scopes, codecs, ratios.
+/// All cells of one data set: split layers outermost, then scopes, codecs, ratios. A codec of fixed rate has one cell,
+/// however many ratios there are.
 pub fn cells(splits: &[usize], scopes: &[Scope], codecs: &[CodecSpec], ratios: &[f64]) -> Vec<Cell> {
     let mut out = Vec::new();
     for &after_layer in splits {
         for &scope in scopes {
             for codec in codecs {
-                let ratios: Vec<Option<f64>> =
-                    if codec.name() == "noop" { vec![None] } else { ratios.iter().copied().map(Some).collect() };
+                let ratios: Vec<Option<f64>> = match codec.info().rate {
+                    Rate::Fixed => vec![None],
+                    Rate::Budget => ratios.iter().copied().map(Some).collect(),
+                };
                 out.extend(ratios.into_iter().map(|ratio| Cell {
                     split: SplitPoint { after_layer },
                     scope,

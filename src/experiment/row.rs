@@ -30,7 +30,7 @@ pub struct Row {
     pub scope: String,
     /// Codec with its options; `baseline` for the unsplit model.
     pub codec: String,
-    /// Compression ratio asked for; empty for the baseline and for noop.
+    /// Compression ratio asked for; empty for the baseline and for codecs of fixed rate.
     pub ratio_requested: Option<f64>,
     /// What a ratio counts: `elements` or `wire`.
     pub accounting: String,

@@ -32,7 +32,7 @@ pub struct Spec {
     pub scopes: Vec<Scope>,
     /// Codecs with their options.
     pub codecs: Vec<String>,
-    /// Compression ratios, or `"paper"`: the data set's ratio of the paper's Table III.
+    /// Compression ratios, or `"paper"`: the data set's ratio of the paper's Table III. Codecs of fixed rate ignore them.
     pub ratios: Ratios,
     /// What a ratio counts.
     #[serde(default = "default_accounting", with = "accounting_text")]

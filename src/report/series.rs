@@ -21,13 +21,6 @@ impl Kind {
             Self::Layer => "accuracy-vs-layer",
         }
     }
-
-    fn x(self, row: &Row) -> Option<f64> {
-        match self {
-            Self::Ratio => row.ratio_requested,
-            Self::Layer => row.split_layer.map(f64::from),
-        }
-    }
 }
 
 /// A figure and its file name without ending.
@@ -60,7 +53,7 @@ pub(super) fn figures(view: &View, kind: Kind) -> Vec<Drawing> {
     for &model in &view.models {
         for (cut, rows) in &cuts {
             let rows: Vec<&Row> =
-                rows.iter().copied().filter(|row| row.model == model && kind.x(row).is_some()).collect();
+                rows.iter().copied().filter(|row| row.model == model && row.split_layer.is_some()).collect();
             if !rows.iter().any(|row| view::accuracy(row).is_some()) {
                 continue;
             }
@@ -180,13 +173,31 @@ impl Sheet<'_, '_> {
         }
     }
 
+    /// Where a row stands. One of a codec of fixed rate was asked for no ratio.
+    fn x(&self, row: &Row) -> Option<f64> {
+        match self.kind {
+            Kind::Ratio => row.ratio_requested.or_else(|| self.measured(&row.codec)),
+            Kind::Layer => row.split_layer.map(f64::from),
+        }
+    }
+
+    /// The measured ratio of a codec of fixed rate, to hundredths: the geometric mean over the sets, so that they share a
+    /// point whose lengths, and so bytes, differ a little.
+    fn measured(&self, codec: &str) -> Option<f64> {
+        let wire = self.cut.accounting == "wire";
+        let rows = self.rows.iter().filter(|row| row.codec == codec && row.ratio_requested.is_none());
+        let mean =
+            number::geometric_mean(rows.filter_map(|row| if wire { row.ratio_wire } else { row.ratio_elements }));
+        mean.map(|mean| (100.0 * mean).round() / 100.0)
+    }
+
     fn points(&self, key: &Key, sets: &[&str]) -> Vec<Point> {
         let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| key.holds(row)).collect();
-        let mut xs = view::distinct(rows.iter().filter_map(|row| self.kind.x(row)));
+        let mut xs = view::distinct(rows.iter().filter_map(|row| self.x(row)));
         xs.sort_by(f64::total_cmp);
         let at = |x: f64| {
             let of = |set: &&str| {
-                let row = rows.iter().rfind(|row| row.dataset == **set && self.kind.x(row) == Some(x));
+                let row = rows.iter().rfind(|row| row.dataset == **set && self.x(row) == Some(x));
                 row.and_then(|row| view::accuracy(row))
             };
             let cells: Vec<Option<Accuracy>> = sets.iter().map(of).collect();
@@ -198,14 +209,17 @@ impl Sheet<'_, '_> {
 
     fn coverage(&self) -> Coverage {
         let mut coverage = Coverage::default();
-        let xs = view::distinct(self.rows.iter().filter_map(|row| self.kind.x(row)));
+        let one_cell = |row: &Row| self.kind == Kind::Ratio && row.ratio_requested.is_none();
+        let swept = self.rows.iter().filter(|row| !one_cell(row));
+        let xs: Vec<Option<f64>> = view::distinct(swept.map(|row| self.x(row)));
         for key in &self.keys {
             // With a ratio of its own for each set, a set is not expected at another set's ratio.
             let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| key.holds(row)).collect();
+            let xs = if rows.iter().all(|row| one_cell(row)) { &[None][..] } else { &xs[..] };
             for set in &self.view.datasets {
-                for x in &xs {
-                    coverage
-                        .count(rows.iter().rfind(|row| row.dataset == *set && self.kind.x(row) == Some(*x)).copied());
+                for x in xs {
+                    let here = |row: &&&Row| row.dataset == *set && (x.is_none() || self.x(row) == *x);
+                    coverage.count(rows.iter().rfind(here).copied());
                 }
             }
         }
@@ -223,6 +237,17 @@ impl Sheet<'_, '_> {
         }
         if self.view.datasets.len() > 1 {
             out += " The average is drawn where all data sets have the cell.";
+        }
+        if self.rows.iter().any(|row| row.ratio_requested.is_none()) {
+            out += match self.kind {
+                Kind::Ratio if self.cut.accounting == "wire" => {
+                    " A codec of fixed rate is a point at its measured ratio."
+                }
+                Kind::Ratio => {
+                    " A codec of fixed rate is a point at its measured ratio: 1 where every number is kept, however few its bits."
+                }
+                Kind::Layer => " Codecs of fixed rate ignore ratios.",
+            };
         }
         if let Some(sentence) = self.coverage().sentence() {
             out += &format!(" {sentence}");

@@ -132,3 +132,26 @@ fn a_figure_a_model_and_none_without_points() {
     let lost = [row("baseline", None, 0.7), failed(row("fc", Some(8.0), 0.0), "no")];
     assert!(figures(&View::new(&lost).unwrap(), Kind::Ratio).is_empty());
 }
+
+#[test]
+fn a_codec_of_fixed_rate_is_one_point_at_its_measured_ratio() {
+    let mut rows = sweep(&["fc".to_string()], &["arc_easy", "piqa"], &[6.0, 8.0]);
+    let int8 = |wire| Row { ratio_elements: Some(1.0), ratio_wire: Some(wire), ..row("int8", None, 0.69) };
+    rows.extend([int8(1.9), on("piqa", int8(2.0))]);
+    for (accounting, x) in [("elements", 1.0), ("wire", 1.95)] {
+        rows.iter_mut().for_each(|row| row.accounting = accounting.into());
+        let view = View::new(&rows).unwrap();
+        for drawing in figures(&view, Kind::Ratio) {
+            assert_eq!(drawing.figure.series, ["fc", "int8"]);
+            for panel in &drawing.figure.panels {
+                let points: Vec<(f64, f64)> = panel.series[1].iter().map(|point| (point.x, point.y)).collect();
+                assert_eq!(points, [(x, 69.0)], "{}", panel.title);
+                assert_eq!(panel.series[0].len(), 2);
+            }
+            let subtitle = &drawing.figure.subtitle;
+            assert!(subtitle.contains("fixed rate") && !subtitle.contains("Partial"), "{subtitle}");
+        }
+        let layers = figures(&view, Kind::Layer).remove(1).figure;
+        assert_eq!(layers.series, ["fc at ratio 8", "fc at ratio 6", "int8"]);
+    }
+}

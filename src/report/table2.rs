@@ -1,4 +1,5 @@
-//! Table II: accuracy of one codec at each ratio, down to the near-lossless ratio of each data set.
+//! Table II: accuracy of one codec at each ratio, down to the near-lossless ratio of each data set. A codec of fixed rate
+//! has one line.
 
 use super::caption::{self, Coverage};
 use super::near_lossless::{NearLossless, Tried, near_lossless};
@@ -18,13 +19,19 @@ struct Group<'v, 'a> {
     points: f64,
 }
 
-/// A row of the table: a ratio, or the baseline without one.
+/// A row of the table: a ratio, none for a codec of fixed rate, or the baseline.
 struct Line<'a> {
     ratio: Option<f64>,
+    baseline: bool,
     cells: Vec<Option<&'a Row>>,
 }
 
 impl Line<'_> {
+    fn label(&self) -> String {
+        let otherwise = if self.baseline { "baseline" } else { "fixed" };
+        self.ratio.map_or(otherwise.into(), number::ratio)
+    }
+
     fn accuracies(&self) -> Vec<Option<Accuracy>> {
         self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
     }
@@ -40,10 +47,7 @@ pub(super) fn table2(view: &View, points: f64) -> Rendered {
     for (cut, rows) in view.cuts() {
         for codec in view::codecs(&rows) {
             let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec).collect();
-            let ratios = view::ratios(&rows);
-            if !ratios.is_empty() {
-                groups.push(Group { view, cut: cut.clone(), codec, rows, ratios, points });
-            }
+            groups.push(Group { view, cut: cut.clone(), codec, ratios: view::ratios(&rows), rows, points });
         }
     }
     let with_paper = groups.iter().any(|group| view.models.iter().any(|model| group.paper_model(model).is_some()));
@@ -78,33 +82,35 @@ impl<'a> Group<'_, 'a> {
 
     fn lines(&self, model: &'a str) -> Vec<Line<'a>> {
         let datasets = &self.view.datasets;
-        let at = |ratio: &f64| Line {
-            ratio: Some(*ratio),
-            cells: datasets.iter().map(|name| view::cell(&self.rows, model, name, Some(*ratio))).collect(),
+        let at = |ratio: Option<f64>| Line {
+            ratio,
+            baseline: false,
+            cells: datasets.iter().map(|name| view::cell(&self.rows, model, name, ratio)).collect(),
         };
-        let baseline =
-            Line { ratio: None, cells: datasets.iter().map(|name| self.view.baseline(model, name)).collect() };
-        self.ratios.iter().map(at).chain([baseline]).collect()
+        let cells = datasets.iter().map(|name| self.view.baseline(model, name)).collect();
+        let baseline = Line { ratio: None, baseline: true, cells };
+        let ratios = self.ratios.iter().copied().map(Some);
+        let fixed = self.ratios.is_empty().then_some(None);
+        ratios.chain(fixed).map(at).chain([baseline]).collect()
     }
 
     /// The near-lossless ratio of every data set, then of the average.
     fn near_lossless(&self, lines: &[Line]) -> Vec<Option<NearLossless>> {
-        let columns: Vec<(Option<f64>, Vec<Option<Accuracy>>)> = lines
+        let columns: Vec<(&Line, Vec<Option<Accuracy>>)> = lines
             .iter()
             .map(|line| {
                 let cells = line.accuracies();
                 let average = number::average(&cells);
-                (line.ratio, cells.into_iter().chain([average]).collect())
+                (line, cells.into_iter().chain([average]).collect())
             })
             .collect();
         (0..=self.view.datasets.len())
             .map(|at| {
                 let percent = |cells: &[Option<Accuracy>]| cells[at].map(|cell| 100.0 * cell.value);
-                let baseline =
-                    columns.iter().find(|(ratio, _)| ratio.is_none()).and_then(|(_, cells)| percent(cells))?;
+                let baseline = columns.iter().find(|(line, _)| line.baseline).and_then(|(_, cells)| percent(cells))?;
                 let tried = columns
                     .iter()
-                    .filter_map(|(ratio, cells)| Some(Tried { ratio: (*ratio)?, percent: percent(cells)? }));
+                    .filter_map(|(line, cells)| Some(Tried { ratio: line.ratio?, percent: percent(cells)? }));
                 near_lossless(baseline, &tried.collect::<Vec<_>>(), self.points)
             })
             .collect()
@@ -144,12 +150,12 @@ impl<'a> Group<'_, 'a> {
     }
 
     fn row(&self, line: &Line, notes: &mut Notes) -> Vec<String> {
-        let mut row = vec![line.ratio.map_or("baseline".into(), number::ratio)];
+        let mut row = vec![line.label()];
         row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
         row.push(number::average(&line.accuracies()).map_or(MISSING.into(), number::percent));
-        row.push(match line.ratio {
-            None => String::new(),
-            Some(_) => line.mean(|row| row.ratio_wire).map_or(MISSING.into(), |wire| format!("{wire:.2}")),
+        row.push(match line.baseline {
+            true => String::new(),
+            false => line.mean(|row| row.ratio_wire).map_or(MISSING.into(), |wire| format!("{wire:.2}")),
         });
         row
     }
@@ -162,8 +168,7 @@ impl<'a> Group<'_, 'a> {
         if papers.iter().all(Option::is_none) {
             return None;
         }
-        let label = line.ratio.map_or("baseline".into(), number::ratio);
-        let mut row = vec![format!("{label}, paper")];
+        let mut row = vec![format!("{}, paper", line.label())];
         row.extend(paper::beside(&papers, &line.accuracies()));
         row.push(String::new());
         Some(row)
@@ -220,6 +225,9 @@ impl<'a> Group<'_, 'a> {
         if smallest.is_some_and(|questions| self.points * questions as f64 / 100.0 < 1.0) {
             out.push(format!("With so few questions {} points are less than one question.", self.points));
         }
+        if self.ratios.is_empty() {
+            out.push("fixed: this codec's rate is not chosen, so ratios are ignored and it has one cell.".into());
+        }
         if names::codec_base(self.codec) == "fc" {
             out.push(self.paper_sentence());
         }
@@ -246,11 +254,10 @@ impl<'a> Group<'_, 'a> {
                 let cells = line.accuracies();
                 let average = number::average(&cells);
                 let all: Vec<Option<Accuracy>> = cells.into_iter().chain([average]).collect();
-                let mut fields = vec![number::csv_field(model), line.ratio.map_or("baseline".into(), number::ratio)];
+                let mut fields = vec![number::csv_field(model), line.label()];
                 fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.value))));
                 fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.stderr))));
-                let mean =
-                    |value: Option<f64>| value.filter(|_| line.ratio.is_some()).map(|value| format!("{value:.3}"));
+                let mean = |value: Option<f64>| value.filter(|_| !line.baseline).map(|value| format!("{value:.3}"));
                 fields.push(mean(line.mean(|row| row.ratio_elements)).unwrap_or_default());
                 fields.push(mean(line.mean(|row| row.ratio_wire)).unwrap_or_default());
                 fields.extend(tail.iter().cloned());

@@ -135,3 +135,18 @@ fn half_a_run_is_marked_partial() {
     half.retain(|row| !row.is_baseline());
     assert!(self::made(&half).csv.contains("pocket,near-lossless,,"), "no baseline, no near-lossless ratio");
 }
+
+#[test]
+fn a_codec_of_fixed_rate_has_one_line_and_no_near_lossless_ratio() {
+    let mut all = rows("pocket");
+    let int8 = Row { ratio_elements: Some(1.0), ratio_wire: Some(1.98), ..row("int8", None, 0.59) };
+    all.extend([int8.clone(), on("piqa", int8)]);
+    let made = made(&all);
+    assert_eq!(made.tables.len(), 2);
+    let lines: Vec<&Vec<String>> = made.tables[1].sections[0].rows.iter().collect();
+    assert_eq!(lines[0], &["fixed", "59.0 ± 4.9", "59.0 ± 4.9", "59.0 ± 3.5", "1.98"]);
+    assert_eq!(lines[3], &["near-lossless", "–", "–", "–", ""]);
+    assert!(made.csv.contains("pocket,fixed,59.00,59.00,59.00,") && made.csv.contains(",1.000,1.980,int8,"));
+    let caption = made.tables[1].caption.join(" ");
+    assert!(caption.contains("ratios are ignored") && !caption.contains("Partial"), "{caption}");
+}

@@ -35,23 +35,78 @@ def fc(body, kind, s, d):
     return np.fft.ifft2(kept).real
 
 
+def positions(data, coding, k):
+    bits = np.unpackbits(np.frombuffer(data, "u1"), bitorder="little")
+    if coding == 255:
+        return np.flatnonzero(bits)
+    places, at, place = [], 0, -1
+    for _ in range(k):
+        ones = int(np.argmin(bits[at:]))
+        at += ones + 1
+        low = sum(int(bit) << j for j, bit in enumerate(bits[at : at + coding]))
+        at += coding
+        place += 1 + (ones << coding) + low
+        places.append(place)
+    return np.array(places)
+
+
 def topk(body, kind, s, d):
     k, coding, size = struct.unpack("<IBI", body[:9])
-    bits = np.unpackbits(np.frombuffer(body[9 : 9 + size], "u1"), bitorder="little")
-    if coding == 255:
-        places = np.flatnonzero(bits)
-    else:
-        places, at, place = [], 0, -1
-        for _ in range(k):
-            ones = int(np.argmin(bits[at:]))
-            at += ones + 1
-            low = sum(int(bit) << j for j, bit in enumerate(bits[at : at + coding]))
-            at += coding
-            place += 1 + (ones << coding) + low
-            places.append(place)
     out = np.zeros(s * d)
-    out[places] = section(body[9 + size :], kind)
+    out[positions(body[9 : 9 + size], coding, k)] = section(body[9 + size :], kind)
     return out.reshape(s, d)
+
+
+def rans(data, symbols, count):
+    coding, table, words = struct.unpack("<BII", data[:9])
+    places = positions(data[9 : 9 + table], coding, symbols - 1)
+    starts = np.concatenate([[0], places - np.arange(symbols - 1), [1 << 14]]).astype(int)
+    stack = [int(word) for word in np.frombuffer(data[9 + table : 9 + table + words], "<u4")]
+    x, out = (stack.pop() << 32) + stack.pop(), []
+    for _ in range(count):
+        q = x % (1 << 14)
+        symbol = int(np.searchsorted(starts, q, side="right")) - 1
+        out.append(symbol)
+        x = (x >> 14) * int(starts[symbol + 1] - starts[symbol]) + q - int(starts[symbol])
+        if x < 1 << 32:
+            x = (x << 32) + stack.pop()
+    assert x == 1 << 32 and not stack
+    return np.array(out)
+
+
+def e4m3(code):
+    exponent, mantissa = (code >> 3) & 15, code & 7
+    value = np.where(exponent == 0, mantissa * 2.0**-9, (8 + mantissa) * 2.0 ** (exponent - 10.0))
+    return np.where(code > 127, -value, value)
+
+
+def quantiser(values, symbols, rotated=False):
+    def decode(body, kind, s, d):
+        group, coder = struct.unpack("<IB", body[:5])
+        groups = -(-d // group)
+        codes_at = 5 + 2 + s * groups * (4 if kind == 1 else 2)
+        data = body[codes_at:]
+        if coder == 1:
+            codes = rans(data, symbols, s * d)
+        else:
+            codes = np.frombuffer(data, "u1").astype(int)
+            if symbols == 16:
+                codes = np.stack([codes & 15, codes >> 4], 1).ravel()[: s * d]
+        scales = section(body[5:codes_at], kind).reshape(s, groups).repeat(group, axis=1)[:, :d]
+        out = values(codes).reshape(s, d) * scales
+        if rotated:
+            n = d & -d
+            hadamard = np.ones((1, 1))
+            while len(hadamard) < n:
+                hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
+            out = (out.reshape(s, d // n, n) @ hadamard / n**0.5).reshape(s, d)
+        return out
+
+    return decode
+
+
+def signed(symbols):
+    return lambda codes: np.where(codes >= symbols // 2, codes - symbols, codes)
 
 
 def low_rank(body, kind, s, d):
@@ -64,7 +119,11 @@ def noop(body, kind, s, d):
     return numbers(body, kind).reshape(s, d)
 
 
-DECODERS = {0: noop, 1: fc, 2: topk, 3: low_rank, 4: low_rank, 5: low_rank, 6: low_rank, 7: low_rank}
+DECODERS = {
+    **{0: noop, 1: fc, 2: topk, 3: low_rank, 4: low_rank, 5: low_rank, 6: low_rank, 7: low_rank},
+    **{8: quantiser(signed(256), 256), 9: quantiser(signed(16), 16), 10: quantiser(e4m3, 256)},
+    11: quantiser(signed(16), 16, rotated=True),
+}
 
 failed = 0
 for path in sorted(pathlib.Path(__file__).parent.glob("*.bin")):

@@ -1,0 +1,44 @@
+//! `hadamard-int4`: rows rotated before [`super::int4`], and back after it.
+
+use anyhow::Result;
+
+use super::hadamard::rotate;
+use super::int4::Int4;
+use super::quantiser::{self, OPTIONS};
+use super::registry::{CodecInfo, Rate};
+use super::{Activation, Budget, Codec, CodecSpec, Packet, low_rank};
+
+pub(super) const INFO: CodecInfo = CodecInfo {
+    name: "hadamard-int4",
+    summary: "Spreads outliers over the channels by a Walsh-Hadamard rotation of each row, then int4.",
+    options: OPTIONS,
+    id: 11,
+    rate: Rate::Fixed,
+    needs: |_| None,
+    build: |spec, _| Ok(Box::new(HadamardInt4 { spec: spec.clone() })),
+    layout: quantiser::layout::<Int4>,
+    decode,
+};
+
+struct HadamardInt4 {
+    spec: CodecSpec,
+}
+
+impl Codec for HadamardInt4 {
+    fn spec(&self) -> &CodecSpec {
+        &self.spec
+    }
+
+    fn encode(&self, activation: &Activation, _: Budget) -> Result<Packet> {
+        super::check_finite(activation)?;
+        let mut rotated = low_rank::to_f64(activation);
+        rotate(&mut rotated, activation.hidden());
+        quantiser::pack::<Int4, f64>(&self.spec, (activation.tokens(), activation.hidden()), &rotated)
+    }
+}
+
+fn decode(packet: &Packet) -> Result<Vec<f32>> {
+    let mut values = quantiser::unpack::<Int4, f64>(packet, |v| v)?;
+    rotate(&mut values, packet.hidden());
+    Ok(values.into_iter().map(quantiser::saturated).collect())
+}

@@ -1,0 +1,182 @@
+//! What the quantisers share: a grid of numbers, one scale a group, and how codes lie in a packet.
+
+use std::marker::PhantomData;
+
+use anyhow::{Result, bail, ensure};
+
+use super::packet::{self, Frame, Packet, Reader};
+use super::registry::{Allowed, Choice, OptionInfo};
+use super::values::{EXPONENT_BYTES, ValueType};
+use super::{Activation, Budget, Codec, CodecSpec, groups, rans};
+
+/// How codes are sent.
+pub(super) const CODER: OptionInfo = OptionInfo {
+    key: "coder",
+    allowed: Allowed::Words(&[
+        Choice { word: "none", meaning: "codes of 4 or 8 bits, one after another" },
+        Choice { word: "rans", meaning: "entropy-coded by their frequencies in the packet, where that is shorter" },
+    ]),
+    default: "none",
+    meaning: "how the codes are sent",
+};
+
+/// Options of every quantiser.
+pub(super) const OPTIONS: &[OptionInfo] = &[groups::GROUP, CODER, groups::SCALES];
+
+/// Own header: channels of a group 4, coder 1.
+const OWN_BYTES: usize = 5;
+
+/// In the packet's coder field: codes as they are, or [`rans`].
+const PLAIN: u8 = 0;
+const RANS: u8 = 1;
+
+/// A grid of numbers, each with a code of [`Grid::BITS`] bits.
+pub(super) trait Grid: Send + Sync + 'static {
+    /// Its largest number, on which the largest magnitude of a group falls.
+    const TOP: f64;
+    /// Bits of a code: 4 or 8.
+    const BITS: usize;
+    /// The code of the number nearest to a finite one; ties go to the even code.
+    fn code(scaled: f64) -> u8;
+    /// The number of a code; NaN where no number has it.
+    fn value(code: u8) -> f64;
+}
+
+/// The nearest integer, ties to even, as the lowest bits of its two's complement. Adding 1.5 * 2^52 makes the last bit of
+/// the mantissa worth one, so that the addition rounds; `round_ties_even` is a function call on plain x86-64.
+pub(super) fn nearest(small: f64) -> u8 {
+    debug_assert!(small.abs() < 1e15);
+    (small + 1.5 * (1u64 << 52) as f64).to_bits() as u8
+}
+
+/// The codec that brings an activation on a grid as it is.
+pub(super) struct Quantiser<G> {
+    spec: CodecSpec,
+    grid: PhantomData<G>,
+}
+
+impl<G> Quantiser<G> {
+    pub fn new(spec: &CodecSpec) -> Self {
+        Self { spec: spec.clone(), grid: PhantomData }
+    }
+}
+
+impl<G: Grid> Codec for Quantiser<G> {
+    fn spec(&self) -> &CodecSpec {
+        &self.spec
+    }
+
+    fn encode(&self, activation: &Activation, _: Budget) -> Result<Packet> {
+        super::check_finite(activation)?;
+        pack::<G, f32>(&self.spec, (activation.tokens(), activation.hidden()), activation.values())
+    }
+}
+
+/// The packet of S x D finite values.
+pub(super) fn pack<G: Grid, T: Copy + Into<f64>>(
+    spec: &CodecSpec,
+    shape: (usize, usize),
+    values: &[T],
+) -> Result<Packet> {
+    let (_, hidden) = shape;
+    let channels = groups::channels(spec, hidden)?;
+    let kind: ValueType = spec.typed(groups::SCALES.key)?;
+    let tops: Vec<f64> = groups::of(values, hidden, channels)
+        .map(|group| group.iter().map(|&v| v.into().abs()).fold(0.0, f64::max))
+        .collect();
+    let mut scales = Vec::with_capacity(EXPONENT_BYTES + tops.len() * kind.bytes());
+    let steps = groups::write(&mut scales, kind, &tops, G::TOP)?;
+    let mut codes = Vec::with_capacity(values.len());
+    for (group, step) in groups::of(values, hidden, channels).zip(steps) {
+        // A group of zeros has no scale. Quotients, not products with a reciprocal: a tie stays one.
+        let step = if step == 0.0 { 1.0 } else { step };
+        codes.extend(group.iter().map(|&v| G::code(v.into() / step)));
+    }
+    let (coder, payload) = payload::<G>(spec, codes)?;
+    let mut bytes = packet::begin(spec.info(), kind, shape, OWN_BYTES + scales.len() + payload.len())?;
+    packet::put_u32(&mut bytes, channels);
+    bytes.push(coder);
+    bytes.extend_from_slice(&scales);
+    bytes.extend_from_slice(&payload);
+    Packet::from_bytes(bytes)
+}
+
+/// The codes as they go into a packet; entropy-coded where that was asked for and is shorter.
+fn payload<G: Grid>(spec: &CodecSpec, codes: Vec<u8>) -> Result<(u8, Vec<u8>)> {
+    if spec.option(CODER.key) == Some("rans") {
+        let coded = rans::encode(&codes, 1 << G::BITS)?;
+        if coded.len() < plain_bytes::<G>(codes.len()) {
+            return Ok((RANS, coded));
+        }
+    }
+    if G::BITS == 8 {
+        return Ok((PLAIN, codes));
+    }
+    Ok((PLAIN, codes.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4)).collect()))
+}
+
+/// Bytes of `count` codes one after another.
+fn plain_bytes<G: Grid>(count: usize) -> usize {
+    (count * G::BITS).div_ceil(8)
+}
+
+/// The own header: channels of a group, coder.
+fn own_header(reader: &mut Reader<'_>, hidden: usize) -> Result<(usize, u8)> {
+    let channels = reader.u32("group")? as usize;
+    ensure!((1..=hidden).contains(&channels), "packet field group: {channels} is not in 1..={hidden}");
+    let coder = reader.u8("coder")?;
+    ensure!(coder <= RANS, "packet field coder: {coder} is neither {PLAIN} (none) nor {RANS} (rans)");
+    Ok((channels, coder))
+}
+
+pub(super) fn layout<G: Grid>(frame: &Frame<'_>) -> Result<usize> {
+    let mut reader = Reader::new(frame.body);
+    let (channels, coder) = own_header(&mut reader, frame.hidden)?;
+    let scales = EXPONENT_BYTES + groups::count(frame.tokens, frame.hidden, channels) * frame.values.bytes();
+    reader.bytes(scales, "scales")?;
+    let elements = frame.tokens * frame.hidden;
+    let payload = if coder == RANS { rans::stated_len(&mut reader)? } else { plain_bytes::<G>(elements) as u64 };
+    frame.expect_len((OWN_BYTES + scales) as u64 + payload)?;
+    Ok(elements)
+}
+
+/// The S * D numbers of a packet, each as `to` makes it from f64; NaN where a code stands for none.
+pub(super) fn unpack<G: Grid, T>(packet: &Packet, to: impl Fn(f64) -> T) -> Result<Vec<T>> {
+    let frame = packet.frame();
+    let mut reader = Reader::new(frame.body);
+    let (channels, coder) = own_header(&mut reader, frame.hidden)?;
+    let steps = groups::read(&mut reader, frame.values, groups::count(frame.tokens, frame.hidden, channels))?;
+    let elements = packet.elements();
+    let codes = match coder {
+        RANS => rans::decode(&mut reader, 1 << G::BITS, elements)?,
+        _ => plain_codes::<G>(reader.bytes(plain_bytes::<G>(elements), "codes")?, elements)?,
+    };
+    let numbers: [f64; 256] = std::array::from_fn(|code| G::value(code as u8));
+    let mut out = Vec::with_capacity(elements);
+    for (group, step) in groups::of(&codes, frame.hidden, channels).zip(steps) {
+        out.extend(group.iter().map(|&code| to(numbers[usize::from(code)] * step)));
+    }
+    Ok(out)
+}
+
+/// One code a byte, from the bytes of a packet: low half first where two share a byte.
+fn plain_codes<G: Grid>(bytes: &[u8], count: usize) -> Result<Vec<u8>> {
+    if G::BITS == 8 {
+        return Ok(bytes.to_vec());
+    }
+    let mut codes: Vec<u8> = bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]).collect();
+    if codes.drain(count..).any(|spare| spare != 0) {
+        bail!("packet field codes: the spare half of the last byte is not zero");
+    }
+    Ok(codes)
+}
+
+/// As f32. A rounded scale may carry the largest finite number just past itself.
+pub(super) fn saturated(value: f64) -> f32 {
+    value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
+}
+
+/// The activation of a packet that holds it as it was.
+pub(super) fn decode<G: Grid>(packet: &Packet) -> Result<Vec<f32>> {
+    unpack::<G, f32>(packet, saturated)
+}
