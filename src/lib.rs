@@ -6,6 +6,7 @@ pub mod codec;
 pub mod data;
 pub mod experiment;
 pub mod hub;
+pub mod kernel;
 pub mod model;
 pub mod npy;
 pub mod prepare;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 
-use super::fft::Spectrum;
+use crate::kernel::Spectrum;
 
 /// Where the kept block lies in the spectrum (paper, section III-C, steps 2 and 3; the text leaves it open).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,7 +55,7 @@ impl Band {
     }
 
     /// True where a block of `ks` rows holds row frequency u.
-    pub(super) fn holds_row(self, u: usize, ks: usize, tokens: usize) -> bool {
+    pub(crate) fn holds_row(self, u: usize, ks: usize, tokens: usize) -> bool {
         let row = match self {
             Self::Corner | Self::Mirrored => u,
             Self::Centered => (u + ks / 2) % tokens,

@@ -4,11 +4,11 @@ use anyhow::{Result, ensure};
 
 use super::block::{self, Allowance, Aspect, Band, Block};
 use super::budget::wire_items;
-use super::fft::{self, Complex32};
 use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
 use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate, VALUES};
 use super::values::{self, EXPONENT_BYTES, ValueType};
 use super::{Accounting, Activation, Budget, Codec, CodecSpec};
+use crate::kernel;
 
 pub(super) const INFO: CodecInfo = CodecInfo {
     name: "fc",
@@ -82,22 +82,22 @@ impl Codec for Fc {
         let shift = shift_for_f32(top, tokens * hidden);
         let gain = values::power_of_two(-shift) as f32;
         let (spectrum, block) = if self.aspect == Aspect::Adaptive {
-            let spectrum = fft::forward(activation.values(), tokens, hidden, hidden / 2 + 1, gain);
+            let spectrum = kernel::forward_all(activation.values(), tokens, hidden, gain);
             let block = block::most_energy(&spectrum, self.band, allowance);
             (spectrum, block)
         } else {
             let block = block::choose(self.aspect, self.band, shape, allowance);
-            (fft::forward(activation.values(), tokens, hidden, block.kd, gain), block)
+            (kernel::forward(activation.values(), tokens, hidden, self.band, block, gain), block)
         };
-        let kept = spectrum.block(self.band, block);
+        let mut kept = Vec::new();
+        spectrum.block(self.band, block, &mut kept);
 
-        let body = OWN_BYTES + EXPONENT_BYTES + 2 * kept.len() * self.values.bytes();
+        let body = OWN_BYTES + EXPONENT_BYTES + kept.len() * self.values.bytes();
         let mut bytes = packet::begin(&INFO, self.values, shape, body)?;
         bytes.push(self.band.id());
         packet::put_u32(&mut bytes, block.ks);
         packet::put_u32(&mut bytes, block.kd);
-        let numbers: Vec<f32> = kept.iter().flat_map(|c| [c.re, c.im]).collect();
-        values::write_section(&mut bytes, self.values, &numbers, shift)?;
+        values::write_section(&mut bytes, self.values, &kept, shift)?;
         Packet::from_bytes(bytes)
     }
 }
@@ -131,17 +131,17 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let (coefficients, band, block, exponent) = coefficients(packet)?;
     let gain = values::power_of_two(exponent);
-    Ok(fft::inverse(&coefficients, band, block, packet.tokens(), packet.hidden(), gain))
+    Ok(kernel::inverse(&coefficients, band, block, packet.tokens(), packet.hidden(), gain))
 }
 
-/// The stored coefficients of an `fc` packet, their band and block, and the exponent they share.
-fn coefficients(packet: &Packet) -> Result<(Vec<Complex32>, Band, Block, i32)> {
+/// The stored coefficients of an `fc` packet (real and imaginary parts in turn), their band and block, and the exponent
+/// they share.
+fn coefficients(packet: &Packet) -> Result<(Vec<f32>, Band, Block, i32)> {
     let frame = packet.frame();
     let mut reader = Reader::new(frame.body);
     let (band, block) = own_header(&mut reader, &frame)?;
     let section = values::read_section(&mut reader, packet.values(), 2 * block.ks * block.kd, "coefficients")?;
-    let kept = section.stored.chunks_exact(2).map(|c| Complex32::new(c[0], c[1])).collect();
-    Ok((kept, band, block, section.exponent))
+    Ok((section.stored, band, block, section.exponent))
 }
 
 #[cfg(test)]

@@ -1,0 +1,12 @@
+//! The FC transform as a kernel: an activation to the low rows of its spectrum, and back.
+//!
+//! The token axis comes first and A is read once: few tokens by sums over cosines and sines, of which only those that a
+//! block keeps are computed, many by fast transforms of sixteen channels at a time. The hidden axis follows, by fast
+//! transforms of eight rows at a time.
+
+mod axis;
+mod token_axis;
+mod transform;
+mod vector;
+
+pub use transform::{Complex32, Spectrum, forward, forward_all, inverse, normalisation};

@@ -1,0 +1,292 @@
+//! The token axis. Of few tokens, sums: tokens s and S - s meet the same cosine and opposite sines, so their sum goes with
+//! the cosines and their difference with the sines, and only the wanted frequencies are computed. Of many, fast
+//! transforms, of two real columns as one complex one.
+
+use std::f64::consts::TAU;
+use std::rc::Rc;
+
+use super::axis::AxisPlan;
+use super::vector::{LANES, Line, Vector};
+
+/// Channels at a time: two vectors.
+pub(super) const WIDTH: usize = 2 * LANES;
+
+/// Times [`WIDTH`], how much of a row is read or written in one go: rows lie far apart, and a processor fetches ahead only
+/// where neighbours are asked for.
+pub(super) const STRIP: usize = 8;
+
+/// Outputs at a time: with two vectors of each part, their sums fill twelve of sixteen registers.
+const OUTPUTS: usize = 3;
+
+/// Of [`WIDTH`] channels the part that goes with cosines and the part that goes with sines: real and imaginary part of a
+/// row of the spectrum.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Pair {
+    pub even: [[f32; LANES]; 2],
+    pub odd: [[f32; LANES]; 2],
+}
+
+/// Pairs of tokens, or row frequencies up to the middle: S / 2 + 1.
+pub(super) fn pairs(tokens: usize) -> usize {
+    tokens / 2 + 1
+}
+
+/// What is made once for a number of tokens.
+pub(super) struct TokenPlan {
+    roots: Vec<[f32; 2]>,
+    axis: AxisPlan,
+}
+
+impl TokenPlan {
+    pub fn new(tokens: usize) -> Self {
+        Self { roots: roots(tokens), axis: AxisPlan::new(tokens) }
+    }
+
+    /// Whether fast transforms take less time than the sums for this number of row frequencies. Measured: a product of a
+    /// sum takes about half of a step (one of S log2 S) of a fast transform, and a sixteenth where the library makes it.
+    fn is_faster(&self, rows: usize) -> bool {
+        let tokens = self.roots.len();
+        let step = if self.axis.is_fast() { 2 } else { 16 };
+        rows * pairs(tokens) > step * tokens * (tokens.ilog2() as usize + 1)
+    }
+}
+
+/// The transform of a strip of channels, and its buffers.
+#[derive(Default)]
+pub(super) struct TokenAxis {
+    plan: Option<Rc<TokenPlan>>,
+    fast: bool,
+    table: Vec<f32>,
+    /// By sums: of each [`WIDTH`] channels, the pairs of tokens.
+    pairs: Vec<Pair>,
+    /// By fast transforms: of each, the tokens, eight channels as real parts and eight as imaginary ones.
+    columns: Vec<Line>,
+    scratch: Vec<Line>,
+}
+
+impl TokenAxis {
+    /// Makes ready for `rows` row frequencies, from or to them.
+    pub fn prepare(&mut self, plan: Rc<TokenPlan>, rows: usize, inverse: bool) {
+        let tokens = plan.roots.len();
+        self.fast = plan.is_faster(rows);
+        if self.fast {
+            self.columns.resize(STRIP * plan.axis.lines, Line::default());
+        } else {
+            let (outputs, inputs) = if inverse { (pairs(tokens), rows) } else { (rows, pairs(tokens)) };
+            fill_table(&mut self.table, &plan.roots, outputs, inputs);
+            self.pairs.resize(STRIP * pairs(tokens), Pair::default());
+        }
+        self.plan = Some(plan);
+    }
+
+    /// Reads a strip of row-major S x D `values`, each times `gain`.
+    #[inline(always)]
+    pub fn read<V: Vector>(&mut self, values: &[f32], hidden: usize, strip: usize, gain: f32) {
+        let Some(plan) = &self.plan else { return };
+        if !self.fast {
+            return fold::<V>(values, hidden, strip, gain, &mut self.pairs);
+        }
+        let gain = V::splat(gain);
+        for (row, place) in values.chunks_exact(hidden).zip(&plan.axis.input) {
+            for (nth, first) in (strip..hidden.min(strip + STRIP * WIDTH)).step_by(WIDTH).enumerate() {
+                let [low, high] = channels::<V>(row, first);
+                let line = &mut self.columns[nth * plan.axis.lines + *place as usize];
+                low.mul(gain).store(&mut line.re);
+                high.mul(gain).store(&mut line.im);
+            }
+        }
+    }
+
+    /// The first rows of the spectrum of the nth channels of the strip.
+    #[inline(always)]
+    pub fn forward<V: Vector>(&mut self, nth: usize, rows: &mut [Pair]) {
+        let Some(plan) = &self.plan else { return };
+        if !self.fast {
+            let count = self.pairs.len() / STRIP;
+            return sums::<V>(&self.table, &self.pairs[nth * count..][..count], rows);
+        }
+        let AxisPlan { output, lines, .. } = &plan.axis;
+        let columns = &mut self.columns[nth * lines..][..*lines];
+        plan.axis.forward::<V>(columns, &mut self.scratch);
+        let half = V::splat(0.5);
+        for (u, row) in rows.iter_mut().enumerate() {
+            let mirror = if u == 0 { 0 } else { output.len() - u };
+            let (z, w) = (&columns[output[u] as usize], &columns[output[mirror] as usize]);
+            let (z_re, z_im, w_re, w_im) = (V::load(&z.re), V::load(&z.im), V::load(&w.re), V::load(&w.im));
+            z_re.add(w_re).mul(half).store(&mut row.even[0]);
+            z_im.add(w_im).mul(half).store(&mut row.even[1]);
+            z_im.sub(w_im).mul(half).store(&mut row.odd[0]);
+            w_re.sub(z_re).mul(half).store(&mut row.odd[1]);
+        }
+    }
+
+    /// The opposite of `forward`, where rows u and S - u are conjugate: the real part of what `rows` alone stand for.
+    #[inline(always)]
+    pub fn inverse<V: Vector>(&mut self, nth: usize, rows: &[Pair]) {
+        let Some(plan) = &self.plan else { return };
+        if !self.fast {
+            let count = self.pairs.len() / STRIP;
+            return sums::<V>(&self.table, rows, &mut self.pairs[nth * count..][..count]);
+        }
+        let AxisPlan { input, lines, .. } = &plan.axis;
+        let columns = &mut self.columns[nth * lines..][..*lines];
+        columns.fill(Line::default());
+        let half = V::splat(0.5);
+        for (u, row) in rows.iter().enumerate() {
+            let mirror = if u == 0 { 0 } else { input.len() - u };
+            let (re, im) = (V::load(&row.even[0]).mul(half), V::load(&row.odd[0]).mul(half));
+            let (other_re, other_im) = (V::load(&row.even[1]).mul(half), V::load(&row.odd[1]).mul(half));
+            // Half of each to either side, the second columns times i; parts exchanged, as for every inverse here.
+            add(&mut columns[input[u] as usize], re.sub(other_im), im.add(other_re));
+            add(&mut columns[input[mirror] as usize], re.add(other_im), other_re.sub(im));
+        }
+        plan.axis.forward::<V>(columns, &mut self.scratch);
+    }
+
+    /// Writes a strip of row-major S x D `values`.
+    #[inline(always)]
+    pub fn write<V: Vector>(&self, values: &mut [f32], hidden: usize, strip: usize) {
+        let Some(plan) = &self.plan else { return };
+        if !self.fast {
+            return unfold::<V>(&self.pairs, values, hidden, strip);
+        }
+        for (row, place) in values.chunks_exact_mut(hidden).zip(&plan.axis.output) {
+            for (nth, first) in (strip..hidden.min(strip + STRIP * WIDTH)).step_by(WIDTH).enumerate() {
+                let line = &self.columns[nth * plan.axis.lines + *place as usize];
+                put(row, first, [V::load(&line.im), V::load(&line.re)]);
+            }
+        }
+    }
+}
+
+/// Adds to a line of exchanged parts.
+#[inline(always)]
+fn add<V: Vector>(line: &mut Line, re: V, im: V) {
+    V::load(&line.im).add(re).store(&mut line.im);
+    V::load(&line.re).add(im).store(&mut line.re);
+}
+
+/// Cosine and negative sine of 2 pi i / S, i in 0..S.
+fn roots(tokens: usize) -> Vec<[f32; 2]> {
+    (0..tokens)
+        .map(|i| {
+            let (sin, cos) = (TAU * i as f64 / tokens as f64).sin_cos();
+            [cos as f32, -sin as f32]
+        })
+        .collect()
+}
+
+/// The factors of `sums` in the order it reads them: for three outputs at a time, for each input, three cosines and three
+/// negative sines of 2 pi output input / S.
+fn fill_table(table: &mut Vec<f32>, roots: &[[f32; 2]], outputs: usize, inputs: usize) {
+    table.clear();
+    for first in (0..outputs).step_by(OUTPUTS) {
+        for input in 0..inputs {
+            let roots = || (first..first + OUTPUTS).map(|output| roots[output * input % roots.len()]);
+            table.extend(roots().map(|root| root[0]));
+            table.extend(roots().map(|root| root[1]));
+        }
+    }
+}
+
+/// `outputs[j].even` becomes the sum of `inputs[k].even` times cosine (j, k), and `odd` that of `odd` times the negative
+/// sine.
+#[inline(always)]
+fn sums<V: Vector>(table: &[f32], inputs: &[Pair], outputs: &mut [Pair]) {
+    let blocks = table.chunks_exact(2 * OUTPUTS * inputs.len());
+    for (block, outputs) in blocks.zip(outputs.chunks_mut(OUTPUTS)) {
+        let mut even = [[V::zero(); 2]; OUTPUTS];
+        let mut odd = [[V::zero(); 2]; OUTPUTS];
+        for (input, factors) in inputs.iter().zip(block.as_chunks::<{ 2 * OUTPUTS }>().0) {
+            let [low, high] = [V::load(&input.even[0]), V::load(&input.even[1])];
+            for j in 0..OUTPUTS {
+                let factor = V::splat(factors[j]);
+                even[j] = [factor.mul_add(low, even[j][0]), factor.mul_add(high, even[j][1])];
+            }
+            let [low, high] = [V::load(&input.odd[0]), V::load(&input.odd[1])];
+            for j in 0..OUTPUTS {
+                let factor = V::splat(factors[OUTPUTS + j]);
+                odd[j] = [factor.mul_add(low, odd[j][0]), factor.mul_add(high, odd[j][1])];
+            }
+        }
+        for ((output, even), odd) in outputs.iter_mut().zip(even).zip(odd) {
+            for half in 0..2 {
+                even[half].store(&mut output.even[half]);
+                odd[half].store(&mut output.odd[half]);
+            }
+        }
+    }
+}
+
+/// The channels from `first` on of a row, zeros beyond its end.
+#[inline(always)]
+fn channels<V: Vector>(row: &[f32], first: usize) -> [V; 2] {
+    if let Some(chunk) = row.get(first..first + WIDTH) {
+        let (halves, _) = chunk.as_chunks::<LANES>();
+        return [V::load(&halves[0]), V::load(&halves[1])];
+    }
+    let mut padded = [[0.0; LANES]; 2];
+    padded.as_flattened_mut()[..row.len() - first].copy_from_slice(&row[first..]);
+    [V::load(&padded[0]), V::load(&padded[1])]
+}
+
+/// Writes them back; what lies beyond the end of the row is dropped.
+#[inline(always)]
+fn put<V: Vector>(row: &mut [f32], first: usize, channels: [V; 2]) {
+    if let Some(chunk) = row.get_mut(first..first + WIDTH) {
+        let (halves, _) = chunk.as_chunks_mut::<LANES>();
+        channels[0].store(&mut halves[0]);
+        channels[1].store(&mut halves[1]);
+        return;
+    }
+    let mut padded = [[0.0; LANES]; 2];
+    channels[0].store(&mut padded[0]);
+    channels[1].store(&mut padded[1]);
+    let rest = &mut row[first..];
+    rest.copy_from_slice(&padded.as_flattened()[..rest.len()]);
+}
+
+/// Sums and differences of the pairs of tokens, times `gain`, for a strip of channels of row-major S x D: the pairs of its
+/// first [`WIDTH`] channels, then of the next.
+#[inline(always)]
+fn fold<V: Vector>(values: &[f32], hidden: usize, strip: usize, gain: f32, pairs: &mut [Pair]) {
+    let tokens = values.len() / hidden;
+    let count = pairs.len() / STRIP;
+    let gain = V::splat(gain);
+    for s in 0..count {
+        let alone = s == 0 || 2 * s == tokens;
+        for (nth, first) in (strip..hidden.min(strip + STRIP * WIDTH)).step_by(WIDTH).enumerate() {
+            let low = channels::<V>(&values[s * hidden..][..hidden], first);
+            let high =
+                if alone { [V::zero(); 2] } else { channels::<V>(&values[(tokens - s) * hidden..][..hidden], first) };
+            let pair = &mut pairs[nth * count + s];
+            for half in 0..2 {
+                // Each times the gain before they meet: their sum may be beyond f32.
+                let low = low[half].mul(gain);
+                high[half].mul_add(gain, low).store(&mut pair.even[half]);
+                let odd = if alone { V::zero() } else { high[half].neg_mul_add(gain, low) };
+                odd.store(&mut pair.odd[half]);
+            }
+        }
+    }
+}
+
+/// The opposite of [`fold`]: tokens s and S - s from their parts, for a strip of channels.
+#[inline(always)]
+fn unfold<V: Vector>(pairs: &[Pair], values: &mut [f32], hidden: usize, strip: usize) {
+    let tokens = values.len() / hidden;
+    let count = pairs.len() / STRIP;
+    for s in 0..count {
+        for (nth, first) in (strip..hidden.min(strip + STRIP * WIDTH)).step_by(WIDTH).enumerate() {
+            let pair = &pairs[nth * count + s];
+            let even = [V::load(&pair.even[0]), V::load(&pair.even[1])];
+            let odd = [V::load(&pair.odd[0]), V::load(&pair.odd[1])];
+            put(&mut values[s * hidden..][..hidden], first, [even[0].add(odd[0]), even[1].add(odd[1])]);
+            if s > 0 && 2 * s != tokens {
+                let row = &mut values[(tokens - s) * hidden..][..hidden];
+                put(row, first, [even[0].sub(odd[0]), even[1].sub(odd[1])]);
+            }
+        }
+    }
+}

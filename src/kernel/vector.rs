@@ -1,0 +1,179 @@
+//! Eight f32 at a time: AVX2 where the processor has it (asked at run time), plain arrays elsewhere.
+
+/// Values of a vector.
+pub(super) const LANES: usize = 8;
+
+/// Eight complex numbers: their real parts, then their imaginary parts; one cache line.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Line {
+    pub re: [f32; LANES],
+    pub im: [f32; LANES],
+}
+
+/// Arithmetic on eight f32. Whatever takes a vector must be inlined into the function that was compiled for it, or each
+/// operation becomes a call: `inline(always)` on functions and closures, and none of the library's closures between.
+pub(super) trait Vector: Copy {
+    fn splat(value: f32) -> Self;
+    fn load(from: &[f32; LANES]) -> Self;
+    fn store(self, to: &mut [f32; LANES]);
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    /// `self * factor + term`.
+    fn mul_add(self, factor: Self, term: Self) -> Self;
+    /// `term - self * factor`.
+    fn neg_mul_add(self, factor: Self, term: Self) -> Self;
+    /// Lane j of vector i becomes lane i of vector j.
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES];
+
+    #[inline(always)]
+    fn zero() -> Self {
+        Self::splat(0.0)
+    }
+}
+
+/// Without special instructions.
+#[derive(Clone, Copy)]
+pub(super) struct Plain([f32; LANES]);
+
+impl Plain {
+    #[inline(always)]
+    fn zip(self, other: Self, op: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|i| op(self.0[i], other.0[i])))
+    }
+}
+
+impl Vector for Plain {
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self([value; LANES])
+    }
+
+    #[inline(always)]
+    fn load(from: &[f32; LANES]) -> Self {
+        Self(*from)
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [f32; LANES]) {
+        *to = self.0;
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, term: Self) -> Self {
+        self.mul(factor).add(term)
+    }
+
+    #[inline(always)]
+    fn neg_mul_add(self, factor: Self, term: Self) -> Self {
+        term.sub(self.mul(factor))
+    }
+
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        std::array::from_fn(|j| Self(std::array::from_fn(|i| rows[i].0[j])))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx::Avx;
+
+#[cfg(target_arch = "x86_64")]
+mod avx {
+    use std::arch::x86_64::*;
+
+    use super::{LANES, Vector};
+
+    /// AVX2 with FMA. To be used only in functions that are compiled for both and called after they were found.
+    #[derive(Clone, Copy)]
+    pub struct Avx(__m256);
+
+    // SAFETY of every block below: the only functions that name this type are entered after the processor was asked for
+    // AVX2 and FMA; loads and stores go through references to whole arrays.
+    impl Vector for Avx {
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            Self(unsafe { _mm256_set1_ps(value) })
+        }
+
+        #[inline(always)]
+        fn load(from: &[f32; LANES]) -> Self {
+            Self(unsafe { _mm256_loadu_ps(from.as_ptr()) })
+        }
+
+        #[inline(always)]
+        fn store(self, to: &mut [f32; LANES]) {
+            unsafe { _mm256_storeu_ps(to.as_mut_ptr(), self.0) }
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            Self(unsafe { _mm256_add_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            Self(unsafe { _mm256_sub_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            Self(unsafe { _mm256_mul_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn mul_add(self, factor: Self, term: Self) -> Self {
+            Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, term.0) })
+        }
+
+        #[inline(always)]
+        fn neg_mul_add(self, factor: Self, term: Self) -> Self {
+            Self(unsafe { _mm256_fnmadd_ps(self.0, factor.0, term.0) })
+        }
+
+        #[inline(always)]
+        fn transpose(r: [Self; LANES]) -> [Self; LANES] {
+            unsafe {
+                // Pairs of rows, then pairs of pairs, within each half; then the halves change places.
+                let low = |a: usize, b: usize| _mm256_unpacklo_ps(r[a].0, r[b].0);
+                let high = |a: usize, b: usize| _mm256_unpackhi_ps(r[a].0, r[b].0);
+                let (a0, a1, a2, a3) = (low(0, 1), high(0, 1), low(2, 3), high(2, 3));
+                let (b0, b1, b2, b3) = (low(4, 5), high(4, 5), low(6, 7), high(6, 7));
+                let c0 = _mm256_shuffle_ps::<0x44>(a0, a2);
+                let c1 = _mm256_shuffle_ps::<0xee>(a0, a2);
+                let c2 = _mm256_shuffle_ps::<0x44>(a1, a3);
+                let c3 = _mm256_shuffle_ps::<0xee>(a1, a3);
+                let d0 = _mm256_shuffle_ps::<0x44>(b0, b2);
+                let d1 = _mm256_shuffle_ps::<0xee>(b0, b2);
+                let d2 = _mm256_shuffle_ps::<0x44>(b1, b3);
+                let d3 = _mm256_shuffle_ps::<0xee>(b1, b3);
+                [
+                    Self(_mm256_permute2f128_ps::<0x20>(c0, d0)),
+                    Self(_mm256_permute2f128_ps::<0x20>(c1, d1)),
+                    Self(_mm256_permute2f128_ps::<0x20>(c2, d2)),
+                    Self(_mm256_permute2f128_ps::<0x20>(c3, d3)),
+                    Self(_mm256_permute2f128_ps::<0x31>(c0, d0)),
+                    Self(_mm256_permute2f128_ps::<0x31>(c1, d1)),
+                    Self(_mm256_permute2f128_ps::<0x31>(c2, d2)),
+                    Self(_mm256_permute2f128_ps::<0x31>(c3, d3)),
+                ]
+            }
+        }
+    }
+}
