@@ -48,3 +48,12 @@ reference python="python3":
     {{python}} -m venv target/reference
     target/reference/bin/pip install --quiet --requirement tests/reference/requirements.txt
     for script in harness metrics decoder loglik codecs; do target/reference/bin/python tests/reference/$script.py --check; done
+
+# Scoring speed beside lm-evaluation-harness with transformers. TOKENIZER is a Qwen2 tokenizer.json, DATA holds
+# arc_easy/eval.jsonl.
+peers tokenizer data python="python3":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release
+    command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
+    {{python}} benches/peers.py --tokenizer {{tokenizer}} --data-dir {{data}}

@@ -174,6 +174,20 @@ fn a_model_is_fetched_once_and_run_finds_it() {
 }
 
 #[test]
+fn processes_at_once_fetch_a_file_once() {
+    let here = Here::new();
+    put_model(&here.hub, QWEN, "c0");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| here.works(&PREPARE));
+        }
+    });
+    let at_storage = |r: &&server::Request| r.at_storage && r.method == "GET";
+    assert_eq!(here.hub.log().iter().filter(at_storage).count(), 1, "one large file, one request for it");
+    assert_eq!(fs::read(here.qwen("snapshots/c0").join(SHARD)).unwrap(), large());
+}
+
+#[test]
 fn only_what_run_reads_is_fetched_and_shards_are_found_by_the_index() {
     let here = Here::new();
     put_model(&here.hub, QWEN, "c0");
