@@ -2,7 +2,7 @@
 //! between the lanes of a vector.
 //!
 //! n = n1 n2 is done in two steps of short transforms, each of which stays in the innermost cache (Bailey's four-step
-//! method); a short transform is Stockham's, with radices 4, 2 and odd primes up to 13.
+//! method); a short transform is Stockham's, with radices 4, 2, 3, 5 and 7.
 
 use std::f64::consts::TAU;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ enum Method {
         /// Factors between the steps, powers of the root of unity: n1 for each place of a row.
         factors: Vec<[f32; 2]>,
     },
-    /// A prime factor above 13: lane by lane.
+    /// A prime factor above 7: lane by lane.
     Library(Arc<dyn Fft<f32>>),
 }
 
@@ -61,7 +61,7 @@ impl Short {
     /// None where a prime factor is above 13.
     fn new(size: usize) -> Option<Self> {
         let (mut left, mut stride, mut passes) = (size, 1, Vec::new());
-        for radix in [4, 2, 3, 5, 7, 11, 13] {
+        for radix in [4, 2, 3, 5, 7] {
             while left % radix == 0 {
                 let groups = left / radix;
                 let twiddles = (0..groups).flat_map(|p| (1..radix).map(move |i| root(i * p, left))).collect();
@@ -235,14 +235,28 @@ fn pass<V: Vector>(
     to_places: Places,
     factors: Option<&[[f32; 2]]>,
 ) {
+    // One copy of each radix: there are many calls, and each would take its time to compile.
     match pass.radix {
-        2 => radix::<V, 2>(pass, from, from_places, to, to_places, factors),
-        3 => radix::<V, 3>(pass, from, from_places, to, to_places, factors),
-        4 => radix::<V, 4>(pass, from, from_places, to, to_places, factors),
-        5 => radix::<V, 5>(pass, from, from_places, to, to_places, factors),
-        7 => radix::<V, 7>(pass, from, from_places, to, to_places, factors),
-        11 => radix::<V, 11>(pass, from, from_places, to, to_places, factors),
-        _ => radix::<V, 13>(pass, from, from_places, to, to_places, factors),
+        2 => V::enter(
+            #[inline(always)]
+            || radix::<V, 2>(pass, from, from_places, to, to_places, factors),
+        ),
+        3 => V::enter(
+            #[inline(always)]
+            || radix::<V, 3>(pass, from, from_places, to, to_places, factors),
+        ),
+        4 => V::enter(
+            #[inline(always)]
+            || radix::<V, 4>(pass, from, from_places, to, to_places, factors),
+        ),
+        5 => V::enter(
+            #[inline(always)]
+            || radix::<V, 5>(pass, from, from_places, to, to_places, factors),
+        ),
+        _ => V::enter(
+            #[inline(always)]
+            || radix::<V, 7>(pass, from, from_places, to, to_places, factors),
+        ),
     }
 }
 

@@ -27,6 +27,9 @@ pub(super) trait Vector: Copy {
     /// Lane j of vector i becomes lane i of vector j.
     fn transpose(rows: [Self; LANES]) -> [Self; LANES];
 
+    /// Calls `body`, compiled for this vector, without copying it into the caller.
+    fn enter<R>(body: impl FnOnce() -> R) -> R;
+
     #[inline(always)]
     fn zero() -> Self {
         Self::splat(0.0)
@@ -83,6 +86,11 @@ impl Vector for Plain {
     #[inline(always)]
     fn neg_mul_add(self, factor: Self, term: Self) -> Self {
         term.sub(self.mul(factor))
+    }
+
+    #[inline(never)]
+    fn enter<R>(body: impl FnOnce() -> R) -> R {
+        body()
     }
 
     #[inline(always)]
@@ -145,6 +153,16 @@ mod avx {
         #[inline(always)]
         fn neg_mul_add(self, factor: Self, term: Self) -> Self {
             Self(unsafe { _mm256_fnmadd_ps(self.0, factor.0, term.0) })
+        }
+
+        #[inline(always)]
+        fn enter<R>(body: impl FnOnce() -> R) -> R {
+            #[target_feature(enable = "avx2,fma")]
+            #[inline(never)]
+            fn compiled<R>(body: impl FnOnce() -> R) -> R {
+                body()
+            }
+            unsafe { compiled(body) }
         }
 
         #[inline(always)]
