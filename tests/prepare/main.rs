@@ -183,7 +183,7 @@ fn processes_at_once_fetch_a_file_once() {
         }
     });
     let at_storage = |r: &&server::Request| r.at_storage && r.method == "GET";
-    assert_eq!(here.hub.log().iter().filter(at_storage).count(), 1, "one large file, one request for it");
+    assert_eq!(here.hub.log().iter().filter(at_storage).count(), 2, "two shards, one request for each");
     assert_eq!(fs::read(here.qwen("snapshots/c0").join(SHARD)).unwrap(), large());
 }
 
