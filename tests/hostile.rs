@@ -199,16 +199,29 @@ fn a_header_takes_nothing_whatever_shape_it_states() {
 /// for rows and columns of 10,000 to 20,000, which would be 180 MB here.
 #[test]
 fn plans_of_many_lengths_are_not_kept() {
-    for hidden in (10_000..20_000).step_by(23) {
+    for hidden in (10_000..20_000u32).step_by(23) {
         for (tokens, hidden) in [(1, hidden), (hidden, 1)] {
-            let mut bytes = b"SPLB\x01\x01\x00".to_vec();
-            bytes.extend_from_slice(&(tokens as u32).to_le_bytes());
-            bytes.extend_from_slice(&(hidden as u32).to_le_bytes());
-            // Mirrored, one coefficient.
-            bytes.extend_from_slice(&[1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x3c, 0, 0]);
-            let packet = Packet::from_bytes(bytes).unwrap();
-            assert_eq!(decode(&packet).unwrap().hidden(), hidden);
+            assert_eq!(decode(&fc_packet(tokens, hidden, 1)).unwrap().hidden(), hidden as usize);
         }
     }
+    assert!(PEAK.get() < MEMORY, "{} bytes", PEAK.get());
+}
+
+/// A mirrored block of f16 zeros, `ks` x 1.
+fn fc_packet(tokens: u32, hidden: u32, ks: u32) -> Packet {
+    let mut bytes = b"SPLB\x01\x01\x00".to_vec();
+    for field in [&tokens.to_le_bytes()[..], &hidden.to_le_bytes(), &[1], &ks.to_le_bytes(), &1u32.to_le_bytes()] {
+        bytes.extend_from_slice(field);
+    }
+    bytes.resize(bytes.len() + 2 + 4 * ks as usize, 0);
+    Packet::from_bytes(bytes).unwrap()
+}
+
+/// A table of the factors of 500 row frequencies of a prime number of tokens would take 262 MB.
+#[test]
+fn no_table_grows_with_tokens_times_frequencies() {
+    let packet = fc_packet(131_071, 1, 500);
+    PEAK.set(NOW.get());
+    assert_eq!(decode(&packet).unwrap().tokens(), 131_071);
     assert!(PEAK.get() < MEMORY, "{} bytes", PEAK.get());
 }

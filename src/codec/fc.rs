@@ -2,13 +2,13 @@
 
 use anyhow::{Result, ensure};
 
-use super::block::{self, Allowance, Aspect, Band, Block};
+use super::block::{self, Allowance, Aspect};
 use super::budget::wire_items;
 use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
 use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate, VALUES};
 use super::values::{self, EXPONENT_BYTES, ValueType};
 use super::{Accounting, Activation, Budget, Codec, CodecSpec};
-use crate::kernel;
+use crate::kernel::{self, Band, Block};
 
 pub(super) const INFO: CodecInfo = CodecInfo {
     name: "fc",

@@ -12,7 +12,7 @@
 //!    packets are, how to decode one).
 //! 2. Name it in the list of `registry.rs`.
 //! 3. Add its packet size to `expected_len` in `tests/codecs.rs`; all other tests find it by themselves.
-//! 4. Let `tests/golden.rs` write its packet: `cargo test --release --test golden -- --ignored`.
+//! 4. Let `tests/golden.rs` write its packet: `GOLDEN=write cargo test --release --test golden`.
 
 mod activation;
 mod asvd;
@@ -46,7 +46,7 @@ mod values;
 mod weighed;
 
 pub use activation::Activation;
-pub use block::{Aspect, Band, Block};
+pub use block::Aspect;
 pub use budget::{Accounting, Budget, raw_bytes};
 pub use calibration::{Calibration, CalibrationBuilder, CalibrationNeed};
 pub use packet::{MAX_ELEMENTS, MAX_SIDE, Packet};

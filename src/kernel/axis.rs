@@ -58,7 +58,7 @@ fn root(k: usize, n: usize) -> [f32; 2] {
 }
 
 impl Short {
-    /// None where a prime factor is above 13.
+    /// None where a prime factor is above 7.
     fn new(size: usize) -> Option<Self> {
         let (mut left, mut stride, mut passes) = (size, 1, Vec::new());
         for radix in [4, 2, 3, 5, 7] {
@@ -235,29 +235,17 @@ fn pass<V: Vector>(
     to_places: Places,
     factors: Option<&[[f32; 2]]>,
 ) {
-    // One copy of each radix: there are many calls, and each would take its time to compile.
-    match pass.radix {
-        2 => V::enter(
-            #[inline(always)]
-            || radix::<V, 2>(pass, from, from_places, to, to_places, factors),
-        ),
-        3 => V::enter(
-            #[inline(always)]
-            || radix::<V, 3>(pass, from, from_places, to, to_places, factors),
-        ),
-        4 => V::enter(
-            #[inline(always)]
-            || radix::<V, 4>(pass, from, from_places, to, to_places, factors),
-        ),
-        5 => V::enter(
-            #[inline(always)]
-            || radix::<V, 5>(pass, from, from_places, to, to_places, factors),
-        ),
-        _ => V::enter(
-            #[inline(always)]
-            || radix::<V, 7>(pass, from, from_places, to, to_places, factors),
-        ),
-    }
+    // One copy of all of it: there are many calls, and each would take its time to compile.
+    V::enter(
+        #[inline(always)]
+        || match pass.radix {
+            2 => radix::<V, 2>(pass, from, from_places, to, to_places, factors),
+            3 => radix::<V, 3>(pass, from, from_places, to, to_places, factors),
+            4 => radix::<V, 4>(pass, from, from_places, to, to_places, factors),
+            5 => radix::<V, 5>(pass, from, from_places, to, to_places, factors),
+            _ => radix::<V, 7>(pass, from, from_places, to, to_places, factors),
+        },
+    );
 }
 
 #[inline(always)]

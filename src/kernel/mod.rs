@@ -5,8 +5,15 @@
 //! transforms of eight rows at a time.
 
 mod axis;
+mod band;
+mod forward;
+mod inverse;
+#[cfg(test)]
+mod tests;
 mod token_axis;
-mod transform;
 mod vector;
+mod work;
 
-pub use transform::{Complex32, Spectrum, forward, forward_all, inverse, normalisation};
+pub use band::{Band, Block};
+pub use forward::{Complex32, Spectrum, forward, forward_all};
+pub use inverse::{inverse, normalisation};

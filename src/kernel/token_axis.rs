@@ -18,6 +18,9 @@ pub(super) const STRIP: usize = 8;
 /// Outputs at a time: with two vectors of each part, their sums fill twelve of sixteen registers.
 const OUTPUTS: usize = 3;
 
+/// The most products by sums: their factors take 8 bytes each.
+const MOST_PRODUCTS: usize = 1 << 20;
+
 /// Of [`WIDTH`] channels the part that goes with cosines and the part that goes with sines: real and imaginary part of a
 /// row of the spectrum.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,12 +46,14 @@ impl TokenPlan {
         Self { roots: roots(tokens), axis: AxisPlan::new(tokens) }
     }
 
-    /// Whether fast transforms take less time than the sums for this number of row frequencies. Measured: a product of a
-    /// sum takes about half of a step (one of S log2 S) of a fast transform, and a sixteenth where the library makes it.
+    /// Whether fast transforms serve this number of row frequencies better than the sums do. Measured: a step (one of
+    /// S log2 S) of a fast transform takes as long as about five products of a sum, and one that the library makes as
+    /// long as twelve. A table of factors beyond the caches is neither fast nor small, whatever the number of steps.
     fn is_faster(&self, rows: usize) -> bool {
         let tokens = self.roots.len();
-        let step = if self.axis.is_fast() { 2 } else { 16 };
-        rows * pairs(tokens) > step * tokens * (tokens.ilog2() as usize + 1)
+        let step = if self.axis.is_fast() { 5 } else { 12 };
+        let products = rows * pairs(tokens);
+        products > MOST_PRODUCTS.min(step * tokens * (tokens.ilog2() as usize + 1))
     }
 }
 
@@ -66,16 +71,18 @@ pub(super) struct TokenAxis {
 }
 
 impl TokenAxis {
-    /// Makes ready for `rows` row frequencies, from or to them.
-    pub fn prepare(&mut self, plan: Rc<TokenPlan>, rows: usize, inverse: bool) {
+    /// Makes ready for `rows` row frequencies of S x D values, from or to them.
+    pub fn prepare(&mut self, plan: Rc<TokenPlan>, hidden: usize, rows: usize, inverse: bool) {
         let tokens = plan.roots.len();
+        // A narrow activation of many tokens has no whole strip.
+        let strip = hidden.div_ceil(WIDTH).min(STRIP);
         self.fast = plan.is_faster(rows);
         if self.fast {
-            self.columns.resize(STRIP * plan.axis.lines, Line::default());
+            self.columns.resize(strip * plan.axis.lines, Line::default());
         } else {
             let (outputs, inputs) = if inverse { (pairs(tokens), rows) } else { (rows, pairs(tokens)) };
             fill_table(&mut self.table, &plan.roots, outputs, inputs);
-            self.pairs.resize(STRIP * pairs(tokens), Pair::default());
+            self.pairs.resize(strip * pairs(tokens), Pair::default());
         }
         self.plan = Some(plan);
     }
@@ -103,7 +110,7 @@ impl TokenAxis {
     pub fn forward<V: Vector>(&mut self, nth: usize, rows: &mut [Pair]) {
         let Some(plan) = &self.plan else { return };
         if !self.fast {
-            let count = self.pairs.len() / STRIP;
+            let count = pairs(plan.roots.len());
             return sums::<V>(&self.table, &self.pairs[nth * count..][..count], rows);
         }
         let AxisPlan { output, lines, .. } = &plan.axis;
@@ -126,7 +133,7 @@ impl TokenAxis {
     pub fn inverse<V: Vector>(&mut self, nth: usize, rows: &[Pair]) {
         let Some(plan) = &self.plan else { return };
         if !self.fast {
-            let count = self.pairs.len() / STRIP;
+            let count = pairs(plan.roots.len());
             return sums::<V>(&self.table, rows, &mut self.pairs[nth * count..][..count]);
         }
         let AxisPlan { input, lines, .. } = &plan.axis;
@@ -250,9 +257,9 @@ fn put<V: Vector>(row: &mut [f32], first: usize, channels: [V; 2]) {
 /// Sums and differences of the pairs of tokens, times `gain`, for a strip of channels of row-major S x D: the pairs of its
 /// first [`WIDTH`] channels, then of the next.
 #[inline(always)]
-fn fold<V: Vector>(values: &[f32], hidden: usize, strip: usize, gain: f32, pairs: &mut [Pair]) {
+fn fold<V: Vector>(values: &[f32], hidden: usize, strip: usize, gain: f32, folded: &mut [Pair]) {
     let tokens = values.len() / hidden;
-    let count = pairs.len() / STRIP;
+    let count = pairs(tokens);
     let gain = V::splat(gain);
     for s in 0..count {
         let alone = s == 0 || 2 * s == tokens;
@@ -260,7 +267,7 @@ fn fold<V: Vector>(values: &[f32], hidden: usize, strip: usize, gain: f32, pairs
             let low = channels::<V>(&values[s * hidden..][..hidden], first);
             let high =
                 if alone { [V::zero(); 2] } else { channels::<V>(&values[(tokens - s) * hidden..][..hidden], first) };
-            let pair = &mut pairs[nth * count + s];
+            let pair = &mut folded[nth * count + s];
             for half in 0..2 {
                 // Each times the gain before they meet: their sum may be beyond f32.
                 let low = low[half].mul(gain);
@@ -274,12 +281,12 @@ fn fold<V: Vector>(values: &[f32], hidden: usize, strip: usize, gain: f32, pairs
 
 /// The opposite of [`fold`]: tokens s and S - s from their parts, for a strip of channels.
 #[inline(always)]
-fn unfold<V: Vector>(pairs: &[Pair], values: &mut [f32], hidden: usize, strip: usize) {
+fn unfold<V: Vector>(folded: &[Pair], values: &mut [f32], hidden: usize, strip: usize) {
     let tokens = values.len() / hidden;
-    let count = pairs.len() / STRIP;
+    let count = pairs(tokens);
     for s in 0..count {
         for (nth, first) in (strip..hidden.min(strip + STRIP * WIDTH)).step_by(WIDTH).enumerate() {
-            let pair = &pairs[nth * count + s];
+            let pair = &folded[nth * count + s];
             let even = [V::load(&pair.even[0]), V::load(&pair.even[1])];
             let odd = [V::load(&pair.odd[0]), V::load(&pair.odd[1])];
             put(&mut values[s * hidden..][..hidden], first, [even[0].add(odd[0]), even[1].add(odd[1])]);

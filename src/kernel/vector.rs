@@ -99,6 +99,28 @@ impl Vector for Plain {
     }
 }
 
+/// Calls a function of the vector type with the best one this processor has.
+macro_rules! dispatch {
+    ($function:ident($($argument:expr),* $(,)?)) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx2,fma")]
+            fn with_avx<R>(call: impl FnOnce() -> R) -> R {
+                call()
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: the processor was just asked.
+                unsafe { with_avx(#[inline(always)] || $function::<crate::kernel::vector::Avx>($($argument),*)) }
+            } else {
+                $function::<crate::kernel::vector::Plain>($($argument),*)
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        $function::<crate::kernel::vector::Plain>($($argument),*)
+    }};
+}
+pub(super) use dispatch;
+
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx::Avx;
 

@@ -1,0 +1,35 @@
+use super::forward::{forward_with, needed};
+use super::inverse::{Kept, inverse_with};
+use super::vector::{Plain, Vector};
+use super::work::Work;
+use super::*;
+
+/// A block of one direction and the values of the other, by one vector type.
+fn both<V: Vector>(tokens: usize, hidden: usize, block: Block) -> (Vec<f32>, Vec<f32>) {
+    let values: Vec<f32> = (0..tokens * hidden).map(|i| ((i * i + 7 * i) % 1013) as f32 / 500.0 - 1.0).collect();
+    let mut work = Work::default();
+    let spectrum = forward_with::<V>(&mut work, &values, hidden, needed(Band::Mirrored, block, tokens), 1.0);
+    let mut kept = Vec::new();
+    spectrum.block(Band::Mirrored, block, &mut kept);
+    let mut out = vec![0.0; tokens * hidden];
+    let sent = Kept { values: &kept, band: Band::Mirrored, block, tokens };
+    inverse_with::<V>(&mut work, &sent, hidden, &mut out);
+    (kept, out)
+}
+
+/// What runs where the processor lacks AVX2, against what runs here; the codec's tests check the latter.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn plain_arrays_give_what_vectors_give() {
+    if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
+        return println!("skipped: no AVX2");
+    }
+    for (tokens, hidden, ks, kd) in [(5, 19, 3, 7), (54, 192, 20, 70), (200, 96, 72, 34), (331, 40, 9, 20)] {
+        let block = Block { ks, kd };
+        let (kept, values) = both::<Plain>(tokens, hidden, block);
+        let (kept_avx, values_avx) = both::<super::vector::Avx>(tokens, hidden, block);
+        let top = kept.iter().fold(0f32, |top, v| top.max(v.abs()));
+        assert!(kept.iter().zip(&kept_avx).all(|(a, b)| (a - b).abs() <= 1e-5 * top), "{tokens} x {hidden}");
+        assert!(values.iter().zip(&values_avx).all(|(a, b)| (a - b).abs() <= 1e-4), "{tokens} x {hidden}");
+    }
+}
