@@ -12,9 +12,9 @@ use serde_json::json;
 
 use self::measure::{Measured, measure};
 use self::place::check_places;
+use super::ratio::RatioArgs;
 use crate::codec::{
-    Accounting, Activation, Budget, Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec, MAX_ELEMENTS, Packet,
-    build, decode,
+    Activation, Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec, MAX_ELEMENTS, Packet, build, decode,
 };
 use crate::{npy, save};
 
@@ -32,12 +32,8 @@ pub struct Args {
     /// Codec with its options, such as fc:band=centered (`splitbench list codecs`).
     #[arg(long)]
     codec: Option<String>,
-    /// Compression ratio, at least 1.
-    #[arg(long, default_value_t = 8.0)]
-    ratio: f64,
-    /// What the ratio counts: elements or wire.
-    #[arg(long, default_value = "elements")]
-    accounting: Accounting,
+    #[command(flatten)]
+    ratio: RatioArgs,
     /// Rows as wide as the input, from which asvd and svd-llm learn, a .npy file.
     #[arg(long, value_name = "C.npy")]
     calibration: Option<PathBuf>,
@@ -75,12 +71,12 @@ impl Args {
 
     fn encode(&self, input: &Path, codec: &str) -> Result<()> {
         let spec = CodecSpec::parse(codec)?;
-        let budget = Budget::new(self.ratio, self.accounting)?;
+        let budget = self.ratio.budget()?;
         let calibration = self.calibrate(&spec)?;
         let activation = npy::read(input)?;
         let codec = build(&spec, calibration.as_ref())?;
         let sent = measure(codec.as_ref(), &activation, budget)
-            .with_context(|| format!("{} by {spec} at ratio {}", input.display(), self.ratio))?;
+            .with_context(|| format!("{} by {spec} at ratio {}", input.display(), budget.ratio))?;
         self.save(sent.packet.as_bytes(), &sent.received)?;
         if self.json {
             return say!("{}", serde_json::to_string_pretty(&sent.measured)?);

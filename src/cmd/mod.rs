@@ -9,6 +9,7 @@ mod codec;
 mod list;
 mod plan;
 mod prepare;
+mod ratio;
 mod report;
 mod run;
 mod score;

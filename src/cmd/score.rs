@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::codec::{Accounting, Budget, CodecSpec, Rate};
+use super::ratio::{RatioArgs, requested};
+use crate::codec::CodecSpec;
 use crate::data::{self, Source};
 use crate::experiment::{Cell, Row, Scope, ScoreRequest, check_memory, score};
 use crate::model::{Placement, SplitPoint, source};
@@ -30,12 +31,8 @@ pub struct Args {
     /// Codec with its options, such as fc:band=centered.
     #[arg(long)]
     codec: Option<String>,
-    /// Compression ratio, at least 1; ignored for a codec of fixed rate (`splitbench list codecs` says which).
-    #[arg(long, default_value_t = 8.0)]
-    ratio: f64,
-    /// What the ratio counts: elements or wire.
-    #[arg(long, default_value = "elements")]
-    accounting: Accounting,
+    #[command(flatten)]
+    ratio: RatioArgs,
     /// What is compressed: prompt+choice or prompt.
     #[arg(long, default_value = "prompt+choice", value_parser = parse_scope)]
     scope: Scope,
@@ -77,11 +74,8 @@ impl Args {
     /// Scores.
     pub fn run(self) -> Result<()> {
         let codec = self.codec.as_deref().map(CodecSpec::parse).transpose()?;
-        let has_budget = codec.as_ref().is_some_and(|codec| codec.info().rate == Rate::Budget);
-        let ratio = has_budget.then_some(self.ratio);
-        if let Some(ratio) = ratio {
-            Budget::new(ratio, self.accounting)?;
-        }
+        let budget = self.ratio.budget()?;
+        let ratio = codec.as_ref().and_then(|codec| requested(codec, budget));
         let source = Source::of(self.data_dir.as_deref());
         let dataset = data::load(&self.dataset, &source, self.limit)?;
         if let Some(note) = dataset.note() {
@@ -103,7 +97,7 @@ impl Args {
             dataset: &dataset,
             train: &train,
             cells: &cells,
-            accounting: self.accounting,
+            accounting: budget.accounting,
             limit: self.limit,
             batch_tokens: self.batch_tokens.max(1),
         };

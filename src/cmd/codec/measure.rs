@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::cmd::ratio::requested;
 use crate::codec::{Activation, Budget, Codec, Packet, raw_bytes};
 
 /// Timed calls of each direction; odd, so that the median is one of them.
@@ -24,7 +25,7 @@ pub(super) struct Measured {
     pub shape: [usize; 2],
     /// What the ratio asked for counts: `elements` or `wire`.
     pub accounting: String,
-    /// Compression ratio asked for; empty for noop, which ignores it.
+    /// Compression ratio asked for; none for a codec of fixed rate.
     pub ratio_requested: Option<f64>,
     /// S D over the numbers kept.
     pub ratio_elements: f64,
@@ -69,7 +70,7 @@ pub(super) fn measure(codec: &dyn Codec, activation: &Activation, budget: Budget
         codec: codec.spec().to_string(),
         shape: [activation.tokens(), activation.hidden()],
         accounting: budget.accounting.to_string(),
-        ratio_requested: (codec.spec().name() != "noop").then_some(budget.ratio),
+        ratio_requested: requested(codec.spec(), budget),
         ratio_elements: packet.ratio_elements(),
         bytes_raw: raw_bytes(activation.tokens(), activation.hidden()),
         bytes_wire: packet.len(),
