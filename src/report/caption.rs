@@ -41,9 +41,9 @@ pub(super) fn cut(cut: &Cut) -> String {
     format!("{layer}, scope {}, ratios count {}", cut.scope, cut.accounting)
 }
 
-/// How a set of rows was made: type, metric, questions, data, version. One sentence each.
+/// How a set of rows was made: types, metric, questions, data, version. One sentence each.
 pub(super) fn provenance(rows: &[&Row]) -> Vec<String> {
-    let mut out = vec![format!("Compute type {}.", list(rows, |row| row.dtype.clone()))];
+    let mut out = vec![format!("Arithmetic in f32, weights kept in {}.", list(rows, |row| row.dtype.clone()))];
     out.push(format!("Metric: {}.", by_dataset(rows, |row| row.metric.clone())));
     let done: Vec<&Row> = rows.iter().copied().filter(|row| row.questions > 0).collect();
     if !done.is_empty() {
@@ -109,8 +109,8 @@ mod tests {
         let text = provenance(&[&first, &second]).join(" ");
         assert_eq!(
             text,
-            "Compute type f32. Metric: acc (ARC-Easy), acc_norm (PIQA). Questions a set: 100 (ARC-Easy), 50 (PIQA). \
-             Limited to 50 questions a set. Data: folder `datasets`. Rows differ from the registry's SHA-256: PIQA. \
+            "Arithmetic in f32, weights kept in f32. Metric: acc (ARC-Easy), acc_norm (PIQA). Questions a set: 100 (ARC-Easy), \
+             50 (PIQA). Limited to 50 questions a set. Data: folder `datasets`. Rows differ from the registry's SHA-256: PIQA. \
              splitbench 0.1.0 (test)."
         );
         first.dataset = "arc_easy-mini".into();

@@ -42,7 +42,7 @@ over packet bytes as measured, geometric mean over the sets. \\*: differs from t
 exact McNemar p &lt; 0.05, not corrected for the number of cells. near-lossless: largest ratio tried that loses at \
 most 0.3 points; smaller ones need not. With so few questions 0.3 points are less than one question. The paper has no \
 numbers to set beside these: it has other models, data sets or another cut. 1 of 6 cells failed and are left out. \
-Compute type f32. Metric: acc. Questions a set: 100. Data: embedded. splitbench 0.1.0 (test).
+Arithmetic in f32, weights kept in f32. Metric: acc. Questions a set: 100. Data: embedded. splitbench 0.1.0 (test).
 
 | model | ratio | ARC-Easy | PIQA | avg | wire |
 | :-- | :-- | --: | --: | --: | --: |

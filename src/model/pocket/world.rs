@@ -27,7 +27,7 @@ struct File {
     logic: LogicText,
 }
 
-/// How often the stream takes each kind of document, in file order: dataset name, "facts" or an exercise, and weight.
+/// How often the stream takes each kind of document, in file order: a data set's name or "facts", and its weight.
 pub(super) type Weights = toml::Table;
 
 #[derive(Deserialize, Debug)]
