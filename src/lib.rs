@@ -14,6 +14,7 @@ pub mod report;
 mod save;
 pub mod score;
 pub mod suggest;
+mod vector;
 
 /// Version and git revision of this build; `-dirty` where the tree had changes.
 pub const VERSION: &str = env!("SPLITBENCH_VERSION");

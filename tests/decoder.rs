@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use splitbench::model::weights::{Weights, weight_files};
-use splitbench::model::{Config, Decoder, SplitPoint};
+use splitbench::model::{Config, Decoder, Packing, Scored, SplitPoint};
 use splitbench::score::log_softmax_at;
 use tempfile::TempDir;
 
@@ -85,13 +86,14 @@ fn compare(case: &str) {
     for sequence in &expected.sequences {
         let tokens = sequence.ids.len();
         let place = format!("{case}, {tokens} tokens");
-        let after = decoder.client(&[&sequence.ids], &splits).unwrap();
+        let packing = Arc::new(Packing::of([tokens]));
+        let after = decoder.client(&sequence.ids, &packing, &splits).unwrap();
         assert_eq!((after.len(), sequence.layers.len()), (layers, layers), "{place}");
 
         // One layer at a time is the same as one pass.
-        let mut hidden = decoder.embed(&[&sequence.ids]).unwrap();
+        let mut hidden = decoder.embed(&sequence.ids).unwrap();
         for (layer, after) in after.iter().enumerate() {
-            hidden = decoder.run_layers(hidden, layer..layer + 1).unwrap();
+            hidden = decoder.run_layers(hidden, &packing, layer..layer + 1).unwrap();
             assert_eq!(rows(&hidden), rows(after), "{place}, layer {}: client differs from run_layers", layer + 1);
         }
 
@@ -109,7 +111,7 @@ fn compare(case: &str) {
             }
         }
 
-        let logits = rows(&decoder.logits(&hidden.squeeze(0).unwrap()).unwrap());
+        let logits = rows(&decoder.logits(&hidden).unwrap());
         assert_eq!((logits.len(), sequence.logits.len()), (tokens, sequence.logit_positions.len()), "{place}");
         for (&position, expected) in sequence.logit_positions.iter().zip(&sequence.logits) {
             let error = relative_error(&logits[position], expected);
@@ -128,12 +130,13 @@ fn compare(case: &str) {
         for from in 0..if tokens > 40 { 1 } else { sequence.targets.len() } {
             let targets = &sequence.targets[from..];
             let expected: f64 = sequence.log_softmax[from..].iter().sum();
-            let whole = decoder.unsplit(&[&sequence.ids], &[targets]).unwrap()[0];
+            let scored = [Scored { sequence: 0, targets }];
+            let whole = decoder.unsplit(&sequence.ids, &packing, &scored).unwrap()[0];
             let error = (whole - expected).abs();
             worst_nats = worst_nats.max(error);
             assert!(error <= NATS_TOLERANCE, "{place}, log-likelihood of targets {from}..: off by {error:.2e}");
             for (&split, hidden) in splits.iter().zip(&after) {
-                let cut = decoder.server(hidden.clone(), split, &[targets]).unwrap()[0];
+                let cut = decoder.server(hidden.clone(), &packing, split, &scored).unwrap()[0];
                 let layer = split.after_layer;
                 assert_eq!(cut, whole, "{place}, targets {from}..: a cut after layer {layer} changes the score");
             }
@@ -320,8 +323,9 @@ fn a_bf16_checkpoint_kept_in_bf16_gives_the_bits_of_f32() {
     let scores = |dtype| {
         let decoder = load_as(folder.path(), dtype).unwrap();
         assert_eq!(decoder.dtype(), dtype);
-        let hidden = decoder.run_layers(decoder.embed(&[ids]).unwrap(), 0..3).unwrap();
-        (rows(&hidden), rows(&decoder.logits(&hidden.squeeze(0).unwrap()).unwrap()))
+        let packing = Arc::new(Packing::of([ids.len()]));
+        let hidden = decoder.run_layers(decoder.embed(ids).unwrap(), &packing, 0..3).unwrap();
+        (rows(&hidden), rows(&decoder.logits(&hidden).unwrap()))
     };
     assert_eq!(scores(DType::BF16), scores(DType::F32));
 }
@@ -331,9 +335,11 @@ fn reads_other_floats() {
     for dtype in [DType::F16, DType::BF16, DType::F64] {
         let folder = copy_as(dtype);
         let ids: &[u32] = &[0, 130, 7, 7, 12];
-        let found = rows(&load(folder.path()).unwrap().client(&[ids], &[SplitPoint { after_layer: 3 }]).unwrap()[0]);
-        let whole = load(&case_folder(SINGLE)).unwrap();
-        let whole = rows(&whole.client(&[ids], &[SplitPoint { after_layer: 3 }]).unwrap()[0]);
+        let after = |folder: &Path| {
+            let packing = Arc::new(Packing::of([ids.len()]));
+            rows(&load(folder).unwrap().client(ids, &packing, &[SplitPoint { after_layer: 3 }]).unwrap()[0])
+        };
+        let (found, whole) = (after(folder.path()), after(&case_folder(SINGLE)));
         let limit = if dtype == DType::F64 { 0.0 } else { 0.1 };
         for (found, whole) in found.iter().zip(&whole) {
             let error = relative_error(found, whole);

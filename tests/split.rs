@@ -1,10 +1,13 @@
 //! The cut changes nothing: split + noop is the unsplit model bit for bit, and no score depends on its batch or threads.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
-use splitbench::codec::{self, Budget, CodecSpec, Packet};
+use splitbench::codec::{self, Accounting, Activation, Budget, CodecSpec, Packet};
 use splitbench::data::{self, Source};
-use splitbench::model::split::{from_activations, to_activations};
-use splitbench::model::{Config, Decoder, Placement, SplitPoint, source};
+use splitbench::experiment::{Cell, Scope, ScoreRequest, score};
+use splitbench::model::split::{activation, from_values, to_values};
+use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, source};
 use splitbench::score::{Request, encode_requests};
 
 fn pocket_requests(dataset: &str, questions: usize) -> (source::Model, Vec<Request>) {
@@ -36,29 +39,37 @@ fn qwen_like() -> Decoder {
     .unwrap()
 }
 
-fn noop_equals_unsplit(decoder: &Decoder, batch: &[&[u32]], targets: &[&[u32]]) {
+/// Sequences one under another, and what to score of them.
+fn packed<'a>(sequences: &[&[u32]], targets: &[&'a [u32]]) -> (Vec<u32>, Arc<Packing>, Vec<Scored<'a>>) {
+    let packing = Packing::of(sequences.iter().map(|ids| ids.len()));
+    let scored = targets.iter().enumerate().map(|(sequence, targets)| Scored { sequence, targets }).collect();
+    (sequences.concat(), Arc::new(packing), scored)
+}
+
+fn unsplit(decoder: &Decoder, sequences: &[&[u32]], targets: &[&[u32]]) -> Vec<f64> {
+    let (ids, packing, scored) = packed(sequences, targets);
+    decoder.unsplit(&ids, &packing, &scored).unwrap()
+}
+
+fn noop_equals_unsplit(decoder: &Decoder, sequences: &[&[u32]], targets: &[&[u32]]) {
     let noop = codec::build(&CodecSpec::parse("noop").unwrap(), None).unwrap();
-    let whole = decoder.unsplit(batch, targets).unwrap();
+    let (ids, packing, scored) = packed(sequences, targets);
+    let whole = decoder.unsplit(&ids, &packing, &scored).unwrap();
     let splits: Vec<SplitPoint> =
         (1..=decoder.config().num_hidden_layers).map(|after_layer| SplitPoint { after_layer }).collect();
-    for (hidden, &split) in decoder.client(batch, &splits).unwrap().iter().zip(&splits) {
-        let received = to_activations(hidden)
-            .unwrap()
-            .iter()
-            .map(|a| {
-                let packet = noop.encode(a, Budget::elements(1.0).unwrap()).unwrap();
-                noop.decode(&Packet::from_bytes(packet.into_bytes()).unwrap()).unwrap()
+    for (hidden, &split) in decoder.client(&ids, &packing, &splits).unwrap().iter().zip(&splits) {
+        let values = to_values(hidden).unwrap();
+        let received: Vec<f32> = (0..sequences.len())
+            .flat_map(|sequence| {
+                let sent = activation(&values, &packing, sequence).unwrap();
+                let packet = noop.encode(&sent, Budget::elements(1.0).unwrap()).unwrap();
+                noop.decode(&Packet::from_bytes(packet.into_bytes()).unwrap()).unwrap().into_values()
             })
             .collect();
-        let cut = decoder.server(from_activations(received, hidden).unwrap(), split, targets).unwrap();
-        assert_eq!(cut, whole, "after layer {}", split.after_layer);
-        let alone = decoder.client(batch, &[split]).unwrap().remove(0);
-        assert_eq!(
-            alone.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
-            hidden.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
-            "one split in a pass and several, after layer {}",
-            split.after_layer
-        );
+        let received = from_values(received, packing.rows(), decoder).unwrap();
+        assert_eq!(decoder.server(received, &packing, split, &scored).unwrap(), whole, "after {}", split.after_layer);
+        let alone = decoder.client(&ids, &packing, &[split]).unwrap().remove(0);
+        assert_eq!(to_values(&alone).unwrap(), values, "one split in a pass and several, {}", split.after_layer);
     }
 }
 
@@ -80,17 +91,14 @@ fn noop_at_every_layer_is_the_unsplit_model() {
 fn a_lossy_codec_is_not_the_unsplit_model() {
     let (model, requests) = pocket_requests("arc_easy-mini", 1);
     let (request, split) = (&requests[0], SplitPoint { after_layer: 1 });
-    let hidden = model.decoder.client(&[&request.tokens], &[split]).unwrap().remove(0);
+    let (ids, packing, scored) = packed(&[&request.tokens], &[&request.targets]);
+    let hidden = model.decoder.client(&ids, &packing, &[split]).unwrap().remove(0);
     let fc = codec::build(&CodecSpec::parse("fc").unwrap(), None).unwrap();
-    let activation = to_activations(&hidden).unwrap().remove(0);
-    let received = fc.decode(&fc.encode(&activation, Budget::elements(8.0).unwrap()).unwrap()).unwrap();
-    let cut =
-        model.decoder.server(from_activations(vec![received], &hidden).unwrap(), split, &[&request.targets]).unwrap();
-    assert_ne!(
-        cut,
-        model.decoder.unsplit(&[&request.tokens], &[&request.targets]).unwrap(),
-        "compression was not used"
-    );
+    let sent = activation(&to_values(&hidden).unwrap(), &packing, 0).unwrap();
+    let received = fc.decode(&fc.encode(&sent, Budget::elements(8.0).unwrap()).unwrap()).unwrap();
+    let received = from_values(received.into_values(), ids.len(), &model.decoder).unwrap();
+    let cut = model.decoder.server(received, &packing, split, &scored).unwrap();
+    assert_ne!(cut, model.decoder.unsplit(&ids, &packing, &scored).unwrap(), "compression was not used");
 }
 
 /// Alone, in pairs and in a large batch; with one thread and with several.
@@ -102,9 +110,9 @@ fn a_score_does_not_depend_on_batch_or_threads() {
             (0..70u32).map(|b| (0..tokens as u32).map(|i| (b * 17 + i * 31 + b * i) % 101).collect()).collect();
         let batch: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
         let targets: Vec<&[u32]> = ids.iter().map(|i| &i[..1]).collect();
-        let together = decoder.unsplit(&batch, &targets).unwrap();
+        let together = unsplit(&decoder, &batch, &targets);
         let size = |n: usize| -> Vec<f64> {
-            batch.chunks(n).zip(targets.chunks(n)).flat_map(|(b, t)| decoder.unsplit(b, t).unwrap()).collect()
+            batch.chunks(n).zip(targets.chunks(n)).flat_map(|(b, t)| unsplit(&decoder, b, t)).collect()
         };
         assert_eq!(size(1), together, "{tokens} tokens, one by one");
         assert_eq!(size(3), together, "{tokens} tokens, by threes");
@@ -115,18 +123,34 @@ fn a_score_does_not_depend_on_batch_or_threads() {
     }
 }
 
-/// Later tokens change nothing before them.
+/// Later tokens change no bit before them, and a sequence that shares its beginning has the bits of a whole one: also
+/// where sums are long enough for a library to cut them into parts.
 #[test]
-fn attention_is_causal() {
+fn shared_beginnings_change_nothing() {
     let decoder = qwen_like();
     let split = [SplitPoint { after_layer: 4 }];
-    let long: Vec<u32> = (0..20).map(|i| i * 7 % 101).collect();
-    let whole = to_activations(&decoder.client(&[&long], &split).unwrap()[0]).unwrap().remove(0);
-    let part = to_activations(&decoder.client(&[&long[..11]], &split).unwrap()[0]).unwrap().remove(0);
-    for token in 0..11 {
-        for (a, b) in whole.row(token).iter().zip(part.row(token)) {
-            assert!((a - b).abs() <= 1e-4 * (1.0 + a.abs()), "token {token}: {a} and {b}");
-        }
+    let trunk: Vec<u32> = (0..420).map(|i| i * 7 % 101).collect();
+    let branch = |shared: usize, own: u32| -> Vec<u32> {
+        trunk[..shared].iter().copied().chain((0..own).map(|i| (i * 11 + 5) % 101)).collect()
+    };
+    let branches = [(1, 3), (11, 9), (400, 2), (419, 40), (420, 1), (200, 0)];
+    let mut packing = Packing::of([trunk.len()]);
+    let mut ids = trunk.clone();
+    for (shared, own) in branches {
+        packing.push_branch(0, shared, own as usize);
+        ids.extend(&branch(shared, own)[shared..]);
+    }
+    let packing = Arc::new(packing);
+    let values = to_values(&decoder.client(&ids, &packing, &split).unwrap()[0]).unwrap();
+    let target = [7];
+    let scored: Vec<Scored> = (0..=branches.len()).map(|sequence| Scored { sequence, targets: &target }).collect();
+    let logliks = decoder.unsplit(&ids, &packing, &scored).unwrap();
+    for (sequence, (shared, own)) in [(420, 0)].into_iter().chain(branches).enumerate() {
+        let ids = branch(shared, own);
+        let (ids, alone, scored) = packed(&[&ids], &[&target]);
+        let values_alone = to_values(&decoder.client(&ids, &alone, &split).unwrap()[0]).unwrap();
+        assert_eq!(activation(&values, &packing, sequence).unwrap().values(), values_alone, "{shared} and {own}");
+        assert_eq!(decoder.unsplit(&ids, &alone, &scored).unwrap()[0], logliks[sequence], "{shared} and {own}");
     }
 }
 
@@ -134,11 +158,73 @@ fn attention_is_causal() {
 fn splits_outside_the_model_and_too_long_requests_are_refused() {
     let decoder = qwen_like();
     for after_layer in [0, 5] {
-        let error = decoder.client(&[&[1, 2]], &[SplitPoint { after_layer }]).unwrap_err().to_string();
+        let (ids, packing, _) = packed(&[&[1, 2]], &[]);
+        let error = decoder.client(&ids, &packing, &[SplitPoint { after_layer }]).unwrap_err().to_string();
         assert_eq!(error, format!("split layer {after_layer} is outside 1..=4 of this model"));
     }
-    let long = vec![1u32; 513];
-    assert!(decoder.embed(&[&long]).unwrap_err().to_string().contains("513 tokens is longer than the model's 512"));
-    assert!(decoder.embed(&[&[101]]).unwrap_err().to_string().contains("vocabulary of 101"));
-    assert!(decoder.unsplit(&[&[1, 2]], &[&[1, 2, 3]]).unwrap_err().to_string().contains("3 scored tokens"));
+    let error = |ids: &[u32], targets: &[u32]| {
+        let (ids, packing, scored) = packed(&[ids], &[targets]);
+        decoder.unsplit(&ids, &packing, &scored).unwrap_err().to_string()
+    };
+    assert!(error(&[1; 513], &[1]).contains("513 tokens is longer than the model's 512"));
+    assert!(error(&[101], &[1]).contains("vocabulary of 101"));
+    assert!(error(&[1, 2], &[1, 2, 3]).contains("3 scored tokens"));
+}
+
+/// What a run does with shared prompts, many cells and batches of any size is what one request at a time gives.
+#[test]
+fn a_run_scores_each_request_as_if_it_were_alone() {
+    let model = source::load("pocket", &Placement::cpu()).unwrap();
+    let split = SplitPoint { after_layer: 2 };
+    // Choices of many tokens, of one token, and behind different prompts.
+    for name in ["arc_easy-mini", "commonsense_qa-mini", "winogrande-mini"] {
+        let dataset = data::load(name, &Source::Embedded, Some(3)).unwrap();
+        let cells: Vec<Cell> = [Scope::PromptAndChoice, Scope::Prompt]
+            .into_iter()
+            .flat_map(|scope| {
+                ["fc", "topk", "int8"].map(|codec| {
+                    let codec = CodecSpec::parse(codec).unwrap();
+                    Cell { split, scope, ratio: (codec.name() != "int8").then_some(3.0), codec }
+                })
+            })
+            .collect();
+        let alone = |request: &Request, cell: &Cell| -> (f64, usize) {
+            let (ids, packing, scored) = packed(&[&request.tokens], &[&request.targets]);
+            let values = to_values(&model.decoder.client(&ids, &packing, &[split]).unwrap()[0]).unwrap();
+            let rows = if cell.scope == Scope::Prompt { request.prompt_tokens } else { ids.len() };
+            let width = values.len() / ids.len();
+            let sent = Activation::new(rows, width, values[..rows * width].to_vec()).unwrap();
+            let codec = codec::build(&cell.codec, None).unwrap();
+            let packet = codec.encode(&sent, Budget::elements(3.0).unwrap()).unwrap();
+            let mut received = codec.decode(&packet).unwrap().into_values();
+            received.extend_from_slice(&values[rows * width..]);
+            let received = from_values(received, ids.len(), &model.decoder).unwrap();
+            (model.decoder.server(received, &packing, split, &scored).unwrap()[0], packet.len())
+        };
+        for batch_tokens in [1, 90, 100_000] {
+            let request = ScoreRequest {
+                experiment: "test",
+                model: &model,
+                dataset: &dataset,
+                train: &[],
+                cells: &cells,
+                accounting: Accounting::Elements,
+                limit: None,
+                batch_tokens,
+            };
+            let run = score(&request, &mut Default::default(), |_| {}).unwrap();
+            for (nth, question) in dataset.questions.iter().enumerate() {
+                let requests = encode_requests(&model.tokenizer, question).unwrap();
+                let whole: Vec<f64> =
+                    requests.iter().map(|r| unsplit(&model.decoder, &[&r.tokens], &[&r.targets])[0]).collect();
+                assert_eq!(run.baseline[nth].loglik, whole, "{name} {nth}");
+                for (cell, samples) in cells.iter().zip(&run.cells) {
+                    let (logliks, bytes): (Vec<f64>, Vec<usize>) = requests.iter().map(|r| alone(r, cell)).unzip();
+                    assert_eq!(samples[nth].loglik, logliks, "{name} {nth}, {cell}, {batch_tokens}");
+                    let sent = samples[nth].codec.as_ref().unwrap().wire_bytes;
+                    assert_eq!(sent, bytes.iter().sum::<usize>() as u64, "{name} {nth}, {cell}");
+                }
+            }
+        }
+    }
 }

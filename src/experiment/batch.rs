@@ -1,54 +1,195 @@
-//! Batches: requests of one token length, so that nothing is padded.
+//! Batches: the requests of some questions as packed sequences, nothing padded and no beginning twice.
 
-use std::collections::HashMap;
-
+use super::scope::Scope;
+use crate::model::{Packing, Scored};
 use crate::score::Request;
 
-/// Requests without repeats, in batches.
-pub struct Batches {
-    /// For each request the index of the first one equal to it: equal choices get equal scores, whatever the batch.
-    pub first_equal: Vec<usize>,
-    /// Indices of distinct requests of one length each, the longest first: memory trouble shows at once and time
-    /// estimates only shrink.
-    pub batches: Vec<Vec<usize>>,
+/// The requests of one question, or one by itself.
+pub struct Group<'a> {
+    requests: &'a [Request],
+    /// Index of its first request among those of all groups.
+    first: usize,
+    /// Distinct sequences; the first is the trunk that others may branch off.
+    sequences: Vec<Sequence<'a>>,
+    /// The sequence of each request: choices of one token are scored on the prompt alone, the same for all.
+    of_request: Vec<usize>,
 }
 
-/// Groups requests so that a batch has at most `most_tokens` rows (always at least one request).
-pub fn batches(requests: &[Request], most_tokens: usize) -> Batches {
-    let mut seen = HashMap::new();
-    let first_equal: Vec<usize> =
-        requests.iter().enumerate().map(|(i, r)| *seen.entry(Key::of(r)).or_insert(i)).collect();
-    let mut distinct: Vec<usize> = first_equal.iter().enumerate().filter(|(i, f)| i == *f).map(|(i, _)| i).collect();
-    // Stable: equal lengths keep their order.
-    distinct.sort_by_key(|&i| std::cmp::Reverse(requests[i].tokens.len()));
-    let batches = distinct
-        .chunk_by(|&a, &b| requests[a].tokens.len() == requests[b].tokens.len())
-        .flat_map(|same| same.chunks((most_tokens / requests[same[0]].tokens.len()).max(1)))
-        .map(<[usize]>::to_vec)
-        .collect();
-    Batches { first_equal, batches }
+/// What a model is fed.
+struct Sequence<'a> {
+    tokens: &'a [u32],
+    /// Those of the prompt.
+    prompt_tokens: usize,
+    /// First tokens that are those of the trunk; none of the trunk's own.
+    shared: usize,
 }
 
-#[derive(PartialEq, Eq, Hash)]
-struct Key<'a>(&'a [u32], usize, &'a [u32]);
+/// Which residual streams of one group may share rows: what went through a codec differs wherever its input did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sharing {
+    /// As computed from token ids.
+    Computed,
+    /// As received.
+    Received(Scope),
+}
 
-impl<'a> Key<'a> {
-    fn of(request: &'a Request) -> Self {
-        Self(&request.tokens, request.prompt_tokens, &request.targets)
+impl<'a> Group<'a> {
+    fn new(requests: &'a [Request], first: usize) -> Self {
+        let mut sequences: Vec<Sequence> = Vec::new();
+        let of_request = requests
+            .iter()
+            .map(|Request { tokens, prompt_tokens, .. }| {
+                let known = sequences.iter().position(|s| s.tokens == tokens && s.prompt_tokens == *prompt_tokens);
+                known.unwrap_or_else(|| {
+                    let shared = sequences
+                        .first()
+                        .map_or(0, |trunk| trunk.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count());
+                    sequences.push(Sequence { tokens, prompt_tokens: *prompt_tokens, shared });
+                    sequences.len() - 1
+                })
+            })
+            .collect();
+        Self { requests, first, sequences, of_request }
     }
+
+    /// Number of distinct sequences.
+    pub fn sequences(&self) -> usize {
+        self.sequences.len()
+    }
+
+    /// Tokens of a sequence.
+    pub fn tokens(&self, sequence: usize) -> usize {
+        self.sequences[sequence].tokens.len()
+    }
+
+    /// First tokens of a sequence that go through a codec.
+    pub fn compressed(&self, sequence: usize, scope: Scope) -> usize {
+        match scope {
+            Scope::PromptAndChoice => self.tokens(sequence),
+            Scope::Prompt => self.sequences[sequence].prompt_tokens,
+        }
+    }
+
+    /// First tokens of a sequence whose rows are the trunk's.
+    pub fn shared(&self, sequence: usize, sharing: Sharing) -> usize {
+        let Sequence { prompt_tokens, shared, .. } = self.sequences[sequence];
+        // A prompt that is the trunk's is sent once.
+        let same_prompt = prompt_tokens <= shared && prompt_tokens == self.sequences[0].prompt_tokens;
+        match sharing {
+            Sharing::Computed => shared,
+            Sharing::Received(Scope::Prompt) if same_prompt => shared,
+            Sharing::Received(_) => 0,
+        }
+    }
+
+    /// Rows of all sequences.
+    pub fn rows(&self, sharing: Sharing) -> usize {
+        (0..self.sequences()).map(|s| self.tokens(s) - self.shared(s, sharing)).sum()
+    }
+
+    /// Adds all sequences to a packing.
+    pub fn pack(&self, packing: &mut Packing, sharing: Sharing) {
+        let trunk = packing.sequences();
+        for sequence in 0..self.sequences() {
+            match self.shared(sequence, sharing) {
+                0 => packing.push(self.tokens(sequence)),
+                shared => packing.push_branch(trunk, shared, self.tokens(sequence) - shared),
+            }
+        }
+    }
+
+    /// Token ids of the rows as computed, in the order of `pack`.
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        self.sequences.iter().flat_map(|s| &s.tokens[s.shared..]).copied()
+    }
+
+    /// Each request: its index among those of all groups, its sequence, and its targets.
+    pub fn requests(&self) -> impl Iterator<Item = (usize, usize, &'a [u32])> {
+        let each = self.requests.iter().zip(&self.of_request).enumerate();
+        each.map(|(nth, (request, sequence))| (self.first + nth, *sequence, request.targets.as_slice()))
+    }
+
+    /// What to score where the group's sequences begin at `at` in a packing, in the order of `requests`.
+    pub fn scored(&self, at: usize) -> impl Iterator<Item = Scored<'a>> {
+        self.requests().map(move |(_, sequence, targets)| Scored { sequence: at + sequence, targets })
+    }
+}
+
+/// A group a question, those with the longest sequences first: memory trouble shows at once and time estimates only
+/// shrink.
+pub fn groups(questions: &[Vec<Request>]) -> Vec<Group<'_>> {
+    let mut first = 0;
+    let mut groups: Vec<Group> = Vec::with_capacity(questions.len());
+    for requests in questions.iter().filter(|requests| !requests.is_empty()) {
+        groups.push(Group::new(requests, first));
+        first += requests.len();
+    }
+    let longest = |group: &Group| (0..group.sequences()).map(|s| group.tokens(s)).max();
+    // Stable: equal lengths keep their order.
+    groups.sort_by_key(|group| std::cmp::Reverse(longest(group)));
+    groups
+}
+
+/// Cuts a list into runs of at most `most` rows, but of one item at least.
+pub fn runs<T>(items: &[T], most: usize, rows: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let mut out = Vec::new();
+    let (mut start, mut sum) = (0, 0);
+    for (i, item) in items.iter().enumerate() {
+        sum += rows(item);
+        if i > start && sum > most {
+            out.push(&items[start..i]);
+            (start, sum) = (i, rows(item));
+        }
+    }
+    if start < items.len() {
+        out.push(&items[start..]);
+    }
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn request(tokens: &[u32], prompt_tokens: usize, targets: &[u32]) -> Request {
+        Request { tokens: tokens.to_vec(), prompt_tokens, targets: targets.to_vec() }
+    }
+
     #[test]
-    fn one_length_a_batch_longest_first_repeats_once() {
-        let request = |tokens: &[u32]| Request { tokens: tokens.to_vec(), prompt_tokens: 1, targets: vec![9] };
-        let requests = [request(&[1, 2]), request(&[1, 2, 3]), request(&[1, 2]), request(&[4, 5]), request(&[6, 7])];
-        let b = batches(&requests, 4);
-        assert_eq!(b.first_equal, [0, 1, 0, 3, 4]);
-        assert_eq!(b.batches, [vec![1], vec![0, 3], vec![4]]);
-        assert_eq!(batches(&requests, 1).batches.len(), 4);
+    fn choices_share_their_beginning() {
+        let question = vec![
+            request(&[1, 2, 3, 4], 2, &[3, 4, 5]),
+            request(&[1, 2, 3, 6, 7], 2, &[3, 6, 7, 8]),
+            request(&[1, 2, 3, 4], 2, &[3, 4, 9]),
+            request(&[1, 9], 2, &[7]),
+        ];
+        let questions = [vec![request(&[5], 1, &[5])], Vec::new(), question];
+        let groups = groups(&questions);
+        assert_eq!(groups.len(), 2);
+        let group = &groups[0];
+        assert_eq!(group.sequences(), 3);
+        assert_eq!(group.ids().collect::<Vec<_>>(), [1, 2, 3, 4, 6, 7, 9]);
+        let shared = |sharing| [0, 1, 2].map(|s| group.shared(s, sharing));
+        assert_eq!(shared(Sharing::Computed), [0, 3, 1]);
+        assert_eq!(shared(Sharing::Received(Scope::Prompt)), [0, 3, 0], "another prompt is another packet");
+        assert_eq!(shared(Sharing::Received(Scope::PromptAndChoice)), [0, 0, 0]);
+        assert_eq!(group.rows(Sharing::Computed), 7);
+        assert_eq!(group.rows(Sharing::Received(Scope::Prompt)), 8);
+        assert_eq!(group.rows(Sharing::Received(Scope::PromptAndChoice)), 11);
+        let mut packing = Packing::of([1]);
+        group.pack(&mut packing, Sharing::Computed);
+        assert_eq!(packing.rows_of(2).collect::<Vec<_>>(), [1, 2, 3, 5, 6]);
+        let found: Vec<(usize, usize)> = group.requests().map(|(index, sequence, _)| (index, sequence)).collect();
+        assert_eq!(found, [(1, 0), (2, 1), (3, 0), (4, 2)]);
+        assert_eq!(group.scored(1).map(|s| s.sequence).collect::<Vec<_>>(), [1, 2, 1, 3]);
+        assert_eq!([0, 1].map(|s| group.compressed(s, Scope::Prompt)), [2, 2]);
+        assert_eq!([0, 1].map(|s| group.compressed(s, Scope::PromptAndChoice)), [4, 5]);
+    }
+
+    #[test]
+    fn runs_are_full_and_never_empty() {
+        let rows = |n: &usize| *n;
+        assert_eq!(runs(&[9, 2, 3, 3, 1, 6], 7, rows), [&[9][..], &[2, 3], &[3, 1], &[6]]);
+        assert!(runs(&[], 7, rows).is_empty());
     }
 }

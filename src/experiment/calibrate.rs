@@ -1,14 +1,16 @@
 //! Calibration of a data set's codecs on its training rows, at the same split.
 
-use anyhow::{Context, Result};
-use candle_core::{Tensor, Var};
+use std::sync::Arc;
 
-use super::batch::batches;
-use crate::codec::{Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec};
+use anyhow::{Context, Result};
+use candle_core::Var;
+
+use super::batch::runs;
+use crate::codec::{Activation, Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec};
 use crate::model::ops::cross_entropy;
 use crate::model::source::Model;
-use crate::model::split::to_activations;
-use crate::model::{Decoder, SplitPoint};
+use crate::model::split::{activation, from_values, to_values};
+use crate::model::{Decoder, Packing, SplitPoint};
 use crate::score::{Request, encode_request};
 
 /// Gathers what the codecs need from the gold choices of training questions; none where no codec needs any.
@@ -17,7 +19,7 @@ pub fn calibrate(
     train: &[crate::data::Question],
     split: SplitPoint,
     codecs: &[CodecSpec],
-    most_tokens: usize,
+    most_rows: usize,
 ) -> Result<Option<Calibration>> {
     let needs: Vec<CalibrationNeed> = codecs.iter().filter_map(CodecSpec::calibration).collect();
     if needs.is_empty() {
@@ -33,16 +35,15 @@ pub fn calibrate(
                 .with_context(|| format!("training question {}", q.id))
         })
         .collect::<Result<_>>()?;
-    for batch in batches(&requests, most_tokens).batches {
-        let ids: Vec<&[u32]> = batch.iter().map(|&i| requests[i].tokens.as_slice()).collect();
-        let hidden = decoder.client(&ids, &[split])?.remove(0);
-        for activation in to_activations(&hidden)? {
+    for batch in runs(&requests, most_rows, |request| request.tokens.len()) {
+        let ids: Vec<u32> = batch.iter().flat_map(|request| &request.tokens).copied().collect();
+        let packing = Arc::new(Packing::of(batch.iter().map(|request| request.tokens.len())));
+        let values = to_values(&decoder.client(&ids, &packing, &[split])?.remove(0))?;
+        for (sequence, request) in batch.iter().enumerate() {
+            let activation = activation(&values, &packing, sequence)?;
             builder.push_activation(&activation)?;
-        }
-        if needs.contains(&CalibrationNeed::Fisher) {
-            for (item, &i) in batch.iter().enumerate() {
-                let gradient = loss_gradient(decoder, hidden.narrow(0, item, 1)?, split, &requests[i].targets)?;
-                builder.push_gradient(&gradient)?;
+            if needs.contains(&CalibrationNeed::Fisher) {
+                builder.push_gradient(&loss_gradient(decoder, activation, split, &request.targets)?)?;
             }
         }
     }
@@ -55,12 +56,13 @@ pub fn calibrate(
 }
 
 /// dL/dA (tokens x D, row-major) with L the negative log-likelihood, nats, of the targets.
-fn loss_gradient(decoder: &Decoder, hidden: Tensor, split: SplitPoint, targets: &[u32]) -> Result<Vec<f32>> {
-    let (_, tokens, width) = hidden.dims3()?;
-    let activation = Var::from_tensor(&hidden.contiguous()?)?;
-    let last =
-        decoder.run_layers(activation.as_tensor().clone(), split.after_layer..decoder.config().num_hidden_layers)?;
-    let scored = last.reshape((tokens, width))?.narrow(0, tokens - targets.len(), targets.len())?;
+fn loss_gradient(decoder: &Decoder, activation: Activation, split: SplitPoint, targets: &[u32]) -> Result<Vec<f32>> {
+    let tokens = activation.tokens();
+    let packing = Arc::new(Packing::of([tokens]));
+    let activation = Var::from_tensor(&from_values(activation.into_values(), tokens, decoder)?)?;
+    let rest = split.after_layer..decoder.config().num_hidden_layers;
+    let last = decoder.run_layers(activation.as_tensor().clone(), &packing, rest)?;
+    let scored = last.narrow(0, tokens - targets.len(), targets.len())?;
     let mean = cross_entropy(&decoder.logits(&scored)?, targets, &vec![1.0; targets.len()])?;
     let gradients = (mean * targets.len() as f64)?.backward()?;
     let gradient = gradients.get(&activation).context("the loss does not depend on the activation")?;

@@ -1,18 +1,17 @@
 //! Requests through client half, codec and server half, for all cells of a data set at once.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::batch::batches;
+use super::batch::{Group, Sharing, groups, runs};
 use super::cell::Cell;
-use super::scope::Scope;
 use crate::codec::{Activation, Budget, Codec, Packet};
-use crate::model::split::{from_activations, to_activations};
-use crate::model::{Decoder, SplitPoint};
+use crate::model::split::{from_values, to_values};
+use crate::model::{Decoder, Packing, SplitPoint};
 use crate::score::Request;
 
 /// What became of one request in one cell.
@@ -65,54 +64,54 @@ pub struct Spent {
     pub server_s: f64,
 }
 
-/// Scores `requests` unsplit and in every cell. Batches have at most `most_tokens` rows; the scores do not depend on it.
-/// `done` hears the number of (request, cell or baseline) pairs finished.
+/// Scores the requests of `questions` unsplit and in every cell. Batches have at most `most_rows` rows, of one question at
+/// least; the scores do not depend on it. `done` hears the number of (request, cell or baseline) pairs finished.
 pub fn evaluate(
     decoder: &Decoder,
-    requests: &[Request],
+    questions: &[Vec<Request>],
     cells: &[Prepared],
-    most_tokens: usize,
+    most_rows: usize,
     spent: &mut Spent,
     mut done: impl FnMut(u64),
 ) -> Result<Evaluated> {
-    let plan = batches(requests, most_tokens);
+    let groups = groups(questions);
     let mut splits: Vec<SplitPoint> = cells.iter().map(|c| c.cell.split).collect();
     splits.sort_unstable();
     splits.dedup();
-    let mut baseline = vec![0f64; requests.len()];
+    let requests = questions.iter().map(Vec::len).sum();
+    let mut baseline = vec![0f64; requests];
     let mut outcomes: Vec<Result<Vec<Outcome>, String>> = cells
         .iter()
-        .map(|c| c.codec.as_ref().map(|_| vec![Outcome::default(); requests.len()]).map_err(String::clone))
+        .map(|c| c.codec.as_ref().map(|_| vec![Outcome::default(); requests]).map_err(String::clone))
         .collect();
-    let mut repeats = vec![0u64; requests.len()];
-    plan.first_equal.iter().for_each(|&first| repeats[first] += 1);
 
-    for batch in &plan.batches {
-        let ids: Vec<&[u32]> = batch.iter().map(|&i| requests[i].tokens.as_slice()).collect();
-        let targets: Vec<&[u32]> = batch.iter().map(|&i| requests[i].targets.as_slice()).collect();
-        let weight: u64 = batch.iter().map(|&i| repeats[i]).sum();
+    for batch in runs(&groups, most_rows, |group| group.rows(Sharing::Computed)) {
+        let (mut packing, mut ids, mut scored) = (Packing::default(), Vec::new(), Vec::new());
+        let mut firsts = Vec::with_capacity(batch.len());
+        for group in batch {
+            firsts.push(packing.sequences());
+            scored.extend(group.scored(packing.sequences()));
+            group.pack(&mut packing, Sharing::Computed);
+            ids.extend(group.ids());
+        }
+        let packing = Arc::new(packing);
         let clock = Instant::now();
-        let hidden = decoder.client(&ids, &splits)?;
+        let hidden = decoder.client(&ids, &packing, &splits)?;
         // The unsplit model goes on from the last split: the same operations in the same order.
         let logliks = match (hidden.last(), splits.last()) {
-            (Some(hidden), Some(&split)) => decoder.server(hidden.clone(), split, &targets)?,
-            _ => decoder.unsplit(&ids, &targets)?,
+            (Some(hidden), Some(&split)) => decoder.server(hidden.clone(), &packing, split, &scored)?,
+            _ => decoder.unsplit(&ids, &packing, &scored)?,
         };
         spent.client_s += clock.elapsed().as_secs_f64();
-        for (&i, loglik) in batch.iter().zip(logliks) {
+        for ((i, ..), loglik) in batch.iter().flat_map(Group::requests).zip(logliks) {
             baseline[i] = loglik;
         }
-        done(weight);
+        done(scored.len() as u64);
         for (&split, hidden) in splits.iter().zip(&hidden) {
-            let work = SplitWork { decoder, requests, cells, batch, split, hidden, most_tokens };
-            work.run(&mut outcomes, spent)?;
-            done(weight * cells.iter().filter(|c| c.cell.split == split).count() as u64);
-        }
-    }
-    for (i, &first) in plan.first_equal.iter().enumerate() {
-        baseline[i] = baseline[first];
-        for outcomes in outcomes.iter_mut().flatten() {
-            outcomes[i] = outcomes[first].clone();
+            let values = to_values(hidden)?;
+            let work = SplitWork { decoder, cells, batch, firsts: &firsts, split, values: &values, packing: &packing };
+            work.run(most_rows, &mut outcomes, spent)?;
+            done((scored.len() * cells.iter().filter(|c| c.cell.split == split).count()) as u64);
         }
     }
     Ok(Evaluated { baseline, cells: outcomes })
@@ -121,70 +120,123 @@ pub fn evaluate(
 /// One batch at one split layer.
 struct SplitWork<'a> {
     decoder: &'a Decoder,
-    requests: &'a [Request],
     cells: &'a [Prepared<'a>],
-    batch: &'a [usize],
+    batch: &'a [Group<'a>],
+    /// For each group its first sequence in `packing`.
+    firsts: &'a [usize],
     split: SplitPoint,
-    /// Batch x tokens x D.
-    hidden: &'a Tensor,
-    most_tokens: usize,
+    /// The residual stream, rows x D.
+    values: &'a [f32],
+    packing: &'a Packing,
+}
+
+/// One group in one cell: indices of both.
+#[derive(Clone, Copy)]
+struct Job {
+    cell: usize,
+    group: usize,
+}
+
+/// A packet and what came of it.
+struct Sent {
+    outcome: Outcome,
+    /// The compressed rows, as received.
+    received: Vec<f32>,
 }
 
 impl SplitWork<'_> {
-    /// All cells of this split as items of larger server batches, so that weights are read once for many cells.
-    fn run(&self, outcomes: &mut [Result<Vec<Outcome>, String>], spent: &mut Spent) -> Result<()> {
-        let activations = to_activations(self.hidden)?;
-        let tokens = activations[0].tokens();
-        let pairs: Vec<(usize, usize)> = (0..self.cells.len())
-            .filter(|&c| self.cells[c].cell.split == self.split)
-            .flat_map(|c| (0..self.batch.len()).map(move |item| (c, item)))
+    /// All cells of this split in larger server batches, so that weights are read once for many cells.
+    fn run(&self, most_rows: usize, outcomes: &mut [Result<Vec<Outcome>, String>], spent: &mut Spent) -> Result<()> {
+        let jobs: Vec<Job> = (0..self.cells.len())
+            .filter(|&cell| self.cells[cell].cell.split == self.split)
+            .flat_map(|cell| (0..self.batch.len()).map(move |group| Job { cell, group }))
             .collect();
-        for chunk in pairs.chunks((self.most_tokens / tokens).max(1)) {
+        for chunk in runs(&jobs, most_rows, |job| self.batch[job.group].rows(self.sharing(*job))) {
             let clock = Instant::now();
-            let sent: Vec<_> = chunk
-                .par_iter()
-                .filter(|(c, _)| outcomes[*c].is_ok())
-                .map(|&(c, item)| (c, item, self.send(c, item, &activations[item])))
+            let packets: Vec<(usize, usize)> = chunk
+                .iter()
+                .enumerate()
+                .filter(|(_, job)| outcomes[job.cell].is_ok())
+                .flat_map(|(nth, job)| (0..self.batch[job.group].sequences()).map(move |sequence| (nth, sequence)))
+                .filter(|&(nth, sequence)| sequence == 0 || self.shared(chunk[nth], sequence) == 0)
                 .collect();
+            let sent: Vec<Result<Sent>> =
+                packets.par_iter().map(|&(nth, sequence)| self.send(chunk[nth], sequence)).collect();
             spent.codec_s += clock.elapsed().as_secs_f64();
-            let (mut places, mut received) = (Vec::new(), Vec::new());
-            for (c, item, result) in sent {
-                match result {
-                    Ok((outcome, activation)) => {
-                        places.push((c, item, outcome));
-                        received.push(activation);
-                    }
-                    Err(error) => outcomes[c] = Err(format!("{error:#}")),
+
+            // For each job and sequence its packet, or the trunk's.
+            let mut of: HashMap<(usize, usize), Sent> = HashMap::new();
+            for ((nth, sequence), sent) in packets.into_iter().zip(sent) {
+                match sent {
+                    Ok(sent) => drop(of.insert((nth, sequence), sent)),
+                    Err(error) => outcomes[chunk[nth].cell] = Err(format!("{error:#}")),
                 }
             }
-            if received.is_empty() {
+            let (mut packing, mut values, mut scored) = (Packing::default(), Vec::new(), Vec::new());
+            let mut places = Vec::new();
+            for (nth, &job) in chunk.iter().enumerate().filter(|(_, job)| outcomes[job.cell].is_ok()) {
+                let group = &self.batch[job.group];
+                scored.extend(group.scored(packing.sequences()));
+                group.pack(&mut packing, self.sharing(job));
+                for sequence in 0..group.sequences() {
+                    self.receive(job, sequence, of.get(&(nth, sequence)), &mut values);
+                }
+                for (i, sequence, _) in group.requests() {
+                    let sent = of.get(&(nth, sequence)).unwrap_or(&of[&(nth, 0)]);
+                    places.push((job.cell, i, sent.outcome.clone()));
+                }
+            }
+            if scored.is_empty() {
                 continue;
             }
             let clock = Instant::now();
-            let targets: Vec<&[u32]> =
-                places.iter().map(|(_, item, _)| self.requests[self.batch[*item]].targets.as_slice()).collect();
-            let logliks = self.decoder.server(from_activations(received, self.hidden)?, self.split, &targets)?;
+            let received = from_values(values, packing.rows(), self.decoder)?;
+            let logliks = self.decoder.server(received, &Arc::new(packing), self.split, &scored)?;
             spent.server_s += clock.elapsed().as_secs_f64();
-            for ((c, item, outcome), loglik) in places.into_iter().zip(logliks) {
-                if let Ok(list) = &mut outcomes[c] {
-                    list[self.batch[item]] = Outcome { loglik, ..outcome };
+            for ((cell, i, outcome), loglik) in places.into_iter().zip(logliks) {
+                if let Ok(list) = &mut outcomes[cell] {
+                    list[i] = Outcome { loglik, ..outcome };
                 }
             }
         }
         Ok(())
     }
 
-    /// Through the codec and back: the measurements and what the server receives.
-    fn send(&self, c: usize, item: usize, activation: &Activation) -> Result<(Outcome, Activation)> {
-        let Prepared { cell, codec, budget } = &self.cells[c];
+    fn sharing(&self, job: Job) -> Sharing {
+        Sharing::Received(self.cells[job.cell].cell.scope)
+    }
+
+    fn shared(&self, job: Job, sequence: usize) -> usize {
+        self.batch[job.group].shared(sequence, self.sharing(job))
+    }
+
+    /// The rows of a sequence from token `from` on, as computed.
+    fn computed(&self, job: Job, sequence: usize, from: usize) -> impl Iterator<Item = f32> {
+        let width = self.decoder.config().hidden_size;
+        let rows = self.packing.rows_of(self.firsts[job.group] + sequence).skip(from);
+        rows.flat_map(move |row| &self.values[row * width..][..width]).copied()
+    }
+
+    /// Adds what the server has of a sequence beside what it shares with the trunk.
+    fn receive(&self, job: Job, sequence: usize, sent: Option<&Sent>, values: &mut Vec<f32>) {
+        let compressed = self.batch[job.group].compressed(sequence, self.cells[job.cell].cell.scope);
+        match sent {
+            Some(sent) => {
+                values.extend_from_slice(&sent.received);
+                values.extend(self.computed(job, sequence, compressed));
+            }
+            None => values.extend(self.computed(job, sequence, self.shared(job, sequence))),
+        }
+    }
+
+    /// The compressed rows of a sequence through the codec and back.
+    fn send(&self, job: Job, sequence: usize) -> Result<Sent> {
+        let Prepared { cell, codec, budget } = &self.cells[job.cell];
         let codec = *codec.as_ref().map_err(|e| anyhow::anyhow!("{e}"))?;
-        let rows = match cell.scope {
-            Scope::PromptAndChoice => activation.tokens(),
-            Scope::Prompt => self.requests[self.batch[item]].prompt_tokens,
-        };
-        let raw = activation.values();
-        let cut = rows * activation.hidden();
-        let part = Activation::new(rows, activation.hidden(), raw[..cut].to_vec())?;
+        let rows = self.batch[job.group].compressed(sequence, cell.scope);
+        let width = self.decoder.config().hidden_size;
+        let part: Vec<f32> = self.computed(job, sequence, 0).take(rows * width).collect();
+        let part = Activation::new(rows, width, part)?;
         let clock = Instant::now();
         let packet = codec.encode(&part, *budget).with_context(|| format!("encoding by {cell}"))?;
         let encode = clock.elapsed();
@@ -195,12 +247,16 @@ impl SplitWork<'_> {
         let decoded = codec.decode(&packet).with_context(|| format!("decoding by {cell}"))?;
         let decode = clock.elapsed();
         let rel_error = part.rel_error(&decoded);
-        let mut values = decoded.into_values();
-        values.extend_from_slice(&raw[cut..]);
-        let received = Activation::new(activation.tokens(), activation.hidden(), values)?;
-        Ok((
-            Outcome { loglik: 0.0, tokens: rows, raw_elements: cut, elements, wire_bytes, rel_error, encode, decode },
-            received,
-        ))
+        let outcome = Outcome {
+            loglik: 0.0,
+            tokens: rows,
+            raw_elements: rows * width,
+            elements,
+            wire_bytes,
+            rel_error,
+            encode,
+            decode,
+        };
+        Ok(Sent { outcome, received: decoded.into_values() })
     }
 }

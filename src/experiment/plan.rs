@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
-use super::batch::batches;
+use super::batch::{Group, Sharing, groups};
 use super::memory;
 use super::needs::ensure_prepared;
 use super::run::{Task, tasks};
 use super::spec::Experiment;
-use crate::model::Config;
-use crate::model::source;
+use crate::model::split::scored_rows;
+use crate::model::{Config, Packing, source};
 use crate::score::{Request, encode_requests};
 
 /// The work of one model and data set.
@@ -80,7 +80,7 @@ pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, dtype: DType, batc
                 tokens: flat.iter().map(|r| r.tokens.len()).sum(),
                 longest: flat.iter().map(|r| r.tokens.len()).max().unwrap_or(0),
                 cells: task.cells.len(),
-                flops: flops(&config, &task, &flat),
+                flops: flops(&config, &task, &requests),
             });
         }
     }
@@ -88,20 +88,26 @@ pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, dtype: DType, batc
     Ok(Plan { lines, flops, flops_per_second: speed, seconds: flops / speed, memory_bytes: most })
 }
 
-fn flops(c: &Config, task: &Task, requests: &[Request]) -> f64 {
-    let distinct = batches(requests, usize::MAX).batches.concat();
+fn flops(c: &Config, task: &Task, questions: &[Vec<Request>]) -> f64 {
     let wide = (c.num_attention_heads * c.head_dim) as f64;
-    let layers: f64 = c.num_hidden_layers as f64
-        + task.cells.iter().map(|cell| (c.num_hidden_layers - cell.split.after_layer) as f64).sum::<f64>();
-    let passes = (1 + task.cells.len()) as f64;
-    distinct
-        .into_iter()
-        .map(|i| {
-            let (tokens, scored) = (requests[i].tokens.len() as f64, requests[i].targets.len() as f64);
-            let layer = 2.0 * tokens * memory::layer_weights(c) + 4.0 * tokens * tokens * wide;
-            layers * layer + passes * 2.0 * scored * (c.hidden_size * c.vocab_size) as f64
-        })
-        .sum()
+    let layers = c.num_hidden_layers;
+    // The client half and the unsplit model's rest are one pass.
+    let passes = std::iter::once((Sharing::Computed, layers))
+        .chain(task.cells.iter().map(|cell| (Sharing::Received(cell.scope), layers - cell.split.after_layer)));
+    let groups = groups(questions);
+    let of_pass = |sharing: Sharing, layers: usize| -> f64 {
+        let of_group = |group: &Group| -> f64 {
+            let mut packing = Packing::default();
+            group.pack(&mut packing, sharing);
+            let seen: usize =
+                (0..group.sequences()).map(|s| (group.tokens(s) - group.shared(s, sharing)) * group.tokens(s)).sum();
+            let layer = 2.0 * packing.rows() as f64 * memory::layer_weights(c) + 4.0 * seen as f64 * wide;
+            let head = 2.0 * (c.hidden_size * c.vocab_size) as f64;
+            layers as f64 * layer + scored_rows(&packing, group.scored(0)).0.len() as f64 * head
+        };
+        groups.iter().map(of_group).sum()
+    };
+    passes.map(|(sharing, layers)| of_pass(sharing, layers)).sum()
 }
 
 /// FLOP/s of the feed-forward block's product at the batch size: the best of a few.

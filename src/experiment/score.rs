@@ -56,8 +56,6 @@ pub fn score(request: &ScoreRequest, spent: &mut Spent, done: impl FnMut(u64)) -
                 .with_context(|| format!("data set {}, question {}", dataset.info.name, q.id))
         })
         .collect::<Result<_>>()?;
-    let flat: Vec<Request> = requests.concat();
-
     let calibrations = calibrations(request)?;
     let codecs: Vec<Result<Box<dyn Codec>, String>> = cells
         .iter()
@@ -75,7 +73,7 @@ pub fn score(request: &ScoreRequest, spent: &mut Spent, done: impl FnMut(u64)) -
             budget: Budget { ratio: cell.ratio.unwrap_or(1.0), accounting: request.accounting },
         })
         .collect();
-    let evaluated = evaluate(&model.decoder, &flat, &prepared, request.batch_tokens, spent, done)?;
+    let evaluated = evaluate(&model.decoder, &requests, &prepared, request.batch_tokens, spent, done)?;
 
     let baseline = samples(dataset, &requests, &evaluated.baseline, None)?;
     let mut scored =

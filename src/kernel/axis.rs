@@ -9,7 +9,15 @@ use std::sync::Arc;
 
 use rustfft::{Fft, FftPlanner, num_complex::Complex32};
 
-use super::vector::{LANES, Line, Vector};
+use crate::vector::{LANES, Vector};
+
+/// Eight complex numbers: their real parts, then their imaginary parts; one cache line.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Line {
+    pub re: [f32; LANES],
+    pub im: [f32; LANES],
+}
 
 /// The transform of one length.
 pub(super) struct AxisPlan {

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use super::axis::AxisPlan;
+use super::axis::{AxisPlan, Line};
 use super::band::{Band, Block};
 use super::token_axis::{STRIP, WIDTH, pairs};
-use super::vector::{LANES, Line, Vector, dispatch};
 use super::work::{WORK, Work};
+use crate::vector::{LANES, Vector, dispatch};
 
 /// A complex coefficient.
 pub type Complex32 = rustfft::num_complex::Complex<f32>;

@@ -1,11 +1,11 @@
 //! A kept block back to the values it stands for.
 
-use super::axis::AxisPlan;
+use super::axis::{AxisPlan, Line};
 use super::band::{Band, Block};
 use super::forward::needed;
 use super::token_axis::{STRIP, WIDTH};
-use super::vector::{LANES, Line, Vector, dispatch};
 use super::work::{WORK, Work};
+use crate::vector::{LANES, Vector, dispatch};
 
 /// The factor of the inverse transform, 1 / (S * D) (paper, section III-C, the formula for A'). Neither direction is
 /// normalised but by this.

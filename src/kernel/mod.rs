@@ -11,7 +11,6 @@ mod inverse;
 #[cfg(test)]
 mod tests;
 mod token_axis;
-mod vector;
 mod work;
 
 pub use band::{Band, Block};

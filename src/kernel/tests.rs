@@ -1,8 +1,8 @@
 use super::forward::{forward_with, needed};
 use super::inverse::{Kept, inverse_with};
-use super::vector::{Plain, Vector};
 use super::work::Work;
 use super::*;
+use crate::vector::{Plain, Vector};
 
 /// A block of one direction and the values of the other, by one vector type.
 fn both<V: Vector>(tokens: usize, hidden: usize, block: Block) -> (Vec<f32>, Vec<f32>) {
@@ -27,7 +27,7 @@ fn plain_arrays_give_what_vectors_give() {
     for (tokens, hidden, ks, kd) in [(5, 19, 3, 7), (54, 192, 20, 70), (200, 96, 72, 34), (331, 40, 9, 20)] {
         let block = Block { ks, kd };
         let (kept, values) = both::<Plain>(tokens, hidden, block);
-        let (kept_avx, values_avx) = both::<super::vector::Avx>(tokens, hidden, block);
+        let (kept_avx, values_avx) = both::<crate::vector::Avx>(tokens, hidden, block);
         let top = kept.iter().fold(0f32, |top, v| top.max(v.abs()));
         assert!(kept.iter().zip(&kept_avx).all(|(a, b)| (a - b).abs() <= 1e-5 * top), "{tokens} x {hidden}");
         assert!(values.iter().zip(&values_avx).all(|(a, b)| (a - b).abs() <= 1e-4), "{tokens} x {hidden}");

@@ -5,8 +5,8 @@
 use std::f64::consts::TAU;
 use std::rc::Rc;
 
-use super::axis::AxisPlan;
-use super::vector::{LANES, Line, Vector};
+use super::axis::{AxisPlan, Line};
+use crate::vector::{LANES, Vector};
 
 /// Channels at a time: two vectors.
 pub(super) const WIDTH: usize = 2 * LANES;

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::axis::AxisPlan;
+use super::axis::{AxisPlan, Line};
 use super::token_axis::{Pair, TokenAxis, TokenPlan};
-use super::vector::{LANES, Line};
+use crate::vector::LANES;
 
 thread_local! {
     pub(super) static WORK: RefCell<Work> = RefCell::default();

@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::Config;
 use super::ops::{Heads, causal_attention, linear, rms_norm, rotary, swiglu};
+use super::packing::Packing;
 use super::rope::RopeTable;
 
 /// A Llama or Qwen2 decoder. Layers are numbered 1..=N; the activation after layer l is what enters layer l + 1.
@@ -106,43 +107,40 @@ impl Decoder {
         self.config.max_position_embeddings.min(MOST_POSITIONS)
     }
 
-    /// Embeds a batch of requests of one length: batch x tokens x D.
-    pub fn embed(&self, batch: &[&[u32]]) -> Result<Tensor> {
-        let tokens = batch.first().map_or(0, |ids| ids.len());
-        ensure!(tokens > 0, "a request needs at least one token");
-        ensure!(
-            tokens <= self.most_tokens(),
-            "a request of {tokens} tokens is longer than the model's {}",
-            self.most_tokens()
-        );
-        ensure!(batch.iter().all(|ids| ids.len() == tokens), "requests of a batch must have one length");
-        let ids: Vec<u32> = batch.concat();
+    /// Embeds token ids: rows x D.
+    pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
         if let Some(id) = ids.iter().find(|&&id| id as usize >= self.config.vocab_size) {
             anyhow::bail!("token id {id} is outside the model's vocabulary of {}", self.config.vocab_size);
         }
-        let ids = Tensor::from_vec(ids, batch.len() * tokens, &self.device)?;
-        let rows = self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?;
-        Ok(rows.reshape((batch.len(), tokens, self.config.hidden_size))?)
+        let ids = Tensor::from_slice(ids, ids.len(), &self.device)?;
+        Ok(self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?)
     }
 
-    /// Runs layers `after + 1 ..= until` on the residual stream (batch x tokens x D).
-    pub fn run_layers(&self, mut hidden: Tensor, layers: Range<usize>) -> Result<Tensor> {
+    /// Runs layers `after + 1 ..= until` on the residual stream (rows x D) of packed sequences.
+    pub fn run_layers(&self, mut hidden: Tensor, packing: &Arc<Packing>, layers: Range<usize>) -> Result<Tensor> {
+        let rows = hidden.dim(0)?;
+        ensure!(rows == packing.rows(), "{rows} rows for sequences of {}", packing.rows());
+        for sequence in 0..packing.sequences() {
+            let (tokens, most) = (packing.tokens(sequence), self.most_tokens());
+            ensure!(tokens > 0, "a sequence needs at least one token");
+            ensure!(tokens <= most, "a sequence of {tokens} tokens is longer than the model's {most}");
+        }
         for layer in &self.layers[layers] {
-            hidden = self.layer(layer, &hidden)?;
+            hidden = self.layer(layer, &hidden, packing)?;
         }
         Ok(hidden)
     }
 
-    fn layer(&self, layer: &Layer, hidden: &Tensor) -> candle_core::Result<Tensor> {
+    fn layer(&self, layer: &Layer, hidden: &Tensor, packing: &Arc<Packing>) -> candle_core::Result<Tensor> {
         let heads = Heads {
             query: self.config.num_attention_heads,
             key_value: self.config.num_key_value_heads,
             dim: self.config.head_dim,
         };
         let x = rms_norm(hidden, &layer.input_norm, self.config.rms_norm_eps)?;
-        let q = rotary(&layer.q.forward(&x)?, &self.rope)?;
-        let k = rotary(&layer.k.forward(&x)?, &self.rope)?;
-        let attended = causal_attention(&q, &k, &layer.v.forward(&x)?, heads)?;
+        let q = rotary(&layer.q.forward(&x)?, packing, &self.rope)?;
+        let k = rotary(&layer.k.forward(&x)?, packing, &self.rope)?;
+        let attended = causal_attention(&q, &k, &layer.v.forward(&x)?, packing, heads)?;
         let hidden = (hidden + layer.o.forward(&attended)?)?;
         let x = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps)?;
         let inner = swiglu(&layer.gate.forward(&x)?, &layer.up.forward(&x)?)?;

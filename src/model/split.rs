@@ -1,10 +1,14 @@
 //! The cut: client half, server half, and the scores at the end.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::decoder::Decoder;
+use super::packing::Packing;
 use crate::codec::Activation;
 use crate::score::log_softmax_at;
 
@@ -13,6 +17,15 @@ use crate::score::log_softmax_at;
 pub struct SplitPoint {
     /// 1..=N.
     pub after_layer: usize,
+}
+
+/// A continuation to score: `targets` are predicted at the last positions of a packed sequence.
+#[derive(Debug, Clone, Copy)]
+pub struct Scored<'a> {
+    /// Index of the sequence.
+    pub sequence: usize,
+    /// Token ids.
+    pub targets: &'a [u32],
 }
 
 /// Most logits held at once, in values (256 MiB of f32).
@@ -30,77 +43,104 @@ impl Decoder {
         Ok(())
     }
 
-    /// The client half of a batch of requests of one length: the residual stream (batch x tokens x D) after each of the
-    /// split layers, which must ascend. One pass serves them all.
-    pub fn client(&self, batch: &[&[u32]], splits: &[SplitPoint]) -> Result<Vec<Tensor>> {
-        let mut hidden = self.embed(batch)?;
+    /// The client half: the residual stream (rows x D) of packed sequences after each of the split layers, which must
+    /// ascend. One pass serves them all. `ids` has a token id a row.
+    pub fn client(&self, ids: &[u32], packing: &Arc<Packing>, splits: &[SplitPoint]) -> Result<Vec<Tensor>> {
+        let mut hidden = self.embed(ids)?;
         let mut done = 0;
         let mut out = Vec::with_capacity(splits.len());
         for &split in splits {
             self.check_split(split)?;
             ensure!(split.after_layer >= done, "split layers must ascend");
-            hidden = self.run_layers(hidden, done..split.after_layer)?;
+            hidden = self.run_layers(hidden, packing, done..split.after_layer)?;
             done = split.after_layer;
             out.push(hidden.clone());
         }
         Ok(out)
     }
 
-    /// The server half: layers after the split, norm and head at the scored positions. `hidden` is batch x tokens x D;
-    /// `targets[b]` are scored at the last positions of item b. Gives each item's log-likelihood, nats: the sum over its
-    /// targets.
-    pub fn server(&self, hidden: Tensor, split: SplitPoint, targets: &[&[u32]]) -> Result<Vec<f64>> {
+    /// The server half: layers after the split on the residual stream (rows x D), norm and head at the scored positions.
+    /// Gives the log-likelihood, nats, of each continuation: the sum over its targets.
+    pub fn server(
+        &self,
+        hidden: Tensor,
+        packing: &Arc<Packing>,
+        split: SplitPoint,
+        scored: &[Scored],
+    ) -> Result<Vec<f64>> {
         self.check_split(split)?;
-        self.finish(hidden, split.after_layer, targets)
+        self.finish(hidden, packing, split.after_layer, scored)
     }
 
-    /// The model without a cut: log-likelihood of each item, as [`Decoder::server`] gives it.
-    pub fn unsplit(&self, batch: &[&[u32]], targets: &[&[u32]]) -> Result<Vec<f64>> {
-        self.finish(self.embed(batch)?, 0, targets)
+    /// The model without a cut: log-likelihoods as [`Decoder::server`] gives them.
+    pub fn unsplit(&self, ids: &[u32], packing: &Arc<Packing>, scored: &[Scored]) -> Result<Vec<f64>> {
+        self.finish(self.embed(ids)?, packing, 0, scored)
     }
 
-    fn finish(&self, hidden: Tensor, done: usize, targets: &[&[u32]]) -> Result<Vec<f64>> {
-        let (batch, tokens, width) = hidden.dims3()?;
-        ensure!(batch == targets.len(), "{batch} items but {} lists of targets", targets.len());
-        let hidden = self.run_layers(hidden, done..self.config().num_hidden_layers)?;
-        let mut rows = Vec::new();
-        for (item, targets) in targets.iter().enumerate() {
+    fn finish(&self, hidden: Tensor, packing: &Arc<Packing>, done: usize, scored: &[Scored]) -> Result<Vec<f64>> {
+        let hidden = self.run_layers(hidden, packing, done..self.config().num_hidden_layers)?;
+        for Scored { sequence, targets } in scored {
+            let tokens = packing.tokens(*sequence);
             ensure!(
                 (1..=tokens).contains(&targets.len()),
                 "{} scored tokens in a request of {tokens} tokens",
                 targets.len()
             );
-            rows.extend((tokens - targets.len()..tokens).map(|t| (item * tokens + t) as u32));
         }
-        let wanted: Vec<u32> = targets.concat();
-        let flat = hidden.reshape((batch * tokens, width))?;
+        let (rows, wanted) = scored_rows(packing, scored.iter().copied());
         let vocabulary = self.config().vocab_size;
-        let mut each = Vec::with_capacity(rows.len());
-        for (rows, wanted) in
-            rows.chunks((MOST_LOGITS / vocabulary).max(1)).zip(wanted.chunks((MOST_LOGITS / vocabulary).max(1)))
-        {
+        let mut each = vec![0f64; wanted.len()];
+        let most = (MOST_LOGITS / vocabulary).max(1);
+        for (first, rows) in (0..).step_by(most).zip(rows.chunks(most)) {
             let index = Tensor::from_slice(rows, rows.len(), self.device())?;
-            let logits = self.logits(&flat.index_select(&index, 0)?)?.flatten_all()?.to_vec1::<f32>()?;
-            each.par_extend(
-                logits.par_chunks_exact(vocabulary).zip(wanted).map(|(row, &target)| log_softmax_at(row, target)),
-            );
+            let logits = self.logits(&hidden.index_select(&index, 0)?)?.flatten_all()?.to_vec1::<f32>()?;
+            each.par_iter_mut()
+                .zip(&wanted)
+                .filter(|(_, (place, _))| (first..first + rows.len()).contains(place))
+                .for_each(|(each, (place, target))| {
+                    *each = log_softmax_at(&logits[(place - first) * vocabulary..][..vocabulary], *target);
+                });
         }
         let mut each = each.into_iter();
-        Ok(targets.iter().map(|t| each.by_ref().take(t.len()).sum()).collect())
+        Ok(scored.iter().map(|s| each.by_ref().take(s.targets.len()).sum()).collect())
     }
 }
 
-/// The items of batch x tokens x D as activations.
-pub fn to_activations(hidden: &Tensor) -> Result<Vec<Activation>> {
-    let (_, tokens, width) = hidden.dims3()?;
-    let values = hidden.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    values.chunks_exact(tokens * width).map(|item| Activation::new(tokens, width, item.to_vec())).collect()
+/// The rows whose logits are needed, each once (the choices of a question share the one that predicts their first token),
+/// and for each target in order the index of its row among them and its id.
+pub fn scored_rows<'a>(packing: &Packing, scored: impl Iterator<Item = Scored<'a>>) -> (Vec<u32>, Vec<(usize, u32)>) {
+    let (mut rows, mut wanted) = (Vec::new(), Vec::new());
+    let mut place_of = HashMap::new();
+    for Scored { sequence, targets } in scored {
+        let first = packing.tokens(sequence) - targets.len();
+        for (row, &target) in packing.rows_of(sequence).skip(first).zip(targets) {
+            let place = *place_of.entry(row).or_insert_with(|| {
+                rows.push(row as u32);
+                rows.len() - 1
+            });
+            wanted.push((place, target));
+        }
+    }
+    (rows, wanted)
 }
 
-/// Activations of one shape as batch x tokens x D, in the type and on the device of the decoder.
-pub fn from_activations(items: Vec<Activation>, like: &Tensor) -> Result<Tensor> {
-    let (tokens, width) = (items[0].tokens(), items[0].hidden());
-    let count = items.len();
-    let values: Vec<f32> = items.into_iter().flat_map(Activation::into_values).collect();
-    Ok(Tensor::from_vec(values, (count, tokens, width), like.device())?.to_dtype(like.dtype())?)
+/// The values of a residual stream (rows x D), row-major.
+pub fn to_values(hidden: &Tensor) -> Result<Vec<f32>> {
+    Ok(hidden.flatten_all()?.to_vec1::<f32>()?)
+}
+
+/// One sequence of a residual stream as an activation.
+pub fn activation(values: &[f32], packing: &Packing, sequence: usize) -> Result<Activation> {
+    let width = values.len() / packing.rows();
+    let rows = packing.rows_of(sequence);
+    Activation::new(
+        packing.tokens(sequence),
+        width,
+        rows.flat_map(|r| &values[r * width..][..width]).copied().collect(),
+    )
+}
+
+/// A residual stream (rows x D) from its values, on the device of the decoder.
+pub fn from_values(values: Vec<f32>, rows: usize, decoder: &Decoder) -> Result<Tensor> {
+    Ok(Tensor::from_vec(values, (rows, decoder.config().hidden_size), decoder.device())?)
 }

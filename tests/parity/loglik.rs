@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use splitbench::data::{Question, Source, load};
+use splitbench::codec::Accounting;
+use splitbench::data::{Dataset, Question, Source, find, load};
+use splitbench::experiment::{ScoreRequest, score};
 use splitbench::model::{Placement, source};
-use splitbench::score::{Sample, encode_requests};
 
 use crate::real_rows::shared;
 use crate::{json, own_rows, reference};
@@ -27,7 +28,7 @@ struct Expected {
     acc_norm: f64,
 }
 
-/// Scores what a reference file of a case holds.
+/// Scores what a reference file of a case holds, as a run does.
 fn compare(case: &str, file: &str, questions: impl Fn(&str) -> Vec<Question>) {
     let Reference { tokenizer, sets } = json(&format!("loglik/{case}/{file}"));
     let folder = tempfile::tempdir().unwrap();
@@ -41,19 +42,35 @@ fn compare(case: &str, file: &str, questions: impl Fn(&str) -> Vec<Question>) {
     for (name, set) in &sets {
         let questions = questions(name);
         assert!(questions.len() >= set.len() && !set.is_empty(), "{name}");
-        for (question, expected) in questions.iter().zip(set) {
-            let requests = encode_requests(&model.tokenizer, question).unwrap();
-            let score = |r: &splitbench::score::Request| model.decoder.unsplit(&[&r.tokens], &[&r.targets]).unwrap()[0];
-            let loglik: Vec<f64> = requests.iter().map(score).collect();
-            assert_eq!(loglik.len(), expected.loglik.len(), "{case}: {name} {}", question.id);
-            for (found, expected) in loglik.iter().zip(&expected.loglik) {
+        let dataset = Dataset {
+            info: find(name).unwrap(),
+            questions: questions[..set.len()].to_vec(),
+            sha256: String::new(),
+            verified: true,
+            source: "test".into(),
+            excluded: 0,
+        };
+        let request = ScoreRequest {
+            experiment: "parity",
+            model: &model,
+            dataset: &dataset,
+            train: &[],
+            cells: &[],
+            accounting: Accounting::Elements,
+            limit: None,
+            batch_tokens: 512,
+        };
+        let samples = score(&request, &mut Default::default(), |_| {}).unwrap().baseline;
+        for (sample, expected) in samples.iter().zip(set) {
+            let place = format!("{case}: {name} {}", sample.id);
+            assert_eq!(sample.loglik.len(), expected.loglik.len(), "{place}");
+            for (found, expected) in sample.loglik.iter().zip(&expected.loglik) {
                 let error = (found - expected).abs();
                 worst = worst.max(error);
-                assert!(error <= TOLERANCE, "{case}: {name} {}: {found} and {expected} nats", question.id);
+                assert!(error <= TOLERANCE, "{place}: {found} and {expected} nats");
             }
-            let sample = Sample::new(name, question, &requests, loglik, None).unwrap();
-            assert_eq!(sample.right(), expected.acc == 1.0, "{case}: {name} {}: acc", question.id);
-            assert_eq!(sample.right_norm(), expected.acc_norm == 1.0, "{case}: {name} {}: acc_norm", question.id);
+            assert_eq!(sample.right(), expected.acc == 1.0, "{place}: acc");
+            assert_eq!(sample.right_norm(), expected.acc_norm == 1.0, "{place}: acc_norm");
         }
     }
     println!("{case}, {file}: {worst:.1e} nats at worst");

@@ -1,4 +1,4 @@
-//! Rotary position embedding on the token-major layout.
+//! Rotary position embedding of rows.
 
 use std::sync::Arc;
 
@@ -6,25 +6,30 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::slice;
+use crate::model::packing::Packing;
 use crate::model::rope::RopeTable;
 
-/// Rotates each head of `x` (batch x tokens x heads * head_dim) by its token's position: channel i goes with channel
+/// Rotates each head of `x` (rows x heads * head_dim) by its row's position in `packing`: channel i goes with channel
 /// i + head_dim / 2, as in Hugging Face checkpoints.
-pub fn rotary(x: &Tensor, table: &Arc<RopeTable>) -> Result<Tensor> {
+pub fn rotary(x: &Tensor, packing: &Arc<Packing>, table: &Arc<RopeTable>) -> Result<Tensor> {
     if x.device().is_cpu() {
-        return x.contiguous()?.apply_op1(Rotary { table: table.clone(), sign: 1.0 });
+        return x.contiguous()?.apply_op1(Rotary { table: table.clone(), packing: packing.clone(), sign: 1.0 });
     }
-    let (batch, tokens, width) = x.dims3()?;
+    let (rows, width) = x.dims2()?;
     let half = table.frequencies;
-    let tensor =
-        |values: &[f32]| Tensor::from_slice(&values[..tokens * half], (tokens, half), x.device())?.to_dtype(x.dtype());
-    let heads = x.reshape((batch, tokens, width / (2 * half), 2 * half))?.transpose(1, 2)?.contiguous()?;
+    let tensor = |values: &[f32]| -> Result<Tensor> {
+        let at = |position: &u32| &values[*position as usize * half..][..half];
+        let values: Vec<f32> = packing.positions().iter().flat_map(at).copied().collect();
+        Tensor::from_vec(values, (rows, half), x.device())?.to_dtype(x.dtype())
+    };
+    let heads = x.reshape((1, rows, width / (2 * half), 2 * half))?.transpose(1, 2)?.contiguous()?;
     let turned = candle_nn::rotary_emb::rope_slow(&heads, &tensor(&table.cos)?, &tensor(&table.sin)?)?;
-    turned.transpose(1, 2)?.reshape((batch, tokens, width))
+    turned.transpose(1, 2)?.reshape((rows, width))
 }
 
 struct Rotary {
     table: Arc<RopeTable>,
+    packing: Arc<Packing>,
     /// -1 turns back: the gradient of a rotation is the opposite rotation.
     sign: f32,
 }
@@ -36,11 +41,11 @@ impl CustomOp1 for Rotary {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = slice(x, layout)?;
-        let (_, tokens, width) = layout.shape().dims3()?;
+        let (_, width) = layout.shape().dims2()?;
         let half = self.table.frequencies;
         let mut out = vec![0f32; x.len()];
         out.par_chunks_mut(width).zip(x.par_chunks(width)).enumerate().with_min_len(16).for_each(|(row, (out, x))| {
-            let at = row % tokens * half;
+            let at = self.packing.positions()[row] as usize * half;
             let (cos, sin) = (&self.table.cos[at..at + half], &self.table.sin[at..at + half]);
             for (out, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
                 for i in 0..half {
@@ -54,7 +59,7 @@ impl CustomOp1 for Rotary {
     }
 
     fn bwd(&self, _x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let back = Rotary { table: self.table.clone(), sign: -self.sign };
+        let back = Rotary { table: self.table.clone(), packing: self.packing.clone(), sign: -self.sign };
         Ok(Some(grad.contiguous()?.apply_op1_no_bwd(&back)?))
     }
 }

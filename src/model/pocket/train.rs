@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -14,7 +15,7 @@ use tokenizers::Tokenizer;
 
 use crate::model::ops::cross_entropy;
 use crate::model::weights::Weights;
-use crate::model::{Config, Decoder};
+use crate::model::{Config, Decoder, Packing};
 
 /// A stretch of a document.
 #[derive(Debug, Clone, PartialEq)]
@@ -242,13 +243,13 @@ impl Window {
     }
 }
 
-/// Mean loss of the targets of each window, weighed; `hidden` is the residual stream, windows x window x D.
+/// Mean loss of the targets of each window, weighed; `hidden` is the residual stream, rows x D, window after window.
 fn loss_of<'a>(
     decoder: &Decoder,
     hidden: &Tensor,
+    window: usize,
     targets: impl Iterator<Item = &'a [Target]>,
 ) -> Result<Option<Tensor>> {
-    let (windows, window, width) = hidden.dims3()?;
     let (mut rows, mut ids, mut weights) = (Vec::new(), Vec::new(), Vec::new());
     for (nth, target) in targets.enumerate().flat_map(|(nth, targets)| targets.iter().map(move |t| (nth, t))) {
         rows.push((nth * window + target.at) as u32);
@@ -259,7 +260,7 @@ fn loss_of<'a>(
         return Ok(None);
     }
     let rows = Tensor::from_vec(rows, ids.len(), hidden.device())?;
-    let picked = hidden.reshape((windows * window, width))?.index_select(&rows, 0)?;
+    let picked = hidden.index_select(&rows, 0)?;
     Ok(Some(cross_entropy(&decoder.logits(&picked)?, &ids, &weights)?))
 }
 
@@ -316,16 +317,17 @@ pub fn train_stage(
         question_weight: stage.question_weight,
         kept: None,
     };
+    let packing = Arc::new(Packing::of(vec![recipe.window; recipe.batch]));
     let start = Instant::now();
     for step in 1..=stage.steps {
         let rows: Vec<_> = (0..recipe.batch).map(|_| windows.next()).collect::<Result<_>>()?;
-        let inputs: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
-        let early = decoder.run_layers(decoder.embed(&inputs)?, 0..recipe.exit_layers)?;
-        let hidden = decoder.run_layers(early.clone(), recipe.exit_layers..recipe.layers)?;
+        let inputs: Vec<u32> = rows.iter().flat_map(|row| &row.ids).copied().collect();
+        let early = decoder.run_layers(decoder.embed(&inputs)?, &packing, 0..recipe.exit_layers)?;
+        let hidden = decoder.run_layers(early.clone(), &packing, recipe.exit_layers..recipe.layers)?;
         let next = rows.iter().map(|row| row.next.as_slice());
-        let said = loss_of(&decoder, &hidden, next)?.context("a batch without anything to learn")?;
+        let said = loss_of(&decoder, &hidden, recipe.window, next)?.context("a batch without anything to learn")?;
         let marks = rows.iter().map(|row| row.early.as_slice()).filter(|_| stage.early_exit);
-        let loss = match loss_of(&decoder, &early, marks)? {
+        let loss = match loss_of(&decoder, &early, recipe.window, marks)? {
             Some(marked) => (&said + marked)?,
             None => said.clone(),
         };

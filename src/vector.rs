@@ -1,19 +1,11 @@
 //! Eight f32 at a time: AVX2 where the processor has it (asked at run time), plain arrays elsewhere.
 
 /// Values of a vector.
-pub(super) const LANES: usize = 8;
-
-/// Eight complex numbers: their real parts, then their imaginary parts; one cache line.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C, align(64))]
-pub(super) struct Line {
-    pub re: [f32; LANES],
-    pub im: [f32; LANES],
-}
+pub(crate) const LANES: usize = 8;
 
 /// Arithmetic on eight f32. Whatever takes a vector must be inlined into the function that was compiled for it, or each
 /// operation becomes a call: `inline(always)` on functions and closures, and none of the library's closures between.
-pub(super) trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     fn splat(value: f32) -> Self;
     fn load(from: &[f32; LANES]) -> Self;
     fn store(self, to: &mut [f32; LANES]);
@@ -38,7 +30,7 @@ pub(super) trait Vector: Copy {
 
 /// Without special instructions.
 #[derive(Clone, Copy)]
-pub(super) struct Plain([f32; LANES]);
+pub(crate) struct Plain([f32; LANES]);
 
 impl Plain {
     #[inline(always)]
@@ -110,19 +102,19 @@ macro_rules! dispatch {
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 // SAFETY: the processor was just asked.
-                unsafe { with_avx(#[inline(always)] || $function::<crate::kernel::vector::Avx>($($argument),*)) }
+                unsafe { with_avx(#[inline(always)] || $function::<crate::vector::Avx>($($argument),*)) }
             } else {
-                $function::<crate::kernel::vector::Plain>($($argument),*)
+                $function::<crate::vector::Plain>($($argument),*)
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        $function::<crate::kernel::vector::Plain>($($argument),*)
+        $function::<crate::vector::Plain>($($argument),*)
     }};
 }
-pub(super) use dispatch;
+pub(crate) use dispatch;
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx::Avx;
+pub(crate) use avx::Avx;
 
 #[cfg(target_arch = "x86_64")]
 mod avx {

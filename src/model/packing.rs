@@ -1,0 +1,102 @@
+//! Sequences as rows one under another, without padding and without repeats.
+
+use std::ops::Range;
+
+/// Which rows of a packed batch are which tokens of which sequence. A sequence may begin with rows of another one: causal
+/// attention gives equal beginnings equal values, so they are there once.
+#[derive(Debug, Clone, Default)]
+pub struct Packing {
+    spans: Vec<Span>,
+    positions: Vec<u32>,
+}
+
+/// A sequence: rows it shares, then rows of its own.
+#[derive(Debug, Clone)]
+pub(super) struct Span {
+    /// Its first tokens: the first of the own rows of an earlier sequence; empty where it shares none.
+    pub shared: Range<usize>,
+    /// The rest. The own rows of all sequences together, in their order, are all rows.
+    pub own: Range<usize>,
+}
+
+impl Packing {
+    /// Sequences of these lengths, each with rows of its own.
+    pub fn of(lengths: impl IntoIterator<Item = usize>) -> Self {
+        let mut packing = Self::default();
+        lengths.into_iter().for_each(|tokens| packing.push(tokens));
+        packing
+    }
+
+    /// Adds a sequence of `tokens` own rows.
+    pub fn push(&mut self, tokens: usize) {
+        self.add(0..0, tokens);
+    }
+
+    /// Adds a sequence that begins with the first `shared` tokens of sequence `trunk`, which shares none itself, and goes
+    /// on with `tokens` own rows.
+    pub fn push_branch(&mut self, trunk: usize, shared: usize, tokens: usize) {
+        let Span { shared: none, own } = &self.spans[trunk];
+        assert!(none.is_empty() && shared <= own.len(), "sequence {trunk} has no {shared} own rows to begin with");
+        self.add(own.start..own.start + shared, tokens);
+    }
+
+    fn add(&mut self, shared: Range<usize>, tokens: usize) {
+        let start = self.positions.len();
+        self.positions.extend((shared.len()..shared.len() + tokens).map(|position| position as u32));
+        self.spans.push(Span { shared, own: start..start + tokens });
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Sequences.
+    pub fn sequences(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Tokens of a sequence, shared ones included.
+    pub fn tokens(&self, sequence: usize) -> usize {
+        let Span { shared, own } = &self.spans[sequence];
+        shared.len() + own.len()
+    }
+
+    /// The rows of a sequence in the order of its tokens.
+    pub fn rows_of(&self, sequence: usize) -> impl Iterator<Item = usize> + Clone + use<> {
+        let Span { shared, own } = self.spans[sequence].clone();
+        shared.chain(own)
+    }
+
+    /// The position of each row in its sequence.
+    pub(super) fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
+    pub(super) fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_positions() {
+        let mut packing = Packing::of([3, 2]);
+        packing.push_branch(0, 2, 2);
+        packing.push_branch(1, 2, 0);
+        assert_eq!((packing.rows(), packing.sequences()), (7, 4));
+        assert_eq!(packing.positions(), [0, 1, 2, 0, 1, 2, 3]);
+        let rows = |sequence| packing.rows_of(sequence).collect::<Vec<_>>();
+        assert_eq!([rows(0), rows(1), rows(2), rows(3)], [vec![0, 1, 2], vec![3, 4], vec![0, 1, 5, 6], vec![3, 4]]);
+        assert_eq!([0, 1, 2, 3].map(|s| packing.tokens(s)), [3, 2, 4, 2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "no 3 own rows")]
+    fn a_branch_stands_on_own_rows() {
+        Packing::of([2]).push_branch(0, 3, 1);
+    }
+}
