@@ -50,10 +50,10 @@ reference python="python3":
     for script in harness metrics decoder loglik codecs; do target/reference/bin/python tests/reference/$script.py --check; done
 
 # Scoring speed beside lm-evaluation-harness with transformers. TOKENIZER is a Qwen2 tokenizer.json, DATA holds
-# arc_easy/eval.jsonl.
-peers tokenizer data python="python3":
+# arc_easy/eval.jsonl; further arguments such as `--dataset piqa --limit 30` go to the script.
+peers tokenizer data python="python3" *args:
     #!/usr/bin/env bash
     set -euo pipefail
     cargo build --release
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
-    {{python}} benches/peers.py --tokenizer {{tokenizer}} --data-dir {{data}}
+    {{python}} benches/peers.py --tokenizer {{tokenizer}} --data-dir {{data}} {{args}}
