@@ -8,6 +8,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::packet::Reader;
+use crate::vector::{Vector, dispatch};
 
 /// The type of the numbers in a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,10 +94,20 @@ pub(super) fn power_of_two(exponent: i32) -> f64 {
     f64::from_bits(((exponent + 1023) as u64) << 52)
 }
 
-/// Largest magnitude, found over the bits so that the loop is branch-free; `None` where a value is not finite.
+/// Largest magnitude; `None` where a value is not finite.
 pub(super) fn max_magnitude(values: &[f32]) -> Option<f32> {
-    let bits = values.iter().fold(0u32, |top, v| top.max(v.to_bits() & 0x7fff_ffff));
+    let bits = dispatch!(max_bits(values));
     (bits < 0x7f80_0000).then(|| f32::from_bits(bits))
+}
+
+/// Magnitudes are ordered as their bits are, which keeps the loop free of branches and sees NaN as the largest.
+#[inline(always)]
+fn max_bits<V: Vector>(values: &[f32]) -> u32 {
+    let mut top = 0;
+    for value in values {
+        top = top.max(value.to_bits() & 0x7fff_ffff);
+    }
+    top
 }
 
 /// Appends a section: the exponent e as i16, then each value as `value * 2^-e` in `kind`. `extra` is a power of two that
@@ -106,22 +117,40 @@ pub(super) fn write_section(out: &mut Vec<u8>, kind: ValueType, values: &[f32], 
     let own = exponent(top).map_or(0, |e| e - STORED_TOP);
     let stored = own + if top == 0.0 { 0 } else { extra };
     out.extend_from_slice(&(stored as i16).to_le_bytes());
-    let gain = power_of_two(-own);
-    let scaled: Vec<f32> = values.iter().map(|&v| (f64::from(v) * gain) as f32).collect();
-    match kind {
-        ValueType::F32 => put_f32(out, &scaled),
-        ValueType::F16 => {
-            let mut halves = vec![f16::ZERO; scaled.len()];
-            halves.convert_from_f32_slice(&scaled);
-            put(out, &halves, |v| v.to_le_bytes());
-        }
-        ValueType::Bf16 => {
-            let mut halves = vec![bf16::ZERO; scaled.len()];
-            halves.convert_from_f32_slice(&scaled);
-            put(out, &halves, |v| v.to_le_bytes());
+    out.reserve(values.len() * kind.bytes());
+    let mut scaled = [0f32; CHUNK];
+    for values in values.chunks(CHUNK) {
+        let scaled = &mut scaled[..values.len()];
+        scale(values, -own, scaled);
+        match kind {
+            ValueType::F32 => put_f32(out, scaled),
+            ValueType::F16 => {
+                let mut halves = [f16::ZERO; CHUNK];
+                halves[..scaled.len()].convert_from_f32_slice(scaled);
+                put(out, &halves[..scaled.len()], f16::to_le_bytes);
+            }
+            ValueType::Bf16 => {
+                let mut halves = [bf16::ZERO; CHUNK];
+                halves[..scaled.len()].convert_from_f32_slice(scaled);
+                put(out, &halves[..scaled.len()], bf16::to_le_bytes);
+            }
         }
     }
     Ok(())
+}
+
+/// Values converted at a time: they stay in the innermost cache.
+const CHUNK: usize = 512;
+
+/// Each value times `2^exponent`, rounded once.
+fn scale(values: &[f32], exponent: i32, out: &mut [f32]) {
+    let gain = power_of_two(exponent);
+    let narrow = gain as f32;
+    if narrow.is_normal() {
+        out.iter_mut().zip(values).for_each(|(out, v)| *out = v * narrow);
+    } else {
+        out.iter_mut().zip(values).for_each(|(out, v)| *out = (f64::from(*v) * gain) as f32);
+    }
 }
 
 /// Appends numbers in place; growing the vector number by number is several times slower.
@@ -160,6 +189,18 @@ impl Section {
     }
 }
 
+/// Numbers of two bytes as f32.
+fn widened<T: Copy + Default>(bytes: &[u8], read: fn([u8; 2]) -> T, widen: fn(&[T], &mut [f32])) -> Vec<f32> {
+    let mut out = vec![0f32; bytes.len() / 2];
+    let mut halves = [T::default(); CHUNK];
+    for (out, bytes) in out.chunks_mut(CHUNK).zip(bytes.chunks(2 * CHUNK)) {
+        let halves = &mut halves[..out.len()];
+        halves.iter_mut().zip(bytes.as_chunks().0).for_each(|(half, bytes)| *half = read(*bytes));
+        widen(halves, out);
+    }
+    out
+}
+
 /// Reads a section of `count` numbers; its bytes are claimed before anything is allocated.
 pub(super) fn read_section(reader: &mut Reader<'_>, kind: ValueType, count: usize, field: &str) -> Result<Section> {
     let exponent = i32::from(reader.i16(field)?);
@@ -171,14 +212,8 @@ pub(super) fn read_section(reader: &mut Reader<'_>, kind: ValueType, count: usiz
     let bytes = reader.bytes(length, field)?;
     let stored = match kind {
         ValueType::F32 => get_f32(bytes),
-        ValueType::F16 => {
-            let halves: Vec<f16> = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect();
-            halves.to_f32_vec()
-        }
-        ValueType::Bf16 => {
-            let halves: Vec<bf16> = bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]])).collect();
-            halves.to_f32_vec()
-        }
+        ValueType::F16 => widened(bytes, f16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out)),
+        ValueType::Bf16 => widened(bytes, bf16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out)),
     };
     if max_magnitude(&stored).is_none() {
         bail!("packet field {field}: a number is not finite");

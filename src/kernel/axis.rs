@@ -2,7 +2,7 @@
 //! between the lanes of a vector.
 //!
 //! n = n1 n2 is done in two steps of short transforms, each of which stays in the innermost cache (Bailey's four-step
-//! method); a short transform is Stockham's, with radices 4, 2, 3, 5 and 7.
+//! method); a short transform is Stockham's, with radices 8, 6, 4, 2, 3, 5 and 7.
 
 use std::f64::consts::TAU;
 use std::sync::Arc;
@@ -69,18 +69,39 @@ impl Short {
     /// None where a prime factor is above 7.
     fn new(size: usize) -> Option<Self> {
         let (mut left, mut stride, mut passes) = (size, 1, Vec::new());
-        for radix in [4, 2, 3, 5, 7] {
-            while left % radix == 0 {
-                let groups = left / radix;
-                let twiddles = (0..groups).flat_map(|p| (1..radix).map(move |i| root(i * p, left))).collect();
-                let roots = (0..radix).map(|k| root(k, radix)).collect();
-                passes.push(Pass { radix, groups, stride, twiddles, roots });
-                left = groups;
-                stride *= radix;
-            }
+        for radix in radices(size)? {
+            let groups = left / radix;
+            let twiddles = (0..groups).flat_map(|p| (1..radix).map(move |i| root(i * p, left))).collect();
+            let roots = (0..radix).map(|k| root(k, radix)).collect();
+            passes.push(Pass { radix, groups, stride, twiddles, roots });
+            left = groups;
+            stride *= radix;
         }
-        (left == 1).then_some(Self { size, passes })
+        Some(Self { size, passes })
     }
+}
+
+/// Few large radices whose product is `size`: each is a pass over all numbers.
+fn radices(size: usize) -> Option<Vec<usize>> {
+    let (mut left, mut out) = (size, Vec::new());
+    for radix in [7, 5] {
+        while left.is_multiple_of(radix) {
+            (left, _) = (left / radix, out.push(radix));
+        }
+    }
+    while left > 1 {
+        let twos = left.trailing_zeros();
+        let radix = match (twos, left % 3) {
+            (2 | 4, 0) | (0, 0) => 3,
+            (_, 0) => 6,
+            (1, _) => 2,
+            (2 | 4, _) => 4,
+            (3.., _) => 8,
+            _ => return None,
+        };
+        (left, _) = (left / radix, out.push(radix));
+    }
+    Some(out)
 }
 
 impl AxisPlan {
@@ -111,19 +132,31 @@ impl AxisPlan {
         matches!(self.method, Method::Steps { .. })
     }
 
-    /// Transforms in place, e^-, not normalised: `input` tells where the inputs lie, `output` where the result does.
+    /// Lines that hold the first `inputs` inputs.
+    pub fn lines_of(&self, inputs: usize) -> usize {
+        match &self.method {
+            Method::Steps { second, .. } => (inputs.div_ceil(second.size) * (second.size + 1)).min(self.lines),
+            Method::Library(_) => self.lines,
+        }
+    }
+
+    /// Transforms in place, e^-, not normalised: `input` tells where the inputs lie, `output` where the result does. Inputs
+    /// from `inputs` on count as zeros, whatever lies beyond [`AxisPlan::lines_of`] them, and outputs from `outputs` on
+    /// need not be there.
     #[inline(always)]
-    pub fn forward<V: Vector>(&self, lines: &mut [Line], scratch: &mut Vec<Line>) {
+    pub fn forward<V: Vector>(&self, lines: &mut [Line], scratch: &mut Vec<Line>, inputs: usize, outputs: usize) {
         match &self.method {
             Method::Steps { first, second, factors } => {
                 let pitch = second.size + 1;
                 scratch.resize(2 * second.size, Line::default());
+                let present = inputs.div_ceil(second.size);
                 for (first_line, factors) in factors.chunks_exact(first.size).enumerate() {
                     let places = Places { first: first_line, step: pitch };
-                    short::<V>(first, lines, places, scratch, Some(factors));
+                    short::<V>(first, lines, places, scratch, Some(factors), present, first.size);
                 }
+                let wanted = outputs.div_ceil(first.size);
                 for row in lines.chunks_exact_mut(pitch) {
-                    short::<V>(second, row, NEIGHBOURS, scratch, None);
+                    short::<V>(second, row, NEIGHBOURS, scratch, None, second.size, wanted);
                 }
             }
             Method::Library(fft) => by_lane(fft.as_ref(), lines),
@@ -209,7 +242,8 @@ impl Places {
     }
 }
 
-/// Transforms the lines at `places` in place; result k is then multiplied by factor k.
+/// Transforms the first `present` lines at `places`, and zeros for the rest, in place; the first `wanted` results, of which
+/// result k is then multiplied by factor k.
 #[inline(always)]
 fn short<V: Vector>(
     plan: &Short,
@@ -217,24 +251,27 @@ fn short<V: Vector>(
     places: Places,
     scratch: &mut [Line],
     factors: Option<&[[f32; 2]]>,
+    present: usize,
+    wanted: usize,
 ) {
     let (mut from, mut to) = scratch.split_at_mut(scratch.len() / 2);
     let Some((last, passes)) = plan.passes.split_last() else { return };
     if let Some((first, middle)) = passes.split_first() {
-        pass::<V>(first, lines, places, from, NEIGHBOURS, None);
+        pass::<V>(first, lines, places, from, NEIGHBOURS, None, present, plan.size);
         for step in middle {
-            pass::<V>(step, from, NEIGHBOURS, to, NEIGHBOURS, None);
+            pass::<V>(step, from, NEIGHBOURS, to, NEIGHBOURS, None, plan.size, plan.size);
             std::mem::swap(&mut from, &mut to);
         }
     } else {
         for k in 0..plan.size {
-            from[k] = lines[places.at(k)];
+            from[k] = if k < present { lines[places.at(k)] } else { Line::default() };
         }
     }
-    pass::<V>(last, from, NEIGHBOURS, lines, places, factors);
+    pass::<V>(last, from, NEIGHBOURS, lines, places, factors, plan.size, wanted);
 }
 
 #[inline(always)]
+#[expect(clippy::too_many_arguments)] // All of it belongs to one pass.
 fn pass<V: Vector>(
     pass: &Pass,
     from: &[Line],
@@ -242,21 +279,26 @@ fn pass<V: Vector>(
     to: &mut [Line],
     to_places: Places,
     factors: Option<&[[f32; 2]]>,
+    present: usize,
+    wanted: usize,
 ) {
     // One copy of all of it: there are many calls, and each would take its time to compile.
     V::enter(
         #[inline(always)]
         || match pass.radix {
-            2 => radix::<V, 2>(pass, from, from_places, to, to_places, factors),
-            3 => radix::<V, 3>(pass, from, from_places, to, to_places, factors),
-            4 => radix::<V, 4>(pass, from, from_places, to, to_places, factors),
-            5 => radix::<V, 5>(pass, from, from_places, to, to_places, factors),
-            _ => radix::<V, 7>(pass, from, from_places, to, to_places, factors),
+            2 => radix::<V, 2>(pass, from, from_places, to, to_places, factors, present, wanted),
+            3 => radix::<V, 3>(pass, from, from_places, to, to_places, factors, present, wanted),
+            4 => radix::<V, 4>(pass, from, from_places, to, to_places, factors, present, wanted),
+            5 => radix::<V, 5>(pass, from, from_places, to, to_places, factors, present, wanted),
+            6 => radix::<V, 6>(pass, from, from_places, to, to_places, factors, present, wanted),
+            8 => radix::<V, 8>(pass, from, from_places, to, to_places, factors, present, wanted),
+            _ => radix::<V, 7>(pass, from, from_places, to, to_places, factors, present, wanted),
         },
     );
 }
 
 #[inline(always)]
+#[expect(clippy::too_many_arguments)]
 fn radix<V: Vector, const R: usize>(
     pass: &Pass,
     from: &[Line],
@@ -264,31 +306,54 @@ fn radix<V: Vector, const R: usize>(
     to: &mut [Line],
     to_places: Places,
     factors: Option<&[[f32; 2]]>,
+    present: usize,
+    wanted: usize,
 ) {
     let Pass { groups, stride, .. } = *pass;
+    let last = R * groups * stride - 1;
+    assert!(from_places.at(last) < from.len() && to_places.at(last) < to.len());
+    assert!(factors.is_none_or(|factors| last < factors.len()));
     for p in 0..groups {
         let twiddles = &pass.twiddles[p * (R - 1)..][..R - 1];
         for q in 0..stride {
             let mut x = [Eight::<V>::zero(); R];
             for (i, x) in x.iter_mut().enumerate() {
-                *x = Eight::load(&from[from_places.at(q + stride * (p + i * groups))]);
+                let k = q + stride * (p + i * groups);
+                if k < present {
+                    // SAFETY: k is `last` at most, whose place was just checked.
+                    *x = Eight::load(unsafe { from.get_unchecked(from_places.at(k)) });
+                }
             }
-            match R {
-                2 => two(&mut x),
-                4 => four(&mut x),
-                _ => odd(&mut x, &pass.roots),
-            }
+            butterfly(&mut x, &pass.roots);
             for (i, mut x) in x.into_iter().enumerate() {
                 if i > 0 && p > 0 {
                     x = x.times(twiddles[i - 1]);
                 }
                 let k = q + stride * (R * p + i);
-                if let Some(factors) = factors {
-                    x = x.times(factors[k]);
+                if k >= wanted {
+                    break;
                 }
-                x.store(&mut to[to_places.at(k)]);
+                // SAFETY: k is `last` at most, see above.
+                unsafe {
+                    if let Some(factors) = factors {
+                        x = x.times(*factors.get_unchecked(k));
+                    }
+                    x.store(to.get_unchecked_mut(to_places.at(k)));
+                }
             }
         }
+    }
+}
+
+/// The transform of R numbers, in place.
+#[inline(always)]
+fn butterfly<V: Vector, const R: usize>(x: &mut [Eight<V>; R], roots: &[[f32; 2]]) {
+    match R {
+        2 => two(x),
+        4 => four(x),
+        6 => six(x, roots),
+        8 => eight(x),
+        _ => odd(x, roots),
     }
 }
 
@@ -307,6 +372,40 @@ fn four<V: Vector>(x: &mut [Eight<V>]) {
     x[1] = difference.add(turned);
     x[2] = sum.sub(other);
     x[3] = difference.sub(turned);
+}
+
+/// Two of four.
+#[inline(always)]
+fn eight<V: Vector>(x: &mut [Eight<V>]) {
+    let mut even = [x[0], x[2], x[4], x[6]];
+    let mut odd = [x[1], x[3], x[5], x[7]];
+    four(&mut even);
+    four(&mut odd);
+    let half = V::splat(std::f32::consts::FRAC_1_SQRT_2);
+    // Times the first and third power of the root, (1 - i) and (-1 - i) over the root of two.
+    let (a, b) = (odd[1], odd[3]);
+    odd[1] = Eight { re: a.re.add(a.im).mul(half), im: a.im.sub(a.re).mul(half) };
+    odd[2] = odd[2].turned();
+    odd[3] = Eight { re: b.im.sub(b.re).mul(half), im: V::zero().sub(b.re.add(b.im)).mul(half) };
+    for k in 0..4 {
+        x[k] = even[k].add(odd[k]);
+        x[k + 4] = even[k].sub(odd[k]);
+    }
+}
+
+/// Two of three; `roots` are those of six.
+#[inline(always)]
+fn six<V: Vector>(x: &mut [Eight<V>], roots: &[[f32; 2]]) {
+    let thirds = [roots[0], roots[2], roots[4]];
+    let mut even = [x[0], x[2], x[4]];
+    let mut odd_ones = [x[1], x[3], x[5]];
+    odd(&mut even, &thirds);
+    odd(&mut odd_ones, &thirds);
+    for k in 0..3 {
+        let turned = if k == 0 { odd_ones[0] } else { odd_ones[k].times(roots[k]) };
+        x[k] = even[k].add(turned);
+        x[k + 3] = even[k].sub(turned);
+    }
 }
 
 /// Odd R by sums and differences of the inputs i and R - i.

@@ -16,6 +16,7 @@ pub struct Spectrum {
     tokens: usize,
     hidden: usize,
     rows: usize,
+    columns: usize,
     plan: Rc<AxisPlan>,
     /// Groups of eight rows.
     lines: Vec<Line>,
@@ -36,7 +37,7 @@ impl Spectrum {
         (self.tokens, self.hidden)
     }
 
-    /// Coefficient (u, v) of the full S x D spectrum. Panics where neither the row nor its mirror was computed.
+    /// Coefficient (u, v) of the full S x D spectrum. Panics where neither it nor its mirror was computed.
     pub fn at(&self, u: usize, v: usize) -> Complex32 {
         if u < self.rows {
             return self.computed(u, v);
@@ -45,7 +46,7 @@ impl Spectrum {
     }
 
     fn computed(&self, u: usize, v: usize) -> Complex32 {
-        assert!(u < self.rows, "row {u} of the spectrum was not computed");
+        assert!(u < self.rows && v < self.columns, "({u}, {v}) of the spectrum was not computed");
         let line = &self.lines[u / LANES * self.plan.lines + self.plan.output[v] as usize];
         Complex32::new(line.re[u % LANES], line.im[u % LANES])
     }
@@ -116,19 +117,25 @@ pub(super) fn needed(band: Band, block: Block, tokens: usize) -> usize {
     most.min(pairs(tokens))
 }
 
+/// Columns of the computed rows that a block of a band stands for: a row beyond the middle mirrors to their other end.
+pub(super) fn columns(band: Band, block: Block, rows: usize, hidden: usize) -> usize {
+    if band != Band::Centered && block.ks <= rows { block.kd } else { hidden }
+}
+
 /// The part of the spectrum of row-major S x D `values`, each times `gain`, that a block of a band needs.
 pub fn forward(values: &[f32], tokens: usize, hidden: usize, band: Band, block: Block, gain: f32) -> Spectrum {
-    forward_rows(values, tokens, hidden, needed(band, block, tokens), gain)
+    let rows = needed(band, block, tokens);
+    forward_part(values, tokens, hidden, (rows, columns(band, block, rows, hidden)), gain)
 }
 
 /// The whole spectrum.
 pub fn forward_all(values: &[f32], tokens: usize, hidden: usize, gain: f32) -> Spectrum {
-    forward_rows(values, tokens, hidden, pairs(tokens), gain)
+    forward_part(values, tokens, hidden, (pairs(tokens), hidden), gain)
 }
 
-fn forward_rows(values: &[f32], tokens: usize, hidden: usize, rows: usize, gain: f32) -> Spectrum {
+fn forward_part(values: &[f32], tokens: usize, hidden: usize, part: (usize, usize), gain: f32) -> Spectrum {
     assert_eq!(values.len(), tokens * hidden, "the values are not {tokens} x {hidden}");
-    WORK.with_borrow_mut(|work| dispatch!(forward_with(work, values, hidden, rows, gain)))
+    WORK.with_borrow_mut(|work| dispatch!(forward_with(work, values, hidden, part, gain)))
 }
 
 #[inline(always)]
@@ -136,7 +143,7 @@ pub(super) fn forward_with<V: Vector>(
     work: &mut Work,
     values: &[f32],
     hidden: usize,
-    rows: usize,
+    (rows, columns): (usize, usize),
     gain: f32,
 ) -> Spectrum {
     let tokens = values.len() / hidden;
@@ -164,7 +171,7 @@ pub(super) fn forward_with<V: Vector>(
         }
     }
     for lines in lines.chunks_exact_mut(plan.lines) {
-        plan.forward::<V>(lines, scratch);
+        plan.forward::<V>(lines, scratch, hidden, columns);
     }
-    Spectrum { tokens, hidden, rows, lines: std::mem::take(lines), plan }
+    Spectrum { tokens, hidden, rows, columns, lines: std::mem::take(lines), plan }
 }

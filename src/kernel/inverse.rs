@@ -2,7 +2,7 @@
 
 use super::axis::{AxisPlan, Line};
 use super::band::{Band, Block};
-use super::forward::needed;
+use super::forward::{columns, needed};
 use super::token_axis::{STRIP, WIDTH};
 use super::work::{WORK, Work};
 use crate::vector::{LANES, Vector, dispatch};
@@ -12,6 +12,10 @@ use crate::vector::{LANES, Vector, dispatch};
 pub fn normalisation(tokens: usize, hidden: usize) -> f64 {
     1.0 / (tokens as f64 * hidden as f64)
 }
+
+/// Coefficients of a packet are below 2^16 unless their type has f32's range, and never more than 2^27 in number: a gain up
+/// to this keeps their sums within f32, and one down to its reciprocal keeps all that f16 tells apart.
+const MODERATE: f64 = (1u64 << 60) as f64;
 
 /// A block as it was sent.
 pub(super) struct Kept<'a> {
@@ -33,22 +37,28 @@ pub fn inverse(kept: &[f32], band: Band, block: Block, tokens: usize, hidden: us
     assert_eq!(kept.len(), 2 * block.ks * block.kd, "the coefficients are not {} x {}", block.ks, block.kd);
     let kept = Kept { values: kept, band, block, tokens };
     let mut out = vec![0f32; tokens * hidden];
-    WORK.with_borrow_mut(|work| dispatch!(inverse_with(work, &kept, hidden, &mut out)));
-    match gain as f32 {
-        // A power of two that f32 holds rounds nothing that f64 would not.
-        narrow if narrow.is_normal() => out.iter_mut().for_each(|v| *v *= narrow),
-        _ => out.iter_mut().for_each(|v| *v = (f64::from(*v) * gain) as f32),
+    // A power of two changes no digit, wherever it comes in, but where the range of f32 ends.
+    let within = (MODERATE.recip()..=MODERATE).contains(&gain);
+    let (early, late) = if within { (gain, 1.0) } else { (1.0, gain) };
+    let factor = (normalisation(tokens, hidden) * early) as f32;
+    WORK.with_borrow_mut(|work| dispatch!(inverse_with(work, &kept, hidden, factor, &mut out)));
+    if late != 1.0 {
+        out.iter_mut().for_each(|v| *v = (f64::from(*v) * late) as f32);
     }
     out
 }
 
 #[inline(always)]
-pub(super) fn inverse_with<V: Vector>(work: &mut Work, kept: &Kept<'_>, hidden: usize, out: &mut [f32]) {
+pub(super) fn inverse_with<V: Vector>(work: &mut Work, kept: &Kept<'_>, hidden: usize, factor: f32, out: &mut [f32]) {
     let rows = needed(kept.band, kept.block, kept.tokens);
     let plan = work.prepare(kept.tokens, hidden, rows, true);
-    spread::<V>(&mut work.lines, &plan, kept, rows);
+    let inputs = columns(kept.band, kept.block, rows, hidden);
     for lines in work.lines.chunks_exact_mut(plan.lines) {
-        plan.forward::<V>(lines, &mut work.scratch);
+        lines[..plan.lines_of(inputs)].fill(Line::default());
+    }
+    spread::<V>(&mut work.lines, &plan, kept, rows, factor);
+    for lines in work.lines.chunks_exact_mut(plan.lines) {
+        plan.forward::<V>(lines, &mut work.scratch, inputs, hidden);
     }
     let Work { token_axis, rows: pairs, lines, .. } = work;
     for strip in (0..hidden).step_by(STRIP * WIDTH) {
@@ -74,14 +84,13 @@ pub(super) fn inverse_with<V: Vector>(work: &mut Work, kept: &Kept<'_>, hidden: 
     }
 }
 
-/// Puts the kept coefficients, weighed and normalised, into rows 0 .. `rows` of a spectrum of zeros, so that its inverse
+/// Puts the kept coefficients, weighed and times `norm`, into rows 0 .. `rows` of a spectrum of zeros, so that its inverse
 /// has the wanted real part. Real and imaginary parts change places: a forward transform between two such exchanges is
 /// the inverse.
 #[inline(always)]
-fn spread<V: Vector>(lines: &mut [Line], plan: &AxisPlan, kept: &Kept<'_>, rows: usize) {
+fn spread<V: Vector>(lines: &mut [Line], plan: &AxisPlan, kept: &Kept<'_>, rows: usize, norm: f32) {
     let Kept { values: kept, band, block, tokens } = *kept;
     let (hidden, width) = (plan.input.len(), 2 * block.kd);
-    let norm = normalisation(tokens, hidden) as f32;
     let alone = if band == Band::Corner { norm } else { 2.0 * norm };
     let frequency = |i: usize| band.frequency(i, block.ks, tokens);
     // Rows up to the middle stand in the block one after another, from row 0 on.

@@ -1,4 +1,4 @@
-use super::forward::{forward_with, needed};
+use super::forward::{columns, forward_with, needed};
 use super::inverse::{Kept, inverse_with};
 use super::work::Work;
 use super::*;
@@ -8,12 +8,14 @@ use crate::vector::{Plain, Vector};
 fn both<V: Vector>(tokens: usize, hidden: usize, block: Block) -> (Vec<f32>, Vec<f32>) {
     let values: Vec<f32> = (0..tokens * hidden).map(|i| ((i * i + 7 * i) % 1013) as f32 / 500.0 - 1.0).collect();
     let mut work = Work::default();
-    let spectrum = forward_with::<V>(&mut work, &values, hidden, needed(Band::Mirrored, block, tokens), 1.0);
+    let rows = needed(Band::Mirrored, block, tokens);
+    let part = (rows, columns(Band::Mirrored, block, rows, hidden));
+    let spectrum = forward_with::<V>(&mut work, &values, hidden, part, 1.0);
     let mut kept = Vec::new();
     spectrum.block(Band::Mirrored, block, &mut kept);
     let mut out = vec![0.0; tokens * hidden];
     let sent = Kept { values: &kept, band: Band::Mirrored, block, tokens };
-    inverse_with::<V>(&mut work, &sent, hidden, &mut out);
+    inverse_with::<V>(&mut work, &sent, hidden, normalisation(tokens, hidden) as f32, &mut out);
     (kept, out)
 }
 

@@ -37,8 +37,7 @@ fn cached<T>(map: &mut HashMap<usize, Rc<T>>, length: usize, make: impl FnOnce()
 }
 
 impl Work {
-    /// Makes ready for `rows` row frequencies of an S x D activation: the plan of the hidden axis. Lines are zero before an
-    /// inverse.
+    /// Makes ready for `rows` row frequencies of an S x D activation: the plan of the hidden axis.
     pub fn prepare(&mut self, tokens: usize, hidden: usize, rows: usize, inverse: bool) -> Rc<AxisPlan> {
         let plan = cached(&mut self.plans, hidden, || AxisPlan::new(hidden));
         let token_plan = cached(&mut self.token_plans, tokens, || TokenPlan::new(tokens));
@@ -46,10 +45,6 @@ impl Work {
         let groups = rows.div_ceil(LANES);
         self.rows.clear();
         self.rows.resize(groups * LANES, Pair::default());
-        if inverse {
-            // Most of what is spread over them is not there.
-            self.lines.clear();
-        }
         self.lines.resize(groups * plan.lines, Line::default());
         plan
     }
