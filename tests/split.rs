@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use splitbench::codec::{self, Accounting, Activation, Budget, CodecSpec, Packet};
+use splitbench::codec::{self, Activation, Budget, CodecSpec, Packet};
 use splitbench::data::{self, Source};
 use splitbench::experiment::{Cell, Scope, ScoreRequest, score};
 use splitbench::model::split::{activation, from_values, to_values};
@@ -184,7 +184,8 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
             .flat_map(|scope| {
                 ["fc", "topk", "int8"].map(|codec| {
                     let codec = CodecSpec::parse(codec).unwrap();
-                    Cell { split, scope, ratio: (codec.name() != "int8").then_some(3.0), codec }
+                    let budget = (codec.name() != "int8").then(|| Budget::elements(3.0).unwrap());
+                    Cell { split, scope, budget, codec }
                 })
             })
             .collect();
@@ -208,7 +209,6 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
                 dataset: &dataset,
                 train: &[],
                 cells: &cells,
-                accounting: Accounting::Elements,
                 limit: None,
                 batch_tokens,
             };

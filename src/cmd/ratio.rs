@@ -22,7 +22,7 @@ impl RatioArgs {
     }
 }
 
-/// The ratio asked for; none of a codec that has its own.
-pub(super) fn requested(spec: &CodecSpec, budget: Budget) -> Option<f64> {
-    (spec.info().rate == Rate::Budget).then_some(budget.ratio)
+/// What was asked for; nothing of a codec that has a rate of its own.
+pub(super) fn requested(spec: &CodecSpec, budget: Budget) -> Option<Budget> {
+    (spec.info().rate == Rate::Budget).then_some(budget)
 }

@@ -75,7 +75,6 @@ impl Args {
     pub fn run(self) -> Result<()> {
         let codec = self.codec.as_deref().map(CodecSpec::parse).transpose()?;
         let budget = self.ratio.budget()?;
-        let ratio = codec.as_ref().and_then(|codec| requested(codec, budget));
         let source = Source::of(self.data_dir.as_deref());
         let dataset = data::load(&self.dataset, &source, self.limit)?;
         if let Some(note) = dataset.note() {
@@ -90,14 +89,16 @@ impl Args {
         let model = source::load(&self.model, &placement)?;
         let split = SplitPoint { after_layer: self.split };
         model.decoder.check_split(split)?;
-        let cells: Vec<Cell> = codec.map(|codec| Cell { split, scope: self.scope, codec, ratio }).into_iter().collect();
+        let cells: Vec<Cell> = codec
+            .map(|codec| Cell { split, scope: self.scope, budget: requested(&codec, budget), codec })
+            .into_iter()
+            .collect();
         let request = ScoreRequest {
             experiment: "score",
             model: &model,
             dataset: &dataset,
             train: &train,
             cells: &cells,
-            accounting: budget.accounting,
             limit: self.limit,
             batch_tokens: self.batch_tokens.max(1),
         };

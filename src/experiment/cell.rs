@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::scope::Scope;
-use crate::codec::{CodecSpec, Rate};
+use crate::codec::{Budget, CodecSpec, Rate};
 use crate::model::SplitPoint;
 
 /// Split layer, scope, codec and ratio; model and data set are those of the surrounding run.
@@ -15,33 +15,33 @@ pub struct Cell {
     pub scope: Scope,
     /// By which codec.
     pub codec: CodecSpec,
-    /// To which ratio; empty for a codec of fixed rate.
-    pub ratio: Option<f64>,
+    /// What it may keep; none for a codec of fixed rate.
+    pub budget: Option<Budget>,
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{} after layer {}, {}", self.codec, self.split.after_layer, self.scope)?;
-        self.ratio.map_or(Ok(()), |ratio| write!(f, ", ratio {ratio}"))
+        self.budget.map_or(Ok(()), |b| write!(f, ", ratio {} in {}", b.ratio, b.accounting))
     }
 }
 
-/// All cells of one data set: split layers outermost, then scopes, codecs, ratios. A codec of fixed rate has one cell,
-/// however many ratios there are.
-pub fn cells(splits: &[usize], scopes: &[Scope], codecs: &[CodecSpec], ratios: &[f64]) -> Vec<Cell> {
+/// All cells of one data set: split layers outermost, then scopes, codecs, budgets. A codec of fixed rate has one cell,
+/// however many budgets there are.
+pub fn cells(splits: &[usize], scopes: &[Scope], codecs: &[CodecSpec], budgets: &[Budget]) -> Vec<Cell> {
     let mut out = Vec::new();
     for &after_layer in splits {
         for &scope in scopes {
             for codec in codecs {
-                let ratios: Vec<Option<f64>> = match codec.info().rate {
+                let budgets: Vec<Option<Budget>> = match codec.info().rate {
                     Rate::Fixed => vec![None],
-                    Rate::Budget => ratios.iter().copied().map(Some).collect(),
+                    Rate::Budget => budgets.iter().copied().map(Some).collect(),
                 };
-                out.extend(ratios.into_iter().map(|ratio| Cell {
+                out.extend(budgets.into_iter().map(|budget| Cell {
                     split: SplitPoint { after_layer },
                     scope,
                     codec: codec.clone(),
-                    ratio,
+                    budget,
                 }));
             }
         }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::batch::{Group, Sharing, groups, runs};
 use super::cell::Cell;
-use crate::codec::{Activation, Budget, Codec, Packet};
+use crate::codec::{Accounting, Activation, Budget, Codec, Packet};
 use crate::model::split::{from_values, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};
 use crate::score::Request;
@@ -41,9 +41,10 @@ pub struct Prepared<'a> {
     pub cell: &'a Cell,
     /// The codec, calibrated.
     pub codec: Result<&'a dyn Codec, String>,
-    /// What it may keep.
-    pub budget: Budget,
 }
+
+/// For codecs of fixed rate, which do not look at it.
+const ANY: Budget = Budget { ratio: 1.0, accounting: Accounting::Elements };
 
 /// Log-likelihoods of all requests.
 pub struct Evaluated {
@@ -231,14 +232,14 @@ impl SplitWork<'_> {
 
     /// The compressed rows of a sequence through the codec and back.
     fn send(&self, job: Job, sequence: usize) -> Result<Sent> {
-        let Prepared { cell, codec, budget } = &self.cells[job.cell];
+        let Prepared { cell, codec } = &self.cells[job.cell];
         let codec = *codec.as_ref().map_err(|e| anyhow::anyhow!("{e}"))?;
         let rows = self.batch[job.group].compressed(sequence, cell.scope);
         let width = self.decoder.config().hidden_size;
         let part: Vec<f32> = self.computed(job, sequence, 0).take(rows * width).collect();
         let part = Activation::new(rows, width, part)?;
         let clock = Instant::now();
-        let packet = codec.encode(&part, *budget).with_context(|| format!("encoding by {cell}"))?;
+        let packet = codec.encode(&part, cell.budget.unwrap_or(ANY)).with_context(|| format!("encoding by {cell}"))?;
         let encode = clock.elapsed();
         let (elements, wire_bytes) = (packet.elements(), packet.len());
         // What arrives is bytes: nothing of the encoder's state may help the decoder.

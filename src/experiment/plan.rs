@@ -1,5 +1,6 @@
 //! What a run would do, and what it would take.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -31,6 +32,8 @@ pub struct Line {
     pub tokens: usize,
     /// Longest request, in tokens.
     pub longest: usize,
+    /// Number of requests of each length, in tokens.
+    pub lengths: BTreeMap<usize, usize>,
     /// Cells, the baseline not counted.
     pub cells: usize,
     /// Floating-point operations of the decoder, a multiply-add as two. Codecs are not counted.
@@ -79,6 +82,10 @@ pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, dtype: DType, batc
                 requests: flat.len(),
                 tokens: flat.iter().map(|r| r.tokens.len()).sum(),
                 longest: flat.iter().map(|r| r.tokens.len()).max().unwrap_or(0),
+                lengths: flat.iter().fold(BTreeMap::new(), |mut lengths, r| {
+                    *lengths.entry(r.tokens.len()).or_default() += 1;
+                    lengths
+                }),
                 cells: task.cells.len(),
                 flops: flops(&config, &task, &requests),
             });

@@ -32,7 +32,7 @@ pub struct Row {
     pub codec: String,
     /// Compression ratio asked for; empty for the baseline and for codecs of fixed rate.
     pub ratio_requested: Option<f64>,
-    /// What a ratio counts: `elements` or `wire`.
+    /// What the ratio asked for counts: `elements` or `wire`; empty where none was.
     pub accounting: String,
     /// Total S D over total kept numbers, from the packets.
     pub ratio_elements: Option<f64>,

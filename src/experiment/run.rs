@@ -95,7 +95,7 @@ pub fn tasks(spec: &Spec, model: &str, layers: usize, data_dir: Option<&Path>) -
                 true => data::load_train(&info.name, &source, Some(spec.calibration_rows))?.questions,
                 false => Vec::new(),
             };
-            Ok(Task { dataset, train, cells: cells(&splits, &spec.scopes, &codecs, &spec.ratios_for(info)) })
+            Ok(Task { dataset, train, cells: cells(&splits, &spec.scopes, &codecs, &spec.budgets_for(info)) })
         })
         .collect()
 }
@@ -212,9 +212,10 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             notes: &notes,
         },
     )?;
-    let mut files = report::write(&store.results, &store.plots, &spec.report, &rows)?;
+    let times = report::Times::read(&store.results)?;
+    let mut files = report::write(&store.results, &store.plots, &spec.report, &rows, &times)?;
     files.extend(["manifest.json", "machine.json", "timings.csv", "samples"].map(|f| store.results.join(f)));
-    let mut text = report::terminal(&spec.report, &rows, 160)?;
+    let mut text = report::terminal(&spec.report, &rows, &times, 160)?;
     if spec.report.table4 {
         let times = codec_times(&timings);
         let table = table4::markdown(&times);
@@ -252,7 +253,6 @@ fn score_task(
         dataset: &task.dataset,
         train: &task.train,
         cells: &task.cells,
-        accounting: spec.accounting,
         limit: spec.limit,
         batch_tokens: options.batch_tokens,
     };

@@ -7,7 +7,7 @@ use super::cell::Cell;
 use super::evaluate::{Outcome, Prepared, Spent, evaluate};
 use super::row::Row;
 use super::store::Timing;
-use crate::codec::{self, Accounting, Budget, Calibration, Codec};
+use crate::codec::{self, Calibration, Codec};
 use crate::data::{Dataset, Question};
 use crate::model::source::Model;
 use crate::model::{SplitPoint, device_name};
@@ -25,8 +25,6 @@ pub struct ScoreRequest<'a> {
     pub train: &'a [Question],
     /// The cells.
     pub cells: &'a [Cell],
-    /// What a ratio counts.
-    pub accounting: Accounting,
     /// Questions asked for, for the rows.
     pub limit: Option<usize>,
     /// Rows of the residual stream a batch has at most.
@@ -67,11 +65,7 @@ pub fn score(request: &ScoreRequest, spent: &mut Spent, done: impl FnMut(u64)) -
     let prepared: Vec<Prepared> = cells
         .iter()
         .zip(&codecs)
-        .map(|(cell, codec)| Prepared {
-            cell,
-            codec: codec.as_ref().map(|c| c.as_ref()).map_err(String::clone),
-            budget: Budget { ratio: cell.ratio.unwrap_or(1.0), accounting: request.accounting },
-        })
+        .map(|(cell, codec)| Prepared { cell, codec: codec.as_ref().map(|c| c.as_ref()).map_err(String::clone) })
         .collect();
     let evaluated = evaluate(&model.decoder, &requests, &prepared, request.batch_tokens, spent, done)?;
 
@@ -83,7 +77,12 @@ pub fn score(request: &ScoreRequest, spent: &mut Spent, done: impl FnMut(u64)) -
             let logliks: Vec<f64> = outcomes.iter().map(|o| o.loglik).collect();
             Ok((samples(dataset, &requests, &logliks, Some(&outcomes))?, outcomes))
         });
-        let blank = Row { codec: cell.codec.to_string(), ratio_requested: cell.ratio, ..empty(request) };
+        let blank = Row {
+            codec: cell.codec.to_string(),
+            ratio_requested: cell.budget.map(|b| b.ratio),
+            accounting: cell.budget.map(|b| b.accounting.to_string()).unwrap_or_default(),
+            ..empty(request)
+        };
         let blank = Row {
             split_layer: Some(cell.split.after_layer as u32),
             scope: cell.scope.to_string(),
@@ -169,7 +168,7 @@ fn empty(request: &ScoreRequest) -> Row {
         scope: String::new(),
         codec: "baseline".to_string(),
         ratio_requested: None,
-        accounting: request.accounting.to_string(),
+        accounting: String::new(),
         ratio_elements: None,
         ratio_wire: None,
         wire_bytes_per_token: None,

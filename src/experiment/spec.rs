@@ -7,7 +7,7 @@ use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 
 use super::scope::Scope;
-use crate::codec::{Accounting, CodecSpec};
+use crate::codec::{Accounting, Budget, CodecSpec};
 use crate::data;
 use crate::report::Report;
 
@@ -34,9 +34,9 @@ pub struct Spec {
     pub codecs: Vec<String>,
     /// Compression ratios, or `"paper"`: the data set's ratio of the paper's Table III. Codecs of fixed rate ignore them.
     pub ratios: Ratios,
-    /// What a ratio counts.
+    /// What a ratio counts: one way or several.
     #[serde(default = "default_accounting", with = "accounting_text")]
-    pub accounting: Accounting,
+    pub accounting: Vec<Accounting>,
     /// Training rows a codec is calibrated on, a data set.
     #[serde(default = "default_calibration_rows")]
     pub calibration_rows: usize,
@@ -79,8 +79,8 @@ fn default_scopes() -> Vec<Scope> {
     vec![Scope::PromptAndChoice]
 }
 
-fn default_accounting() -> Accounting {
-    Accounting::Elements
+fn default_accounting() -> Vec<Accounting> {
+    vec![Accounting::Elements]
 }
 
 fn default_calibration_rows() -> usize {
@@ -92,12 +92,24 @@ mod accounting_text {
 
     use crate::codec::Accounting;
 
-    pub fn serialize<S: Serializer>(value: &Accounting, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(value)
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Words {
+        One(String),
+        Several(Vec<String>),
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Accounting, D::Error> {
-        String::deserialize(from)?.parse().map_err(|e: anyhow::Error| D::Error::custom(format!("{e:#}")))
+    pub fn serialize<S: Serializer>(values: &[Accounting], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(values.iter().map(Accounting::to_string))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Accounting>, D::Error> {
+        let words = match Words::deserialize(from)? {
+            Words::One(word) => vec![word],
+            Words::Several(words) => words,
+        };
+        let parse = |word: &String| word.parse().map_err(|e: anyhow::Error| D::Error::custom(format!("{e:#}")));
+        words.iter().map(parse).collect()
     }
 }
 
@@ -147,6 +159,7 @@ impl Spec {
         ensure!(!self.models.is_empty(), "models is empty");
         ensure!(!self.codecs.is_empty(), "codecs is empty");
         ensure!(!self.scopes.is_empty(), "scopes is empty; give \"prompt+choice\", \"prompt\" or both");
+        ensure!(!self.accounting.is_empty(), "accounting is empty; give \"elements\", \"wire\" or both");
         ensure!(self.calibration_rows > 0, "calibration_rows is 0");
         ensure!(self.limit != Some(0), "limit is 0; leave it out for all questions");
         ensure!(!self.dataset_infos()?.is_empty(), "datasets is empty");
@@ -199,11 +212,13 @@ impl Spec {
         Ok(list)
     }
 
-    /// Ratios for a data set.
-    pub fn ratios_for(&self, dataset: &data::DatasetInfo) -> Vec<f64> {
-        match &self.ratios {
+    /// Budgets for a data set: each ratio by each accounting.
+    pub fn budgets_for(&self, dataset: &data::DatasetInfo) -> Vec<Budget> {
+        let ratios = match &self.ratios {
             Ratios::Some(list) => list.clone(),
             Ratios::Word(_) => vec![f64::from(dataset.paper_ratio)],
-        }
+        };
+        let budgets = |&accounting| ratios.iter().map(move |&ratio| Budget { ratio, accounting });
+        self.accounting.iter().flat_map(budgets).collect()
     }
 }

@@ -27,6 +27,7 @@ struct Line<'a> {
     scope: String,
     codec: String,
     ratio: Option<f64>,
+    accounting: Option<String>,
     #[serde(flatten)]
     sample: &'a Sample,
 }
@@ -82,7 +83,8 @@ impl Store {
                         split_layer: cell.map(|c| c.split.after_layer),
                         scope: cell.map(|c| c.scope.to_string()).unwrap_or_default(),
                         codec: cell.map_or("baseline".to_string(), |c| c.codec.to_string()),
-                        ratio: cell.and_then(|c| c.ratio),
+                        ratio: cell.and_then(|c| c.budget).map(|b| b.ratio),
+                        accounting: cell.and_then(|c| c.budget).map(|b| b.accounting.to_string()),
                         sample,
                     };
                     serde_json::to_writer(&mut *file, &line)?;
@@ -102,13 +104,13 @@ impl Store {
     /// Writes `timings.csv`. Times stand apart from rows because no two runs agree on them.
     pub fn timings(&self, timings: &[Timing]) -> Result<()> {
         write_whole(&self.results.join("timings.csv"), |file| {
-            writeln!(file, "model,dataset,split_layer,scope,codec,ratio,activations,encode_us,decode_us")?;
+            writeln!(file, "model,dataset,split_layer,scope,codec,ratio,accounting,activations,encode_us,decode_us")?;
             for t in timings {
-                let ratio = t.cell.ratio.map(|r| r.to_string()).unwrap_or_default();
+                let budget = t.cell.budget.map(|b| format!("{},{}", b.ratio, b.accounting)).unwrap_or(",".into());
                 let (cell, split) = (&t.cell, t.cell.split.after_layer);
                 writeln!(
                     file,
-                    "\"{}\",{},{split},{},\"{}\",{ratio},{},{:.2},{:.2}",
+                    "\"{}\",{},{split},{},\"{}\",{budget},{},{:.2},{:.2}",
                     t.model, t.dataset, cell.scope, cell.codec, t.activations, t.encode_us, t.decode_us
                 )?;
             }

@@ -38,7 +38,13 @@ impl Coverage {
 /// `fc, split after layer 1, scope prompt+choice, ratios count elements`.
 pub(super) fn cut(cut: &Cut) -> String {
     let layer = cut.split_layer.map_or("no split".to_string(), |layer| format!("split after layer {layer}"));
-    format!("{layer}, scope {}, ratios count {}", cut.scope, cut.accounting)
+    format!("{layer}, {}", counted(cut))
+}
+
+/// The same without the layer.
+pub(super) fn counted(cut: &Cut) -> String {
+    let ratios = if cut.accounting.is_empty() { String::new() } else { format!(", ratios count {}", cut.accounting) };
+    format!("scope {}{ratios}", cut.scope)
 }
 
 /// How a set of rows was made: types, metric, questions, data, version. One sentence each.

@@ -14,8 +14,43 @@ pub(super) struct Figure {
     pub title: String,
     pub subtitle: String,
     pub x_label: String,
+    pub axis: Axis,
     pub series: Vec<String>,
     pub panels: Vec<Panel>,
+}
+
+/// How x is drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Axis {
+    /// Evenly, with a tick at every value, the points of a series joined.
+    Values,
+    /// By its logarithm, the points apart.
+    Log,
+}
+
+impl Axis {
+    /// What lies evenly along the axis.
+    fn even(self, x: f64) -> f64 {
+        if self == Self::Log { x.log10() } else { x }
+    }
+
+    /// Ticks for some values, ascending: the values themselves, or 1, 2 and 5 times powers of ten around them.
+    fn ticks(self, values: &[f64]) -> Vec<f64> {
+        let (Self::Log, Some(first), Some(last)) = (self, values.first(), values.last()) else { return values.into() };
+        let powers = first.log10().floor() as i32 - 1..=last.log10().ceil() as i32;
+        let ticks: Vec<f64> = powers.flat_map(|p| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(p))).collect();
+        let from = ticks.iter().rposition(|tick| tick <= first).unwrap_or(0);
+        let to = ticks.iter().position(|tick| tick >= last).unwrap_or(ticks.len() - 1);
+        ticks[from..=to].to_vec()
+    }
+
+    /// From and to, along the axis.
+    fn range(self, ticks: &[f64]) -> (f64, f64) {
+        match (self, ticks.first(), ticks.last()) {
+            (Self::Log, Some(first), Some(last)) => (first.log10() - 0.05, last.log10() + 0.05),
+            _ => x_range(ticks),
+        }
+    }
 }
 
 /// One set of axes.
@@ -28,6 +63,8 @@ pub(super) struct Panel {
     pub chance: Option<f64>,
     /// Points of each series, by x; a series may have none.
     pub series: Vec<Vec<Point>>,
+    /// Corners of the Pareto front, by x.
+    pub front: Vec<(f64, f64)>,
 }
 
 /// A cell as it is drawn, in per cent.
@@ -41,6 +78,7 @@ pub(super) struct Point {
 const INK: RGBColor = RGBColor(30, 30, 30);
 const BASELINE: RGBColor = RGBColor(70, 70, 70);
 const CHANCE: RGBColor = RGBColor(110, 110, 110);
+const FRONT: RGBColor = RGBColor(200, 200, 200);
 const GRID: RGBColor = RGBColor(228, 228, 228);
 const MARGIN: i32 = 18;
 /// Left of the plot: numbers of the y axis.
@@ -58,6 +96,8 @@ struct Frame {
     top: i32,
     width: i32,
     height: i32,
+    axis: Axis,
+    /// Along the axis.
     x: (f64, f64),
     /// From, to, and the step of the grid.
     y: (f64, f64, f64),
@@ -65,10 +105,14 @@ struct Frame {
 
 impl Frame {
     fn place(&self, x: f64, y: f64) -> (i32, i32) {
-        let share_x = (x - self.x.0) / (self.x.1 - self.x.0);
-        let share_y = (y.clamp(self.y.0, self.y.1) - self.y.0) / (self.y.1 - self.y.0);
+        let share_x = (self.axis.even(x) - self.x.0) / (self.x.1 - self.x.0);
         let x = f64::from(self.left) + share_x * f64::from(self.width);
-        (x.round() as i32, (f64::from(self.top + self.height) - share_y * f64::from(self.height)).round() as i32)
+        (x.round() as i32, self.height_of(y))
+    }
+
+    fn height_of(&self, y: f64) -> i32 {
+        let share = (y.clamp(self.y.0, self.y.1) - self.y.0) / (self.y.1 - self.y.0);
+        (f64::from(self.top + self.height) - share * f64::from(self.height)).round() as i32
     }
 }
 
@@ -110,7 +154,7 @@ impl Figure {
             canvas.text(line, (MARGIN, y), SMALL, top_left)?;
             y += 17;
         }
-        let ticks = self.x_values();
+        let ticks = self.axis.ticks(&self.x_values());
         for (at, panel) in self.panels.iter().enumerate() {
             let (row, column) = (at as i32 / columns, at as i32 % columns);
             let left = MARGIN + 24 + column * cell_width + LEFT;
@@ -123,7 +167,8 @@ impl Figure {
                 top: top + head_height,
                 width: plot_width,
                 height: plot_height,
-                x: x_range(&ticks),
+                axis: self.axis,
+                x: self.axis.range(&ticks),
                 y: panel.y_range(),
             };
             if column == 0 {
@@ -169,7 +214,7 @@ impl Panel {
         let step = frame.y.2;
         let mut value = (frame.y.0 / step).ceil() * step;
         while value <= frame.y.1 + 1e-9 {
-            let (_, y) = frame.place(frame.x.0, value);
+            let y = frame.height_of(value);
             canvas.path(&[(frame.left, y), (right, y)], GRID, 1)?;
             canvas.text(&number::ratio(value), (frame.left - 6, y), SMALL, (HPos::Right, VPos::Center))?;
             value += step;
@@ -192,7 +237,8 @@ impl Panel {
             let middle = (frame.left + frame.width / 2, frame.top + frame.height / 2);
             canvas.text("no finished cell", middle, SMALL, (HPos::Center, VPos::Center))?;
         }
-        let dodge = self.dodge(frame, ticks);
+        self.draw_front(canvas, frame)?;
+        let dodge = if frame.axis == Axis::Log { 0.0 } else { self.dodge(frame, ticks) };
         for (at, points) in self.series.iter().enumerate() {
             let look = legend::look(at);
             let shift = ((at as f64 - (self.series.len() as f64 - 1.0) / 2.0) * dodge).round() as i32;
@@ -201,7 +247,9 @@ impl Panel {
                 (x + shift, y)
             };
             let line: Vec<(i32, i32)> = points.iter().map(|point| place(point, point.y)).collect();
-            canvas.dashed(&line, look.dash, look.color, 2)?;
+            if frame.axis == Axis::Values {
+                canvas.dashed(&line, look.dash, look.color, 2)?;
+            }
             for point in points {
                 let (low, high) = (place(point, point.y - point.stderr), place(point, point.y + point.stderr));
                 canvas.path(&[low, high], look.color, 1)?;
@@ -214,6 +262,21 @@ impl Panel {
         Ok(())
     }
 
+    /// Steps: what the bytes at hand buy, up to the next corner.
+    fn draw_front(&self, canvas: &Canvas, frame: &Frame) -> Result<()> {
+        let mut path: Vec<(i32, i32)> = Vec::new();
+        for &(x, y) in &self.front {
+            let corner = frame.place(x, y);
+            path.extend(path.last().map(|&(_, before)| (corner.0, before)));
+            path.push(corner);
+        }
+        if let Some(&(_, y)) = path.last() {
+            path.push((frame.left + frame.width, y));
+            canvas.path(&path, FRONT, 5)?;
+        }
+        Ok(())
+    }
+
     /// Baseline and chance, named at the right edge; names move apart where the lines are close.
     fn draw_lines(&self, canvas: &Canvas, frame: &Frame) -> Result<()> {
         let right = frame.left + frame.width;
@@ -221,7 +284,7 @@ impl Panel {
         let mut labels: Vec<(i32, String, RGBColor)> = Vec::new();
         for (value, name, color, dash) in lines {
             let Some(value) = value else { continue };
-            let (_, y) = frame.place(frame.x.0, value);
+            let y = frame.height_of(value);
             canvas.dashed(&[(frame.left, y), (right, y)], dash, color, 2)?;
             labels.push((y, format!("{name} {}", number::tenths(value)), color));
         }

@@ -7,6 +7,7 @@ fn panel(series: &[&[(f64, f64)]]) -> Panel {
         baseline: Some(62.0),
         chance: Some(25.0),
         series: series.iter().map(points).collect(),
+        front: Vec::new(),
     }
 }
 
@@ -22,7 +23,8 @@ fn the_y_axis_holds_everything() {
 
 #[test]
 fn dodge_keeps_series_within_their_x() {
-    let frame = Frame { left: 0, top: 0, width: 240, height: 100, x: (5.5, 10.5), y: (0.0, 100.0, 20.0) };
+    let frame =
+        Frame { left: 0, top: 0, width: 240, height: 100, axis: Axis::Values, x: (5.5, 10.5), y: (0.0, 100.0, 20.0) };
     let points: &[(f64, f64)] = &[(6.0, 50.0)];
     for count in [1, 3, 20] {
         let spread = panel(&vec![points; count]).dodge(&frame, &[6.0, 7.0, 8.0, 9.0, 10.0]) * count as f64;
@@ -36,6 +38,7 @@ fn one_point_still_shows_and_text_is_escaped() {
         title: "A & B".into(),
         subtitle: "p < 0.05".into(),
         x_label: "ratio".into(),
+        axis: Axis::Values,
         series: vec!["fc".into(), "a<b>".into()],
         panels: vec![panel(&[&[(8.0, 50.0)], &[]])],
     };
@@ -52,4 +55,11 @@ fn long_names_are_broken_not_cut() {
     let lines = fit(&format!("Accuracy: {name}"), TITLE, 400);
     assert!(lines.iter().all(|line| text_width(line, TITLE.size) <= 400), "{lines:?}");
     assert_eq!(lines.concat(), format!("Accuracy:{name}"));
+}
+
+#[test]
+fn a_log_axis_has_round_ticks_around_its_values() {
+    assert_eq!(Axis::Log.ticks(&[30.0, 48.0, 390.0]), [20.0, 50.0, 100.0, 200.0, 500.0]);
+    assert_eq!(Axis::Log.ticks(&[100.0]), [100.0]);
+    assert_eq!(Axis::Values.ticks(&[6.0, 7.0]), [6.0, 7.0]);
 }

@@ -10,6 +10,7 @@ use crate::experiment::Row;
 
 mod canvas;
 mod caption;
+mod codecs;
 mod figure;
 mod legend;
 mod names;
@@ -25,10 +26,12 @@ mod table3;
 pub mod table4;
 #[cfg(test)]
 mod testing;
+mod times;
 mod view;
 
 pub use near_lossless::{NearLossless, Tried, near_lossless};
 pub use rows_io::{read_rows, write_csv, write_parquet};
+pub use times::Times;
 
 /// What to make of the rows of an experiment: its `[report]` section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +41,8 @@ pub struct Report {
     pub table2: bool,
     /// Table III: methods side by side at each data set's ratio.
     pub table3: bool,
+    /// Every codec at every budget: accuracy, bytes, error and time; and a figure of accuracy against bytes.
+    pub codecs: bool,
     /// Table IV: time to compress and decompress, on this CPU.
     pub table4: bool,
     /// Figures of accuracy against compression ratio.
@@ -55,6 +60,7 @@ impl Default for Report {
         Self {
             table2: false,
             table3: false,
+            codecs: false,
             table4: false,
             ratio_plot: false,
             layer_plot: false,
@@ -84,7 +90,7 @@ impl Rendered {
 }
 
 /// Writes rows, tables, `paired.csv` and figures, each file whole or not at all, and returns their paths.
-pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row]) -> Result<Vec<PathBuf>> {
+pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row], times: &Times) -> Result<Vec<PathBuf>> {
     let view = checked(report, rows)?;
     create(results)?;
     let mut written = vec![results.join("rows.parquet"), results.join("rows.csv")];
@@ -95,7 +101,7 @@ pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row]) -> Res
         written.push(path);
         anyhow::Ok(())
     };
-    for (name, rendered) in rendered(report, &view) {
+    for (name, rendered) in rendered(report, &view, times) {
         put(results.join(format!("{name}.md")), &rendered.markdown())?;
         put(results.join(format!("{name}.csv")), &rendered.csv)?;
     }
@@ -113,9 +119,9 @@ pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row]) -> Res
 }
 
 /// The tables as aligned plain text in at most `width` columns, a caption's sentence only where it comes first, and a line for each figure that has nothing to show.
-pub fn terminal(report: &Report, rows: &[Row], width: usize) -> Result<String> {
+pub fn terminal(report: &Report, rows: &[Row], times: &Times, width: usize) -> Result<String> {
     let view = checked(report, rows)?;
-    let tables = rendered(report, &view);
+    let tables = rendered(report, &view, times);
     let mut said = Vec::new();
     let mut parts: Vec<String> =
         tables.iter().flat_map(|(_, made)| &made.tables).map(|table| table.text(width, &mut said)).collect();
@@ -139,13 +145,16 @@ fn checked<'a>(report: &Report, rows: &'a [Row]) -> Result<view::View<'a>> {
     view::View::new(rows)
 }
 
-fn rendered(report: &Report, view: &view::View) -> Vec<(&'static str, Rendered)> {
+fn rendered(report: &Report, view: &view::View, times: &Times) -> Vec<(&'static str, Rendered)> {
     let mut out = Vec::new();
     if report.table2 {
         out.push(("table2", table2::table2(view, report.near_lossless_points)));
     }
     if report.table3 {
         out.push(("table3", table3::table3(view)));
+    }
+    if report.codecs {
+        out.push(("codecs", codecs::codecs(view, times)));
     }
     out
 }
@@ -157,6 +166,9 @@ fn figures(report: &Report, view: &view::View) -> Vec<series::Drawing> {
     }
     if report.layer_plot {
         out.extend(series::figures(view, series::Kind::Layer));
+    }
+    if report.codecs {
+        out.extend(codecs::figures(view));
     }
     out
 }

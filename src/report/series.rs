@@ -1,7 +1,7 @@
 //! From rows to figures: accuracy against ratio, accuracy against split layer.
 
 use super::caption::{self, Coverage};
-use super::figure::{Figure, Panel, Point};
+use super::figure::{Axis, Figure, Panel, Point};
 use super::view::{self, Cut, View};
 use super::{names, number};
 use crate::experiment::{Accuracy, Row};
@@ -154,6 +154,7 @@ impl Sheet<'_, '_> {
             title: format!("Accuracy against {against}: {}", self.model),
             subtitle: self.subtitle(only_average),
             x_label,
+            axis: Axis::Values,
             series: self.keys.iter().map(Key::label).collect(),
             panels,
         }
@@ -170,6 +171,7 @@ impl Sheet<'_, '_> {
             baseline: mean(&|row| view::accuracy(row).map(|cell| cell.value)),
             chance: mean(&|row| row.chance),
             series: self.keys.iter().map(|key| self.points(key, sets)).collect(),
+            front: Vec::new(),
         }
     }
 
@@ -229,7 +231,7 @@ impl Sheet<'_, '_> {
     fn subtitle(&self, only_average: bool) -> String {
         let mut out = match self.kind {
             Kind::Ratio => format!("{}.", capital(&caption::cut(self.cut))),
-            Kind::Layer => format!("Scope {}, ratios count {}{}.", self.cut.scope, self.cut.accounting, self.ratios()),
+            Kind::Layer => format!("{}{}.", capital(&caption::counted(self.cut)), self.ratios()),
         };
         out += " Error bars: 1 standard error.";
         if !only_average && self.view.datasets.len() > 1 {

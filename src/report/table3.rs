@@ -32,9 +32,10 @@ impl Line<'_> {
 }
 
 /// What a method loses against the baseline, averaged over the sets both have.
-struct Drop {
-    points: f64,
-    stderr: Option<f64>,
+pub(super) struct Drop {
+    /// Points, and their paired standard error.
+    pub points: f64,
+    pub stderr: Option<f64>,
     sets: usize,
 }
 
@@ -122,7 +123,7 @@ impl<'a> Group<'_, 'a> {
             row.extend([String::new(), String::new()]);
             return row;
         }
-        row.push(match drop(line, baseline) {
+        row.push(match drop(&line.cells, baseline) {
             None => MISSING.into(),
             Some(found) => {
                 let sets = self.view.datasets.len();
@@ -204,7 +205,7 @@ impl<'a> Group<'_, 'a> {
                 fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.stderr))));
                 let asked = |cell: &Option<&Row>| cell.and_then(|row| row.ratio_requested).map(number::ratio);
                 fields.extend(line.cells.iter().map(|cell| asked(cell).unwrap_or_default()));
-                let found = drop(line, &baseline).filter(|_| line.method.is_some());
+                let found = drop(&line.cells, &baseline).filter(|_| line.method.is_some());
                 fields.push(found.as_ref().map(|found| format!("{:.2}", found.points)).unwrap_or_default());
                 fields.push(
                     found.as_ref().and_then(|found| found.stderr).map(|se| format!("{se:.2}")).unwrap_or_default(),
@@ -230,11 +231,11 @@ fn chosen<'a>(rows: &[&'a Row], model: &str, dataset: &str) -> Option<&'a Row> {
 }
 
 /// Paired on the same questions: a set's variance follows from the answers lost and gained.
-fn drop(line: &Line, baseline: &[Option<&Row>]) -> Option<Drop> {
+pub(super) fn drop(cells: &[Option<&Row>], baseline: &[Option<&Row>]) -> Option<Drop> {
     let mut points = 0.0;
     let mut variance = Some(0.0);
     let mut sets = 0usize;
-    for (cell, base) in line.cells.iter().zip(baseline) {
+    for (cell, base) in cells.iter().zip(baseline) {
         let (Some(cell), Some(base)) = (cell, base) else { continue };
         let (Some(ours), Some(theirs)) = (view::accuracy(cell), view::accuracy(base)) else { continue };
         sets += 1;

@@ -2,7 +2,7 @@ use super::*;
 use testing::{failed, on, row};
 
 fn everything() -> Report {
-    Report { table2: true, table3: true, ratio_plot: true, layer_plot: true, ..Report::default() }
+    Report { table2: true, table3: true, ratio_plot: true, layer_plot: true, codecs: true, ..Report::default() }
 }
 
 fn rows() -> Vec<Row> {
@@ -20,7 +20,7 @@ fn rows() -> Vec<Row> {
 fn writes_what_is_asked_for_and_the_rows_always() {
     let folder = tempfile::tempdir().unwrap();
     let (results, plots) = (folder.path().join("results/run"), folder.path().join("plots/run"));
-    let written = write(&results, &plots, &everything(), &rows()).unwrap();
+    let written = write(&results, &plots, &everything(), &rows(), &Times::default()).unwrap();
     let names: Vec<&str> = written.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(
         names,
@@ -31,35 +31,40 @@ fn writes_what_is_asked_for_and_the_rows_always() {
             "table2.csv",
             "table3.md",
             "table3.csv",
+            "codecs.md",
+            "codecs.csv",
             "paired.csv",
             "accuracy-vs-ratio-average.svg",
             "accuracy-vs-ratio.svg",
             "accuracy-vs-layer-average.svg",
             "accuracy-vs-layer.svg",
+            "accuracy-vs-bytes.svg",
         ]
     );
     assert!(written.iter().all(|path| fs::metadata(path).unwrap().len() > 0));
     assert_eq!(read_rows(&written[0]).unwrap(), rows());
     let before: Vec<Vec<u8>> = written.iter().map(|path| fs::read(path).unwrap()).collect();
-    write(&results, &plots, &everything(), &rows()).unwrap();
+    write(&results, &plots, &everything(), &rows(), &Times::default()).unwrap();
     let after: Vec<Vec<u8>> = written.iter().map(|path| fs::read(path).unwrap()).collect();
     assert!(before == after, "the same rows make the same files");
 
     let bare = folder.path().join("bare");
-    let written = write(&bare, &plots.join("none"), &Report { paired: false, ..Report::default() }, &rows()).unwrap();
+    let written =
+        write(&bare, &plots.join("none"), &Report { paired: false, ..Report::default() }, &rows(), &Times::default())
+            .unwrap();
     assert_eq!(written.len(), 2);
     assert!(!plots.join("none").exists());
 }
 
 #[test]
 fn terminal_shows_tables_and_says_what_is_missing() {
-    let text = terminal(&everything(), &rows(), 100).unwrap();
+    let text = terminal(&everything(), &rows(), &Times::default(), 100).unwrap();
     assert_eq!(text.matches("Table II:").count(), 2);
     assert_eq!(text.matches("Table III:").count(), 1);
     assert!(text.contains("] disk full"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100 || line.starts_with("Table I")), "{text}");
     let only = [row("baseline", None, 0.7)];
-    let text = terminal(&everything(), &only, 100).unwrap();
+    let text = terminal(&everything(), &only, &Times::default(), 100).unwrap();
     assert!(
         text.contains("accuracy-vs-ratio: no finished cell") && text.contains("table2: no row of a codec"),
         "{text}"
@@ -69,11 +74,11 @@ fn terminal_shows_tables_and_says_what_is_missing() {
 #[test]
 fn nothing_to_report_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let message = write(folder.path(), folder.path(), &everything(), &[]).unwrap_err().to_string();
+    let message = write(folder.path(), folder.path(), &everything(), &[], &Times::default()).unwrap_err().to_string();
     assert!(message.contains("no rows") && message.contains("splitbench run"), "{message}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     let wrong = Report { near_lossless_points: f64::NAN, ..everything() };
-    assert!(terminal(&wrong, &rows(), 80).unwrap_err().to_string().contains("near_lossless_points"));
+    assert!(terminal(&wrong, &rows(), &Times::default(), 80).unwrap_err().to_string().contains("near_lossless_points"));
 }
 
 #[test]
@@ -81,7 +86,10 @@ fn a_folder_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let message = format!("{:#}", write(&file.join("run"), folder.path(), &everything(), &rows()).unwrap_err());
+    let message = format!(
+        "{:#}",
+        write(&file.join("run"), folder.path(), &everything(), &rows(), &Times::default()).unwrap_err()
+    );
     assert!(message.contains("cannot create the folder") && message.contains("run"), "{message}");
 }
 

@@ -55,16 +55,24 @@ impl<'a> View<'a> {
         self.baselines.get(&(model, dataset)).copied()
     }
 
-    /// The rows of codecs, cut by cut: by layer, then in the order they came.
+    /// The rows of codecs, cut by cut: by layer, then in the order they came. A row of a codec of fixed rate, which has no
+    /// accounting, belongs to each cut that agrees in the rest.
     pub fn cuts(&self) -> Vec<(Cut, Vec<&'a Row>)> {
-        let mut cuts: Vec<(Cut, Vec<&'a Row>)> = Vec::new();
-        for row in self.rows.iter().filter(|row| !row.is_baseline()) {
-            let cut = Cut::of(row);
-            match cuts.iter_mut().find(|(known, _)| *known == cut) {
-                Some((_, rows)) => rows.push(row),
-                None => cuts.push((cut, vec![row])),
-            }
-        }
+        let rows = || self.rows.iter().filter(|row| !row.is_baseline());
+        let all = distinct(rows().map(Cut::of));
+        let among = |cut: &Cut, one: &Cut| *one == Cut { accounting: one.accounting.clone(), ..cut.clone() };
+        let has_budget = |cut: &Cut| all.iter().any(|one| !one.accounting.is_empty() && among(cut, one));
+        let mut cuts: Vec<(Cut, Vec<&'a Row>)> = all
+            .iter()
+            .filter(|cut| !cut.accounting.is_empty() || !has_budget(cut))
+            .map(|cut| {
+                let here = |row: &&Row| {
+                    let of = Cut::of(row);
+                    of == *cut || of.accounting.is_empty() && among(cut, &of)
+                };
+                (cut.clone(), rows().filter(here).collect())
+            })
+            .collect();
         cuts.sort_by_key(|(cut, _)| cut.split_layer);
         cuts
     }

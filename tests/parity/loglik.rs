@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use splitbench::codec::Accounting;
 use splitbench::data::{Dataset, Question, Source, find, load};
 use splitbench::experiment::{ScoreRequest, score};
 use splitbench::model::{Placement, source};
@@ -56,7 +55,6 @@ fn compare(case: &str, file: &str, questions: impl Fn(&str) -> Vec<Question>) {
             dataset: &dataset,
             train: &[],
             cells: &[],
-            accounting: Accounting::Elements,
             limit: None,
             batch_tokens: 512,
         };

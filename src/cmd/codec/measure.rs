@@ -70,7 +70,7 @@ pub(super) fn measure(codec: &dyn Codec, activation: &Activation, budget: Budget
         codec: codec.spec().to_string(),
         shape: [activation.tokens(), activation.hidden()],
         accounting: budget.accounting.to_string(),
-        ratio_requested: requested(codec.spec(), budget),
+        ratio_requested: requested(codec.spec(), budget).map(|b| b.ratio),
         ratio_elements: packet.ratio_elements(),
         bytes_raw: raw_bytes(activation.tokens(), activation.hidden()),
         bytes_wire: packet.len(),

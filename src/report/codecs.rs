@@ -1,0 +1,276 @@
+//! Every codec at every budget side by side: what it costs in accuracy, bytes and time, and the Pareto front.
+
+use super::caption::{self, Coverage};
+use super::figure::{Axis, Figure, Panel, Point};
+use super::number::{self, MISSING};
+use super::series::Drawing;
+use super::table::{Notes, Section, Table};
+use super::times::Times;
+use super::view::{self, View};
+use super::{Rendered, names, table3};
+use crate::experiment::{Accuracy, Row};
+
+/// The rows of one model cut at one place: layer and scope.
+struct Place<'v, 'a> {
+    view: &'v View<'a>,
+    model: &'a str,
+    split_layer: Option<u32>,
+    scope: &'a str,
+    rows: Vec<&'a Row>,
+}
+
+/// One codec at one budget, over the data sets.
+struct Line<'a> {
+    codec: &'a str,
+    ratio: Option<f64>,
+    accounting: &'a str,
+    cells: Vec<Option<&'a Row>>,
+}
+
+impl Line<'_> {
+    fn accuracies(&self) -> Vec<Option<Accuracy>> {
+        self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
+    }
+
+    fn accuracy(&self) -> Option<Accuracy> {
+        number::average(&self.accuracies())
+    }
+
+    /// Mean over the data sets, each weighing alike; none where one lacks it.
+    fn mean(&self, of: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
+        let values: Vec<f64> = self.cells.iter().map(|cell| cell.and_then(&of)).collect::<Option<_>>()?;
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    fn bytes(&self) -> Option<f64> {
+        self.mean(|row| row.wire_bytes_per_token)
+    }
+
+    fn asked(&self) -> String {
+        self.ratio.map_or("fixed rate".into(), |ratio| format!("{} {}", number::ratio(ratio), self.accounting))
+    }
+}
+
+fn places<'v, 'a>(view: &'v View<'a>) -> Vec<Place<'v, 'a>> {
+    let rows = || view.rows.iter().filter(|row| !row.is_baseline());
+    let mut out = Vec::new();
+    for &model in &view.models {
+        for (split_layer, scope) in view::distinct(rows().map(|row| (row.split_layer, row.scope.as_str()))) {
+            let here = |row: &&Row| row.model == model && (row.split_layer, row.scope.as_str()) == (split_layer, scope);
+            let rows: Vec<&Row> = rows().filter(here).collect();
+            if !rows.is_empty() {
+                out.push(Place { view, model, split_layer, scope, rows });
+            }
+        }
+    }
+    out
+}
+
+/// The codec table of every model and place.
+pub(super) fn codecs(view: &View, times: &Times) -> Rendered {
+    let places = places(view);
+    let mut csv = String::from(
+        "model,split_layer,scope,codec,ratio,accounting,accuracy,accuracy_se,drop,drop_se,bytes_per_token,ratio_wire,\
+         rel_error,encode_us,decode_us,pareto\n",
+    );
+    places.iter().for_each(|place| place.csv(times, &mut csv));
+    Rendered { tables: places.iter().map(|place| place.table(times)).collect(), csv }
+}
+
+/// Accuracy against bytes, with the Pareto front: a figure of every model and place.
+pub(super) fn figures(view: &View) -> Vec<Drawing> {
+    let places = places(view);
+    let several = places.len() > 1;
+    let drawn = |place: &Place| {
+        let mut file = "accuracy-vs-bytes".to_string();
+        if several {
+            let layer = place.split_layer.map(|layer| format!("-l{layer}")).unwrap_or_default();
+            file += &format!("-{}{layer}-{}", names::slug(place.model), names::slug(place.scope));
+        }
+        place.figure().map(|figure| Drawing { file, figure })
+    };
+    places.iter().filter_map(drawn).collect()
+}
+
+impl<'a> Place<'_, 'a> {
+    fn lines(&self) -> Vec<Line<'a>> {
+        let key = |row: &&'a Row| (row.accounting.as_str(), row.codec.as_str(), row.ratio_requested);
+        let mut keys = view::distinct(self.rows.iter().map(key));
+        // One accounting after the other, codecs of fixed rate last, else as they came.
+        let accountings = view::distinct(self.rows.iter().map(|row| row.accounting.as_str()));
+        keys.sort_by_key(|(accounting, ..)| {
+            (accounting.is_empty(), accountings.iter().position(|known| known == accounting))
+        });
+        let line = |(accounting, codec, ratio)| {
+            let rows: Vec<&Row> =
+                self.rows.iter().copied().filter(|row| key(row) == (accounting, codec, ratio)).collect();
+            let of = |name: &&str| view::cell(&rows, self.model, name, None);
+            Line { codec, ratio, accounting, cells: self.view.datasets.iter().map(of).collect() }
+        };
+        keys.into_iter().map(line).collect()
+    }
+
+    fn baseline(&self) -> Vec<Option<&'a Row>> {
+        self.view.datasets.iter().map(|name| self.view.baseline(self.model, name)).collect()
+    }
+
+    fn cut(&self) -> String {
+        let layer = self.split_layer.map_or("no split".to_string(), |layer| format!("split after layer {layer}"));
+        format!("{layer}, scope {}", self.scope)
+    }
+
+    fn table(&self, times: &Times) -> Table {
+        let lines = self.lines();
+        let front = front(&lines);
+        let mut coverage = Coverage::default();
+        let baseline = self.baseline();
+        let mut rows = Vec::new();
+        for (at, line) in lines.iter().enumerate() {
+            line.cells.iter().for_each(|cell| coverage.count(*cell));
+            let text = |value: Option<f64>, digits: usize| value.map_or(MISSING.into(), |v| format!("{v:.digits$}"));
+            let drop = table3::drop(&line.cells, &baseline).map_or(MISSING.into(), |found| {
+                let stderr = found.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
+                format!("{}{stderr}", number::tenths(found.points))
+            });
+            let mark = if front.contains(&at) { "†" } else { "" };
+            rows.push(vec![
+                format!("{}{mark}", line.codec),
+                line.asked(),
+                line.accuracy().map_or(MISSING.into(), number::percent),
+                drop,
+                text(line.bytes(), 1),
+                text(number::geometric_mean(line.cells.iter().flatten().filter_map(|row| row.ratio_wire)), 2),
+                text(line.mean(|row| row.rel_error), 3),
+                text(line.mean(|row| times.of(row).map(|t| t.0)), 0),
+                text(line.mean(|row| times.of(row).map(|t| t.1)), 0),
+            ]);
+        }
+        let chance = number::tenths(100.0 * mean(baseline.iter().map(|row| row.and_then(|r| r.chance))));
+        let unsplit: Vec<Option<Accuracy>> = baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
+        let columns = [
+            "model",
+            "codec",
+            "asked for",
+            "accuracy",
+            "drop",
+            "bytes/token",
+            "wire",
+            "error",
+            "encode µs",
+            "decode µs",
+        ]
+        .map(String::from)
+        .to_vec();
+        let mut caption = vec![
+            "Accuracy in per cent ± 1 standard error, mean over the data sets; drop: baseline minus codec in points, ± 1 paired standard error.".to_string(),
+            "bytes/token: whole packets, mean over the sets; wire: raw f16 bytes over packet bytes; error: ||A - A'||_F / ||A||_F, mean.".into(),
+            "Times are means of one activation on one thread beside everything else the run did.".into(),
+            "†: on the Pareto front, no other line has fewer bytes and at least its accuracy.".into(),
+            match number::average(&unsplit) {
+                Some(cell) => format!("The unsplit model has {}, guessing {chance}.", number::percent(cell)),
+                None => "The unsplit model is missing on some set.".into(),
+            },
+        ];
+        caption.extend(coverage.sentence());
+        caption.extend(caption::provenance(&self.rows));
+        let title = format!("Codecs of {}: accuracy, bytes and time, {}", self.model, self.cut());
+        let sections = vec![Section { name: self.model.to_string(), rows }];
+        Table { title, caption, columns, sections, notes: Notes::default() }
+    }
+
+    fn csv(&self, times: &Times, out: &mut String) {
+        let lines = self.lines();
+        let front = front(&lines);
+        let baseline = self.baseline();
+        for (at, line) in lines.iter().enumerate() {
+            let number = |value: Option<f64>| value.map(|v| format!("{v:.4}")).unwrap_or_default();
+            let (cell, drop) = (line.accuracy(), table3::drop(&line.cells, &baseline));
+            let fields = [
+                number::csv_field(self.model),
+                self.split_layer.map(|layer| layer.to_string()).unwrap_or_default(),
+                number::csv_field(self.scope),
+                number::csv_field(line.codec),
+                line.ratio.map(number::ratio).unwrap_or_default(),
+                line.accounting.to_string(),
+                number::csv_percent(cell.map(|cell| cell.value)),
+                number::csv_percent(cell.map(|cell| cell.stderr)),
+                number(drop.as_ref().map(|found| found.points)),
+                number(drop.as_ref().and_then(|found| found.stderr)),
+                number(line.bytes()),
+                number(number::geometric_mean(line.cells.iter().flatten().filter_map(|row| row.ratio_wire))),
+                number(line.mean(|row| row.rel_error)),
+                number(line.mean(|row| times.of(row).map(|t| t.0))),
+                number(line.mean(|row| times.of(row).map(|t| t.1))),
+                front.contains(&at).to_string(),
+            ];
+            *out += &(fields.join(",") + "\n");
+        }
+    }
+
+    fn figure(&self) -> Option<Figure> {
+        let lines = self.lines();
+        let point = |line: &Line| {
+            let cell = line.accuracy()?;
+            Some(Point { x: line.bytes()?, y: 100.0 * cell.value, stderr: 100.0 * cell.stderr })
+        };
+        let codecs: Vec<&str> = view::distinct(lines.iter().map(|line| line.codec));
+        let series: Vec<Vec<Point>> = codecs
+            .iter()
+            .map(|codec| lines.iter().filter(|line| line.codec == *codec).filter_map(point).collect())
+            .collect();
+        if series.iter().all(Vec::is_empty) {
+            return None;
+        }
+        let front = front(&lines).into_iter().filter_map(|at| point(&lines[at])).map(|p| (p.x, p.y)).collect();
+        let baseline = self.baseline();
+        let unsplit: Vec<Option<Accuracy>> = baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
+        let chance: Option<Vec<f64>> = baseline.iter().map(|row| row.and_then(|row| row.chance)).collect();
+        let sets = self.view.datasets.len();
+        let panel = Panel {
+            title: if sets == 1 { names::title(self.view.datasets[0]) } else { format!("average of {sets} data sets") },
+            baseline: number::average(&unsplit).map(|cell| 100.0 * cell.value),
+            chance: chance.map(|all| 100.0 * mean(all.into_iter().map(Some))),
+            series,
+            front,
+        };
+        let mut subtitle = format!(
+            "{}, {}. Each codec at each budget asked for. Grey: the Pareto front. Error bars: 1 standard error.",
+            self.model,
+            self.cut()
+        );
+        for sentence in caption::provenance(&self.rows) {
+            subtitle += &format!(" {sentence}");
+        }
+        Some(Figure {
+            title: format!("Accuracy against bytes on the wire: {}", self.model),
+            subtitle,
+            x_label: "packet bytes a token (log scale)".into(),
+            axis: Axis::Log,
+            series: codecs.into_iter().map(String::from).collect(),
+            panels: vec![panel],
+        })
+    }
+}
+
+fn mean(values: impl Iterator<Item = Option<f64>>) -> f64 {
+    let values: Vec<f64> = values.flatten().collect();
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Lines that no other beats, fewest bytes first: each has more accuracy than all with as many bytes or fewer.
+fn front(lines: &[Line]) -> Vec<usize> {
+    let mut known: Vec<(f64, f64, usize)> =
+        lines.iter().enumerate().filter_map(|(at, line)| Some((line.bytes()?, line.accuracy()?.value, at))).collect();
+    known.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
+    let mut best = f64::NEG_INFINITY;
+    known.retain(|(_, accuracy, _)| {
+        let beats = *accuracy > best;
+        best = best.max(*accuracy);
+        beats
+    });
+    known.into_iter().map(|(.., at)| at).collect()
+}
+
+#[cfg(test)]
+#[path = "codecs_tests.rs"]
+mod tests;
