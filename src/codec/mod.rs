@@ -20,6 +20,7 @@ mod bits;
 mod block;
 mod budget;
 mod calibration;
+mod external;
 mod fc;
 mod fp8;
 mod fwsvd;
@@ -80,7 +81,7 @@ pub fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<
 }
 
 /// Decodes a packet of whichever codec it names; neither options nor calibration are needed. The allocation is bounded by
-/// [`MAX_ELEMENTS`].
+/// [`MAX_ELEMENTS`]. Fails for a packet of `external`, which only [`Codec::decode`] can hand to its program.
 pub fn decode(packet: &Packet) -> Result<Activation> {
     let values = (packet.info().decode)(packet)?;
     if values::max_magnitude(&values).is_none() {

@@ -106,10 +106,11 @@ impl Store {
             for t in timings {
                 let ratio = t.cell.ratio.map(|r| r.to_string()).unwrap_or_default();
                 let (cell, split) = (&t.cell, t.cell.split.after_layer);
+                let codec = cell.codec.to_string().replace('"', "\"\"");
                 writeln!(
                     file,
                     "\"{}\",{},{split},{},\"{}\",{ratio},{},{:.2},{:.2}",
-                    t.model, t.dataset, cell.scope, cell.codec, t.activations, t.encode_us, t.decode_us
+                    t.model, t.dataset, cell.scope, codec, t.activations, t.encode_us, t.decode_us
                 )?;
             }
             Ok(())
