@@ -173,6 +173,10 @@ impl Codec for External {
             Ok(received)
         })
     }
+
+    fn is_cold(&self) -> bool {
+        self.failed.get().is_none() && self.pool.is_cold()
+    }
 }
 
 /// What the budget leaves the program: numbers under `elements`, bytes of its payload under `wire`.

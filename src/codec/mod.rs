@@ -7,6 +7,7 @@
 //! Everything here is sequential and deterministic; callers parallelise over activations.
 //!
 //! # Add a codec
+//! In another language, and to try an idea: `external`, README.md, "A codec in any language". Here:
 //! 1. Write `src/codec/<name>.rs` with a `pub(super) const INFO: CodecInfo`: name, summary, options, a wire id that no
 //!    other codec has, whether a budget steers it, and four functions (what it needs, how to build it, how long its
 //!    packets are, how to decode one).
@@ -72,6 +73,11 @@ pub trait Codec: Send + Sync {
         let own = self.spec().name();
         ensure!(packet.codec() == own, "packet field codec: {} was built, the packet is of {}", own, packet.codec());
         decode(packet)
+    }
+
+    /// Whether a call would first have to start something whose time is not the codec's; the next ones would not.
+    fn is_cold(&self) -> bool {
+        false
     }
 }
 

@@ -46,6 +46,11 @@ impl Pool {
         idle.map_or_else(|| Program::start(&self.words), Ok)
     }
 
+    /// Whether a process would have to be started for one of the two.
+    pub fn is_cold(&self) -> bool {
+        [Role::Encoder, Role::Decoder].into_iter().any(|role| self.idle(role).is_empty())
+    }
+
     /// Puts a process back that answered well.
     pub fn give_back(&self, role: Role, program: Program) {
         self.idle(role).push(program);
@@ -54,7 +59,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // All are told before the first is waited for.
+        // All are told before the first is waited for, so that together they take no longer than one.
         for role in [Role::Encoder, Role::Decoder] {
             self.idle(role).iter_mut().for_each(Program::close_input);
         }

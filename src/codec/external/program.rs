@@ -1,7 +1,7 @@
 //! One running process: a request in, an answer out, within a time.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ pub(super) struct Program {
     errors: Option<ChildStderr>,
     said: Tail,
     chunk: Vec<u8>,
+    /// Until when it may end by itself, once its input is closed.
+    patience: Option<Instant>,
     ended: bool,
 }
 
@@ -63,16 +65,11 @@ impl Program {
             bail!("cannot start {name:?}: it has no pipes");
         };
         let (said, chunk) = (Tail::default(), vec![0; CHUNK]);
-        let program = Self { child, input: Some(input), output, errors: Some(errors), said, chunk, ended: false };
-        program.make_pipes_non_blocking().with_context(|| format!("starting {name:?}"))?;
+        let non_blocking = [ioctl_fionbio(&input, true), ioctl_fionbio(&output, true), ioctl_fionbio(&errors, true)];
+        let (input, errors) = (Some(input), Some(errors));
+        let program = Self { child, input, output, errors, said, chunk, patience: None, ended: false };
+        non_blocking.into_iter().collect::<Result<(), _>>().with_context(|| format!("starting {name:?}"))?;
         Ok(program)
-    }
-
-    fn make_pipes_non_blocking(&self) -> io::Result<()> {
-        ioctl_fionbio(&self.output, true)?;
-        self.input.as_ref().map_or(Ok(()), |pipe| ioctl_fionbio(pipe, true))?;
-        self.errors.as_ref().map_or(Ok(()), |pipe| ioctl_fionbio(pipe, true))?;
-        Ok(())
     }
 
     /// Sends a request and waits for its answer, of at most `most` bytes after the header line. Where that fails, the process
@@ -82,7 +79,7 @@ impl Program {
         let done = self.exchange(request, &mut answer, timeout);
         done.and_then(|()| answer.finish().context("its answer is not whole")).map_err(|error| {
             self.read_errors();
-            self.end(Duration::ZERO);
+            self.end();
             match self.said.text() {
                 Some(text) => anyhow!("{error:#}; its standard error ended: {text}"),
                 None => error,
@@ -143,10 +140,10 @@ impl Program {
     /// The error where standard output ended.
     fn gone(&mut self, answer: &Incoming) -> anyhow::Error {
         // The process ends a moment after its pipes.
-        let by_itself = self.has_exited(GRACE);
+        let by_itself = self.has_exited(Instant::now() + GRACE);
         let progress = answer.progress();
         self.read_errors();
-        match self.end(Duration::ZERO) {
+        match self.end() {
             Some(status) if by_itself => anyhow!("it ended ({status}) before it had answered: {progress}"),
             _ => anyhow!("it closed its standard output before it had answered: {progress}"),
         }
@@ -162,9 +159,8 @@ impl Program {
         }
     }
 
-    /// Whether the process ends by itself within a time. It is not waited for yet, and keeps its number.
-    fn has_exited(&self, within: Duration) -> bool {
-        let deadline = Instant::now() + within;
+    /// Whether the process ends by itself before a time. It is not waited for yet, and keeps its number.
+    fn has_exited(&self, deadline: Instant) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         loop {
             match waitid(WaitId::Pid(Pid::from_child(&self.child)), options) {
@@ -175,25 +171,26 @@ impl Program {
         }
     }
 
-    /// Tells the process that no more requests come.
+    /// Tells the process that no more requests come; from now on it has a while to end.
     pub fn close_input(&mut self) {
         self.input = None;
+        self.patience.get_or_insert_with(|| Instant::now() + GRACE);
     }
 
-    /// Lets the process end by itself for a while, then kills it. The status is there the first time only.
-    fn end(&mut self, grace: Duration) -> Option<std::process::ExitStatus> {
-        if std::mem::replace(&mut self.ended, true) {
-            return None;
-        }
-        self.close_input();
-        self.has_exited(grace);
-        processes::end(&mut self.child).ok()
+    /// Kills the process where it has not ended. The status is there the first time only.
+    fn end(&mut self) -> Option<ExitStatus> {
+        let before = std::mem::replace(&mut self.ended, true);
+        if before { None } else { processes::end(&mut self.child).ok() }
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        self.end(GRACE);
+        self.close_input();
+        if let Some(patience) = self.patience.filter(|_| !self.ended) {
+            self.has_exited(patience);
+        }
+        self.end();
     }
 }
 
