@@ -91,6 +91,11 @@ pub fn to_bytes(activation: &Activation) -> Vec<u8> {
     bytes
 }
 
+/// Bytes of the longest file that [`read`] takes for a matrix of this shape: f64 and the longest header.
+pub(crate) fn longest(rows: usize, columns: usize) -> usize {
+    MAGIC.len() + 6 + MAX_HEADER + 8 * rows * columns
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Number {
     F2,

@@ -28,7 +28,8 @@ const MORE: [(&str, &str); 4] = [
 ];
 
 fn cases() -> Vec<(&'static str, CodecSpec)> {
-    let defaults = registered().iter().map(|info| (info.name, info.name));
+    // A packet of `external` is whatever the user's program writes; `tests/external` has our part of it, byte by byte.
+    let defaults = registered().iter().filter(|i| i.name != "external").map(|info| (info.name, info.name));
     defaults.chain(MORE).map(|(name, spec)| (name, CodecSpec::parse(spec).unwrap())).collect()
 }
 

@@ -23,13 +23,14 @@ use crate::{npy, save};
 /// A matrix is a .npy file of f16, f32 or f64 in two dimensions, rows as tokens and columns as channels. Examples:
 ///   splitbench codec --input A.npy --codec fc:band=centered --ratio 8 --output B.npy --packet P.bin
 ///   splitbench codec --decode P.bin --output B.npy
+///   splitbench codec --input A.npy --codec "external:cmd=python3 my_codec.py" --ratio 8
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Matrix to encode, a .npy file.
     #[arg(long, value_name = "A.npy", required_unless_present = "decode", requires = "codec")]
     input: Option<PathBuf>,
-    /// Codec with its options, such as fc:band=centered (`splitbench list codecs`).
+    /// Codec with its options, such as fc:band=centered (`splitbench list codecs`); with --decode only external needs it.
     #[arg(long)]
     codec: Option<String>,
     #[command(flatten)]
@@ -45,7 +46,7 @@ pub struct Args {
         long,
         value_name = "P.bin",
         requires = "output",
-        conflicts_with_all = ["input", "codec", "ratio", "accounting", "calibration", "packet"]
+        conflicts_with_all = ["input", "ratio", "accounting", "calibration", "packet"]
     )]
     decode: Option<PathBuf>,
     /// Write what the receiver gets to this file, as .npy of f32 in C order.
@@ -117,7 +118,7 @@ impl Args {
 
     fn decode(&self, path: &Path) -> Result<()> {
         let packet = read_packet(path).with_context(|| path.display().to_string())?;
-        let received = decode(&packet).with_context(|| path.display().to_string())?;
+        let received = self.receive(&packet).with_context(|| path.display().to_string())?;
         self.save(packet.as_bytes(), &received)?;
         let (tokens, hidden) = (packet.tokens(), packet.hidden());
         if self.json {
@@ -134,6 +135,14 @@ impl Args {
         )
     }
 
+    fn receive(&self, packet: &Packet) -> Result<Activation> {
+        let Some(codec) = &self.codec else { return decode(packet) };
+        let spec = CodecSpec::parse(codec)?;
+        ensure!(packet.codec() == spec.name(), "--codec {spec}: the packet is of {}", packet.codec());
+        // A calibrated codec would ask for rows that its packets are read without.
+        if spec.calibration().is_some() { decode(packet) } else { build(&spec, None)?.decode(packet) }
+    }
+
     fn save(&self, packet: &[u8], received: &Activation) -> Result<()> {
         if let Some(path) = &self.packet {
             save::replace(path, packet)?;
@@ -148,8 +157,9 @@ impl Args {
 /// Most columns of calibration rows: their covariance is D x D in f64, 2 GiB here.
 const MAX_CALIBRATED: usize = 1 << 14;
 
-/// No packet is longer: pairs of f32 for every number are the longest payload, and own headers are below 64 bytes.
-const MAX_PACKET_BYTES: u64 = 8 * MAX_ELEMENTS as u64 + 64;
+/// No packet is longer: pairs of f32 for every number are the longest payload, to which `external` may add 64 KiB, and own
+/// headers are below 64 bytes.
+const MAX_PACKET_BYTES: u64 = 8 * MAX_ELEMENTS as u64 + (1 << 16) + 64;
 
 fn read_packet(path: &Path) -> Result<Packet> {
     let mut bytes = Vec::new();

@@ -117,6 +117,7 @@ fn allowed(values: &Allowed) -> String {
             format!("[{}]", words.iter().map(|w| w.word).collect::<Vec<_>>().join(", "))
         }
         Allowed::Number { min, max } => format!("[{min} to {max}]"),
+        Allowed::Command => "[must be given; takes the rest of the name, commas and all]".to_string(),
     }
 }
 

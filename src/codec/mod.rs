@@ -7,6 +7,7 @@
 //! Everything here is sequential and deterministic; callers parallelise over activations.
 //!
 //! # Add a codec
+//! In another language, and to try an idea: `external`, README.md, "A codec in any language". Here:
 //! 1. Write `src/codec/<name>.rs` with a `pub(super) const INFO: CodecInfo`: name, summary, options, a wire id that no
 //!    other codec has, whether a budget steers it, and four functions (what it needs, how to build it, how long its
 //!    packets are, how to decode one).
@@ -20,6 +21,7 @@ mod bits;
 mod block;
 mod budget;
 mod calibration;
+mod external;
 mod fc;
 mod fp8;
 mod fwsvd;
@@ -72,6 +74,11 @@ pub trait Codec: Send + Sync {
         ensure!(packet.codec() == own, "packet field codec: {} was built, the packet is of {}", own, packet.codec());
         decode(packet)
     }
+
+    /// Whether a call would first have to start something whose time is not the codec's; the next ones would not.
+    fn is_cold(&self) -> bool {
+        false
+    }
 }
 
 /// Makes the codec a spec names. Fails where it needs calibration data that is missing.
@@ -80,7 +87,7 @@ pub fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<
 }
 
 /// Decodes a packet of whichever codec it names; neither options nor calibration are needed. The allocation is bounded by
-/// [`MAX_ELEMENTS`].
+/// [`MAX_ELEMENTS`]. Fails for a packet of `external`, which only [`Codec::decode`] can hand to its program.
 pub fn decode(packet: &Packet) -> Result<Activation> {
     let values = (packet.info().decode)(packet)?;
     if values::max_magnitude(&values).is_none() {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::calibration::{Calibration, CalibrationNeed};
 use super::packet::{Frame, Packet};
 use super::spec::CodecSpec;
-use super::{Codec, asvd, fc, fp8, fwsvd, hadamard_int4, int4, int8, noop, qr, svd, svd_llm, topk};
+use super::{Codec, asvd, external, fc, fp8, fwsvd, hadamard_int4, int4, int8, noop, qr, svd, svd_llm, topk};
 
 /// What a codec says about itself: enough to list it, parse its options, build it and read its packets.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub struct OptionInfo {
     pub key: &'static str,
     /// Which values it takes.
     pub allowed: Allowed,
-    /// The value meant where the option is left out.
+    /// The value meant where the option is left out; empty where it must be given.
     pub default: &'static str,
     /// One sentence on what it chooses.
     pub meaning: &'static str,
@@ -73,6 +73,8 @@ pub enum Allowed {
         /// Largest.
         max: f64,
     },
+    /// A program and its arguments, which takes the rest of the text, commas and all: the last option of its codec.
+    Command,
 }
 
 /// One word an option takes.
@@ -96,7 +98,7 @@ pub(super) const VALUES: OptionInfo = OptionInfo {
     meaning: "type of the numbers in the packet",
 };
 
-static REGISTERED: [&CodecInfo; 12] = [
+static REGISTERED: [&CodecInfo; 13] = [
     &noop::INFO,
     &fc::INFO,
     &topk::INFO,
@@ -109,6 +111,7 @@ static REGISTERED: [&CodecInfo; 12] = [
     &int4::INFO,
     &fp8::INFO,
     &hadamard_int4::INFO,
+    &external::INFO,
 ];
 
 /// All codecs, in the order of listings.
@@ -138,6 +141,10 @@ mod tests {
                     Allowed::Number { min, max } => {
                         let default: f64 = option.default.parse().unwrap();
                         assert!((*min..=*max).contains(&default), "{}:{}", info.name, option.key);
+                    }
+                    Allowed::Command => {
+                        assert_eq!(info.options.last().unwrap().key, option.key, "{}", info.name);
+                        assert_eq!(option.default, "", "{}:{}", info.name, option.key);
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! A codec's name with its options: `fc:band=centered,aspect=tokens`.
+//! A codec's name with its options: `fc:band=centered,aspect=tokens`, `external:cmd=python3 codec.py --k 3`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,16 +20,20 @@ pub struct CodecSpec {
 }
 
 impl CodecSpec {
-    /// Reads `name` or `name:key=value,key=value`. An unknown name, key or value is an error that offers the nearest.
+    /// Reads `name` or `name:key=value,key=value`; a command takes all that follows its `=`. An unknown name, key or value is
+    /// an error that offers the nearest.
     pub fn parse(text: &str) -> Result<Self> {
         let (name, options) = text.split_once(':').map_or((text, None), |(name, options)| (name, Some(options)));
         let Some(info) = registered().iter().find(|info| info.name == name).copied() else {
             return Err(crate::suggest::unknown("codec", name, registered().iter().map(|info| info.name)));
         };
         let mut chosen: Vec<Option<String>> = vec![None; info.options.len()];
-        for pair in options.into_iter().flat_map(|o| o.split(',')) {
-            let (key, value) =
+        let mut rest = options;
+        while let Some(unread) = rest {
+            let (pair, after) = unread.split_once(',').map_or((unread, None), |(pair, after)| (pair, Some(after)));
+            let (key, mut value) =
                 pair.split_once('=').with_context(|| format!("codec {text:?}: {pair:?} is not key=value"))?;
+            rest = after;
             let Some(at) = info.options.iter().position(|option| option.key == key) else {
                 if info.options.is_empty() {
                     bail!("codec {name} has no options, got {key:?}");
@@ -38,10 +42,18 @@ impl CodecSpec {
                 return Err(crate::suggest::unknown(&format!("option of codec {name}"), key, keys));
             };
             ensure!(chosen[at].is_none(), "codec {text:?}: option {key} is given twice");
+            if matches!(info.options[at].allowed, Allowed::Command) {
+                (value, rest) = (&unread[key.len() + 1..], None);
+            }
             chosen[at] = Some(canonical(info, &info.options[at], value)?);
         }
-        let chosen =
-            chosen.into_iter().zip(info.options).map(|(c, o)| c.unwrap_or_else(|| o.default.to_string())).collect();
+        let with_default = |(chosen, option): (Option<String>, &OptionInfo)| match chosen {
+            None if option.default.is_empty() => {
+                bail!("codec {text:?} needs its {key}: {name}:{key}=...", key = option.key)
+            }
+            chosen => Ok(chosen.unwrap_or_else(|| option.default.to_string())),
+        };
+        let chosen = chosen.into_iter().zip(info.options).map(with_default).collect::<Result<_>>()?;
         Ok(Self { info, chosen })
     }
 
@@ -94,6 +106,18 @@ fn canonical(info: &CodecInfo, option: &OptionInfo, value: &str) -> Result<Strin
             Ok(number) if (*min..=*max).contains(&number) => Ok((number + 0.0).to_string()),
             _ => bail!("codec {}: {}={value} is not a number from {min} to {max}", info.name, option.key),
         },
+        // As written: quotes put where a shell might want them would hide what the user wrote.
+        Allowed::Command => {
+            let (command, name) = (value.trim(), format!("{}:{}", info.name, option.key));
+            ensure!(
+                !command.contains(char::is_control),
+                "{name}={command:?} has a line end or another control character"
+            );
+            let words = shlex::split(command)
+                .with_context(|| format!("{name}={command}: a quote without its end, or a backslash at the end"))?;
+            ensure!(words.first().is_some_and(|word| !word.is_empty()), "{name}={value}: no program is named");
+            Ok(command.to_string())
+        }
     }
 }
 
@@ -162,6 +186,10 @@ mod tests {
             ("svd-llm:whiten=weights", "svd-llm:whiten=weights"),
             ("int4:coder=rans,group=64,scales=f16", "int4:group=64,coder=rans"),
             ("int8:group=token", "int8"),
+            ("external:cmd=a", "external:cmd=a"),
+            ("external:timeout=60,cmd= a --k=3,4 'b \"c' d\\ e ", "external:cmd=a --k=3,4 'b \"c' d\\ e"),
+            ("external:timeout=2.50,cmd=a,timeout=3", "external:timeout=2.5,cmd=a,timeout=3"),
+            ("external:cmd=cmd=a", "external:cmd=cmd=a"),
         ] {
             let spec = CodecSpec::parse(given).unwrap();
             assert_eq!(spec.to_string(), expected);
@@ -184,6 +212,14 @@ mod tests {
             ("asvd:alpha=3", &["from 0 to 2"]),
             ("noop:values=f32", &["no options"]),
             ("topk:values=f61", &["\"f16\""]),
+            ("external", &["external:cmd=..."]),
+            ("external:timeout=3", &["external:cmd=..."]),
+            ("external:timeout=0,cmd=a", &["timeout=0", "from 0.1 to 86400"]),
+            ("external:comd=a", &["\"cmd\""]),
+            ("external:cmd= ", &["external:cmd", "no program"]),
+            ("external:cmd='' a", &["external:cmd", "no program"]),
+            ("external:cmd=a 'b", &["external:cmd=a 'b", "quote"]),
+            ("external:cmd=a\nb", &["external:cmd", "line end"]),
         ] {
             let error = CodecSpec::parse(given).unwrap_err().to_string();
             assert!(parts.iter().all(|part| error.contains(part)), "{given}: {error}");

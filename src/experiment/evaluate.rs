@@ -238,14 +238,19 @@ impl SplitWork<'_> {
         let width = self.decoder.config().hidden_size;
         let part: Vec<f32> = self.computed(job, sequence, 0).take(rows * width).collect();
         let part = Activation::new(rows, width, part)?;
+        let encode = || codec.encode(&part, cell.budget.unwrap_or(ANY)).with_context(|| format!("encoding by {cell}"));
+        let decode = |packet: &Packet| codec.decode(packet).with_context(|| format!("decoding by {cell}"));
+        if codec.is_cold() {
+            decode(&encode()?)?;
+        }
         let clock = Instant::now();
-        let packet = codec.encode(&part, cell.budget.unwrap_or(ANY)).with_context(|| format!("encoding by {cell}"))?;
+        let packet = encode()?;
         let encode = clock.elapsed();
         let (elements, wire_bytes) = (packet.elements(), packet.len());
         // What arrives is bytes: nothing of the encoder's state may help the decoder.
         let packet = Packet::from_bytes(packet.into_bytes())?;
         let clock = Instant::now();
-        let decoded = codec.decode(&packet).with_context(|| format!("decoding by {cell}"))?;
+        let decoded = decode(&packet)?;
         let decode = clock.elapsed();
         let rel_error = part.rel_error(&decoded);
         let outcome = Outcome {

@@ -212,7 +212,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             notes: &notes,
         },
     )?;
-    let times = report::Times::read(&store.results)?;
+    let times = report::Times::of_run(&store.results, &spec.report)?;
     let mut files = report::write(&store.results, &store.plots, &spec.report, &rows, &times)?;
     files.extend(["manifest.json", "machine.json", "timings.csv", "samples"].map(|f| store.results.join(f)));
     let mut text = report::terminal(&spec.report, &rows, &times, 160)?;

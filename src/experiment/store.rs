@@ -108,10 +108,11 @@ impl Store {
             for t in timings {
                 let budget = t.cell.budget.map(|b| format!("{},{}", b.ratio, b.accounting)).unwrap_or(",".into());
                 let (cell, split) = (&t.cell, t.cell.split.after_layer);
+                let codec = cell.codec.to_string().replace('"', "\"\"");
                 writeln!(
                     file,
                     "\"{}\",{},{split},{},\"{}\",{budget},{},{:.2},{:.2}",
-                    t.model, t.dataset, cell.scope, cell.codec, t.activations, t.encode_us, t.decode_us
+                    t.model, t.dataset, cell.scope, codec, t.activations, t.encode_us, t.decode_us
                 )?;
             }
             Ok(())

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::table::escape;
+
 /// Codec time of one model and method, summed over the data sets of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CodecTime {
@@ -35,7 +37,7 @@ pub fn markdown(times: &[CodecTime]) -> String {
             out,
             "| {} | {} | {} | {:.3} | {:.3} | {:.3} | {:.1} | {against} |",
             time.model,
-            time.codec,
+            escape(&time.codec),
             time.activations,
             time.encode_s,
             time.decode_s,
@@ -50,7 +52,8 @@ pub fn markdown(times: &[CodecTime]) -> String {
 pub fn csv(times: &[CodecTime]) -> String {
     let mut out = String::from("model,codec,activations,encode_s,decode_s\n");
     for t in times {
-        let _ = writeln!(out, "\"{}\",\"{}\",{},{},{}", t.model, t.codec, t.activations, t.encode_s, t.decode_s);
+        let codec = t.codec.replace('"', "\"\"");
+        let _ = writeln!(out, "\"{}\",\"{codec}\",{},{},{}", t.model, t.activations, t.encode_s, t.decode_s);
     }
     out
 }

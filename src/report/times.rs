@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use polars::prelude::{CsvReadOptions, DataFrame, DataType, SerReader};
 
+use super::Report;
 use crate::experiment::Row;
 
 /// Mean time of one cell to encode and to decode one activation, microseconds, one thread.
@@ -26,10 +27,10 @@ struct Time {
 pub struct Times(Vec<Time>);
 
 impl Times {
-    /// Reads `timings.csv` of a run's folder; nothing where there is none.
-    pub fn read(results: &Path) -> Result<Self> {
+    /// Reads `timings.csv` of a run's folder; nothing where there is none, or where no table wants it.
+    pub fn of_run(results: &Path, report: &Report) -> Result<Self> {
         let path = results.join("timings.csv");
-        if !path.exists() {
+        if !report.codecs || !path.exists() {
             return Ok(Self::default());
         }
         let read = || -> Result<Self> {
@@ -88,18 +89,22 @@ mod tests {
     use super::*;
     use crate::report::testing::row;
 
+    fn read(results: &Path) -> Result<Times> {
+        Times::of_run(results, &Report { codecs: true, ..Report::default() })
+    }
+
     const HEADER: &str = "model,dataset,split_layer,scope,codec,ratio,accounting,activations,encode_us,decode_us\n";
 
     #[test]
     fn a_cell_is_found_by_what_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Times::read(folder.path()).unwrap().of(&row("fc", Some(8.0), 0.5)).is_none());
+        assert!(read(folder.path()).unwrap().of(&row("fc", Some(8.0), 0.5)).is_none());
         let text = format!(
             "{HEADER}\"pocket\",arc_easy,1,prompt+choice,\"fc:band=centered,values=f32\",8,elements,9,1.50,2.50\n\
              \"pocket\",arc_easy,1,prompt+choice,\"int8\",,,9,3.00,4.00\n"
         );
         std::fs::write(folder.path().join("timings.csv"), text).unwrap();
-        let times = Times::read(folder.path()).unwrap();
+        let times = read(folder.path()).unwrap();
         let fc = row("fc:band=centered,values=f32", Some(8.0), 0.5);
         assert_eq!(times.of(&fc), Some((1.5, 2.5)));
         assert_eq!(times.of(&Row { accounting: "wire".into(), ..fc }), None);
@@ -113,7 +118,7 @@ mod tests {
         let path = folder.path().join("timings.csv");
         for text in ["model,dataset\na,b\n".to_string(), format!("{HEADER}m,d,1,s,c,8,wire,9,soon,2\n")] {
             std::fs::write(&path, text).unwrap();
-            let error = format!("{:#}", Times::read(folder.path()).unwrap_err());
+            let error = format!("{:#}", read(folder.path()).unwrap_err());
             assert!(error.contains("timings.csv"), "{error}");
         }
     }
