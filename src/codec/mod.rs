@@ -17,6 +17,7 @@
 mod activation;
 mod asvd;
 mod bits;
+mod bitstream;
 mod block;
 mod budget;
 mod calibration;
@@ -28,6 +29,7 @@ mod hadamard;
 mod hadamard_int4;
 mod int4;
 mod int8;
+mod largest;
 mod linalg;
 mod low_rank;
 #[cfg(test)]
