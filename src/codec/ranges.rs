@@ -49,7 +49,7 @@ pub(super) struct Block {
     low: f32,
     high: f32,
     mean: f32,
-    /// Sum of squared errors at each width.
+    /// Sum of squared errors at each width, weighted.
     errors: [f64; MAX_WIDTH + 1],
 }
 
@@ -71,6 +71,12 @@ impl Block {
             _ => count as f64 * (span / f64::from(1u32 << width)).powi(2) / 12.0,
         };
         Self { count, low, high, mean, errors: std::array::from_fn(error) }
+    }
+
+    /// The same block with its errors counted `weight` times.
+    pub fn weighted(mut self, weight: f64) -> Self {
+        self.errors.iter_mut().for_each(|error| *error *= weight);
+        self
     }
 
     pub fn count(&self) -> usize {
