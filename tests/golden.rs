@@ -1,6 +1,6 @@
 //! Packets made once and kept (`tests/golden/`): today's decoders read them as then, and today's encoders still make them.
 //! Another implementation can be checked against the same files, as `decode.py` there is: `matrix.npy` went in at ratio 2
-//! in elements, `<case>.bin` crossed the cut, `<case>.npy` came out.
+//! in elements (12 where the case ends in `-sparse`), `<case>.bin` crossed the cut, `<case>.npy` came out.
 //!
 //! A new codec, or a new version of the format, makes its own by `GOLDEN=write cargo test --release --test golden`; what is
 //! there already never changes.
@@ -17,14 +17,18 @@ use splitbench::npy;
 /// Codecs that only choose, scale by powers of two and round: the same bytes on every CPU. The others transform or
 /// factorise with libraries that choose their instructions, and with them the order of sums, by the CPU at hand: a number
 /// at the edge between two of its type may fall to either side.
-const EXACT: [&str; 5] = ["noop", "topk", "int8", "int4", "fp8"];
+const EXACT: [&str; 8] = ["noop", "topk", "int8", "int4", "fp8", "threshold-split", "slicer", "sparse-rans"];
 
 /// Cases beside the default form of every codec: other value types, bands and codings of positions.
-const MORE: [(&str, &str); 4] = [
+const MORE: [(&str, &str); 8] = [
     ("fc-corner", "fc:band=corner"),
     ("fc-centered-f32", "fc:band=centered,values=f32"),
     ("svd-bf16", "svd:values=bf16"),
     ("topk-sparse", "topk"),
+    ("threshold-split-sparse", "threshold-split:values=f32"),
+    ("slicer-sparse", "slicer"),
+    ("sparse-rans-sparse", "sparse-rans"),
+    ("sparse-rans-group", "sparse-rans:group=32,scales=f32"),
 ];
 
 fn cases() -> Vec<(&'static str, CodecSpec)> {
@@ -34,7 +38,7 @@ fn cases() -> Vec<(&'static str, CodecSpec)> {
 }
 
 fn budget(case: &str) -> Budget {
-    Budget::elements(if case == "topk-sparse" { 12.0 } else { 2.0 }).unwrap()
+    Budget::elements(if case.ends_with("-sparse") { 12.0 } else { 2.0 }).unwrap()
 }
 
 fn path(name: &str) -> PathBuf {
@@ -193,6 +197,23 @@ fn own_fields_out_of_range_are_refused_by_name() {
         ("topk", 24, vec![0, 0], "positions"),
         ("topk", 36, short(i16::MIN), "values"),
         ("topk", 38, infinite(), "values"),
+        ("threshold-split", 15, count(97), "k: 97"),
+        ("threshold-split", 20, count(u32::MAX), "length"),
+        ("threshold-split", 24, count(u32::MAX), "length"),
+        ("slicer", 15, count(0), "k: 0"),
+        ("slicer", 15, count(97), "k: 97"),
+        ("slicer", 19, vec![0, 0], "blocks"),
+        ("slicer", 19, vec![255, 255], "blocks"),
+        ("slicer-sparse", 22, count(0), "positions"),
+        ("slicer", 26, count(u32::MAX), "length"),
+        ("sparse-rans", 15, count(0), "group"),
+        ("sparse-rans", 15, count(17), "group"),
+        ("sparse-rans", 19, vec![0], "levels"),
+        ("sparse-rans", 20, vec![0], "places"),
+        ("sparse-rans", 21, count(97), "nonzero"),
+        ("sparse-rans", 21, count(1), "counts"),
+        ("sparse-rans", 26, short(301), "scales"),
+        ("sparse-rans-sparse", 40, vec![255], "zero points"),
     ];
     for case in ["qr", "svd", "fwsvd", "asvd", "svd-llm"] {
         table.extend([

@@ -5,6 +5,8 @@
 
 use anyhow::{Result, ensure};
 
+use super::bitstream::{BitReader, BitWriter};
+
 /// Marks a bitmap in the packet's coding field; any smaller number is a Rice parameter.
 pub(super) const BITMAP: u8 = 255;
 
@@ -59,7 +61,7 @@ pub(super) fn write(out: &mut Vec<u8>, positions: &[u32], coding: Coding) {
         positions.iter().for_each(|&at| out[start + at as usize / 8] |= 1 << (at % 8));
         return;
     }
-    let mut writer = BitWriter { out, pending: 0, filled: 0 };
+    let mut writer = BitWriter::new(out);
     for gap in gaps(positions) {
         // A unary quotient of ones closed by a zero, then the remainder, lowest bit first.
         let mut quotient = gap >> coding.id;
@@ -94,7 +96,7 @@ pub(super) fn read(bytes: &[u8], id: u8, count: usize, n: usize) -> Result<Vec<u
         return Ok(positions);
     }
     ensure!(id <= MAX_RICE, "packet field coding: {id} is neither {BITMAP} nor at most {MAX_RICE}");
-    let mut reader = BitReader { bytes, at: 0 };
+    let mut reader = BitReader::new(bytes, "positions");
     let mut next = 0u64;
     for _ in 0..count {
         let quotient = reader.unary()?;
@@ -106,77 +108,6 @@ pub(super) fn read(bytes: &[u8], id: u8, count: usize, n: usize) -> Result<Vec<u
     }
     ensure!(reader.only_padding_left(), "packet field positions: bits left over");
     Ok(positions)
-}
-
-struct BitWriter<'a> {
-    out: &'a mut Vec<u8>,
-    pending: u64,
-    filled: u32,
-}
-
-impl BitWriter<'_> {
-    /// Appends the lowest `count` bits of `bits`; the others must be zero.
-    fn put(&mut self, bits: u32, count: u32) {
-        self.pending |= u64::from(bits) << self.filled;
-        self.filled += count;
-        while self.filled >= 8 {
-            self.out.push(self.pending as u8);
-            self.pending >>= 8;
-            self.filled -= 8;
-        }
-    }
-
-    fn finish(self) {
-        if self.filled > 0 {
-            self.out.push(self.pending as u8);
-        }
-    }
-}
-
-struct BitReader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl BitReader<'_> {
-    /// Up to 64 - 7 bits from the current place, zeros past the end.
-    fn peek(&self) -> u64 {
-        let first = self.at / 8;
-        let mut window = [0u8; 8];
-        let there = self.bytes.len().saturating_sub(first).min(8);
-        window[..there].copy_from_slice(&self.bytes[first..first + there]);
-        u64::from_le_bytes(window) >> (self.at % 8)
-    }
-
-    fn left(&self) -> usize {
-        self.bytes.len() * 8 - self.at
-    }
-
-    /// Number of ones before the next zero, which is consumed too.
-    fn unary(&mut self) -> Result<u64> {
-        let mut ones = 0;
-        loop {
-            let run = (self.peek().trailing_ones() as usize).min(56);
-            ensure!(run < self.left(), "packet field positions: the bits end early");
-            ones += run as u64;
-            self.at += run;
-            if run < 56 {
-                self.at += 1;
-                return Ok(ones);
-            }
-        }
-    }
-
-    fn take(&mut self, count: u8) -> Result<u64> {
-        ensure!(usize::from(count) <= self.left(), "packet field positions: the bits end early");
-        let bits = self.peek() & ((1u64 << count) - 1);
-        self.at += usize::from(count);
-        Ok(bits)
-    }
-
-    fn only_padding_left(&self) -> bool {
-        self.left() < 8 && self.peek() == 0
-    }
 }
 
 #[cfg(test)]

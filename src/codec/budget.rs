@@ -79,6 +79,9 @@ pub fn raw_bytes(tokens: usize, hidden: usize) -> usize {
     2 * tokens * hidden
 }
 
+/// Bits that count as one kept number where codes have widths of their own: those of a number of the raw activation.
+pub(super) const NUMBER_BITS: u64 = 16;
+
 /// How many items of `item_bytes` a packet with `fixed_bytes` of headers has room for under the `wire` accounting.
 pub(super) fn wire_items(ratio: f64, shape: (usize, usize), fixed_bytes: usize, item_bytes: usize) -> usize {
     let limit = (raw_bytes(shape.0, shape.1) as f64 / ratio).floor() as usize;

@@ -46,7 +46,7 @@ pub(super) const INFO: CodecInfo = CodecInfo {
             meaning: "the program and its arguments, split into words as a shell does; no shell runs it",
         },
     ],
-    id: 12,
+    id: 15,
     rate: Rate::Budget,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(External::new(spec)?)),

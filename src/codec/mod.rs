@@ -18,6 +18,7 @@
 mod activation;
 mod asvd;
 mod bits;
+mod bitstream;
 mod block;
 mod budget;
 mod calibration;
@@ -30,6 +31,7 @@ mod hadamard;
 mod hadamard_int4;
 mod int4;
 mod int8;
+mod largest;
 mod linalg;
 mod low_rank;
 #[cfg(test)]
@@ -38,11 +40,15 @@ mod noop;
 mod packet;
 mod qr;
 mod quantiser;
+mod ranges;
 mod rans;
 mod registry;
+mod slicer;
+mod sparse_rans;
 mod spec;
 mod svd;
 mod svd_llm;
+mod threshold_split;
 mod topk;
 mod values;
 mod weighed;
@@ -115,4 +121,17 @@ fn check_finite(activation: &Activation) -> Result<f32> {
         at / activation.hidden(),
         at % activation.hidden()
     )
+}
+
+/// The matrices of `tests/reference/adaptive.py`, each with what NumPy makes of it.
+#[cfg(test)]
+fn adaptive_reference() -> Vec<(Activation, serde_json::Value)> {
+    let text = include_str!("../../tests/reference/adaptive.json");
+    let reference: serde_json::Value = serde_json::from_str(text).unwrap();
+    let activation = |case: &serde_json::Value| {
+        let side = |key: &str| case[key].as_u64().unwrap() as usize;
+        let values = case["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+        Activation::new(side("tokens"), side("hidden"), values).unwrap()
+    };
+    reference["cases"].as_array().unwrap().iter().map(|case| (activation(case), case.clone())).collect()
 }

@@ -89,7 +89,8 @@ impl Packet {
         self.hidden
     }
 
-    /// Kept numbers by the paper's accounting: K_S * K_D complex coefficients, k values, r * (S + D), or S * D.
+    /// Kept numbers by the paper's accounting: K_S * K_D complex coefficients, k values, r * (S + D), or S * D; where codes
+    /// have widths of their own, 16 bits of them are one number.
     pub fn elements(&self) -> usize {
         self.elements
     }

@@ -19,6 +19,9 @@ const TOTAL: usize = 1 << PRECISION;
 /// The state before the first code is put on and after the last is taken off: damage that changes what is read ends elsewhere.
 const START: u64 = 1 << 32;
 
+/// Bytes before the table: coding 1, bytes of the table 4, bytes of the words 4.
+pub(super) const HEADER_BYTES: u64 = 9;
+
 /// Bytes of a coded word.
 const WORD_BYTES: usize = 4;
 
@@ -60,7 +63,7 @@ fn own_header(reader: &mut Reader<'_>) -> Result<(Coding, usize)> {
 /// How many bytes [`encode`] made, by its own header.
 pub(super) fn stated_len(reader: &mut Reader<'_>) -> Result<u64> {
     let (coding, words) = own_header(reader)?;
-    Ok(9 + coding.bytes as u64 + words as u64)
+    Ok(HEADER_BYTES + coding.bytes as u64 + words as u64)
 }
 
 /// `count` codes below `symbols`; all words must be used up.

@@ -5,7 +5,10 @@ use anyhow::Result;
 use super::calibration::{Calibration, CalibrationNeed};
 use super::packet::{Frame, Packet};
 use super::spec::CodecSpec;
-use super::{Codec, asvd, external, fc, fp8, fwsvd, hadamard_int4, int4, int8, noop, qr, svd, svd_llm, topk};
+use super::{
+    Codec, asvd, external, fc, fp8, fwsvd, hadamard_int4, int4, int8, noop, qr, slicer, sparse_rans, svd, svd_llm,
+    threshold_split, topk,
+};
 
 /// What a codec says about itself: enough to list it, parse its options, build it and read its packets.
 #[derive(Debug)]
@@ -98,7 +101,7 @@ pub(super) const VALUES: OptionInfo = OptionInfo {
     meaning: "type of the numbers in the packet",
 };
 
-static REGISTERED: [&CodecInfo; 13] = [
+static REGISTERED: [&CodecInfo; 16] = [
     &noop::INFO,
     &fc::INFO,
     &topk::INFO,
@@ -111,6 +114,9 @@ static REGISTERED: [&CodecInfo; 13] = [
     &int4::INFO,
     &fp8::INFO,
     &hadamard_int4::INFO,
+    &threshold_split::INFO,
+    &slicer::INFO,
+    &sparse_rans::INFO,
     &external::INFO,
 ];
 

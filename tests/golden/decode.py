@@ -109,6 +109,74 @@ def signed(symbols):
     return lambda codes: np.where(codes >= symbols // 2, codes - symbols, codes)
 
 
+def stream(data):
+    """Takes numbers of a few bits each, lowest bit first."""
+    bits, at = np.unpackbits(np.frombuffer(data, "u1"), bitorder="little"), 0
+
+    def take(width):
+        nonlocal at
+        at += width
+        return sum(int(bit) << j for j, bit in enumerate(bits[at - width : at]))
+
+    return take
+
+
+def middle(range, code, width):
+    return range[0] + (range[1] - range[0]) * (code + 0.5) / 2**width
+
+
+def threshold_split(body, kind, s, d):
+    k, coding, size, _ = struct.unpack("<IBII", body[:13])
+    w = 4 if kind == 1 else 2
+    above, ranges = 13 + size, 13 + size + 2 + w * k
+    kept = dict(zip(positions(body[13:above], coding, k), section(body[above:ranges], kind)))
+    codes = ranges + 2 + 2 * w * s
+    ends = section(body[ranges:codes], kind).reshape(s, 2)
+    take = stream(body[codes:])
+    widths = [take(4) for _ in range(s)]
+    value = lambda t, p: kept[p] if p in kept else middle(ends[t], take(widths[t]), widths[t])
+    return np.array([value(p // d, p) for p in range(s * d)]).reshape(s, d)
+
+
+def slicer(body, kind, s, d):
+    k, positive, negative, coding, size, _ = struct.unpack("<IBBBII", body[:15])
+    blocks = positive + negative
+    codes = 15 + size + 2 + 2 * blocks * (4 if kind == 1 else 2)
+    ends = section(body[15 + size : codes], kind).reshape(blocks, 2)
+    take = stream(body[codes:])
+    widths = [take(4) for _ in range(blocks)]
+    out = np.zeros(s * d)
+    for p in positions(body[15 : 15 + size], coding, k):
+        b = take((blocks - 1).bit_length())
+        out[p] = middle(ends[b], take(widths[b]), widths[b]) * (1 if b < positive else -1)
+    return out.reshape(s, d)
+
+
+def sparse_rans(body, kind, s, d):
+    group, most, places, nonzero, largest = struct.unpack("<IBBIB", body[:11])
+    groups = -(-d // group)
+    zeros_at = 11 + 2 + s * groups * (4 if kind == 1 else 2)
+    data = body[zeros_at + s * groups :]
+
+    def coded(symbols, count):
+        nonlocal data
+        _, table, words = struct.unpack("<BII", data[:9])
+        out, data = rans(data, symbols, count), data[9 + table + words :]
+        return out
+
+    counts = coded(places + 1, -(-s * d // places))
+    columns = coded(places, nonzero) if places > 1 else np.zeros(nonzero, int)
+    symbols = coded(max(largest, 2), nonzero) + 1
+    assert not data and counts.sum() == nonzero
+    distance = np.zeros(len(counts) * places, int)
+    distance[np.arange(len(counts)).repeat(counts) * places + columns] = np.where(symbols % 2, -(symbols + 1) // 2, symbols // 2)
+    per_group = lambda values: np.reshape(values, (s, groups)).repeat(group, axis=1)[:, :d]
+    zeros = per_group(np.frombuffer(body[zeros_at : zeros_at + s * groups], "u1").astype(int))
+    integers = (zeros + distance[: s * d].reshape(s, d)) % 256
+    assert integers.max() <= most
+    return (integers - zeros) * per_group(section(body[11:zeros_at], kind))
+
+
 def low_rank(body, kind, s, d):
     (r,) = struct.unpack("<I", body[:4])
     middle = 4 + 2 + s * r * (4 if kind == 1 else 2)
@@ -123,6 +191,7 @@ DECODERS = {
     **{0: noop, 1: fc, 2: topk, 3: low_rank, 4: low_rank, 5: low_rank, 6: low_rank, 7: low_rank},
     **{8: quantiser(signed(256), 256), 9: quantiser(signed(16), 16), 10: quantiser(e4m3, 256)},
     11: quantiser(signed(16), 16, rotated=True),
+    **{12: threshold_split, 13: slicer, 14: sparse_rans},
 }
 
 failed = 0

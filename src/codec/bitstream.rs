@@ -1,0 +1,109 @@
+//! Numbers of any few bits one after another, lowest bit of a byte first.
+
+use anyhow::{Result, ensure};
+
+/// Appends bits to bytes.
+pub(super) struct BitWriter<'a> {
+    out: &'a mut Vec<u8>,
+    pending: u64,
+    filled: u32,
+}
+
+impl<'a> BitWriter<'a> {
+    pub fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, pending: 0, filled: 0 }
+    }
+
+    /// Appends the lowest `count` bits of `bits`, at most 32; the others must be zero.
+    pub fn put(&mut self, bits: u32, count: u32) {
+        debug_assert!(count == 32 || bits < 1 << count);
+        self.pending |= u64::from(bits) << self.filled;
+        self.filled += count;
+        while self.filled >= 8 {
+            self.out.push(self.pending as u8);
+            self.pending >>= 8;
+            self.filled -= 8;
+        }
+    }
+
+    /// Fills the last byte with zeros.
+    pub fn finish(self) {
+        if self.filled > 0 {
+            self.out.push(self.pending as u8);
+        }
+    }
+}
+
+/// Reads them back; running out of bits is an error that names the packet's field.
+pub(super) struct BitReader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    field: &'static str,
+}
+
+impl<'a> BitReader<'a> {
+    pub fn new(bytes: &'a [u8], field: &'static str) -> Self {
+        Self { bytes, at: 0, field }
+    }
+
+    /// Up to 64 - 7 bits from the current place, zeros past the end.
+    fn peek(&self) -> u64 {
+        let first = self.at / 8;
+        let mut window = [0u8; 8];
+        let there = self.bytes.len().saturating_sub(first).min(8);
+        window[..there].copy_from_slice(&self.bytes[first..first + there]);
+        u64::from_le_bytes(window) >> (self.at % 8)
+    }
+
+    fn left(&self) -> usize {
+        self.bytes.len() * 8 - self.at
+    }
+
+    /// Number of ones before the next zero, which is consumed too.
+    pub fn unary(&mut self) -> Result<u64> {
+        let mut ones = 0;
+        loop {
+            let run = (self.peek().trailing_ones() as usize).min(56);
+            ensure!(run < self.left(), "packet field {}: the bits end early", self.field);
+            ones += run as u64;
+            self.at += run;
+            if run < 56 {
+                self.at += 1;
+                return Ok(ones);
+            }
+        }
+    }
+
+    /// The next `count` bits, at most 56, as a number.
+    pub fn take(&mut self, count: u8) -> Result<u64> {
+        ensure!(usize::from(count) <= self.left(), "packet field {}: the bits end early", self.field);
+        let bits = self.peek() & ((1u64 << count) - 1);
+        self.at += usize::from(count);
+        Ok(bits)
+    }
+
+    /// Whether nothing is left but less than a byte of zeros.
+    pub fn only_padding_left(&self) -> bool {
+        self.left() < 8 && self.peek() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_is_taken_and_no_more() {
+        let numbers = [(5u32, 3u32), (0, 0), (1, 1), (u32::MAX, 32), (77, 7), (0x7fff, 15)];
+        let mut bytes = Vec::new();
+        let mut writer = BitWriter::new(&mut bytes);
+        numbers.iter().for_each(|&(bits, count)| writer.put(bits, count));
+        writer.finish();
+        let mut reader = BitReader::new(&bytes, "test");
+        for (bits, count) in numbers {
+            assert_eq!(reader.take(count as u8).unwrap(), u64::from(bits));
+        }
+        assert!(reader.only_padding_left());
+        assert!(reader.take(8).unwrap_err().to_string().contains("test"));
+    }
+}
