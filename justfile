@@ -57,3 +57,11 @@ peers tokenizer data python="python3" *args:
     cargo build --release
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} benches/peers.py --tokenizer {{tokenizer}} --data-dir {{data}} {{args}}
+
+# Codecs over the lengths of the real sets beside torch, SciPy and FFTW, one thread; minutes. Arguments such as
+# `--codecs fc --hidden 2048` go to the script.
+peers-codecs python="python3" *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
+    {{python}} benches/peers_codecs.py {{args}}
