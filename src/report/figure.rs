@@ -178,7 +178,7 @@ impl Figure {
         }
         let middle = MARGIN + 24 + LEFT + (columns * cell_width - LEFT - RIGHT) / 2;
         canvas.text(&self.x_label, (middle, x_label_top), AXIS, (HPos::Center, VPos::Top))?;
-        legend::draw(&canvas, &self.series, (MARGIN, legend_top), inner)?;
+        legend::draw(&canvas, &self.series, (MARGIN, legend_top), inner, self.axis == Axis::Values)?;
         canvas.finish()?;
         Ok(svg)
     }

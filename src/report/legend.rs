@@ -78,15 +78,17 @@ pub(super) fn height(names: &[String], width: i32) -> i32 {
     names.len().div_ceil(columns(names, width)) as i32 * LINE
 }
 
-/// Draws the legend with its upper left corner at `(left, top)`.
-pub(super) fn draw(canvas: &Canvas, names: &[String], (left, top): (i32, i32), width: i32) -> Result<()> {
+/// Draws the legend with its upper left corner at `(left, top)`; `joined` where points have a line through them.
+pub(super) fn draw(canvas: &Canvas, names: &[String], (left, top): (i32, i32), width: i32, joined: bool) -> Result<()> {
     let columns = columns(names, width);
     let kind = Type { size: SIZE, bold: false, color: RGBColor(0, 0, 0) };
     for (at, name) in names.iter().enumerate() {
         let x = left + (at % columns) as i32 * (entry_width(names) + GAP);
         let y = top + (at / columns) as i32 * LINE + LINE / 2;
         let look = look(at);
-        canvas.dashed(&[(x, y), (x + SAMPLE, y)], look.dash, look.color, 2)?;
+        if joined {
+            canvas.dashed(&[(x, y), (x + SAMPLE, y)], look.dash, look.color, 2)?;
+        }
         canvas.marker(&look, (x + SAMPLE / 2, y))?;
         canvas.text(name, (x + SAMPLE + 8, y), kind, (HPos::Left, VPos::Center))?;
     }

@@ -58,7 +58,7 @@ fn the_packet_is_our_header_and_the_programs_bytes() {
         (Budget::new(2.0, Accounting::Wire).unwrap(), 25),
     ] {
         let packet = codec.encode(&a, budget).unwrap();
-        let mut expected = b"SPLB\x01\x0c\x01\x06\0\0\0\x08\0\0\0".to_vec();
+        let mut expected = b"SPLB\x01\x0f\x01\x06\0\0\0\x08\0\0\0".to_vec();
         expected.extend_from_slice(&(kept as u32).to_le_bytes());
         expected.extend_from_slice(&(file.len() as u32).to_le_bytes());
         expected.extend_from_slice(&file);
