@@ -108,7 +108,7 @@ fn victims() -> Vec<Vec<u8>> {
 
 /// Of 7 kept numbers and a payload of 20 bytes.
 fn external_packet() -> Vec<u8> {
-    let mut bytes = b"SPLB\x01\x0c\x01\x05\0\0\0\x0c\0\0\0\x07\0\0\0\x14\0\0\0".to_vec();
+    let mut bytes = b"SPLB\x01\x0f\x01\x05\0\0\0\x0c\0\0\0\x07\0\0\0\x14\0\0\0".to_vec();
     bytes.extend(0..20);
     // Its header is sound; without its program nobody decodes it.
     let error = decode(&Packet::from_bytes(bytes.clone()).unwrap()).unwrap_err().to_string();
