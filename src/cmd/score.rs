@@ -48,7 +48,7 @@ pub struct Args {
     /// Write one JSON object a question to this file.
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
-    /// Rows of the residual stream a batch has at most; no score depends on it.
+    /// Rows of the residual stream a batch has at most, but of one question at least; no score depends on it.
     #[arg(long, value_name = "N", default_value_t = 2048)]
     batch_tokens: usize,
     /// Where the decoder runs: cpu, cuda or cuda:N (the latter in a build with --features cuda-model).

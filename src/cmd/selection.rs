@@ -24,7 +24,7 @@ pub struct Selection {
     /// Folder with the rows of the real data sets: DIR/<dataset>/eval.jsonl and train.jsonl in the hub's schema.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Rows of the residual stream (tokens of all requests) a batch has at most; no score depends on it.
+    /// Rows of the residual stream a batch has at most, but of one question at least; no score depends on it.
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub batch_tokens: usize,
     /// Type the weight matrices are kept in: f32, or bf16 in half the memory. Arithmetic is f32 in both.
