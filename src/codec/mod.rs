@@ -16,6 +16,8 @@
 //! 4. Let `tests/golden.rs` write its packet: `GOLDEN=write cargo test --release --test golden`.
 
 mod activation;
+#[cfg(test)]
+mod adaptive_reference;
 mod asvd;
 mod bits;
 mod bitstream;
@@ -121,17 +123,4 @@ fn check_finite(activation: &Activation) -> Result<f32> {
         at / activation.hidden(),
         at % activation.hidden()
     )
-}
-
-/// The matrices of `tests/reference/adaptive.py`, each with what NumPy makes of it.
-#[cfg(test)]
-fn adaptive_reference() -> Vec<(Activation, serde_json::Value)> {
-    let text = include_str!("../../tests/reference/adaptive.json");
-    let reference: serde_json::Value = serde_json::from_str(text).unwrap();
-    let activation = |case: &serde_json::Value| {
-        let side = |key: &str| case[key].as_u64().unwrap() as usize;
-        let values = case["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
-        Activation::new(side("tokens"), side("hidden"), values).unwrap()
-    };
-    reference["cases"].as_array().unwrap().iter().map(|case| (activation(case), case.clone())).collect()
 }

@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn codes_values_and_errors_are_those_of_numpy() {
         let mut compared = 0;
-        for (a, case) in crate::codec::adaptive_reference() {
+        for (a, case) in crate::codec::adaptive_reference::cases() {
             for (token, expected) in case["ranges"].as_array().unwrap().iter().enumerate() {
                 let blocks = [Block::new(a.row(token))];
                 let close = |found: f64, expected: &Value, what: &str| {

@@ -331,7 +331,7 @@ mod tests {
     #[test]
     fn blocks_are_those_of_numpy() {
         let mut compared = 0;
-        for (a, case) in crate::codec::adaptive_reference() {
+        for (a, case) in crate::codec::adaptive_reference::cases() {
             let sorted = Sorted::new(a.values());
             for expected in case["slices"].as_array().unwrap() {
                 let number = |key: &str| expected[key].as_u64().unwrap() as usize;
