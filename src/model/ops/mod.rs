@@ -24,19 +24,15 @@ const OTHER_KERNEL: usize = 256;
 /// Most values of a narrow weight that stand in f32 at a time (32 MiB).
 const WIDENED: usize = 1 << 23;
 
-/// `x` (.. x K) times the transpose of `weight` (N x K), plus `bias` (N). A weight of a narrower type than f32 is widened
+/// `x` (rows x K) times the transpose of `weight` (N x K), plus `bias` (N). A weight of a narrower type than f32 is widened
 /// a block of rows at a time: arithmetic is f32 whatever the weight is kept in.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let mut shape = x.dims().to_vec();
-    let width = shape.pop().unwrap_or(0);
-    let rows: usize = shape.iter().product();
-    shape.push(weight.dim(0)?);
-    let flat = x.reshape((rows, width))?;
+    let (rows, width) = x.dims2()?;
     let outputs = weight.dim(0)?;
     let block = if weight.dtype() == DType::F32 { outputs } else { (WIDENED / width).clamp(1, outputs) };
     let narrowest = (outputs - 1) % block + 1;
     let least = (OTHER_KERNEL / narrowest + 1).max(2);
-    let padded = if rows < least { flat.pad_with_zeros(0, 0, least - rows)? } else { flat };
+    let padded = if rows < least { x.pad_with_zeros(0, 0, least - rows)? } else { x.clone() };
     let blocks: Vec<Tensor> = (0..outputs)
         .step_by(block)
         .map(|from| {
@@ -46,11 +42,10 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         .collect::<Result<_>>()?;
     let out = if blocks.len() == 1 { blocks[0].clone() } else { Tensor::cat(&blocks, 1)? };
     let out = out.narrow(0, 0, rows)?;
-    let out = match bias {
-        Some(bias) => out.broadcast_add(bias)?,
-        None => out,
-    };
-    out.reshape(shape)
+    match bias {
+        Some(bias) => out.broadcast_add(bias),
+        None => Ok(out),
+    }
 }
 
 /// The f32 values of a contiguous CPU storage.
