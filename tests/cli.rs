@@ -120,6 +120,7 @@ fn numbers_out_of_range_are_refused() {
         );
     }
     fails(&["score", "--dataset", "piqa-mini", "--limit", "0"], &["limit"]);
+    fails(&["score", "--dataset", "piqa-mini", "--batch-tokens", "0"], &["--batch-tokens"]);
 }
 
 #[test]
@@ -135,6 +136,10 @@ fn a_broken_experiment_file_is_named_with_its_line() {
         ("\"topk\"", "\"fc\"", vec!["fc", "twice"]),
         ("\"qasc-mini\"", "\"qask-mini\"", vec!["qask-mini", "qasc-mini"]),
         ("table2 = true", "tabel2 = true", vec!["tabel2"]),
+        ("limit = 12", "accounting = 3", vec!["small.toml", "\"wire\"", "list"]),
+        ("limit = 12", "accounting = []", vec!["accounting is empty"]),
+        ("limit = 12", "accounting = [\"wire\", \"wire\"]", vec!["wire", "twice"]),
+        ("limit = 12", "accounting = \"bytes\"", vec!["bytes", "elements"]),
     ] {
         let experiment = small(folder.path(), &SMALL.replace(from, to));
         fails(&["run", &experiment, "--out", folder.path().to_str().unwrap()], &expected);

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::ratio::{RatioArgs, requested};
 use crate::codec::CodecSpec;
@@ -75,6 +75,7 @@ impl Args {
     pub fn run(self) -> Result<()> {
         let codec = self.codec.as_deref().map(CodecSpec::parse).transpose()?;
         let budget = self.ratio.budget()?;
+        ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
         let source = Source::of(self.data_dir.as_deref());
         let dataset = data::load(&self.dataset, &source, self.limit)?;
         if let Some(note) = dataset.note() {
@@ -100,7 +101,7 @@ impl Args {
             train: &train,
             cells: &cells,
             limit: self.limit,
-            batch_tokens: self.batch_tokens.max(1),
+            batch_tokens: self.batch_tokens,
         };
         let scored = score(&request, &mut Default::default(), |_| {})?;
         let row = &scored.rows[scored.rows.len() - 1];

@@ -93,7 +93,7 @@ mod accounting_text {
     use crate::codec::Accounting;
 
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected \"elements\", \"wire\", or a list of them")]
     enum Words {
         One(String),
         Several(Vec<String>),
@@ -160,6 +160,9 @@ impl Spec {
         ensure!(!self.codecs.is_empty(), "codecs is empty");
         ensure!(!self.scopes.is_empty(), "scopes is empty; give \"prompt+choice\", \"prompt\" or both");
         ensure!(!self.accounting.is_empty(), "accounting is empty; give \"elements\", \"wire\" or both");
+        for (i, accounting) in self.accounting.iter().enumerate() {
+            ensure!(!self.accounting[..i].contains(accounting), "accounting {accounting} is listed twice");
+        }
         ensure!(self.calibration_rows > 0, "calibration_rows is 0");
         ensure!(self.limit != Some(0), "limit is 0; leave it out for all questions");
         ensure!(!self.dataset_infos()?.is_empty(), "datasets is empty");
