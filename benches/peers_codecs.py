@@ -124,6 +124,7 @@ def main():
         lengths = [(int(row["tokens"]), int(row["requests"])) for row in csv.DictReader(file)]
 
     command = ["cargo", "bench", "--quiet", "--bench", "round_trip", "--", "--json"]
+    command += args.codecs.split(",") + args.hidden.split(",")
     lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     ours = {(line["codec"], line["hidden"]): line["encode"] + line["decode"] for line in map(json.loads, lines)}
     print(f"{sum(count for _, count in lengths)} requests, encode + decode, seconds a pass, one thread, torch {torch.__version__}")

@@ -1,6 +1,6 @@
 //! Codecs over the lengths of all 56,317 requests of the ten real sets (`lengths.csv`), one thread: seconds that one pass
 //! would take to encode and decode, from the median of a few calls at every length. `cargo bench --bench round_trip`;
-//! `-- --json` for `peers_codecs.py`, which runs Python's peers over the same lengths.
+//! `-- --json` for `peers_codecs.py`, which runs Python's peers over the same lengths; names and numbers choose codecs and D.
 //!
 //! `lengths.csv` holds what `splitbench plan table2 --json` counts with Qwen2.5's tokenizer, summed over the sets.
 
@@ -52,7 +52,13 @@ fn pass(name: &str, hidden: usize, lengths: &[(usize, usize)]) -> (f64, f64) {
 }
 
 fn main() {
-    let json = std::env::args().any(|argument| argument == "--json");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let json = arguments.iter().any(|argument| argument == "--json");
+    // All where none was named.
+    let chosen = |all: &[String]| -> Vec<String> {
+        let some: Vec<String> = all.iter().filter(|name| arguments.contains(name)).cloned().collect();
+        if some.is_empty() { all.to_vec() } else { some }
+    };
     let lengths: Vec<(usize, usize)> = LENGTHS
         .lines()
         .skip(1)
@@ -64,9 +70,9 @@ fn main() {
         println!("{requests} requests, ratio {RATIO} in elements, one thread, seconds a pass");
         println!("{:<6} {:>6} {:>10} {:>10}", "codec", "D", "encode", "decode");
     }
-    for name in CODECS {
-        for hidden in HIDDEN {
-            let (encode, decode) = pass(name, hidden, &lengths);
+    for name in chosen(&CODECS.map(String::from)) {
+        for hidden in chosen(&HIDDEN.map(|hidden| hidden.to_string())) {
+            let (encode, decode) = pass(&name, hidden.parse().unwrap(), &lengths);
             if json {
                 println!(r#"{{"codec": "{name}", "hidden": {hidden}, "encode": {encode}, "decode": {decode}}}"#);
             } else {

@@ -19,6 +19,12 @@ pub(crate) trait Vector: Copy {
     /// Lane j of vector i becomes lane i of vector j.
     fn transpose(rows: [Self; LANES]) -> [Self; LANES];
 
+    /// Of which lanes the magnitude has bits of at least `least`, below 2^31: bit i for lane i. Magnitudes are ordered as
+    /// their bits are.
+    fn at_least(self, least: u32) -> u8;
+    /// Lane by lane one of each in turn: the first four of either, then the last four.
+    fn interleave(first: Self, second: Self) -> ([f32; LANES], [f32; LANES]);
+
     /// Calls `body`, compiled for this vector, without copying it into the caller.
     fn enter<R>(body: impl FnOnce() -> R) -> R;
 
@@ -83,6 +89,19 @@ impl Vector for Plain {
     #[inline(never)]
     fn enter<R>(body: impl FnOnce() -> R) -> R {
         body()
+    }
+
+    #[inline(always)]
+    fn at_least(self, least: u32) -> u8 {
+        (0..LANES).fold(0, |mask, i| mask | u8::from(self.0[i].to_bits() & 0x7fff_ffff >= least) << i)
+    }
+
+    #[inline(always)]
+    fn interleave(first: Self, second: Self) -> ([f32; LANES], [f32; LANES]) {
+        let turn = |half: usize| {
+            std::array::from_fn(|i| if i % 2 == 0 { first.0[half + i / 2] } else { second.0[half + i / 2] })
+        };
+        (turn(0), turn(LANES / 2))
     }
 
     #[inline(always)]
@@ -177,6 +196,26 @@ mod avx {
                 body()
             }
             unsafe { compiled(body) }
+        }
+
+        #[inline(always)]
+        fn at_least(self, least: u32) -> u8 {
+            unsafe {
+                let magnitudes = _mm256_and_si256(_mm256_castps_si256(self.0), _mm256_set1_epi32(i32::MAX));
+                let below = _mm256_cmpgt_epi32(_mm256_set1_epi32(least as i32), magnitudes);
+                !_mm256_movemask_ps(_mm256_castsi256_ps(below)) as u8
+            }
+        }
+
+        #[inline(always)]
+        fn interleave(first: Self, second: Self) -> ([f32; LANES], [f32; LANES]) {
+            let (mut low, mut high) = ([0.0; LANES], [0.0; LANES]);
+            unsafe {
+                let (a, b) = (_mm256_unpacklo_ps(first.0, second.0), _mm256_unpackhi_ps(first.0, second.0));
+                Self(_mm256_permute2f128_ps::<0x20>(a, b)).store(&mut low);
+                Self(_mm256_permute2f128_ps::<0x31>(a, b)).store(&mut high);
+            }
+            (low, high)
         }
 
         #[inline(always)]

@@ -2,12 +2,21 @@
 
 use anyhow::{Result, ensure};
 
+use super::buffers;
+
 /// The residual stream after the split layer: `tokens` x `hidden` (S x D), row-major, one row a token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Activation {
     tokens: usize,
     hidden: usize,
     values: Vec<f32>,
+}
+
+impl Drop for Activation {
+    /// The buffer serves the next one.
+    fn drop(&mut self) {
+        buffers::give(std::mem::take(&mut self.values));
+    }
 }
 
 impl Activation {
@@ -41,8 +50,8 @@ impl Activation {
     }
 
     /// All values, row-major, by value.
-    pub fn into_values(self) -> Vec<f32> {
-        self.values
+    pub fn into_values(mut self) -> Vec<f32> {
+        std::mem::take(&mut self.values)
     }
 
     /// One token's row.

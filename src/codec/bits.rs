@@ -6,6 +6,7 @@
 use anyhow::{Result, ensure};
 
 use super::bitstream::{BitReader, BitWriter};
+use super::buffers::Scratch;
 
 /// Marks a bitmap in the packet's coding field; any smaller number is a Rice parameter.
 pub(super) const BITMAP: u8 = 255;
@@ -35,7 +36,9 @@ fn gaps(positions: &[u32]) -> impl Iterator<Item = u32> + '_ {
 /// Keeping one position more never shortens it: splitting a gap g in two costs `1 + b` bits and saves at most one unary
 /// bit, for every parameter b. Searches over k rely on that.
 pub(super) fn shortest(positions: &[u32], n: usize) -> Coding {
-    let gaps: Vec<u32> = gaps(positions).collect();
+    let mut all = Scratch::new(positions.len());
+    all.extend(gaps(positions));
+    let gaps = &all[..];
     let bits = |b: u8| gaps.iter().map(|g| u64::from(g >> b)).sum::<u64>() + gaps.len() as u64 * (1 + u64::from(b));
     // From b to b + 1 the unary part shrinks by the sum of ceil((g >> b) / 2), less at every step: the cost is convex,
     // so walking downhill from log2 of the mean gap ends at the minimum.
@@ -65,13 +68,19 @@ pub(super) fn write(out: &mut Vec<u8>, positions: &[u32], coding: Coding) {
     for gap in gaps(positions) {
         // A unary quotient of ones closed by a zero, then the remainder, lowest bit first.
         let mut quotient = gap >> coding.id;
+        let remainder = gap & ((1u32 << coding.id) - 1);
+        if quotient + u32::from(coding.id) < 31 {
+            let ones = (1u32 << quotient) - 1;
+            writer.put(ones | remainder << (quotient + 1), quotient + 1 + u32::from(coding.id));
+            continue;
+        }
         while quotient >= 32 {
             writer.put(u32::MAX, 32);
             quotient -= 32;
         }
         writer.put((1u32 << quotient) - 1, quotient);
         writer.put(0, 1);
-        writer.put(gap & ((1u32 << coding.id) - 1), u32::from(coding.id));
+        writer.put(remainder, u32::from(coding.id));
     }
     writer.finish();
     debug_assert_eq!(out.len() - start, coding.bytes);
@@ -79,8 +88,8 @@ pub(super) fn write(out: &mut Vec<u8>, positions: &[u32], coding: Coding) {
 
 /// Reads `count` ascending positions below `n`; all of `bytes` must be used, and unused bits must be zero. Memory is
 /// bounded by `count`, which the caller has checked against the payload.
-pub(super) fn read(bytes: &[u8], id: u8, count: usize, n: usize) -> Result<Vec<u32>> {
-    let mut positions = Vec::with_capacity(count);
+pub(super) fn read(bytes: &[u8], id: u8, count: usize, n: usize) -> Result<Scratch<u32>> {
+    let mut positions = Scratch::new(count);
     if id == BITMAP {
         ensure!(bytes.len() == n.div_ceil(8), "packet field positions: a bitmap of {n} bits has {} bytes", bytes.len());
         for (i, &byte) in bytes.iter().enumerate() {
@@ -99,9 +108,8 @@ pub(super) fn read(bytes: &[u8], id: u8, count: usize, n: usize) -> Result<Vec<u
     let mut reader = BitReader::new(bytes, "positions");
     let mut next = 0u64;
     for _ in 0..count {
-        let quotient = reader.unary()?;
-        let gap = (quotient << id) | reader.take(id)?;
-        let at = next + gap;
+        let (quotient, remainder) = reader.unary_and(id)?;
+        let at = next + (quotient << id | remainder);
         ensure!(at < n as u64, "packet field positions: {at} is beyond the activation's {n} values");
         positions.push(at as u32);
         next = at + 1;
@@ -121,7 +129,7 @@ mod tests {
         let mut bytes = Vec::new();
         write(&mut bytes, positions, coding);
         assert_eq!(bytes.len(), coding.bytes);
-        assert_eq!(read(&bytes, coding.id, positions.len(), n).unwrap(), positions, "{coding:?}");
+        assert_eq!(read(&bytes, coding.id, positions.len(), n).unwrap()[..], *positions, "{coding:?}");
         for cut in 0..bytes.len().min(40) {
             assert!(read(&bytes[..cut], coding.id, positions.len(), n).is_err());
         }

@@ -19,18 +19,17 @@ impl<'a> BitWriter<'a> {
         debug_assert!(count == 32 || bits < 1 << count);
         self.pending |= u64::from(bits) << self.filled;
         self.filled += count;
-        while self.filled >= 8 {
-            self.out.push(self.pending as u8);
-            self.pending >>= 8;
-            self.filled -= 8;
+        if self.filled >= 32 {
+            self.out.extend_from_slice(&(self.pending as u32).to_le_bytes());
+            self.pending >>= 32;
+            self.filled -= 32;
         }
     }
 
     /// Fills the last byte with zeros.
     pub fn finish(self) {
-        if self.filled > 0 {
-            self.out.push(self.pending as u8);
-        }
+        let bytes = self.filled.div_ceil(8) as usize;
+        self.out.extend_from_slice(&self.pending.to_le_bytes()[..bytes]);
     }
 }
 
@@ -49,6 +48,9 @@ impl<'a> BitReader<'a> {
     /// Up to 64 - 7 bits from the current place, zeros past the end.
     fn peek(&self) -> u64 {
         let first = self.at / 8;
+        if let Some(window) = self.bytes[first..].first_chunk() {
+            return u64::from_le_bytes(*window) >> (self.at % 8);
+        }
         let mut window = [0u8; 8];
         let there = self.bytes.len().saturating_sub(first).min(8);
         window[..there].copy_from_slice(&self.bytes[first..first + there]);
@@ -72,6 +74,17 @@ impl<'a> BitReader<'a> {
                 return Ok(ones);
             }
         }
+    }
+
+    /// A number of ones and the zero behind them, then `count` bits as a number, at most 28.
+    pub fn unary_and(&mut self, count: u8) -> Result<(u64, u64)> {
+        let window = self.peek();
+        let (ones, whole) = (window.trailing_ones(), usize::from(count) + 1);
+        if ones > 24 || self.left() < ones as usize + whole {
+            return Ok((self.unary()?, self.take(count)?));
+        }
+        self.at += ones as usize + whole;
+        Ok((u64::from(ones), (window >> (ones + 1)) & ((1 << count) - 1)))
     }
 
     /// The next `count` bits, at most 56, as a number.

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::block::{self, Allowance, Aspect};
 use super::budget::wire_items;
+use super::buffers::{self, Scratch};
 use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
 use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate, VALUES};
 use super::values::{self, EXPONENT_BYTES, ValueType};
@@ -89,7 +90,7 @@ impl Codec for Fc {
             let block = block::choose(self.aspect, self.band, shape, allowance);
             (kernel::forward(activation.values(), tokens, hidden, self.band, block, gain), block)
         };
-        let mut kept = Vec::new();
+        let mut kept = Scratch::new(2 * block.ks * block.kd);
         spectrum.block(self.band, block, &mut kept);
 
         let body = OWN_BYTES + EXPONENT_BYTES + kept.len() * self.values.bytes();
@@ -131,7 +132,9 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let (coefficients, band, block, exponent) = coefficients(packet)?;
     let gain = values::power_of_two(exponent);
-    Ok(kernel::inverse(&coefficients, band, block, packet.tokens(), packet.hidden(), gain))
+    let mut out = buffers::floats(packet.tokens() * packet.hidden());
+    kernel::inverse(&coefficients, band, block, packet.tokens(), packet.hidden(), gain, &mut out);
+    Ok(out)
 }
 
 /// The stored coefficients of an `fc` packet (real and imaginary parts in turn), their band and block, and the exponent

@@ -23,6 +23,7 @@ mod bits;
 mod bitstream;
 mod block;
 mod budget;
+mod buffers;
 mod calibration;
 mod external;
 mod fc;

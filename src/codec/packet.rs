@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 
+use super::buffers;
 use super::registry::{self, CodecInfo};
 use super::values::ValueType;
 
@@ -26,6 +27,13 @@ pub struct Packet {
     tokens: usize,
     hidden: usize,
     elements: usize,
+}
+
+impl Drop for Packet {
+    /// The buffer serves the next one.
+    fn drop(&mut self) {
+        buffers::give(std::mem::take(&mut self.bytes));
+    }
 }
 
 impl Packet {
@@ -59,8 +67,8 @@ impl Packet {
     }
 
     /// All bytes, header included, by value.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
     }
 
     /// Bytes on the wire, header included.
@@ -150,7 +158,7 @@ pub(super) fn begin(info: &CodecInfo, values: ValueType, shape: (usize, usize), 
         "an activation of {tokens} x {hidden} does not fit in a packet: at most {MAX_SIDE} on a side and {MAX_ELEMENTS} \
          numbers"
     );
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + body);
+    let mut bytes = buffers::empty(HEADER_BYTES + body);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&[VERSION, info.id, values.id()]);
     put_u32(&mut bytes, tokens);

@@ -236,7 +236,7 @@ impl Slicer {
         let ranges = ranges::write(&mut bytes, self.values, blocks, widths)?;
         let mut stream = BitWriter::new(&mut bytes);
         widths.iter().for_each(|&width| stream.put(width.into(), WIDTH_BITS));
-        for at in positions {
+        for &at in positions.iter() {
             let block = usize::from(block_of[at as usize]);
             stream.put(block as u32, number_bits);
             stream.put(ranges[block].code(all[at as usize].abs().into(), widths[block]), widths[block].into());
@@ -297,7 +297,7 @@ fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let widths = (0..own.blocks).map(|_| Ok(stream.take(WIDTH_BITS as u8)? as u8)).collect::<Result<Vec<u8>>>()?;
     let number_bits = number_bits(own.blocks) as u8;
     let mut out = vec![0f32; n];
-    for at in positions {
+    for &at in positions.iter() {
         let block = stream.take(number_bits)? as usize;
         ensure!(block < own.blocks, "packet field codes: block {block} of {}", own.blocks);
         let magnitude = ranges[block].value(stream.take(widths[block])? as u32, widths[block]);

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use super::bits::{self, Coding};
 use super::bitstream::{BitReader, BitWriter};
 use super::budget::{NUMBER_BITS, raw_bytes};
+use super::buffers::Scratch;
 use super::largest::largest;
 use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
 use super::quantiser::saturated;
@@ -37,7 +38,7 @@ struct ThresholdSplit {
 /// What one threshold makes of an activation.
 struct Split {
     /// Positions above the threshold, ascending.
-    above: Vec<u32>,
+    above: Scratch<u32>,
     coding: Coding,
     /// The values below it, row-major.
     below: Vec<f32>,
@@ -48,7 +49,7 @@ struct Split {
 impl Split {
     fn new(activation: &Activation, count: usize) -> Self {
         let all = activation.values();
-        let above = if count == 0 { Vec::new() } else { largest(all, count) };
+        let above = if count == 0 { Scratch::new(0) } else { largest(all, count) };
         let mut below = Vec::with_capacity(all.len() - count);
         let mut blocks = Vec::with_capacity(activation.tokens());
         let mut next = above.iter().peekable();

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::bits::{self, Coding};
 use super::budget::wire_items;
+use super::buffers::Scratch;
 use super::largest::largest;
 use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
 use super::registry::{CodecInfo, Rate, VALUES};
@@ -62,7 +63,7 @@ impl Codec for TopK {
 
 impl TopK {
     /// The largest k whose packet fits, by bisection: [`bits::shortest`] never shrinks as k grows.
-    fn largest_that_fit(&self, activation: &Activation, ratio: f64) -> Vec<u32> {
+    fn largest_that_fit(&self, activation: &Activation, ratio: f64) -> Scratch<u32> {
         let all = activation.values();
         let room = wire_items(ratio, (activation.tokens(), activation.hidden()), FIXED_BYTES, 1);
         let mut fits = 1;

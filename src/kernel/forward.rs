@@ -1,11 +1,9 @@
 //! An activation to the low rows of its spectrum.
 
-use std::rc::Rc;
-
-use super::axis::{AxisPlan, Line};
+use super::axis::Line;
 use super::band::{Band, Block};
-use super::token_axis::{STRIP, WIDTH, pairs};
-use super::work::{WORK, Work};
+use super::token_axis::{Rows, SIDE, STRIP, WIDTH, pairs, widths};
+use super::work::{WORK, Work, pitch};
 use crate::vector::{LANES, Vector, dispatch};
 
 /// A complex coefficient.
@@ -17,8 +15,7 @@ pub struct Spectrum {
     hidden: usize,
     rows: usize,
     columns: usize,
-    plan: Rc<AxisPlan>,
-    /// Groups of eight rows.
+    /// The rows, [`pitch`] lines apart.
     lines: Vec<Line>,
 }
 
@@ -47,64 +44,46 @@ impl Spectrum {
 
     fn computed(&self, u: usize, v: usize) -> Complex32 {
         assert!(u < self.rows && v < self.columns, "({u}, {v}) of the spectrum was not computed");
-        let line = &self.lines[u / LANES * self.plan.lines + self.plan.output[v] as usize];
-        Complex32::new(line.re[u % LANES], line.im[u % LANES])
+        let line = &self.row(u)[v / LANES];
+        Complex32::new(line.re[v % LANES], line.im[v % LANES])
+    }
+
+    fn row(&self, u: usize) -> &[Line] {
+        &self.lines[u * pitch(self.hidden)..][..self.hidden.div_ceil(LANES)]
     }
 
     /// The K_S x K_D block of a band, row-major, in the order of the packet: real and imaginary parts in turn.
     pub fn block(&self, band: Band, block: Block, out: &mut Vec<f32>) {
-        out.clear();
         out.resize(2 * block.ks * block.kd, 0.0);
-        let mut rows = out.chunks_exact_mut(2 * block.kd);
-        let mut i = 0;
-        while i < block.ks {
+        for (i, row) in out.chunks_exact_mut(2 * block.kd).enumerate() {
             let u = band.frequency(i, block.ks, self.tokens);
-            // Rows that lie in lanes as they do in the block go eight at a time.
-            let run = (self.rows.saturating_sub(u)).min(block.ks - i).min(LANES - u % LANES);
-            if run == 0 {
-                for (v, to) in rows.by_ref().take(1).flat_map(|row| row.chunks_exact_mut(2)).enumerate() {
-                    let c = self.at(u, v);
-                    to.copy_from_slice(&[c.re, c.im]);
-                }
-                i += 1;
+            if u < self.rows {
+                assert!(block.kd <= self.columns, "{} columns of the spectrum were not computed", block.kd);
+                let lines = self.row(u);
+                dispatch!(interleave(lines, row));
             } else {
-                let lines = &self.lines[u / LANES * self.plan.lines..][..self.plan.lines];
-                let mut to: [&mut [f32]; LANES] = std::array::from_fn(|_| [].as_mut_slice());
-                to.iter_mut().zip(rows.by_ref().take(run)).for_each(|(to, row)| *to = row);
-                dispatch!(gather(lines, &self.plan.output[..block.kd], u % LANES, &mut to[..run]));
-                i += run;
+                for (v, to) in row.as_chunks_mut().0.iter_mut().enumerate() {
+                    let c = self.at(u, v);
+                    *to = [c.re, c.im];
+                }
             }
         }
     }
 }
 
-/// Rows `first_lane ..` of a group, one number after another, from lanes.
+/// Real and imaginary parts in turn, as many as there is room for.
 #[inline(always)]
-fn gather<V: Vector>(lines: &[Line], places: &[u32], first_lane: usize, rows: &mut [&mut [f32]]) {
-    let (chunks, rest) = places.as_chunks::<LANES>();
-    for (nth, places) in chunks.iter().enumerate() {
-        let (mut re, mut im) = ([V::zero(); LANES], [V::zero(); LANES]);
-        for j in 0..LANES {
-            let line = &lines[places[j] as usize];
-            (re[j], im[j]) = (V::load(&line.re), V::load(&line.im));
-        }
-        let (re, im) = (V::transpose(re), V::transpose(im));
-        for (lane, row) in (first_lane..).zip(rows.iter_mut()) {
-            let (mut low, mut high) = ([0.0; LANES], [0.0; LANES]);
-            re[lane].store(&mut low);
-            im[lane].store(&mut high);
-            let to = &mut row[nth * 2 * LANES..][..2 * LANES];
-            for (to, (re, im)) in to.as_chunks_mut::<2>().0.iter_mut().zip(low.iter().zip(&high)) {
-                *to = [*re, *im];
-            }
-        }
+fn interleave<V: Vector>(lines: &[Line], row: &mut [f32]) {
+    let (chunks, rest) = row.as_chunks_mut::<{ 2 * LANES }>();
+    for (line, to) in lines.iter().zip(&mut *chunks) {
+        let (low, high) = V::interleave(V::load(&line.re), V::load(&line.im));
+        let (to_low, to_high) = to.split_at_mut(LANES);
+        to_low.copy_from_slice(&low);
+        to_high.copy_from_slice(&high);
     }
-    let done = places.len() - rest.len();
-    for (nth, at) in rest.iter().enumerate() {
-        let line = &lines[*at as usize];
-        for (lane, row) in (first_lane..).zip(rows.iter_mut()) {
-            row[2 * (done + nth)..][..2].copy_from_slice(&[line.re[lane], line.im[lane]]);
-        }
+    for (lane, to) in rest.as_chunks_mut().0.iter_mut().enumerate() {
+        let line = &lines[chunks.len()];
+        *to = [line.re[lane], line.im[lane]];
     }
 }
 
@@ -148,30 +127,16 @@ pub(super) fn forward_with<V: Vector>(
 ) -> Spectrum {
     let tokens = values.len() / hidden;
     let plan = work.prepare(tokens, hidden, rows, false);
-    let Work { token_axis, rows: pairs, lines, scratch, .. } = work;
+    let Work { token_axis, lines, scratch, .. } = work;
+    let pitch = pitch(hidden);
     for strip in (0..hidden).step_by(STRIP * WIDTH) {
         token_axis.read::<V>(values, hidden, strip, gain);
-        for (nth, first) in (strip..hidden.min(strip + STRIP * WIDTH)).step_by(WIDTH).enumerate() {
-            token_axis.forward::<V>(nth, &mut pairs[..rows]);
-            let places = &plan.input[first..hidden.min(first + WIDTH)];
-            for (lines, pairs) in lines.chunks_exact_mut(plan.lines).zip(pairs.as_chunks::<LANES>().0) {
-                for (half, places) in places.chunks(LANES).enumerate() {
-                    let (mut re, mut im) = ([V::zero(); LANES], [V::zero(); LANES]);
-                    for j in 0..LANES {
-                        (re[j], im[j]) = (V::load(&pairs[j].even[half]), V::load(&pairs[j].odd[half]));
-                    }
-                    let (re, im) = (V::transpose(re), V::transpose(im));
-                    for (j, at) in places.iter().enumerate() {
-                        let line = &mut lines[*at as usize];
-                        re[j].store(&mut line.re);
-                        im[j].store(&mut line.im);
-                    }
-                }
-            }
+        for (nth, first) in widths(hidden, strip) {
+            token_axis.forward::<V>(nth, lines, Rows { first: first / WIDTH * SIDE, step: pitch, count: rows });
         }
     }
-    for lines in lines.chunks_exact_mut(plan.lines) {
-        plan.forward::<V>(lines, scratch, hidden, columns);
+    for row in lines.chunks_exact_mut(pitch) {
+        plan.forward::<V>(row, scratch, hidden, columns);
     }
-    Spectrum { tokens, hidden, rows, columns, lines: std::mem::take(lines), plan }
+    Spectrum { tokens, hidden, rows, columns, lines: std::mem::take(lines) }
 }

@@ -6,8 +6,11 @@
 
 mod axis;
 mod band;
+mod butterfly;
 mod forward;
 mod inverse;
+mod row;
+mod short;
 #[cfg(test)]
 mod tests;
 mod token_axis;

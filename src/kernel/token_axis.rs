@@ -6,7 +6,7 @@
 use std::f64::consts::TAU;
 use std::rc::Rc;
 
-use super::axis::{AxisPlan, Line};
+use super::axis::{AxisPlan, Line, Scratch};
 use crate::vector::{LANES, Vector};
 
 /// Channels at a time: two vectors.
@@ -19,16 +19,37 @@ pub(super) const STRIP: usize = 8;
 /// Outputs at a time: with two vectors of each part, their sums fill twelve of sixteen registers.
 const OUTPUTS: usize = 3;
 
+/// Lines of [`WIDTH`] channels.
+pub(super) const SIDE: usize = WIDTH / LANES;
+
 /// The most products by sums: their factors take 8 bytes each.
 const MOST_PRODUCTS: usize = 1 << 20;
 
-/// Of [`WIDTH`] channels the part that goes with cosines and the part that goes with sines: real and imaginary part of a
-/// row of the spectrum.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C, align(64))]
-pub(super) struct Pair {
-    pub even: [[f32; LANES]; 2],
-    pub odd: [[f32; LANES]; 2],
+/// Rows or terms of [`WIDTH`] channels among lines: number i is at `first + i * step`, and its second half beside it. The
+/// real part goes with cosines, the imaginary part with sines.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows {
+    pub first: usize,
+    pub step: usize,
+    pub count: usize,
+}
+
+impl Rows {
+    /// Every `kinds`-th from number `kind` on.
+    fn of_kind(self, kind: usize, kinds: usize) -> Self {
+        let count = self.count.saturating_sub(kind).div_ceil(kinds);
+        Self { first: self.first + kind * self.step, step: self.step * kinds, count }
+    }
+
+    #[inline(always)]
+    fn at(self, i: usize) -> usize {
+        self.first + i * self.step
+    }
+
+    /// Whether all of them are among these lines.
+    fn are_within(self, lines: &[Line]) -> bool {
+        self.count == 0 || self.at(self.count - 1) + SIDE <= lines.len()
+    }
 }
 
 /// Pairs of tokens, or row frequencies up to the middle: S / 2 + 1.
@@ -76,10 +97,10 @@ pub(super) struct TokenAxis {
     /// By sums: the factors of each kind of frequencies.
     tables: [Vec<f32>; 2],
     /// Of each [`WIDTH`] channels, the terms for each kind.
-    pairs: Vec<Pair>,
+    terms: Vec<Line>,
     /// By fast transforms: of each, the tokens, eight channels as real parts and eight as imaginary ones.
     columns: Vec<Line>,
-    scratch: Vec<Line>,
+    scratch: Scratch,
 }
 
 impl TokenAxis {
@@ -90,7 +111,7 @@ impl TokenAxis {
         let strip = hidden.div_ceil(WIDTH).min(STRIP);
         self.fast = plan.is_faster(rows);
         if self.fast {
-            self.columns.resize(strip * plan.axis.lines, Line::default());
+            self.columns.resize(strip * tokens, Line::default());
         } else {
             let (kinds, terms) = (kinds(tokens), terms(tokens));
             for (kind, table) in self.tables.iter_mut().enumerate().take(kinds) {
@@ -101,26 +122,33 @@ impl TokenAxis {
                     fill_table(table, &plan.roots, frequencies, 0..terms);
                 }
             }
-            self.pairs.resize(strip * kinds * terms, Pair::default());
+            self.terms.resize(strip * kinds * terms * SIDE, Line::default());
         }
         self.plan = Some(plan);
+    }
+
+    /// The terms of a kind of the nth channels of the strip.
+    fn terms_of(tokens: usize, nth: usize, kind: usize) -> Rows {
+        let count = terms(tokens);
+        Rows { first: (nth * kinds(tokens) + kind) * count * SIDE, step: SIDE, count }
     }
 
     /// Reads a strip of row-major S x D `values`, each times `gain`.
     #[inline(always)]
     pub fn read<V: Vector>(&mut self, values: &[f32], hidden: usize, strip: usize, gain: f32) {
         let Some(plan) = &self.plan else { return };
+        let tokens = plan.roots.len();
         if !self.fast {
-            return match kinds(plan.roots.len()) {
-                2 => fold_even::<V>(values, hidden, strip, gain, &mut self.pairs),
-                _ => fold::<V>(values, hidden, strip, gain, &mut self.pairs),
+            return match kinds(tokens) {
+                2 => fold_even::<V>(values, hidden, strip, gain, &mut self.terms),
+                _ => fold::<V>(values, hidden, strip, gain, &mut self.terms),
             };
         }
         let gain = V::splat(gain);
-        for (row, place) in values.chunks_exact(hidden).zip(&plan.axis.input) {
+        for (s, row) in values.chunks_exact(hidden).enumerate() {
             for (nth, first) in widths(hidden, strip) {
                 let [low, high] = channels::<V>(row, first);
-                let line = &mut self.columns[nth * plan.axis.lines + *place as usize];
+                let line = &mut self.columns[nth * tokens + s];
                 low.mul(gain).store(&mut line.re);
                 high.mul(gain).store(&mut line.im);
             }
@@ -129,71 +157,73 @@ impl TokenAxis {
 
     /// The first rows of the spectrum of the nth channels of the strip.
     #[inline(always)]
-    pub fn forward<V: Vector>(&mut self, nth: usize, rows: &mut [Pair]) {
+    pub fn forward<V: Vector>(&mut self, nth: usize, lines: &mut [Line], rows: Rows) {
         let Some(plan) = &self.plan else { return };
+        let tokens = plan.roots.len();
         if !self.fast {
-            let (kinds, terms) = (kinds(plan.roots.len()), terms(plan.roots.len()));
-            let pairs = self.pairs[nth * kinds * terms..].chunks_exact(terms);
-            for (kind, (table, pairs)) in self.tables.iter().zip(pairs).enumerate().take(kinds) {
-                sums::<V>(table, pairs, 1, rows.get_mut(kind..).unwrap_or_default(), kinds);
+            let kinds = kinds(tokens);
+            for (kind, table) in self.tables.iter().enumerate().take(kinds) {
+                let terms = Self::terms_of(tokens, nth, kind);
+                sums::<V, false>(table, (&self.terms, terms), (lines, rows.of_kind(kind, kinds)));
             }
             return;
         }
-        let AxisPlan { output, lines, .. } = &plan.axis;
-        let columns = &mut self.columns[nth * lines..][..*lines];
-        plan.axis.forward::<V>(columns, &mut self.scratch, plan.roots.len(), plan.roots.len());
+        let columns = &mut self.columns[nth * tokens..][..tokens];
+        plan.axis.forward::<V>(columns, &mut self.scratch);
         let half = V::splat(0.5);
-        for (u, row) in rows.iter_mut().enumerate() {
-            let mirror = if u == 0 { 0 } else { output.len() - u };
-            let (z, w) = (&columns[output[u] as usize], &columns[output[mirror] as usize]);
+        for u in 0..rows.count {
+            let (z, w) = (&columns[u], &columns[(tokens - u) % tokens]);
             let (z_re, z_im, w_re, w_im) = (V::load(&z.re), V::load(&z.im), V::load(&w.re), V::load(&w.im));
-            z_re.add(w_re).mul(half).store(&mut row.even[0]);
-            z_im.add(w_im).mul(half).store(&mut row.even[1]);
-            z_im.sub(w_im).mul(half).store(&mut row.odd[0]);
-            w_re.sub(z_re).mul(half).store(&mut row.odd[1]);
+            let row = &mut lines[rows.at(u)..][..SIDE];
+            z_re.add(w_re).mul(half).store(&mut row[0].re);
+            z_im.add(w_im).mul(half).store(&mut row[1].re);
+            z_im.sub(w_im).mul(half).store(&mut row[0].im);
+            w_re.sub(z_re).mul(half).store(&mut row[1].im);
         }
     }
 
-    /// The opposite of `forward`, where rows u and S - u are conjugate: the real part of what `rows` alone stand for.
+    /// The opposite of `forward`, where rows u and S - u are conjugate: the real part of what `rows` alone stand for, whose
+    /// real and imaginary parts have changed places.
     #[inline(always)]
-    pub fn inverse<V: Vector>(&mut self, nth: usize, rows: &[Pair]) {
+    pub fn inverse<V: Vector>(&mut self, nth: usize, lines: &[Line], rows: Rows) {
         let Some(plan) = &self.plan else { return };
+        let tokens = plan.roots.len();
         if !self.fast {
-            let (kinds, terms) = (kinds(plan.roots.len()), terms(plan.roots.len()));
-            let pairs = self.pairs[nth * kinds * terms..].chunks_exact_mut(terms);
-            for (kind, (table, pairs)) in self.tables.iter().zip(pairs).enumerate().take(kinds) {
-                sums::<V>(table, rows.get(kind..).unwrap_or_default(), kinds, pairs, 1);
+            let kinds = kinds(tokens);
+            for (kind, table) in self.tables.iter().enumerate().take(kinds) {
+                let terms = Self::terms_of(tokens, nth, kind);
+                sums::<V, true>(table, (lines, rows.of_kind(kind, kinds)), (&mut self.terms, terms));
             }
             return;
         }
-        let AxisPlan { input, lines, .. } = &plan.axis;
-        let columns = &mut self.columns[nth * lines..][..*lines];
+        let columns = &mut self.columns[nth * tokens..][..tokens];
         columns.fill(Line::default());
         let half = V::splat(0.5);
-        for (u, row) in rows.iter().enumerate() {
-            let mirror = if u == 0 { 0 } else { input.len() - u };
-            let (re, im) = (V::load(&row.even[0]).mul(half), V::load(&row.odd[0]).mul(half));
-            let (other_re, other_im) = (V::load(&row.even[1]).mul(half), V::load(&row.odd[1]).mul(half));
+        for u in 0..rows.count {
+            let row = &lines[rows.at(u)..][..SIDE];
+            let (re, im) = (V::load(&row[0].im).mul(half), V::load(&row[0].re).mul(half));
+            let (other_re, other_im) = (V::load(&row[1].im).mul(half), V::load(&row[1].re).mul(half));
             // Half of each to either side, the second columns times i; parts exchanged, as for every inverse here.
-            add(&mut columns[input[u] as usize], re.sub(other_im), im.add(other_re));
-            add(&mut columns[input[mirror] as usize], re.add(other_im), other_re.sub(im));
+            add(&mut columns[u], re.sub(other_im), im.add(other_re));
+            add(&mut columns[(tokens - u) % tokens], re.add(other_im), other_re.sub(im));
         }
-        plan.axis.forward::<V>(columns, &mut self.scratch, plan.roots.len(), plan.roots.len());
+        plan.axis.forward::<V>(columns, &mut self.scratch);
     }
 
     /// Writes a strip of row-major S x D `values`.
     #[inline(always)]
     pub fn write<V: Vector>(&self, values: &mut [f32], hidden: usize, strip: usize) {
         let Some(plan) = &self.plan else { return };
+        let tokens = plan.roots.len();
         if !self.fast {
-            return match kinds(plan.roots.len()) {
-                2 => unfold_even::<V>(&self.pairs, values, hidden, strip),
-                _ => unfold::<V>(&self.pairs, values, hidden, strip),
+            return match kinds(tokens) {
+                2 => unfold_even::<V>(&self.terms, values, hidden, strip),
+                _ => unfold::<V>(&self.terms, values, hidden, strip),
             };
         }
-        for (row, place) in values.chunks_exact_mut(hidden).zip(&plan.axis.output) {
+        for (s, row) in values.chunks_exact_mut(hidden).enumerate() {
             for (nth, first) in widths(hidden, strip) {
-                let line = &self.columns[nth * plan.axis.lines + *place as usize];
+                let line = &self.columns[nth * tokens + s];
                 put(row, first, [V::load(&line.im), V::load(&line.re)]);
             }
         }
@@ -238,34 +268,46 @@ fn fill_table(
     }
 }
 
-/// Every `to`-th of `outputs` has `even` become the sum of `even` of every `from`-th of `inputs` times cosine, and `odd`
-/// that of `odd` times the negative sine.
+/// Real parts of the outputs become the sums of those of the inputs times cosines, imaginary parts of theirs times negative
+/// sines. The parts of the inputs may have changed places.
 #[inline(always)]
-fn sums<V: Vector>(table: &[f32], inputs: &[Pair], from: usize, outputs: &mut [Pair], to: usize) {
-    let count = inputs.len().div_ceil(from);
-    if count == 0 {
-        return outputs.iter_mut().step_by(to).for_each(|output| *output = Pair::default());
+fn sums<V: Vector, const EXCHANGED: bool>(
+    table: &[f32],
+    (inputs, from): (&[Line], Rows),
+    (outputs, to): (&mut [Line], Rows),
+) {
+    assert!(from.are_within(inputs) && to.are_within(outputs));
+    if from.count == 0 {
+        return (0..to.count).for_each(|i| outputs[to.at(i)..][..SIDE].fill(Line::default()));
     }
-    let blocks = table.chunks_exact(2 * OUTPUTS * count);
-    for (block, outputs) in blocks.zip(outputs.chunks_mut(OUTPUTS * to)) {
-        let mut even = [[V::zero(); 2]; OUTPUTS];
-        let mut odd = [[V::zero(); 2]; OUTPUTS];
-        for (input, factors) in inputs.iter().step_by(from).zip(block.as_chunks::<{ 2 * OUTPUTS }>().0) {
-            let [low, high] = [V::load(&input.even[0]), V::load(&input.even[1])];
+    for (block, first) in table.chunks_exact(2 * OUTPUTS * from.count).zip((0..to.count).step_by(OUTPUTS)) {
+        let mut even = [[V::zero(); SIDE]; OUTPUTS];
+        let mut odd = [[V::zero(); SIDE]; OUTPUTS];
+        for (i, factors) in block.as_chunks::<{ 2 * OUTPUTS }>().0.iter().enumerate() {
+            // SAFETY: there are `from.count` of them, all within the lines.
+            let [low, high] = unsafe { [inputs.get_unchecked(from.at(i)), inputs.get_unchecked(from.at(i) + 1)] };
+            let halves = if EXCHANGED { [&low.im, &high.im] } else { [&low.re, &high.re] }.map(
+                #[inline(always)]
+                |part| V::load(part),
+            );
             for j in 0..OUTPUTS {
                 let factor = V::splat(factors[j]);
-                even[j] = [factor.mul_add(low, even[j][0]), factor.mul_add(high, even[j][1])];
+                even[j] = [factor.mul_add(halves[0], even[j][0]), factor.mul_add(halves[1], even[j][1])];
             }
-            let [low, high] = [V::load(&input.odd[0]), V::load(&input.odd[1])];
+            let halves = if EXCHANGED { [&low.re, &high.re] } else { [&low.im, &high.im] }.map(
+                #[inline(always)]
+                |part| V::load(part),
+            );
             for j in 0..OUTPUTS {
                 let factor = V::splat(factors[OUTPUTS + j]);
-                odd[j] = [factor.mul_add(low, odd[j][0]), factor.mul_add(high, odd[j][1])];
+                odd[j] = [factor.mul_add(halves[0], odd[j][0]), factor.mul_add(halves[1], odd[j][1])];
             }
         }
-        for ((output, even), odd) in outputs.iter_mut().step_by(to).zip(even).zip(odd) {
-            for half in 0..2 {
-                even[half].store(&mut output.even[half]);
-                odd[half].store(&mut output.odd[half]);
+        for j in 0..OUTPUTS.min(to.count - first) {
+            let output = &mut outputs[to.at(first + j)..][..SIDE];
+            for half in 0..SIDE {
+                even[j][half].store(&mut output[half].re);
+                odd[j][half].store(&mut output[half].im);
             }
         }
     }
@@ -300,7 +342,7 @@ fn put<V: Vector>(row: &mut [f32], first: usize, channels: [V; 2]) {
 }
 
 /// Firsts of the [`WIDTH`] channels of a strip.
-fn widths(hidden: usize, strip: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn widths(hidden: usize, strip: usize) -> impl Iterator<Item = (usize, usize)> {
     (strip..hidden.min(strip + STRIP * WIDTH)).step_by(WIDTH).enumerate()
 }
 
@@ -332,81 +374,87 @@ fn unfold_one<V: Vector>(values: &mut [f32], hidden: usize, s: usize, first: usi
     }
 }
 
+/// Writes a term.
+#[inline(always)]
+fn put_term<V: Vector>(lines: &mut [Line], at: usize, even: [V; SIDE], odd: [V; SIDE]) {
+    let term = &mut lines[at..][..SIDE];
+    for half in 0..SIDE {
+        even[half].store(&mut term[half].re);
+        odd[half].store(&mut term[half].im);
+    }
+}
+
+/// Reads a term: the part that goes with cosines and the part that goes with sines.
+#[inline(always)]
+fn term<V: Vector>(lines: &[Line], at: usize) -> [[V; SIDE]; 2] {
+    let term = &lines[at..][..SIDE];
+    [[V::load(&term[0].re), V::load(&term[1].re)], [V::load(&term[0].im), V::load(&term[1].im)]]
+}
+
 /// The terms of a strip of channels of row-major S x D, S odd: those of its first [`WIDTH`] channels, then of the next.
 #[inline(always)]
-fn fold<V: Vector>(values: &[f32], hidden: usize, strip: usize, gain: f32, folded: &mut [Pair]) {
-    let count = terms(values.len() / hidden);
+fn fold<V: Vector>(values: &[f32], hidden: usize, strip: usize, gain: f32, lines: &mut [Line]) {
+    let tokens = values.len() / hidden;
     let gain = V::splat(gain);
-    for s in 0..count {
+    for s in 0..terms(tokens) {
         for (nth, first) in widths(hidden, strip) {
             let [even, odd] = fold_one(values, hidden, s, first, gain);
-            let pair = &mut folded[nth * count + s];
-            for half in 0..2 {
-                even[half].store(&mut pair.even[half]);
-                odd[half].store(&mut pair.odd[half]);
-            }
+            put_term(lines, TokenAxis::terms_of(tokens, nth, 0).at(s), even, odd);
         }
     }
 }
 
 /// The same for an even S: terms of the even frequencies, then of the odd ones.
 #[inline(always)]
-fn fold_even<V: Vector>(values: &[f32], hidden: usize, strip: usize, gain: f32, folded: &mut [Pair]) {
+fn fold_even<V: Vector>(values: &[f32], hidden: usize, strip: usize, gain: f32, lines: &mut [Line]) {
     let tokens = values.len() / hidden;
-    let count = terms(tokens);
     let gain = V::splat(gain);
-    for s in 0..count {
+    for s in 0..terms(tokens) {
         let other = tokens / 2 - s;
         for (nth, first) in widths(hidden, strip) {
             let [even, odd] = fold_one(values, hidden, s, first, gain);
             let [other_even, other_odd] =
-                if other == s { [[V::zero(); 2]; 2] } else { fold_one(values, hidden, other, first, gain) };
-            let (of_even, of_odd) = folded[2 * nth * count..].split_at_mut(count);
-            let (of_even, of_odd) = (&mut of_even[s], &mut of_odd[s]);
-            for half in 0..2 {
-                even[half].add(other_even[half]).store(&mut of_even.even[half]);
-                odd[half].sub(other_odd[half]).store(&mut of_even.odd[half]);
-                even[half].sub(other_even[half]).store(&mut of_odd.even[half]);
-                odd[half].add(other_odd[half]).store(&mut of_odd.odd[half]);
-            }
+                if other == s { [[V::zero(); SIDE]; 2] } else { fold_one(values, hidden, other, first, gain) };
+            let (sum, difference) = (
+                [even[0].add(other_even[0]), even[1].add(other_even[1])],
+                [odd[0].sub(other_odd[0]), odd[1].sub(other_odd[1])],
+            );
+            put_term(lines, TokenAxis::terms_of(tokens, nth, 0).at(s), sum, difference);
+            let (difference, sum) = (
+                [even[0].sub(other_even[0]), even[1].sub(other_even[1])],
+                [odd[0].add(other_odd[0]), odd[1].add(other_odd[1])],
+            );
+            put_term(lines, TokenAxis::terms_of(tokens, nth, 1).at(s), difference, sum);
         }
     }
 }
 
 /// The opposite of [`fold`].
 #[inline(always)]
-fn unfold<V: Vector>(folded: &[Pair], values: &mut [f32], hidden: usize, strip: usize) {
-    let count = terms(values.len() / hidden);
-    for s in 0..count {
+fn unfold<V: Vector>(lines: &[Line], values: &mut [f32], hidden: usize, strip: usize) {
+    let tokens = values.len() / hidden;
+    for s in 0..terms(tokens) {
         for (nth, first) in widths(hidden, strip) {
-            let pair = &folded[nth * count + s];
-            let even = [V::load(&pair.even[0]), V::load(&pair.even[1])];
-            let odd = [V::load(&pair.odd[0]), V::load(&pair.odd[1])];
-            unfold_one(values, hidden, s, first, [even, odd]);
+            let term = term::<V>(lines, TokenAxis::terms_of(tokens, nth, 0).at(s));
+            unfold_one(values, hidden, s, first, term);
         }
     }
 }
 
 /// The opposite of [`fold_even`].
 #[inline(always)]
-fn unfold_even<V: Vector>(folded: &[Pair], values: &mut [f32], hidden: usize, strip: usize) {
+fn unfold_even<V: Vector>(lines: &[Line], values: &mut [f32], hidden: usize, strip: usize) {
     let tokens = values.len() / hidden;
-    let count = terms(tokens);
-    for s in 0..count {
+    for s in 0..terms(tokens) {
         let other = tokens / 2 - s;
         for (nth, first) in widths(hidden, strip) {
-            let (of_even, of_odd) = (&folded[2 * nth * count + s], &folded[(2 * nth + 1) * count + s]);
-            let (mut even, mut odd) = ([V::zero(); 2], [V::zero(); 2]);
-            let (mut other_even, mut other_odd) = (even, odd);
-            for half in 0..2 {
-                let (a, b) = (V::load(&of_even.even[half]), V::load(&of_odd.even[half]));
-                (even[half], other_even[half]) = (a.add(b), a.sub(b));
-                let (a, b) = (V::load(&of_even.odd[half]), V::load(&of_odd.odd[half]));
-                (odd[half], other_odd[half]) = (a.add(b), b.sub(a));
-            }
+            let [a, c] = term::<V>(lines, TokenAxis::terms_of(tokens, nth, 0).at(s));
+            let [b, d] = term::<V>(lines, TokenAxis::terms_of(tokens, nth, 1).at(s));
+            let (even, odd) = ([a[0].add(b[0]), a[1].add(b[1])], [c[0].add(d[0]), c[1].add(d[1])]);
             unfold_one(values, hidden, s, first, [even, odd]);
             if other != s {
-                unfold_one(values, hidden, other, first, [other_even, other_odd]);
+                let (even, odd) = ([a[0].sub(b[0]), a[1].sub(b[1])], [d[0].sub(c[0]), d[1].sub(c[1])]);
+                unfold_one(values, hidden, other, first, [even, odd]);
             }
         }
     }

@@ -4,25 +4,23 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::axis::{AxisPlan, Line};
-use super::token_axis::{Pair, TokenAxis, TokenPlan};
-use crate::vector::LANES;
+use super::axis::{Line, Scratch};
+use super::row::RowPlan;
+use super::token_axis::{SIDE, TokenAxis, TokenPlan, WIDTH};
 
 thread_local! {
     pub(super) static WORK: RefCell<Work> = RefCell::default();
 }
 
-/// Plans and buffers. Only a length that the library transforms takes others, and the result its own.
+/// Plans and buffers.
 #[derive(Default)]
 pub(super) struct Work {
-    plans: HashMap<usize, Rc<AxisPlan>>,
+    plans: HashMap<usize, Rc<RowPlan>>,
     token_plans: HashMap<usize, Rc<TokenPlan>>,
     pub token_axis: TokenAxis,
-    /// The rows of some channels.
-    pub rows: Vec<Pair>,
-    /// Groups of eight rows.
+    /// The rows of a spectrum, [`pitch`] lines apart.
     pub lines: Vec<Line>,
-    pub scratch: Vec<Line>,
+    pub scratch: Scratch,
 }
 
 /// Values of S, and of D, that plans are kept for add up to this at most: hostile packets may ask for many.
@@ -36,16 +34,19 @@ fn cached<T>(map: &mut HashMap<usize, Rc<T>>, length: usize, make: impl FnOnce()
     map.entry(length).or_insert_with(|| Rc::new(make())).clone()
 }
 
+/// Lines from one row of D numbers to the next. One more than a row has keeps the rows of a power of two from all falling
+/// into the same sets of the caches.
+pub(super) fn pitch(hidden: usize) -> usize {
+    hidden.div_ceil(WIDTH) * SIDE + 1
+}
+
 impl Work {
     /// Makes ready for `rows` row frequencies of an S x D activation: the plan of the hidden axis.
-    pub fn prepare(&mut self, tokens: usize, hidden: usize, rows: usize, inverse: bool) -> Rc<AxisPlan> {
-        let plan = cached(&mut self.plans, hidden, || AxisPlan::new(hidden));
+    pub fn prepare(&mut self, tokens: usize, hidden: usize, rows: usize, inverse: bool) -> Rc<RowPlan> {
+        let plan = cached(&mut self.plans, hidden, || RowPlan::new(hidden));
         let token_plan = cached(&mut self.token_plans, tokens, || TokenPlan::new(tokens));
         self.token_axis.prepare(token_plan, hidden, rows, inverse);
-        let groups = rows.div_ceil(LANES);
-        self.rows.clear();
-        self.rows.resize(groups * LANES, Pair::default());
-        self.lines.resize(groups * plan.lines, Line::default());
+        self.lines.resize(rows * pitch(hidden), Line::default());
         plan
     }
 }

@@ -1,0 +1,159 @@
+//! Short transforms in registers: butterflies of eight complex numbers at a time.
+
+use super::axis::Line;
+use crate::vector::Vector;
+
+/// Eight complex numbers in registers.
+#[derive(Clone, Copy)]
+pub(super) struct Eight<V> {
+    re: V,
+    im: V,
+}
+
+impl<V: Vector> Eight<V> {
+    #[inline(always)]
+    pub fn zero() -> Self {
+        Self { re: V::zero(), im: V::zero() }
+    }
+
+    #[inline(always)]
+    pub fn load(line: &Line) -> Self {
+        Self { re: V::load(&line.re), im: V::load(&line.im) }
+    }
+
+    #[inline(always)]
+    pub fn store(self, line: &mut Line) {
+        self.re.store(&mut line.re);
+        self.im.store(&mut line.im);
+    }
+
+    #[inline(always)]
+    pub fn times(self, [re, im]: &[f32; 2]) -> Self {
+        let (re, im) = (V::splat(*re), V::splat(*im));
+        Self { re: self.im.neg_mul_add(im, self.re.mul(re)), im: self.re.mul_add(im, self.im.mul(re)) }
+    }
+
+    /// Each times its own factor.
+    #[inline(always)]
+    pub fn times_line(self, factors: &Line) -> Self {
+        let (re, im) = (V::load(&factors.re), V::load(&factors.im));
+        Self { re: self.im.neg_mul_add(im, self.re.mul(re)), im: self.re.mul_add(im, self.im.mul(re)) }
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self { re: self.re.add(other.re), im: self.im.add(other.im) }
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self { re: self.re.sub(other.re), im: self.im.sub(other.im) }
+    }
+
+    /// Plus -i times the other.
+    #[inline(always)]
+    fn add_turned(self, other: Self) -> Self {
+        Self { re: self.re.add(other.im), im: self.im.sub(other.re) }
+    }
+
+    /// Minus -i times the other.
+    #[inline(always)]
+    fn sub_turned(self, other: Self) -> Self {
+        Self { re: self.re.sub(other.im), im: self.im.add(other.re) }
+    }
+
+    /// Plus a real factor times (re, im).
+    #[inline(always)]
+    fn add_scaled(self, factor: V, re: V, im: V) -> Self {
+        Self { re: re.mul_add(factor, self.re), im: im.mul_add(factor, self.im) }
+    }
+
+    /// Minus a real factor times (re, im).
+    #[inline(always)]
+    fn sub_scaled(self, factor: V, re: V, im: V) -> Self {
+        Self { re: re.neg_mul_add(factor, self.re), im: im.neg_mul_add(factor, self.im) }
+    }
+}
+
+/// Whether the upper half of a butterfly's inputs is zero and left out: radices 4 and 8.
+pub(super) fn takes_half(radix: usize) -> bool {
+    matches!(radix, 4 | 8)
+}
+
+/// The transform of R numbers, in place. `roots` are powers of the root of R. With `HALF`, which only a radix of
+/// [`takes_half`] may have, the upper half of them counts as zeros.
+#[inline(always)]
+pub(super) fn butterfly<V: Vector, const R: usize, const HALF: bool>(x: &mut [Eight<V>; R], roots: &[[f32; 2]]) {
+    match R {
+        2 => (x[0], x[1]) = (x[0].add(x[1]), x[0].sub(x[1])),
+        4 => [x[0], x[1], x[2], x[3]] = four::<V, HALF>([x[0], x[1], x[2], x[3]]),
+        6 => six(x, roots),
+        8 => eight::<V, HALF>(x),
+        _ => odd(x, roots),
+    }
+}
+
+#[inline(always)]
+fn four<V: Vector, const HALF: bool>(x: [Eight<V>; 4]) -> [Eight<V>; 4] {
+    let (sum, difference, other, turned) =
+        if HALF { (x[0], x[0], x[1], x[1]) } else { (x[0].add(x[2]), x[0].sub(x[2]), x[1].add(x[3]), x[1].sub(x[3])) };
+    [sum.add(other), difference.add_turned(turned), sum.sub(other), difference.sub_turned(turned)]
+}
+
+/// Two of four.
+#[inline(always)]
+fn eight<V: Vector, const HALF: bool>(x: &mut [Eight<V>]) {
+    let even = four::<V, HALF>([x[0], x[2], x[4], x[6]]);
+    let odd = four::<V, HALF>([x[1], x[3], x[5], x[7]]);
+    (x[0], x[4]) = (even[0].add(odd[0]), even[0].sub(odd[0]));
+    (x[2], x[6]) = (even[2].add_turned(odd[2]), even[2].sub_turned(odd[2]));
+    // Times the first and third power of the root, (1 - i) and (-1 - i) over the root of two.
+    let half = V::splat(std::f32::consts::FRAC_1_SQRT_2);
+    for (k, odd) in [(1, odd[1]), (3, odd[3])] {
+        let (sum, difference) = (odd.re.add(odd.im), odd.im.sub(odd.re));
+        (x[k], x[k + 4]) = if k == 1 {
+            (even[k].add_scaled(half, sum, difference), even[k].sub_scaled(half, sum, difference))
+        } else {
+            let plus = even[k].add_scaled(half, difference, sum);
+            let minus = even[k].sub_scaled(half, difference, sum);
+            (Eight { re: plus.re, im: minus.im }, Eight { re: minus.re, im: plus.im })
+        };
+    }
+}
+
+/// Two of three; `roots` are those of six.
+#[inline(always)]
+fn six<V: Vector>(x: &mut [Eight<V>], roots: &[[f32; 2]]) {
+    let thirds = [roots[0], roots[2], roots[4]];
+    let mut even = [x[0], x[2], x[4]];
+    let mut odd_ones = [x[1], x[3], x[5]];
+    odd(&mut even, &thirds);
+    odd(&mut odd_ones, &thirds);
+    for k in 0..3 {
+        let turned = if k == 0 { odd_ones[0] } else { odd_ones[k].times(&roots[k]) };
+        x[k] = even[k].add(turned);
+        x[k + 3] = even[k].sub(turned);
+    }
+}
+
+/// Odd R by sums and differences of the inputs i and R - i.
+#[inline(always)]
+fn odd<V: Vector, const R: usize>(x: &mut [Eight<V>; R], roots: &[[f32; 2]]) {
+    let inputs = *x;
+    for input in &inputs[1..] {
+        x[0] = x[0].add(*input);
+    }
+    for k in 1..=R / 2 {
+        let mut even = inputs[0];
+        let mut odd = Eight::zero();
+        for i in 1..=R / 2 {
+            let (sum, difference) = (inputs[i].add(inputs[R - i]), inputs[i].sub(inputs[R - i]));
+            let root = roots[i * k % R];
+            let (cos, minus_sin) = (V::splat(root[0]), V::splat(root[1]));
+            even = even.add_scaled(cos, sum.re, sum.im);
+            odd = odd.sub_scaled(minus_sin, difference.re, difference.im);
+        }
+        x[k] = even.add_turned(odd);
+        x[R - k] = even.sub_turned(odd);
+    }
+}

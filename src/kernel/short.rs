@@ -1,0 +1,263 @@
+//! Short transforms, a few at a time: Stockham's method with radices 8, 6, 4, 2, 3, 5 and 7.
+
+use super::axis::{Line, root};
+use super::butterfly::{Eight, butterfly, takes_half};
+use crate::vector::Vector;
+
+/// A short transform.
+pub(super) struct Short {
+    pub size: usize,
+    passes: Vec<Pass>,
+}
+
+/// One pass of Stockham's method: `groups` x `stride` butterflies.
+struct Pass {
+    radix: usize,
+    groups: usize,
+    stride: usize,
+    /// Powers 1 .. radix - 1 of each group's root.
+    twiddles: Vec<[f32; 2]>,
+    /// Powers of the radix' root.
+    roots: Vec<[f32; 2]>,
+}
+
+/// Where the lines of several transforms lie: line k of transform t at `first + k * step + t * next`.
+#[derive(Clone, Copy)]
+pub(super) struct Places {
+    pub first: usize,
+    pub step: usize,
+    pub next: usize,
+}
+
+/// What need not be done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    Nothing,
+    /// The upper half of the inputs counts as zeros.
+    Inputs,
+    /// The upper half of the results is not wanted.
+    Outputs,
+}
+
+/// What results are multiplied by: result k of transform t by number k + t * size.
+#[derive(Clone, Copy)]
+pub(super) enum Factors<'a> {
+    None,
+    /// One number for all lanes.
+    Scalars(&'a [[f32; 2]]),
+    /// One number a lane.
+    Lines(&'a [Line]),
+}
+
+/// Lines that the buffer of a batch may take: with the lines it comes from and goes to it fits the innermost cache.
+const MOST_BUFFERED: usize = 64;
+
+/// Few large radices whose product is `size`, the largest first: each is a pass over all numbers.
+fn radices(size: usize) -> Option<Vec<usize>> {
+    let (mut left, mut out) = (size, Vec::new());
+    for radix in [7, 5] {
+        while left.is_multiple_of(radix) {
+            (left, _) = (left / radix, out.push(radix));
+        }
+    }
+    while left > 1 {
+        let twos = left.trailing_zeros();
+        let radix = match (twos, left % 3) {
+            (3.., 0) if twos != 3 => 8,
+            (_, 0) if twos % 3 == 1 => 6,
+            (_, 0) => 3,
+            (1, _) => 2,
+            (2 | 4, _) => 4,
+            (3.., _) => 8,
+            _ => return None,
+        };
+        (left, _) = (left / radix, out.push(radix));
+    }
+    out.sort_unstable_by(|a, b| b.cmp(a));
+    Some(out)
+}
+
+impl Short {
+    /// None where a prime factor is above 7.
+    pub fn new(size: usize) -> Option<Self> {
+        let (mut left, mut stride, mut passes) = (size, 1, Vec::new());
+        for radix in radices(size)? {
+            let groups = left / radix;
+            let twiddles = (0..groups).flat_map(|p| (1..radix).map(move |i| root(i * p, left))).collect();
+            let roots = (0..radix).map(|k| root(k, radix)).collect();
+            passes.push(Pass { radix, groups, stride, twiddles, roots });
+            left = groups;
+            stride *= radix;
+        }
+        Some(Self { size, passes })
+    }
+
+    /// Transforms that go together.
+    pub fn batch(&self) -> usize {
+        (MOST_BUFFERED / self.size).max(1)
+    }
+
+    /// Lines of scratch.
+    pub fn scratch(&self) -> usize {
+        2 * self.batch() * self.size
+    }
+
+    /// Whether it does without the upper half of its inputs where it is zero.
+    pub fn takes_half(&self) -> bool {
+        matches!(&self.passes[..], [first, _, ..] if takes_half(first.radix))
+    }
+
+    /// Transforms `count` times the lines at one place to another. [`Cut::Inputs`] is for [`Short::takes_half`] only.
+    #[inline(always)]
+    pub fn transform<V: Vector>(
+        &self,
+        from: (&[Line], Places),
+        to: (&mut [Line], Places),
+        count: usize,
+        scratch: &mut [Line],
+        factors: Factors<'_>,
+        cut: Cut,
+    ) {
+        let [first, middle @ .., last] = &self.passes[..] else {
+            return match &self.passes[..] {
+                [only] => only.run::<V>(from, to, count, factors, cut),
+                _ => (0..count).for_each(|t| to.0[to.1.first + t * to.1.next] = from.0[from.1.first + t * from.1.next]),
+            };
+        };
+        let (mut here, mut there) = scratch.split_at_mut(self.batch() * self.size);
+        let buffered = Places { first: 0, step: 1, next: self.size };
+        first.run::<V>(
+            from,
+            (here, buffered),
+            count,
+            Factors::None,
+            if cut == Cut::Inputs { cut } else { Cut::Nothing },
+        );
+        for step in middle {
+            step.run::<V>((here, buffered), (there, buffered), count, Factors::None, Cut::Nothing);
+            std::mem::swap(&mut here, &mut there);
+        }
+        last.run::<V>((here, buffered), to, count, factors, if cut == Cut::Outputs { cut } else { Cut::Nothing });
+    }
+}
+
+impl Pass {
+    #[inline(always)]
+    fn run<V: Vector>(
+        &self,
+        from: (&[Line], Places),
+        to: (&mut [Line], Places),
+        count: usize,
+        factors: Factors<'_>,
+        cut: Cut,
+    ) {
+        let ends = Ends::new(self, from, to, count, factors);
+        // One copy of all of it: there are many calls, and each would take its time to compile.
+        V::enter(
+            #[inline(always)]
+            || match self.radix {
+                2 => self.by_cut::<V, 2>(ends, cut),
+                3 => self.by_cut::<V, 3>(ends, cut),
+                4 => self.by_cut::<V, 4>(ends, cut),
+                5 => self.by_cut::<V, 5>(ends, cut),
+                6 => self.by_cut::<V, 6>(ends, cut),
+                8 => self.by_cut::<V, 8>(ends, cut),
+                _ => self.by_cut::<V, 7>(ends, cut),
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn by_cut<V: Vector, const R: usize>(&self, ends: Ends<'_>, cut: Cut) {
+        match (cut, ends.factors) {
+            (Cut::Inputs, _) if takes_half(R) => self.butterflies::<V, R, true, false>(ends),
+            (Cut::Outputs, _) => self.butterflies::<V, R, false, true>(ends),
+            _ => self.butterflies::<V, R, false, false>(ends),
+        }
+    }
+
+    #[inline(always)]
+    fn butterflies<V: Vector, const R: usize, const HALF_IN: bool, const HALF_OUT: bool>(&self, ends: Ends<'_>) {
+        let Ends { from, from_places, to, to_places, count, factors } = ends;
+        let Self { groups, stride, .. } = *self;
+        let (from_far, to_far) = (stride * groups * from_places.step, stride * to_places.step);
+        let size = R * groups * stride;
+        for t in 0..count {
+            for p in 0..groups {
+                let twiddles = &self.twiddles[p * (R - 1)..][..R - 1];
+                for q in 0..stride {
+                    let mut x = [Eight::<V>::zero(); R];
+                    // SAFETY: `Ends::new` has checked the last line of either side, and the last factor; these are not
+                    // beyond them.
+                    unsafe {
+                        let from =
+                            from.add(from_places.first + t * from_places.next + (q + stride * p) * from_places.step);
+                        for (i, x) in x.iter_mut().enumerate().take(if HALF_IN { R / 2 } else { R }) {
+                            *x = Eight::load(&*from.add(i * from_far));
+                        }
+                    }
+                    butterfly::<V, R, HALF_IN>(&mut x, &self.roots);
+                    if p > 0 {
+                        for (x, twiddle) in x[1..].iter_mut().zip(twiddles) {
+                            *x = x.times(twiddle);
+                        }
+                    }
+                    let k = q + stride * R * p;
+                    // SAFETY: as above.
+                    unsafe {
+                        match factors {
+                            Factors::None => {}
+                            Factors::Scalars(all) => {
+                                for (i, x) in x.iter_mut().enumerate() {
+                                    *x = x.times(all.get_unchecked(t * size + k + i * stride));
+                                }
+                            }
+                            Factors::Lines(all) => {
+                                for (i, x) in x.iter_mut().enumerate() {
+                                    *x = x.times_line(all.get_unchecked(t * size + k + i * stride));
+                                }
+                            }
+                        }
+                        let to = to.add(to_places.first + t * to_places.next + k * to_places.step);
+                        for (i, x) in x.into_iter().enumerate().take(if HALF_OUT { R.div_ceil(2) } else { R }) {
+                            x.store(&mut *to.add(i * to_far));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where a pass reads and writes.
+#[derive(Clone, Copy)]
+struct Ends<'a> {
+    from: *const Line,
+    from_places: Places,
+    to: *mut Line,
+    to_places: Places,
+    count: usize,
+    factors: Factors<'a>,
+}
+
+impl<'a> Ends<'a> {
+    /// Panics where a line or factor would not be there.
+    #[inline(always)]
+    fn new(
+        pass: &Pass,
+        (from, from_places): (&'a [Line], Places),
+        (to, to_places): (&'a mut [Line], Places),
+        count: usize,
+        factors: Factors<'a>,
+    ) -> Self {
+        let size = pass.radix * pass.groups * pass.stride;
+        let last = |places: Places| places.first + (size - 1) * places.step + (count - 1) * places.next;
+        assert!(count > 0 && last(from_places) < from.len() && last(to_places) < to.len());
+        assert!(match factors {
+            Factors::None => true,
+            Factors::Scalars(all) => count * size <= all.len(),
+            Factors::Lines(all) => count * size <= all.len(),
+        });
+        Self { from: from.as_ptr(), from_places, to: to.as_mut_ptr(), to_places, count, factors }
+    }
+}
