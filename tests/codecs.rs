@@ -27,6 +27,12 @@ fn huge_channel(tokens: usize, hidden: usize) -> Activation {
     Activation::new(tokens, hidden, values).unwrap()
 }
 
+/// Zeros but for every third value of the first token; of each row of its spectrum, three coefficients are not zero.
+fn comb(tokens: usize, hidden: usize) -> Activation {
+    let value = |i: usize| if i < hidden && i.is_multiple_of(3) { 1.0 } else { 0.0 };
+    Activation::new(tokens, hidden, (0..tokens * hidden).map(value).collect()).unwrap()
+}
+
 fn calibration(hidden: usize) -> Calibration {
     let mut builder = CalibrationBuilder::new(hidden);
     for seed in 0..5 {
@@ -69,7 +75,14 @@ fn all_specs() -> Vec<CodecSpec> {
         }
         for options in texts {
             let text = if options.is_empty() { info.name.to_string() } else { format!("{}:{options}", info.name) };
-            specs.push(CodecSpec::parse(&text).unwrap());
+            match CodecSpec::parse(&text) {
+                Ok(spec) => specs.push(spec),
+                // The one pair of options that excludes each other.
+                Err(error) => {
+                    let (coded, int8) = (text.contains("coder=rans"), text.contains("values=int8"));
+                    assert!(coded && !int8 && error.to_string().contains("values=int8"), "{text}: {error}");
+                }
+            }
         }
     }
     assert!(specs.len() > 50, "only {} specs", specs.len());
@@ -98,6 +111,15 @@ fn width(spec: &CodecSpec) -> usize {
     match spec.values() {
         ValueType::F32 => 4,
         ValueType::F16 | ValueType::Bf16 => 2,
+        ValueType::Int8 => 1,
+    }
+}
+
+/// Bytes of `count` coefficients: a section, or int8 codes with coder, exponent and steps of blocks of 32.
+fn coefficient_bytes(spec: &CodecSpec, count: usize) -> usize {
+    match spec.values() {
+        ValueType::Int8 => 1 + 2 + 2 * count.div_ceil(32) + count,
+        _ => 2 + count * width(spec),
     }
 }
 
@@ -108,8 +130,8 @@ fn expected_len(spec: &CodecSpec, a: &Activation, kept: usize) -> usize {
     header
         + match spec.name() {
             "noop" => 4 * all,
-            "fc" => 1 + 4 + 4 + 2 + 2 * kept * width(spec),
-            "topk" => 4 + 1 + 4 + position_bytes(a, kept) + 2 + kept * width(spec),
+            "fc" => 1 + 4 + 4 + coefficient_bytes(spec, 2 * kept),
+            "topk" => 4 + 1 + 4 + position_bytes(a, kept) + coefficient_bytes(spec, kept),
             "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" => 4 + 2 + 2 + kept * width(spec),
             "int8" | "fp8" => 4 + 1 + scale_bytes(spec, a) + all,
             "int4" | "hadamard-int4" => 4 + 1 + scale_bytes(spec, a) + all.div_ceil(2),
@@ -149,7 +171,19 @@ fn stated_len(packet: &Packet, spec: &CodecSpec, a: &Activation) -> Option<usize
             let counts = 26 + scales + groups;
             coded(if bytes[20] > 1 { coded(coded(counts)) } else { coded(counts) })
         }
-        _ if spec.option("coder") == Some("rans") && bytes[19] == 1 => coded(20 + scale_bytes(spec, a)),
+        _ if spec.values() == ValueType::Int8 => {
+            let (before, numbers) = match spec.name() {
+                "fc" => (24, 2 * packet.elements()),
+                _ => (24 + count(20), packet.elements()),
+            };
+            if bytes[before] == 0 {
+                return None;
+            }
+            coded(before + 3 + 2 * numbers.div_ceil(32))
+        }
+        _ if spec.info().rate == Rate::Fixed && spec.option("coder") == Some("rans") && bytes[19] == 1 => {
+            coded(20 + scale_bytes(spec, a))
+        }
         _ => return None,
     })
 }
@@ -256,6 +290,16 @@ fn wire_budgets_hold_and_one_more_would_not_fit() {
                 continue;
             }
             let kept = packet.elements();
+            if spec.option("coder") == Some("rans") {
+                // As long as its codes are; what one more would take only the search knows.
+                let plain = spec.to_string().replace(",coder=rans", "");
+                let plain = build(&CodecSpec::parse(&plain).unwrap(), Some(&calibration(HIDDEN))).unwrap();
+                let (plain, _) = round_trip(plain.as_ref(), &a, Budget::new(ratio, Accounting::Wire).unwrap());
+                assert!(packet.len() as f64 <= limit, "{spec}, ratio {ratio}: {} bytes of {limit}", packet.len());
+                let least = if spec.option("aspect") == Some("adaptive") { 0 } else { plain.elements() };
+                assert!(kept >= least, "{spec}, ratio {ratio}: {kept} elements, {least} without rans");
+                continue;
+            }
             let fits = |kept| expected_len(spec, &a, kept) as f64 <= limit;
             let (one, next) = match spec.name() {
                 "topk" => (1, kept + 1),
@@ -306,11 +350,12 @@ fn lossy_codecs_lose_and_lose_less_with_a_larger_budget() {
 fn everything_comes_back_at_ratio_one_where_everything_was_sent() {
     let a = random(24, HIDDEN, 8);
     for text in ["topk", "fc:band=corner", "fc:band=mirrored", "fc:band=centered", "fc:band=centered,aspect=tokens"] {
-        for values in ["f32", "f16", "bf16"] {
+        for values in ["f32", "f16", "bf16", "int8", "int8,coder=rans"] {
             let comma = if text.contains(':') { ',' } else { ':' };
             let spec = CodecSpec::parse(&format!("{text}{comma}values={values}")).unwrap();
             let (_, back) = round_trip(build(&spec, None).unwrap().as_ref(), &a, elements(1.0));
-            let bound = [("f32", 1e-6), ("f16", 5e-4), ("bf16", 4e-3)].iter().find(|b| b.0 == values).unwrap().1;
+            let bounds = [("f32", 1e-6), ("f16", 5e-4), ("bf16", 4e-3), ("int8", 6e-3)];
+            let bound = bounds.iter().find(|b| values.starts_with(b.0)).unwrap().1;
             assert!(a.rel_error(&back) < bound, "{spec}: {}", a.rel_error(&back));
         }
     }
@@ -354,10 +399,11 @@ fn edges() {
         // One channel 10,000 times larger than the others: its sums are far beyond f16.
         let huge = huge_channel(24, HIDDEN);
         let (_, back) = round_trip(codec.as_ref(), &huge, elements(1.0));
-        let coarse = spec.values() == ValueType::Bf16 || spec.option("scales") == Some("bf16");
+        let coarse =
+            [ValueType::Bf16, ValueType::Int8].contains(&spec.values()) || spec.option("scales") == Some("bf16");
         let bound = if coarse { 0.01 } else { 1e-3 };
         assert!(huge.rel_error(&back) < bound, "{spec}: {}", huge.rel_error(&back));
-        if spec.name() == "topk" {
+        if spec.name() == "topk" && spec.values() != ValueType::Int8 {
             // Numbers sent one by one must all survive beside it, not only the huge ones.
             let close = |(a, b): (&f32, &f32)| (a - b).abs() <= bound as f32 * a.abs();
             assert!(huge.values().iter().zip(back.values()).all(close), "{spec}");
@@ -407,11 +453,19 @@ fn victims() -> Vec<Packet> {
             packets.push(codec.encode(&random(5, 12, 3), elements(ratio)).unwrap());
         }
     }
-    for text in ["int8:coder=rans", "int4:coder=rans,group=32"] {
+    // Most codes are zero: coding them is shorter.
+    let (huge, comb) = (huge_channel(40, 36), comb(40, 36));
+    for (text, a, coder) in [
+        ("int8:coder=rans", &huge, Some(19)),
+        ("int4:coder=rans,group=32", &huge, Some(19)),
+        ("fc:values=int8", &comb, None),
+        ("fc:values=int8,coder=rans", &comb, Some(24)),
+        ("topk:values=int8,coder=rans", &comb, Some(24 + 40 * 36 / 8)),
+    ] {
         let codec = build(&CodecSpec::parse(text).unwrap(), None).unwrap();
-        // Most codes are zero: coding them is shorter.
-        packets.push(codec.encode(&huge_channel(40, 36), elements(1.0)).unwrap());
-        assert_eq!(packets[packets.len() - 1].as_bytes()[19], 1, "{text} did not code");
+        packets.push(codec.encode(a, elements(1.0)).unwrap());
+        let bytes = packets[packets.len() - 1].as_bytes();
+        assert!(coder.is_none_or(|at| bytes[at] == 1), "{text} did not code");
     }
     packets
 }

@@ -20,7 +20,9 @@ use splitbench::npy;
 const EXACT: [&str; 8] = ["noop", "topk", "int8", "int4", "fp8", "threshold-split", "slicer", "sparse-rans"];
 
 /// Cases beside the default form of every codec: other value types, bands and codings of positions.
-const MORE: [(&str, &str); 8] = [
+const MORE: [(&str, &str); 10] = [
+    ("fc-int8", "fc:values=int8"),
+    ("topk-int8", "topk:values=int8"),
     ("fc-corner", "fc:band=corner"),
     ("fc-centered-f32", "fc:band=centered,values=f32"),
     ("svd-bf16", "svd:values=bf16"),
@@ -126,7 +128,7 @@ fn encoders_still_make_them() {
         let bound = match spec.values() {
             ValueType::F32 => 1e-5,
             ValueType::F16 => 2e-3,
-            ValueType::Bf16 => 1.6e-2,
+            ValueType::Bf16 | ValueType::Int8 => 1.6e-2,
         };
         let error = npy::read(&path(&format!("{case}.npy"))).unwrap().rel_error(&decode(&packet).unwrap());
         assert!(error < bound, "{case}: {error}");
@@ -152,7 +154,7 @@ fn common_fields_out_of_range_are_refused_by_name() {
             (4, vec![2], "version"),
             (4, vec![255], "version"),
             (5, vec![255], "codec"),
-            (6, vec![3], "value type"),
+            (6, vec![4], "value type"),
             (6, vec![255], "value type"),
             (7, side(0), "tokens"),
             (7, side((1 << 20) + 1), "tokens"),
@@ -197,6 +199,13 @@ fn own_fields_out_of_range_are_refused_by_name() {
         ("topk", 24, vec![0, 0], "positions"),
         ("topk", 36, short(i16::MIN), "values"),
         ("topk", 38, infinite(), "values"),
+        ("svd", 6, vec![3], "value type: svd"),
+        ("fc-int8", 24, vec![2], "coder"),
+        ("fc-int8", 25, short(301), "steps"),
+        ("fc-int8", 27, infinite(), "steps"),
+        ("fc-int8", 33, vec![0x80], "-128"),
+        ("fc-int8", 6, vec![0], "length"),
+        ("topk-int8", 36, vec![2], "coder"),
         ("threshold-split", 15, count(97), "k: 97"),
         ("threshold-split", 20, count(u32::MAX), "length"),
         ("threshold-split", 24, count(u32::MAX), "length"),

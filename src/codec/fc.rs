@@ -3,12 +3,13 @@
 use anyhow::{Result, ensure};
 
 use super::block::{self, Allowance, Aspect};
-use super::budget::wire_items;
+use super::budget::{largest_that_fits, wire_items};
+use super::coefficients::{self, Coefficients};
 use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
-use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate, VALUES};
-use super::values::{self, EXPONENT_BYTES, ValueType};
+use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
+use super::values::{self, shift_for_f32};
 use super::{Accounting, Activation, Budget, Codec, CodecSpec};
-use crate::kernel::{self, Band, Block};
+use crate::kernel::{self, Band, Block, Spectrum};
 
 pub(super) const INFO: CodecInfo = CodecInfo {
     name: "fc",
@@ -35,7 +36,8 @@ pub(super) const INFO: CodecInfo = CodecInfo {
             default: "proportional",
             meaning: "shape of the block at the same number of coefficients",
         },
-        VALUES,
+        coefficients::VALUES,
+        coefficients::CODER,
     ],
     id: 1,
     rate: Rate::Budget,
@@ -45,7 +47,7 @@ pub(super) const INFO: CodecInfo = CodecInfo {
             spec: spec.clone(),
             band: spec.typed("band")?,
             aspect: spec.typed("aspect")?,
-            values: spec.values(),
+            coefficients: Coefficients::of(spec),
         }))
     },
     layout,
@@ -59,7 +61,7 @@ struct Fc {
     spec: CodecSpec,
     band: Band,
     aspect: Aspect,
-    values: ValueType,
+    coefficients: Coefficients,
 }
 
 impl Codec for Fc {
@@ -72,42 +74,42 @@ impl Codec for Fc {
         let top = super::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let shape = (tokens, hidden);
-        let fixed = HEADER_BYTES + OWN_BYTES + EXPONENT_BYTES;
+        let shift = shift_for_f32(values::exponent(top), tokens * hidden);
+        let gain = values::power_of_two(-shift) as f32;
+        let room = wire_items(budget.ratio, shape, HEADER_BYTES + OWN_BYTES, 1);
+        let certain = self.coefficients.certain(room, 2).max(1);
         let allowance = match budget.accounting {
             Accounting::Elements => Allowance::Ratio(budget.ratio),
-            Accounting::Wire => {
-                Allowance::Count(wire_items(budget.ratio, shape, fixed, 2 * self.values.bytes()).max(1))
-            }
+            Accounting::Wire => Allowance::Count(certain),
         };
-        let shift = shift_for_f32(top, tokens * hidden);
-        let gain = values::power_of_two(-shift) as f32;
-        let (spectrum, block) = if self.aspect == Aspect::Adaptive {
+        let send = |spectrum: &Spectrum, block: Block| -> Result<(Block, Vec<u8>)> {
+            let mut kept = Vec::new();
+            spectrum.block(self.band, block, &mut kept);
+            Ok((block, self.coefficients.encode(&kept, shift)?))
+        };
+        let searched = self.coefficients.coded && budget.accounting == Accounting::Wire;
+        let (block, payload) = if searched || self.aspect == Aspect::Adaptive {
             let spectrum = kernel::forward_all(activation.values(), tokens, hidden, gain);
-            let block = block::most_energy(&spectrum, self.band, allowance);
-            (spectrum, block)
+            let block = |allowance| match self.aspect {
+                Aspect::Adaptive => block::most_energy(&spectrum, self.band, allowance),
+                _ => block::choose(self.aspect, self.band, shape, allowance),
+            };
+            let most = if searched { tokens * hidden } else { certain };
+            let make = |count| send(&spectrum, block(Allowance::Count(count)));
+            match allowance {
+                Allowance::Count(least) => largest_that_fits(least, most, make, |(_, sent)| sent.len() <= room)?,
+                ratio => send(&spectrum, block(ratio))?,
+            }
         } else {
             let block = block::choose(self.aspect, self.band, shape, allowance);
-            (kernel::forward(activation.values(), tokens, hidden, self.band, block, gain), block)
+            send(&kernel::forward(activation.values(), tokens, hidden, self.band, block, gain), block)?
         };
-        let mut kept = Vec::new();
-        spectrum.block(self.band, block, &mut kept);
-
-        let body = OWN_BYTES + EXPONENT_BYTES + kept.len() * self.values.bytes();
-        let mut bytes = packet::begin(&INFO, self.values, shape, body)?;
+        let mut bytes = packet::begin(&INFO, self.coefficients.kind, shape, OWN_BYTES + payload.len())?;
         bytes.push(self.band.id());
         packet::put_u32(&mut bytes, block.ks);
         packet::put_u32(&mut bytes, block.kd);
-        values::write_section(&mut bytes, self.values, &kept, shift)?;
+        bytes.extend_from_slice(&payload);
         Packet::from_bytes(bytes)
-    }
-}
-
-/// The power of two to divide by before transforming in f32: zero for ordinary activations; otherwise the one that keeps
-/// sums of all values finite and the smallest away from the subnormals.
-fn shift_for_f32(top: f32, elements: usize) -> i32 {
-    match values::exponent(top) {
-        Some(e) if e + elements.ilog2() as i32 >= 120 || e < -60 => e.max(-126),
-        _ => 0,
     }
 }
 
@@ -124,23 +126,23 @@ fn own_header(reader: &mut Reader<'_>, frame: &Frame<'_>) -> Result<(Band, Block
 fn layout(frame: &Frame<'_>) -> Result<usize> {
     let (_, block) = own_header(&mut Reader::new(frame.body), frame)?;
     let kept = block.ks * block.kd;
-    frame.expect_len((OWN_BYTES + EXPONENT_BYTES + 2 * kept * frame.values.bytes()) as u64)?;
+    coefficients::expect(frame, OWN_BYTES, 2 * kept)?;
     Ok(kept)
 }
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
-    let (coefficients, band, block, exponent) = coefficients(packet)?;
+    let (sent, band, block, exponent) = received(packet)?;
     let gain = values::power_of_two(exponent);
-    Ok(kernel::inverse(&coefficients, band, block, packet.tokens(), packet.hidden(), gain))
+    Ok(kernel::inverse(&sent, band, block, packet.tokens(), packet.hidden(), gain))
 }
 
 /// The stored coefficients of an `fc` packet (real and imaginary parts in turn), their band and block, and the exponent
 /// they share.
-fn coefficients(packet: &Packet) -> Result<(Vec<f32>, Band, Block, i32)> {
+fn received(packet: &Packet) -> Result<(Vec<f32>, Band, Block, i32)> {
     let frame = packet.frame();
     let mut reader = Reader::new(frame.body);
     let (band, block) = own_header(&mut reader, &frame)?;
-    let section = values::read_section(&mut reader, packet.values(), 2 * block.ks * block.kd, "coefficients")?;
+    let section = coefficients::read(&mut reader, packet.values(), 2 * block.ks * block.kd, "coefficients")?;
     Ok((section.stored, band, block, section.exponent))
 }
 

@@ -24,6 +24,7 @@ mod bitstream;
 mod block;
 mod budget;
 mod calibration;
+mod coefficients;
 mod external;
 mod fc;
 mod fp8;
