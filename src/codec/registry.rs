@@ -6,7 +6,7 @@ use super::calibration::{Calibration, CalibrationNeed};
 use super::packet::{Frame, Packet};
 use super::spec::CodecSpec;
 use super::{
-    Codec, asvd, external, fc, fp8, fwsvd, hadamard_int4, int4, int8, noop, qr, slicer, sparse_rans, svd, svd_llm,
+    Codec, asvd, external, fc, fc_mask, fp8, fwsvd, hadamard_int4, int4, int8, noop, qr, slicer, sparse_rans, svd, svd_llm,
     threshold_split, topk,
 };
 
@@ -101,9 +101,10 @@ pub(super) const VALUES: OptionInfo = OptionInfo {
     meaning: "type of the numbers in the packet",
 };
 
-static REGISTERED: [&CodecInfo; 16] = [
+static REGISTERED: [&CodecInfo; 17] = [
     &noop::INFO,
     &fc::INFO,
+    &fc_mask::INFO,
     &topk::INFO,
     &qr::INFO,
     &svd::INFO,
