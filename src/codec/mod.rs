@@ -50,6 +50,7 @@ mod quantiser;
 mod ranges;
 mod rans;
 mod registry;
+mod rotation;
 mod shared;
 mod slicer;
 mod sparse_rans;

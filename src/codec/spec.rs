@@ -237,6 +237,9 @@ mod tests {
         for (text, need) in [
             ("fc", None),
             ("svd", None),
+            ("fc:rotate=hadamard", None),
+            ("fc:rotate=whiten", Some(CalibrationNeed::Moments)),
+            ("klt", Some(CalibrationNeed::Moments)),
             ("fwsvd", Some(CalibrationNeed::Fisher)),
             ("asvd", Some(CalibrationNeed::Moments)),
             ("svd-llm", Some(CalibrationNeed::Moments)),
