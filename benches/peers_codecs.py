@@ -27,9 +27,10 @@ def median(call):
     call()
     times = []
     for _ in range(CALLS):
-        start = time.perf_counter()
+        # Processor time of this thread, as ours: other processes lengthen it less than they do the clock's.
+        start = time.thread_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     return sorted(times)[CALLS // 2]
 
 

@@ -264,11 +264,15 @@ fn codec_sends_any_matrix_and_tells_what_it_cost() {
     let place = |name: &str| folder.path().join(name).display().to_string();
     let input = matrix(&folder.path().join("a.npy"), 12, 40);
     let rows = matrix(&folder.path().join("c.npy"), 100, 40);
-    for codec in ["noop", "int8", "fc:values=f32,band=centered", "topk", "qr", "svd", "asvd", "svd-llm"] {
+    let both_sides = ["klt", "fc:rotate=whiten"];
+    for codec in ["noop", "int8", "fc:values=f32,band=centered", "fc-mask", "topk", "qr", "svd", "asvd", "svd-llm"]
+        .into_iter()
+        .chain(both_sides)
+    {
         let (packet, output) = (place("p.bin"), place("b.npy"));
         let mut arguments = vec!["codec", "--input", &input, "--codec", codec, "--ratio", "4"];
         arguments.extend(["--packet", &packet, "--output", &output, "--json"]);
-        if matches!(codec, "asvd" | "svd-llm") {
+        if matches!(codec, "asvd" | "svd-llm") || both_sides.contains(&codec) {
             arguments.extend(["--calibration", &rows]);
         }
         let told = splitbench(&arguments);
@@ -291,7 +295,13 @@ fn codec_sends_any_matrix_and_tells_what_it_cost() {
         }
         // The packet alone gives the same matrix, to the byte.
         let again = place("again.npy");
-        let decoded = splitbench(&["codec", "--decode", &packet, "--output", &again]);
+        let mut decode = vec!["codec", "--decode", &packet, "--output", &again];
+        if both_sides.contains(&codec) {
+            let refused = stderr(&splitbench(&decode));
+            assert!(refused.contains("--calibration"), "{codec}: {refused}");
+            decode.extend(["--codec", codec, "--calibration", &rows]);
+        }
+        let decoded = splitbench(&decode);
         assert!(decoded.status.success(), "{}", stderr(&decoded));
         assert!(String::from_utf8_lossy(&decoded.stdout).contains("12 x 40"));
         assert_eq!(fs::read(&again).unwrap(), fs::read(&output).unwrap(), "{codec}");

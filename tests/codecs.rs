@@ -27,6 +27,12 @@ fn huge_channel(tokens: usize, hidden: usize) -> Activation {
     Activation::new(tokens, hidden, values).unwrap()
 }
 
+/// Zeros but for every third value of the first token; of each row of its spectrum, three coefficients are not zero.
+fn comb(tokens: usize, hidden: usize) -> Activation {
+    let value = |i: usize| if i < hidden && i.is_multiple_of(3) { 1.0 } else { 0.0 };
+    Activation::new(tokens, hidden, (0..tokens * hidden).map(value).collect()).unwrap()
+}
+
 fn calibration(hidden: usize) -> Calibration {
     let mut builder = CalibrationBuilder::new(hidden);
     for seed in 0..5 {
@@ -69,7 +75,14 @@ fn all_specs() -> Vec<CodecSpec> {
         }
         for options in texts {
             let text = if options.is_empty() { info.name.to_string() } else { format!("{}:{options}", info.name) };
-            specs.push(CodecSpec::parse(&text).unwrap());
+            match CodecSpec::parse(&text) {
+                Ok(spec) => specs.push(spec),
+                // The one pair of options that excludes each other.
+                Err(error) => {
+                    let (coded, int8) = (text.contains("coder=rans"), text.contains("values=int8"));
+                    assert!(coded && !int8 && error.to_string().contains("values=int8"), "{text}: {error}");
+                }
+            }
         }
     }
     assert!(specs.len() > 50, "only {} specs", specs.len());
@@ -98,6 +111,15 @@ fn width(spec: &CodecSpec) -> usize {
     match spec.values() {
         ValueType::F32 => 4,
         ValueType::F16 | ValueType::Bf16 => 2,
+        ValueType::Int8 => 1,
+    }
+}
+
+/// Bytes of `count` coefficients: a section, or int8 codes with coder, exponent and steps of blocks of 32.
+fn coefficient_bytes(spec: &CodecSpec, count: usize) -> usize {
+    match spec.values() {
+        ValueType::Int8 => 1 + 2 + 2 * count.div_ceil(32) + count,
+        _ => 2 + count * width(spec),
     }
 }
 
@@ -108,13 +130,24 @@ fn expected_len(spec: &CodecSpec, a: &Activation, kept: usize) -> usize {
     header
         + match spec.name() {
             "noop" => 4 * all,
-            "fc" => 1 + 4 + 4 + 2 + 2 * kept * width(spec),
-            "topk" => 4 + 1 + 4 + position_bytes(a, kept) + 2 + kept * width(spec),
+            "fc" => 1 + 4 + 4 + digest_bytes(spec) + coefficient_bytes(spec, 2 * kept),
+            "klt" => 4 + digest_bytes(spec) + coefficient_bytes(spec, kept),
+            "topk" => 4 + 1 + 4 + position_bytes(a, kept) + coefficient_bytes(spec, kept),
             "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" => 4 + 2 + 2 + kept * width(spec),
             "int8" | "fp8" => 4 + 1 + scale_bytes(spec, a) + all,
             "int4" | "hadamard-int4" => 4 + 1 + scale_bytes(spec, a) + all.div_ceil(2),
             other => panic!("expected_len does not know {other}"),
         }
+}
+
+/// What tells which calibration both sides need.
+fn digest_bytes(spec: &CodecSpec) -> usize {
+    if spec.name() == "klt" || spec.option("rotate") == Some("whiten") { 8 } else { 0 }
+}
+
+/// Codecs whose packets tell which coefficients they have, in bytes that follow the activation.
+fn indexed(spec: &CodecSpec) -> bool {
+    spec.name() == "fc-mask"
 }
 
 /// A quantiser's section of scales.
@@ -149,7 +182,23 @@ fn stated_len(packet: &Packet, spec: &CodecSpec, a: &Activation) -> Option<usize
             let counts = 26 + scales + groups;
             coded(if bytes[20] > 1 { coded(coded(counts)) } else { coded(counts) })
         }
-        _ if spec.option("coder") == Some("rans") && bytes[19] == 1 => coded(20 + scale_bytes(spec, a)),
+        _ if indexed(spec) || spec.values() == ValueType::Int8 => {
+            let (before, numbers) = match spec.name() {
+                "fc" => (24 + digest_bytes(spec), 2 * packet.elements()),
+                "topk" => (24 + count(20), packet.elements()),
+                "klt" => (27, packet.elements()),
+                _ if bytes[15] == 1 => (29 + count(25), 2 * packet.elements()),
+                _ => (25 + count(21), 2 * packet.elements()),
+            };
+            match spec.values() == ValueType::Int8 && bytes[before] == 1 {
+                true => coded(before + 3 + 2 * numbers.div_ceil(32)),
+                false if indexed(spec) => before + coefficient_bytes(spec, numbers),
+                false => return None,
+            }
+        }
+        _ if spec.info().rate == Rate::Fixed && spec.option("coder") == Some("rans") && bytes[19] == 1 => {
+            coded(20 + scale_bytes(spec, a))
+        }
         _ => return None,
     })
 }
@@ -183,6 +232,13 @@ fn expected_elements(spec: &CodecSpec, s: usize, d: usize, ratio: f64) -> Option
     Some(match spec.name() {
         _ if spec.info().rate == Rate::Fixed => s * d,
         "topk" => ((sf * df / ratio).floor() as usize).max(1),
+        "klt" => ((df / ratio).floor() as usize).max(1) * s,
+        "fc-mask" if spec.option("mask") == Some("separable") => return None,
+        "fc-mask" => {
+            // Numbers that are their own mirrors, and one of each pair.
+            let own = (1 + usize::from(s.is_multiple_of(2))) * (1 + usize::from(d.is_multiple_of(2)));
+            ((sf * df / ratio).floor() as usize).clamp(1, (s * d + own) / 2)
+        }
         _ if adaptive(spec) => return None,
         "fc" => {
             let most = if spec.option("band") == Some("centered") { d / 2 + 1 } else { d };
@@ -213,7 +269,7 @@ fn packets_have_the_size_the_format_says_and_the_elements_the_rule_says() {
                 let spec = codec.spec();
                 let what = format!("{spec}, S = {tokens}, ratio {ratio}");
                 let stated = stated_len(&packet, spec, &a);
-                let plain = (!adaptive(spec)).then(|| expected_len(spec, &a, packet.elements()));
+                let plain = (!adaptive(spec) && !indexed(spec)).then(|| expected_len(spec, &a, packet.elements()));
                 assert_eq!(Some(packet.len()), stated.or(plain), "{what}");
                 assert!(stated.is_none() || plain.is_none_or(|p| packet.len() < p), "{what}: longer than plain codes");
                 if let Some(kept) = expected_elements(spec, tokens, HIDDEN, ratio) {
@@ -223,8 +279,9 @@ fn packets_have_the_size_the_format_says_and_the_elements_the_rule_says() {
                 // column of all tokens is S, one row of all channels is D.
                 let least = match (spec.name(), spec.option("aspect")) {
                     _ if spec.info().rate == Rate::Fixed => tokens * HIDDEN,
-                    ("topk", _) => 1,
+                    ("topk" | "fc-mask", _) => 1,
                     _ if adaptive(spec) => 1,
+                    ("klt", _) => tokens,
                     ("fc", Some("tokens")) => tokens,
                     ("fc", Some("hidden")) => HIDDEN,
                     ("fc", _) => 1,
@@ -256,15 +313,35 @@ fn wire_budgets_hold_and_one_more_would_not_fit() {
                 continue;
             }
             let kept = packet.elements();
+            if indexed(spec) {
+                let len = packet.len() as f64;
+                assert!(len <= limit, "{spec}, ratio {ratio}: {len} bytes of {limit}");
+                // One coefficient more, and now and then a step or a longer index; a row or a column of them, or coding them.
+                let coarse = spec.option("mask") == Some("separable") || spec.option("coder") == Some("rans");
+                let least = if coarse { 0.85 * limit } else { limit - 24.0 };
+                assert!(len >= least || kept == 24 * HIDDEN / 2 + 2, "{spec}, ratio {ratio}: {len} bytes of {limit}");
+                continue;
+            }
+            if spec.option("coder") == Some("rans") {
+                // As long as its codes are; what one more would take only the search knows.
+                let plain = spec.to_string().replace(",coder=rans", "");
+                let plain = build(&CodecSpec::parse(&plain).unwrap(), Some(&calibration(HIDDEN))).unwrap();
+                let (plain, _) = round_trip(plain.as_ref(), &a, Budget::new(ratio, Accounting::Wire).unwrap());
+                assert!(packet.len() as f64 <= limit, "{spec}, ratio {ratio}: {} bytes of {limit}", packet.len());
+                let least = if spec.option("aspect") == Some("adaptive") { 0 } else { plain.elements() };
+                assert!(kept >= least, "{spec}, ratio {ratio}: {kept} elements, {least} without rans");
+                continue;
+            }
             let fits = |kept| expected_len(spec, &a, kept) as f64 <= limit;
             let (one, next) = match spec.name() {
                 "topk" => (1, kept + 1),
                 // A block is K_S x K_D: one row or one column more than fits is less than this many.
                 "fc" => (1, (kept + 24).max(kept + HIDDEN)),
+                "klt" => (24, kept + 24),
                 _ => (24 + HIDDEN, kept + 24 + HIDDEN),
             };
             assert!(fits(kept) || kept == one, "{spec}, ratio {ratio}: {} bytes", packet.len());
-            let all_there = kept >= 24 * HIDDEN || (spec.name() == "fc" && kept == 24 * (HIDDEN / 2 + 1));
+            let all_there = kept >= 24 * HIDDEN || (spec.name() == "fc" && kept >= 24 * (HIDDEN / 2 + 1));
             assert!(!fits(next) || all_there, "{spec}, ratio {ratio}: {next} elements would have fitted, kept {kept}");
         }
     }
@@ -291,7 +368,8 @@ fn lossy_codecs_lose_and_lose_less_with_a_larger_budget() {
                 continue;
             }
             // 8 bits a value at ratio 2, where their unit is bits.
-            let least = if adaptive(spec) { 1e-4 } else { 0.05 };
+            // Half of the numbers are nearly all pairs.
+            let least = if adaptive(spec) || indexed(spec) { 1e-4 } else { 0.05 };
             assert!(error > least, "{spec}, ratio {ratio}: compression was not used");
             assert!(error < 1.01, "{spec}, ratio {ratio}: worse than sending nothing, {error}");
             // The weighted codecs minimise another norm, in which random rows may move the plain error up a little.
@@ -305,12 +383,26 @@ fn lossy_codecs_lose_and_lose_less_with_a_larger_budget() {
 #[test]
 fn everything_comes_back_at_ratio_one_where_everything_was_sent() {
     let a = random(24, HIDDEN, 8);
-    for text in ["topk", "fc:band=corner", "fc:band=mirrored", "fc:band=centered", "fc:band=centered,aspect=tokens"] {
-        for values in ["f32", "f16", "bf16"] {
+    for text in [
+        "topk",
+        "fc:band=corner",
+        "fc:band=mirrored",
+        "fc:band=centered",
+        "fc:band=centered,aspect=tokens",
+        "fc:rotate=hadamard",
+        "fc:rotate=whiten",
+        "fc-mask",
+        "fc-mask:mask=separable",
+        "fc-mask:mask=staircase",
+        "klt",
+    ] {
+        for values in ["f32", "f16", "bf16", "int8", "int8,coder=rans"] {
             let comma = if text.contains(':') { ',' } else { ':' };
             let spec = CodecSpec::parse(&format!("{text}{comma}values={values}")).unwrap();
-            let (_, back) = round_trip(build(&spec, None).unwrap().as_ref(), &a, elements(1.0));
-            let bound = [("f32", 1e-6), ("f16", 5e-4), ("bf16", 4e-3)].iter().find(|b| b.0 == values).unwrap().1;
+            let codec = build(&spec, Some(&calibration(HIDDEN))).unwrap();
+            let (_, back) = round_trip(codec.as_ref(), &a, elements(1.0));
+            let bounds = [("f32", 1e-6), ("f16", 5e-4), ("bf16", 4e-3), ("int8", 6e-3)];
+            let bound = bounds.iter().find(|b| values.starts_with(b.0)).unwrap().1;
             assert!(a.rel_error(&back) < bound, "{spec}: {}", a.rel_error(&back));
         }
     }
@@ -327,7 +419,7 @@ fn encoding_is_deterministic_and_the_codec_may_be_shared() {
         });
         for other in others {
             assert_eq!(first, other, "{}", codec.spec());
-            assert_eq!(decode(&first).unwrap(), decode(&other).unwrap(), "{}", codec.spec());
+            assert_eq!(codec.decode(&first).unwrap(), codec.decode(&other).unwrap(), "{}", codec.spec());
         }
     }
 }
@@ -343,7 +435,8 @@ fn edges() {
             round_trip(codec.as_ref(), &random(2, HIDDEN, 10), Budget::new(1e9, Accounting::Wire).unwrap());
         let least = match spec.name() {
             _ if spec.info().rate == Rate::Fixed => 2 * HIDDEN,
-            "fc" | "topk" => 1,
+            "fc" | "topk" | "fc-mask" => 1,
+            "klt" => 2,
             _ if adaptive(spec) => 1,
             _ => 2 + HIDDEN,
         };
@@ -354,10 +447,11 @@ fn edges() {
         // One channel 10,000 times larger than the others: its sums are far beyond f16.
         let huge = huge_channel(24, HIDDEN);
         let (_, back) = round_trip(codec.as_ref(), &huge, elements(1.0));
-        let coarse = spec.values() == ValueType::Bf16 || spec.option("scales") == Some("bf16");
+        let coarse =
+            [ValueType::Bf16, ValueType::Int8].contains(&spec.values()) || spec.option("scales") == Some("bf16");
         let bound = if coarse { 0.01 } else { 1e-3 };
         assert!(huge.rel_error(&back) < bound, "{spec}: {}", huge.rel_error(&back));
-        if spec.name() == "topk" {
+        if spec.name() == "topk" && spec.values() != ValueType::Int8 {
             // Numbers sent one by one must all survive beside it, not only the huge ones.
             let close = |(a, b): (&f32, &f32)| (a - b).abs() <= bound as f32 * a.abs();
             assert!(huge.values().iter().zip(back.values()).all(close), "{spec}");
@@ -398,27 +492,39 @@ fn a_packet_of_another_codec_is_refused() {
 }
 
 /// Small packets of every codec and coding, to be damaged.
-fn victims() -> Vec<Packet> {
+fn victims() -> Vec<(Packet, Box<dyn Codec>)> {
     let calibration = calibration(12);
     let mut packets = Vec::new();
     for info in own() {
-        let codec = build(&CodecSpec::parse(info.name).unwrap(), Some(&calibration)).unwrap();
         for ratio in [1.0, 3.0, 8.0] {
-            packets.push(codec.encode(&random(5, 12, 3), elements(ratio)).unwrap());
+            let codec = build(&CodecSpec::parse(info.name).unwrap(), Some(&calibration)).unwrap();
+            packets.push((codec.encode(&random(5, 12, 3), elements(ratio)).unwrap(), codec));
         }
     }
-    for text in ["int8:coder=rans", "int4:coder=rans,group=32"] {
-        let codec = build(&CodecSpec::parse(text).unwrap(), None).unwrap();
-        // Most codes are zero: coding them is shorter.
-        packets.push(codec.encode(&huge_channel(40, 36), elements(1.0)).unwrap());
-        assert_eq!(packets[packets.len() - 1].as_bytes()[19], 1, "{text} did not code");
+    // Most codes are zero: coding them is shorter.
+    let (huge, comb, wide) = (huge_channel(40, 36), comb(40, 36), self::calibration(36));
+    for (text, a, coder) in [
+        ("int8:coder=rans", &huge, Some(19)),
+        ("int4:coder=rans,group=32", &huge, Some(19)),
+        ("fc:values=int8", &comb, None),
+        ("fc:values=int8,coder=rans", &comb, Some(24)),
+        ("topk:values=int8,coder=rans", &comb, Some(24 + 40 * 36 / 8)),
+        ("fc:rotate=hadamard", &comb, None),
+        ("fc:rotate=whiten", &comb, None),
+        ("fc-mask:mask=separable", &comb, None),
+        ("fc-mask:mask=staircase,values=int8,coder=rans", &comb, None),
+    ] {
+        let codec = build(&CodecSpec::parse(text).unwrap(), Some(&wide)).unwrap();
+        let packet = codec.encode(a, elements(1.0)).unwrap();
+        assert!(coder.is_none_or(|at| packet.as_bytes()[at] == 1), "{text} did not code");
+        packets.push((packet, codec));
     }
     packets
 }
 
 #[test]
 fn every_truncation_and_extension_is_an_error() {
-    for packet in victims() {
+    for (packet, _) in victims() {
         for cut in 0..packet.len() {
             let result = Packet::from_bytes(packet.as_bytes()[..cut].to_vec());
             assert!(result.is_err(), "{}: {cut} of {} bytes were accepted", packet.codec(), packet.len());
@@ -434,7 +540,7 @@ fn every_truncation_and_extension_is_an_error() {
 fn damaged_bytes_never_panic() {
     let mut rng = rng(2024);
     let (mut refused, mut read) = (0, 0);
-    for packet in victims() {
+    for (packet, codec) in victims() {
         for _ in 0..700 {
             let mut bytes = packet.as_bytes().to_vec();
             // Half of the damage goes where it hurts: the headers.
@@ -448,7 +554,8 @@ fn damaged_bytes_never_panic() {
             if side(7).saturating_mul(side(11)) > 1 << 20 && side(7).saturating_mul(side(11)) <= 1 << 27 {
                 continue;
             }
-            match Packet::from_bytes(bytes).and_then(|p| decode(&p)) {
+            let read_by = |p: Packet| if p.codec() == packet.codec() { codec.decode(&p) } else { decode(&p) };
+            match Packet::from_bytes(bytes).and_then(read_by) {
                 Ok(a) => {
                     read += 1;
                     assert!(a.values().iter().all(|v| v.is_finite()));
@@ -466,7 +573,7 @@ fn damaged_bytes_never_panic() {
 
 #[test]
 fn absurd_shapes_are_refused_before_anything_is_allocated() {
-    for packet in victims() {
+    for (packet, _) in victims() {
         for (at, value) in [(7, u32::MAX), (11, u32::MAX), (7, 1 << 21), (11, 1 << 21), (7, 0), (11, 0)] {
             let mut bytes = packet.as_bytes().to_vec();
             bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
@@ -475,7 +582,7 @@ fn absurd_shapes_are_refused_before_anything_is_allocated() {
             assert!(error.contains(field), "{}: {error}", packet.codec());
         }
         // The codec's own counts: k, rank, K_S.
-        let own = if packet.codec() == "fc" { 16 } else { 15 };
+        let own = if packet.codec().starts_with("fc") { 16 } else { 15 };
         if packet.codec() != "noop" {
             let mut bytes = packet.as_bytes().to_vec();
             bytes[own..own + 4].copy_from_slice(&u32::MAX.to_le_bytes());

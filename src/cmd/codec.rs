@@ -30,13 +30,15 @@ pub struct Args {
     /// Matrix to encode, a .npy file.
     #[arg(long, value_name = "A.npy", required_unless_present = "decode", requires = "codec")]
     input: Option<PathBuf>,
-    /// Codec with its options, such as fc:band=centered (`splitbench list codecs`); with --decode only external needs it.
+    /// Codec with its options, such as fc:band=centered (`splitbench list codecs`); with --decode only external and codecs
+    /// that decode with a calibration need it.
     #[arg(long)]
     codec: Option<String>,
     #[command(flatten)]
     ratio: RatioArgs,
-    /// Rows as wide as the input, from which asvd and svd-llm learn, a .npy file.
-    #[arg(long, value_name = "C.npy")]
+    /// Rows as wide as the input, from which asvd, svd-llm, klt and fc:rotate=whiten learn, a .npy file; the last two decode
+    /// with it too.
+    #[arg(long, value_name = "C.npy", requires = "codec")]
     calibration: Option<PathBuf>,
     /// Write the packet to this file.
     #[arg(long, value_name = "P.bin")]
@@ -46,7 +48,7 @@ pub struct Args {
         long,
         value_name = "P.bin",
         requires = "output",
-        conflicts_with_all = ["input", "ratio", "accounting", "calibration", "packet"]
+        conflicts_with_all = ["input", "ratio", "accounting", "packet"]
     )]
     decode: Option<PathBuf>,
     /// Write what the receiver gets to this file, as .npy of f32 in C order.
@@ -139,8 +141,11 @@ impl Args {
         let Some(codec) = &self.codec else { return decode(packet) };
         let spec = CodecSpec::parse(codec)?;
         ensure!(packet.codec() == spec.name(), "--codec {spec}: the packet is of {}", packet.codec());
-        // A calibrated codec would ask for rows that its packets are read without.
-        if spec.calibration().is_some() { decode(packet) } else { build(&spec, None)?.decode(packet) }
+        if spec.calibration().is_some() && self.calibration.is_none() {
+            // Most calibrated codecs would ask for rows that their packets are read without; the others say so.
+            return decode(packet);
+        }
+        build(&spec, self.calibrate(&spec)?.as_ref())?.decode(packet)
     }
 
     fn save(&self, packet: &[u8], received: &Activation) -> Result<()> {

@@ -24,7 +24,7 @@ macro_rules! numbers {
         }
     )*};
 }
-numbers!(u8 u32 f32);
+numbers!(u8 u32 f32 f64);
 
 /// An empty vector with room for `capacity` numbers.
 pub(super) fn empty<T: Number>(capacity: usize) -> Vec<T> {
@@ -86,6 +86,11 @@ impl<T: Number> Scratch<T> {
     /// Empty, with room for `capacity` numbers.
     pub fn new(capacity: usize) -> Self {
         Self(empty(capacity))
+    }
+
+    /// The vector itself, which is not given back.
+    pub fn into_vec(mut self) -> Vec<T> {
+        std::mem::take(&mut self.0)
     }
 }
 

@@ -1,9 +1,12 @@
 //! What the weighted codecs learn from training rows at the split.
 
+use std::sync::{Arc, OnceLock};
+
 use anyhow::{Context, Result, ensure};
 use faer::{Mat, MatRef};
 use sha2::{Digest, Sha256};
 
+use super::shared::Shared;
 use super::{Activation, CodecSpec, linalg};
 
 /// What a codec asks to be collected before it can be built.
@@ -153,6 +156,7 @@ impl CalibrationBuilder {
             fisher: (self.gradient_rows > 0)
                 .then(|| self.sum_squares.iter().map(|s| s / self.gradient_rows as f64).collect()),
             next_weights: self.next_weights,
+            principal: OnceLock::new(),
             sha256: String::new(),
         };
         calibration.sha256 = calibration.digest();
@@ -161,7 +165,7 @@ impl CalibrationBuilder {
 }
 
 /// Statistics of training rows at one split of one model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Calibration {
     hidden: usize,
     rows: u64,
@@ -169,6 +173,8 @@ pub struct Calibration {
     covariance: Option<Vec<f64>>,
     fisher: Option<Vec<f64>>,
     next_weights: Option<Vec<f64>>,
+    /// Made of the covariance when first asked for: seconds at 2048 channels, and every cell of a sweep asks.
+    principal: OnceLock<Arc<Shared>>,
     sha256: String,
 }
 
@@ -191,6 +197,28 @@ impl Calibration {
     /// E[A^T A], D x D row-major, not centred.
     pub fn covariance(&self) -> Option<&[f64]> {
         self.covariance.as_deref()
+    }
+
+    /// Root mean square of each channel.
+    pub fn rms(&self) -> Option<Vec<f64>> {
+        let covariance = self.covariance.as_ref()?;
+        Some(covariance.iter().step_by(self.hidden + 1).map(|square| square.sqrt()).collect())
+    }
+
+    /// The eigenvectors of the covariance, one a row, in falling order of eigenvalue; the largest number of each, the first
+    /// of equals, is positive.
+    pub(super) fn principal(&self) -> Result<Option<Arc<Shared>>> {
+        let (Some(covariance), hidden) = (&self.covariance, self.hidden) else { return Ok(None) };
+        if let Some(made) = self.principal.get() {
+            return Ok(Some(made.clone()));
+        }
+        let (_, vectors) = linalg::eigenvectors(MatRef::from_row_major_slice(covariance, hidden, hidden))?;
+        let mut rows = Vec::with_capacity(hidden * hidden);
+        for vector in vectors.col_iter().rev() {
+            let top = vector.iter().fold(0f64, |top, v| if v.abs() > top.abs() { *v } else { top });
+            rows.extend(vector.iter().map(|v| (v * top.signum()) as f32));
+        }
+        Ok(Some(self.principal.get_or_init(|| Arc::new(Shared::new(rows))).clone()))
     }
 
     /// E[(dL/dA[s, d])^2] of each channel.

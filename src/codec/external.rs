@@ -154,12 +154,7 @@ impl Codec for External {
     }
 
     fn decode(&self, packet: &Packet) -> Result<Activation> {
-        ensure!(
-            packet.codec() == INFO.name,
-            "packet field codec: {} was built, the packet is of {}",
-            INFO.name,
-            packet.codec()
-        );
+        super::check_codec(&self.spec, packet)?;
         let (tokens, hidden) = (packet.tokens(), packet.hidden());
         let request = Request::Decode { tokens, hidden }.with(&packet.frame().body[OWN_BYTES..])?;
         self.ask(Role::Decoder, &request, npy::longest(tokens, hidden), |answer| {

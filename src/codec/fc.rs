@@ -3,13 +3,15 @@
 use anyhow::{Result, ensure};
 
 use super::block::{self, Allowance, Aspect};
-use super::budget::wire_items;
+use super::budget::{largest_that_fits, wire_items};
 use super::buffers::{self, Scratch};
+use super::coefficients::{self, Coefficients};
 use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
-use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate, VALUES};
-use super::values::{self, EXPONENT_BYTES, ValueType};
+use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
+use super::rotation::{self, Rotated, Rotation};
+use super::values::power_of_two;
 use super::{Accounting, Activation, Budget, Codec, CodecSpec};
-use crate::kernel::{self, Band, Block};
+use crate::kernel::{self, Band, Block, Spectrum};
 
 pub(super) const INFO: CodecInfo = CodecInfo {
     name: "fc",
@@ -36,31 +38,35 @@ pub(super) const INFO: CodecInfo = CodecInfo {
             default: "proportional",
             meaning: "shape of the block at the same number of coefficients",
         },
-        VALUES,
+        rotation::OPTION,
+        coefficients::VALUES,
+        coefficients::CODER,
     ],
     id: 1,
     rate: Rate::Budget,
-    needs: |_| None,
-    build: |spec, _| {
+    needs: rotation::need,
+    build: |spec, calibration| {
         Ok(Box::new(Fc {
             spec: spec.clone(),
             band: spec.typed("band")?,
             aspect: spec.typed("aspect")?,
-            values: spec.values(),
+            rotation: Rotation::of(spec, calibration)?,
+            coefficients: Coefficients::of(spec),
         }))
     },
     layout,
-    decode,
+    decode: |packet| restore(packet, None),
 };
 
-/// Own header: band 1, K_S 4, K_D 4.
+/// Own header: band and rotation 1, K_S 4, K_D 4; where the rotation is calibrated, its digest.
 const OWN_BYTES: usize = 9;
 
 struct Fc {
     spec: CodecSpec,
     band: Band,
     aspect: Aspect,
-    values: ValueType,
+    rotation: Rotation,
+    coefficients: Coefficients,
 }
 
 impl Codec for Fc {
@@ -73,78 +79,99 @@ impl Codec for Fc {
         let top = super::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let shape = (tokens, hidden);
-        let fixed = HEADER_BYTES + OWN_BYTES + EXPONENT_BYTES;
+        let Rotated { rows, gain, shift } = self.rotation.apply(activation, top)?;
+        let own_bytes = OWN_BYTES + self.rotation.digest().len();
+        let room = wire_items(budget.ratio, shape, HEADER_BYTES + own_bytes, 1);
+        let certain = self.coefficients.certain(room, 2).max(1);
         let allowance = match budget.accounting {
             Accounting::Elements => Allowance::Ratio(budget.ratio),
-            Accounting::Wire => {
-                Allowance::Count(wire_items(budget.ratio, shape, fixed, 2 * self.values.bytes()).max(1))
-            }
+            Accounting::Wire => Allowance::Count(certain),
         };
-        let shift = shift_for_f32(top, tokens * hidden);
-        let gain = values::power_of_two(-shift) as f32;
-        let (spectrum, block) = if self.aspect == Aspect::Adaptive {
-            let spectrum = kernel::forward_all(activation.values(), tokens, hidden, gain);
-            let block = block::most_energy(&spectrum, self.band, allowance);
-            (spectrum, block)
+        let send = |spectrum: &Spectrum, block: Block| -> Result<(Block, Scratch<u8>)> {
+            let mut kept = Scratch::new(2 * block.ks * block.kd);
+            spectrum.block(self.band, block, &mut kept);
+            Ok((block, self.coefficients.encode(&kept, shift)?))
+        };
+        let searched = self.coefficients.coded && budget.accounting == Accounting::Wire;
+        let (block, payload) = if searched || self.aspect == Aspect::Adaptive {
+            let spectrum = kernel::forward_all(&rows, tokens, hidden, gain);
+            let block = |allowance| match self.aspect {
+                Aspect::Adaptive => block::most_energy(&spectrum, self.band, allowance),
+                _ => block::choose(self.aspect, self.band, shape, allowance),
+            };
+            let most = if searched { tokens * hidden } else { certain };
+            let make = |count| send(&spectrum, block(Allowance::Count(count)));
+            match allowance {
+                Allowance::Count(least) => largest_that_fits(least, most, make, |(_, sent)| sent.len() <= room)?,
+                ratio => send(&spectrum, block(ratio))?,
+            }
         } else {
             let block = block::choose(self.aspect, self.band, shape, allowance);
-            (kernel::forward(activation.values(), tokens, hidden, self.band, block, gain), block)
+            send(&kernel::forward(&rows, tokens, hidden, self.band, block, gain), block)?
         };
-        let mut kept = Scratch::new(2 * block.ks * block.kd);
-        spectrum.block(self.band, block, &mut kept);
-
-        let body = OWN_BYTES + EXPONENT_BYTES + kept.len() * self.values.bytes();
-        let mut bytes = packet::begin(&INFO, self.values, shape, body)?;
-        bytes.push(self.band.id());
+        let mut bytes = packet::begin(&INFO, self.coefficients.kind, shape, own_bytes + payload.len())?;
+        bytes.push(self.band.id() | self.rotation.id() << 4);
         packet::put_u32(&mut bytes, block.ks);
         packet::put_u32(&mut bytes, block.kd);
-        values::write_section(&mut bytes, self.values, &kept, shift)?;
+        bytes.extend_from_slice(self.rotation.digest());
+        bytes.extend_from_slice(&payload);
         Packet::from_bytes(bytes)
     }
-}
 
-/// The power of two to divide by before transforming in f32: zero for ordinary activations; otherwise the one that keeps
-/// sums of all values finite and the smallest away from the subnormals.
-fn shift_for_f32(top: f32, elements: usize) -> i32 {
-    match values::exponent(top) {
-        Some(e) if e + elements.ilog2() as i32 >= 120 || e < -60 => e.max(-126),
-        _ => 0,
+    fn decode(&self, packet: &Packet) -> Result<Activation> {
+        super::check_codec(&self.spec, packet)?;
+        super::received(packet, restore(packet, Some(&self.rotation))?)
     }
 }
 
-/// The own header: band and block, checked against the shape.
-fn own_header(reader: &mut Reader<'_>, frame: &Frame<'_>) -> Result<(Band, Block)> {
-    let band = Band::from_id(reader.u8("band")?)?;
+/// The own header.
+struct Own<'a> {
+    band: Band,
+    block: Block,
+    /// Its number and digest.
+    rotation: (u8, &'a [u8]),
+}
+
+/// The own header, its block checked against the shape.
+fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<Own<'a>> {
+    let first = reader.u8("band")?;
+    let band = Band::from_id(first & 15)?;
     let block = Block { ks: reader.u32("K_S")? as usize, kd: reader.u32("K_D")? as usize };
     let most = band.max_kd(frame.hidden);
     ensure!((1..=frame.tokens).contains(&block.ks), "packet field K_S: {} is not in 1..={}", block.ks, frame.tokens);
     ensure!((1..=most).contains(&block.kd), "packet field K_D: {} is not in 1..={most}", block.kd);
-    Ok((band, block))
+    Ok(Own { band, block, rotation: (first >> 4, rotation::read(reader, first >> 4)?) })
 }
 
 fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let (_, block) = own_header(&mut Reader::new(frame.body), frame)?;
+    let Own { block, rotation: (_, digest), .. } = own_header(&mut Reader::new(frame.body), frame)?;
     let kept = block.ks * block.kd;
-    frame.expect_len((OWN_BYTES + EXPONENT_BYTES + 2 * kept * frame.values.bytes()) as u64)?;
+    coefficients::expect(frame, OWN_BYTES + digest.len(), 2 * kept)?;
     Ok(kept)
 }
 
-fn decode(packet: &Packet) -> Result<Vec<f32>> {
-    let (coefficients, band, block, exponent) = coefficients(packet)?;
-    let gain = values::power_of_two(exponent);
-    let mut out = buffers::floats(packet.tokens() * packet.hidden());
-    kernel::inverse(&coefficients, band, block, packet.tokens(), packet.hidden(), gain, &mut out);
-    Ok(out)
+/// The values of a packet, which `own` may be needed for.
+fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Vec<f32>> {
+    let (sent, Own { band, block, rotation }, exponent) = sent(packet)?;
+    let (tokens, hidden) = (packet.tokens(), packet.hidden());
+    let inverse = |gain| {
+        let mut out = buffers::floats(tokens * hidden);
+        kernel::inverse(&sent, band, block, tokens, hidden, gain, &mut out);
+        out
+    };
+    let gain = power_of_two(exponent);
+    if rotation.0 == 0 { Ok(inverse(gain)) } else { rotation::undo(own, packet, rotation, inverse(1.0), gain) }
 }
 
-/// The stored coefficients of an `fc` packet (real and imaginary parts in turn), their band and block, and the exponent
-/// they share.
-fn coefficients(packet: &Packet) -> Result<(Vec<f32>, Band, Block, i32)> {
+/// The stored coefficients of an `fc` packet (real and imaginary parts in turn), its own header, and the exponent they
+/// share.
+fn sent(packet: &Packet) -> Result<(Scratch<f32>, Own<'_>, i32)> {
     let frame = packet.frame();
     let mut reader = Reader::new(frame.body);
-    let (band, block) = own_header(&mut reader, &frame)?;
-    let section = values::read_section(&mut reader, packet.values(), 2 * block.ks * block.kd, "coefficients")?;
-    Ok((section.stored, band, block, section.exponent))
+    let own = own_header(&mut reader, &frame)?;
+    let count = 2 * own.block.ks * own.block.kd;
+    let section = coefficients::read(&mut reader, packet.values(), count, "coefficients")?;
+    Ok((section.stored, own, section.exponent))
 }
 
 #[cfg(test)]

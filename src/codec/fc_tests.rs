@@ -119,8 +119,8 @@ fn compare(a: &Activation, spectrum: &[Complex64], spec: &str, ratio: f64) {
     let (s, d) = (a.tokens(), a.hidden());
     let codec = build(&CodecSpec::parse(spec).unwrap(), None).unwrap();
     let packet = codec.encode(a, Budget::elements(ratio).unwrap()).unwrap();
-    let (sent, band, block, exponent) = coefficients(&packet).unwrap();
-    let unit = values::power_of_two(exponent);
+    let (sent, Own { band, block, .. }, exponent) = sent(&packet).unwrap();
+    let unit = power_of_two(exponent);
     let size = spectrum.iter().map(|c| c.norm_sqr()).sum::<f64>().sqrt();
     for (i, row) in sent.chunks(2 * block.kd).enumerate() {
         let u = match band {

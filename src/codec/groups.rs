@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::CodecSpec;
+use super::buffers::Scratch;
 use super::packet::Reader;
 use super::registry::{Allowed, Choice, OptionInfo, VALUES};
 use super::values::{self, ValueType, power_of_two};
@@ -49,23 +50,26 @@ pub(super) fn of<T>(values: &[T], hidden: usize, channels: usize) -> impl Iterat
 
 /// Appends one scale for each group's largest magnitude, so that it falls on `grid_top`. Returns the scales as the
 /// decoder will read them: quantising by these, and not by the unrounded ones, keeps every value within half a step.
-pub(super) fn write(out: &mut Vec<u8>, kind: ValueType, tops: &[f64], grid_top: f64) -> Result<Vec<f64>> {
+pub(super) fn write(out: &mut Vec<u8>, kind: ValueType, tops: &[f64], grid_top: f64) -> Result<Scratch<f64>> {
     let most = tops.iter().copied().fold(0.0, f64::max);
     // Around one, where neither the quotients nor the sums of a rotation leave f32.
     let shared = values::exponent(most).unwrap_or(0);
     let gain = power_of_two(-shared);
     let scale = |top: f64| if top == 0.0 { 0.0 } else { (top.max(most * LEAST_SHARE) / grid_top * gain) as f32 };
-    let scales: Vec<f32> = tops.iter().map(|&top| scale(top)).collect();
+    let mut scales = Scratch::new(tops.len());
+    scales.extend(tops.iter().map(|&top| scale(top)));
     let start = out.len();
     values::write_section(out, kind, &scales, shared)?;
     read(&mut Reader::new(&out[start..]), kind, scales.len())
 }
 
 /// Reads `count` scales.
-pub(super) fn read(reader: &mut Reader<'_>, kind: ValueType, count: usize) -> Result<Vec<f64>> {
+pub(super) fn read(reader: &mut Reader<'_>, kind: ValueType, count: usize) -> Result<Scratch<f64>> {
     let section = values::read_section(reader, kind, count, "scales")?;
     let gain = power_of_two(section.exponent);
-    Ok(section.stored.into_iter().map(|stored| f64::from(stored) * gain).collect())
+    let mut scales = Scratch::new(count);
+    scales.extend(section.stored.iter().map(|&stored| f64::from(stored) * gain));
+    Ok(scales)
 }
 
 #[cfg(test)]
@@ -88,7 +92,7 @@ mod tests {
             for tops in [vec![f64::from(f32::MAX), 1.0, smallest, 0.0], vec![smallest, 0.0], vec![3.0, 1e-7, 2e-8]] {
                 for grid_top in [7.0, 127.0, 448.0] {
                     let scales = write(&mut Vec::new(), kind, &tops, grid_top).unwrap();
-                    for (&top, scale) in tops.iter().zip(scales) {
+                    for (&top, &scale) in tops.iter().zip(&*scales) {
                         assert_eq!(top == 0.0, scale == 0.0);
                         let exact = if top == 0.0 { 0.0 } else { top.max(tops[0] / 2f64.powi(28)) / grid_top };
                         assert!((scale - exact).abs() <= bound * exact, "{kind}, {top:e}: {scale:e} for {exact:e}");

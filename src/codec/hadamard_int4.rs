@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 
+use super::buffers::{self, Scratch};
 use super::hadamard::rotate;
 use super::int4::Int4;
 use super::quantiser::{self, OPTIONS};
 use super::registry::{CodecInfo, Rate};
-use super::{Activation, Budget, Codec, CodecSpec, Packet, low_rank};
+use super::{Activation, Budget, Codec, CodecSpec, Packet};
 
 pub(super) const INFO: CodecInfo = CodecInfo {
     name: "hadamard-int4",
@@ -31,14 +32,17 @@ impl Codec for HadamardInt4 {
 
     fn encode(&self, activation: &Activation, _: Budget) -> Result<Packet> {
         super::check_finite(activation)?;
-        let mut rotated = low_rank::to_f64(activation);
+        let mut rotated = Scratch::new(activation.values().len());
+        rotated.extend(activation.values().iter().map(|&v| f64::from(v)));
         rotate(&mut rotated, activation.hidden());
         quantiser::pack::<Int4, f64>(&self.spec, (activation.tokens(), activation.hidden()), &rotated)
     }
 }
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
-    let mut values = quantiser::unpack::<Int4, f64>(packet, |v| v)?;
+    let mut values = Scratch::from(quantiser::unpack::<Int4, f64>(packet, |v| v)?);
     rotate(&mut values, packet.hidden());
-    Ok(values.into_iter().map(quantiser::saturated).collect())
+    let mut out = buffers::empty(values.len());
+    out.extend(values.iter().map(|&v| quantiser::saturated(v)));
+    Ok(out)
 }

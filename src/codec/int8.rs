@@ -16,7 +16,7 @@ pub(super) const INFO: CodecInfo = CodecInfo {
 };
 
 /// Symmetric, so that -A is coded as the negative of A; -128 has no code.
-struct Int8;
+pub(super) struct Int8;
 
 impl Grid for Int8 {
     const TOP: f64 = 127.0;

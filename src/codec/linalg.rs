@@ -27,20 +27,7 @@ pub(super) fn leading_left(b: MatRef<'_, f64>, rank: usize) -> Result<Mat<f64>> 
     if s <= d {
         let mut gram = Mat::<f64>::zeros(s, s);
         add_lower(gram.as_mut(), b, b.transpose());
-        let mut values = Diag::<f64>::zeros(s);
-        let mut vectors = Mat::<f64>::zeros(s, s);
-        let need = evd::self_adjoint_evd_scratch::<f64>(s, ComputeEigenvectors::Yes, PAR, Default::default());
-        evd::self_adjoint_evd(
-            gram.as_ref(),
-            values.as_mut(),
-            Some(vectors.as_mut()),
-            PAR,
-            MemStack::new(&mut MemBuffer::new(need)),
-            Default::default(),
-        )
-        .map_err(|e| anyhow!("the eigenvectors of a {s} x {s} Gram matrix did not converge: {e:?}"))?;
-        let values = values.column_vector();
-        // In rising order.
+        let (values, vectors) = eigenvectors(gram.as_ref())?;
         let (largest, last) = (values[s - 1], values[s - rank]);
         if largest <= 0.0 || last > GRAM_LIMIT * largest {
             return Ok(Mat::from_fn(s, rank, |i, j| vectors[(i, s - 1 - j)]));
@@ -61,6 +48,26 @@ pub(super) fn leading_left(b: MatRef<'_, f64>, rank: usize) -> Result<Mat<f64>> 
     )
     .map_err(|e| anyhow!("the singular vectors of a {s} x {d} matrix did not converge: {e:?}"))?;
     Ok(left.subcols(0, rank).to_owned())
+}
+
+/// Eigenvalues of a symmetric matrix of which the lower triangle is read, in rising order, and orthonormal eigenvectors as
+/// columns.
+pub(super) fn eigenvectors(square: MatRef<'_, f64>) -> Result<(Vec<f64>, Mat<f64>)> {
+    let n = square.nrows();
+    let mut values = Diag::<f64>::zeros(n);
+    let mut vectors = Mat::<f64>::zeros(n, n);
+    let need = evd::self_adjoint_evd_scratch::<f64>(n, ComputeEigenvectors::Yes, PAR, Default::default());
+    evd::self_adjoint_evd(
+        square,
+        values.as_mut(),
+        Some(vectors.as_mut()),
+        PAR,
+        MemStack::new(&mut MemBuffer::new(need)),
+        Default::default(),
+    )
+    .map_err(|e| anyhow!("the eigenvectors of a symmetric {n} x {n} matrix did not converge: {e:?}"))?;
+    let values = values.column_vector();
+    Ok(((0..n).map(|i| values[i]).collect(), vectors))
 }
 
 /// Adds the lower triangle of `left * right` to a square matrix.
@@ -84,18 +91,11 @@ pub(super) fn product(left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Mat<f64>
     out
 }
 
-/// `gain * left * right` for row-major factors (S x r, r x D), row-major.
-pub(super) fn product_f32(left: &[f32], right: &[f32], rank: usize, gain: f32) -> Vec<f32> {
-    let (s, d) = (left.len() / rank, right.len() / rank);
+/// `gain * left * right`, row-major.
+pub(super) fn product_f32(left: MatRef<'_, f32>, right: MatRef<'_, f32>, gain: f32) -> Vec<f32> {
+    let (s, d) = (left.nrows(), right.ncols());
     let mut out = vec![0f32; s * d];
-    matmul(
-        MatMut::from_row_major_slice_mut(&mut out, s, d),
-        Accum::Replace,
-        MatRef::from_row_major_slice(left, s, rank),
-        MatRef::from_row_major_slice(right, rank, d),
-        gain,
-        PAR,
-    );
+    matmul(MatMut::from_row_major_slice_mut(&mut out, s, d), Accum::Replace, left, right, gain, PAR);
     out
 }
 

@@ -136,7 +136,9 @@ pub(super) fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let right = values::read_section(&mut reader, packet.values(), rank * packet.hidden(), "right factor")?;
     // Stored numbers are below 2^15 unless the bytes are hostile: the product is made first, then scaled.
     let gain = values::power_of_two(left.exponent + right.exponent) as f32;
-    Ok(linalg::product_f32(&left.stored, &right.stored, rank, gain))
+    let left = MatRef::from_row_major_slice(&left.stored, packet.tokens(), rank);
+    let right = MatRef::from_row_major_slice(&right.stored, rank, packet.hidden());
+    Ok(linalg::product_f32(left, right, gain))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Codecs: an activation in, bytes out, and back. A codec never sees a model.
 //!
 //! [`CodecSpec::parse`] reads a name such as `fc:band=centered`, [`build`] makes the codec, [`Codec::encode`] turns an
-//! [`Activation`] and a [`Budget`] into a [`Packet`], and [`decode`] turns a packet back: every codec ships what its
-//! decoder needs, so a packet is read without options and without calibration.
+//! [`Activation`] and a [`Budget`] into a [`Packet`], and [`decode`] turns a packet back: a codec ships what its decoder
+//! needs, so a packet is read without options; those whose sides share a calibration ([`Codec::decode`]) ship its digest.
 //!
 //! Everything here is sequential and deterministic; callers parallelise over activations.
 //!
@@ -25,20 +25,25 @@ mod block;
 mod budget;
 mod buffers;
 mod calibration;
+mod coefficients;
 mod external;
 mod fc;
+mod fc_mask;
 mod fp8;
 mod fwsvd;
 mod groups;
 mod hadamard;
 mod hadamard_int4;
+mod half_spectrum;
 mod int4;
 mod int8;
+mod klt;
 mod largest;
 mod linalg;
 mod low_rank;
 #[cfg(test)]
 mod low_rank_tests;
+mod mask;
 mod noop;
 mod packet;
 mod qr;
@@ -46,6 +51,8 @@ mod quantiser;
 mod ranges;
 mod rans;
 mod registry;
+mod rotation;
+mod shared;
 mod slicer;
 mod sparse_rans;
 mod spec;
@@ -79,8 +86,7 @@ pub trait Codec: Send + Sync {
 
     /// Reads a packet of this codec. Fails on a packet of another codec and on bytes that do not make sense.
     fn decode(&self, packet: &Packet) -> Result<Activation> {
-        let own = self.spec().name();
-        ensure!(packet.codec() == own, "packet field codec: {} was built, the packet is of {}", own, packet.codec());
+        check_codec(self.spec(), packet)?;
         decode(packet)
     }
 
@@ -95,10 +101,22 @@ pub fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<
     (spec.info().build)(spec, calibration)
 }
 
-/// Decodes a packet of whichever codec it names; neither options nor calibration are needed. The allocation is bounded by
-/// [`MAX_ELEMENTS`]. Fails for a packet of `external`, which only [`Codec::decode`] can hand to its program.
+/// Decodes a packet of whichever codec it names, without options. The allocation is bounded by [`MAX_ELEMENTS`]. Fails for a
+/// packet that only [`Codec::decode`] can read: of `external`, which hands it to its program, and of codecs whose two sides
+/// share a calibration.
 pub fn decode(packet: &Packet) -> Result<Activation> {
-    let values = (packet.info().decode)(packet)?;
+    received(packet, (packet.info().decode)(packet)?)
+}
+
+/// Fails where a packet is of another codec than was built.
+fn check_codec(spec: &CodecSpec, packet: &Packet) -> Result<()> {
+    let own = spec.name();
+    ensure!(packet.codec() == own, "packet field codec: {} was built, the packet is of {}", own, packet.codec());
+    Ok(())
+}
+
+/// The activation of a packet with the values it decodes to; fails, naming token and channel, where one is not finite.
+fn received(packet: &Packet, values: Vec<f32>) -> Result<Activation> {
     if values::max_magnitude(&values).is_none() {
         let at = values.iter().position(|v| !v.is_finite()).expect("one was found");
         anyhow::bail!(

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail, ensure};
 
 use super::buffers;
+use super::coefficients;
 use super::registry::{self, CodecInfo};
 use super::values::ValueType;
 
@@ -50,6 +51,11 @@ impl Packet {
             bail!("packet field codec: no codec has the number {id}");
         };
         let values = ValueType::from_id(reader.u8("value type")?)?;
+        ensure!(
+            values != ValueType::Int8 || coefficients::sent_by(info),
+            "packet field value type: {} has no int8 numbers",
+            info.name
+        );
         let tokens = side(reader.u32("tokens")?, "tokens")?;
         let hidden = side(reader.u32("hidden")?, "hidden")?;
         ensure!(

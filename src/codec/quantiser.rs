@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use anyhow::{Result, bail, ensure};
 
+use super::buffers::{self, Number, Scratch};
 use super::packet::{self, Frame, Packet, Reader};
 use super::registry::{Allowed, Choice, OptionInfo};
 use super::values::{EXPONENT_BYTES, ValueType};
@@ -81,38 +82,35 @@ pub(super) fn pack<G: Grid, T: Copy + Into<f64>>(
     let (_, hidden) = shape;
     let channels = groups::channels(spec, hidden)?;
     let kind: ValueType = spec.typed(groups::SCALES.key)?;
-    let tops: Vec<f64> = groups::of(values, hidden, channels)
-        .map(|group| group.iter().map(|&v| v.into().abs()).fold(0.0, f64::max))
-        .collect();
-    let mut scales = Vec::with_capacity(EXPONENT_BYTES + tops.len() * kind.bytes());
+    let mut tops = Scratch::new(groups::count(shape.0, hidden, channels));
+    tops.extend(
+        groups::of(values, hidden, channels).map(|group| group.iter().map(|&v| v.into().abs()).fold(0.0, f64::max)),
+    );
+    let mut scales = Scratch::new(EXPONENT_BYTES + tops.len() * kind.bytes());
     let steps = groups::write(&mut scales, kind, &tops, G::TOP)?;
-    let mut codes = Vec::with_capacity(values.len());
-    for (group, step) in groups::of(values, hidden, channels).zip(steps) {
+    let mut codes = Scratch::new(values.len());
+    for (group, &step) in groups::of(values, hidden, channels).zip(&*steps) {
         // A group of zeros has no scale. Quotients, not products with a reciprocal: a tie stays one.
         let step = if step == 0.0 { 1.0 } else { step };
         codes.extend(group.iter().map(|&v| G::code(v.into() / step)));
     }
-    let (coder, payload) = payload::<G>(spec, codes)?;
-    let mut bytes = packet::begin(spec.info(), kind, shape, OWN_BYTES + scales.len() + payload.len())?;
+    let plain = plain_bytes::<G>(codes.len());
+    // Entropy-coded where that was asked for and is shorter.
+    let coded = match spec.option(CODER.key) {
+        Some("rans") => Some(rans::encode(&codes, 1 << G::BITS)?).filter(|coded| coded.len() < plain),
+        _ => None,
+    };
+    let payload = coded.as_ref().map_or(plain, Vec::len);
+    let mut bytes = packet::begin(spec.info(), kind, shape, OWN_BYTES + scales.len() + payload)?;
     packet::put_u32(&mut bytes, channels);
-    bytes.push(coder);
+    bytes.push(if coded.is_some() { RANS } else { PLAIN });
     bytes.extend_from_slice(&scales);
-    bytes.extend_from_slice(&payload);
+    match coded {
+        Some(coded) => bytes.extend_from_slice(&coded),
+        None if G::BITS == 8 => bytes.extend_from_slice(&codes),
+        None => bytes.extend(codes.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4))),
+    }
     Packet::from_bytes(bytes)
-}
-
-/// The codes as they go into a packet; entropy-coded where that was asked for and is shorter.
-fn payload<G: Grid>(spec: &CodecSpec, codes: Vec<u8>) -> Result<(u8, Vec<u8>)> {
-    if spec.option(CODER.key) == Some("rans") {
-        let coded = rans::encode(&codes, 1 << G::BITS)?;
-        if coded.len() < plain_bytes::<G>(codes.len()) {
-            return Ok((RANS, coded));
-        }
-    }
-    if G::BITS == 8 {
-        return Ok((PLAIN, codes));
-    }
-    Ok((PLAIN, codes.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4)).collect()))
 }
 
 /// Bytes of `count` codes one after another.
@@ -141,30 +139,37 @@ pub(super) fn layout<G: Grid>(frame: &Frame<'_>) -> Result<usize> {
 }
 
 /// The S * D numbers of a packet, each as `to` makes it from f64; NaN where a code stands for none.
-pub(super) fn unpack<G: Grid, T>(packet: &Packet, to: impl Fn(f64) -> T) -> Result<Vec<T>> {
+pub(super) fn unpack<G: Grid, T: Number>(packet: &Packet, to: impl Fn(f64) -> T) -> Result<Vec<T>> {
     let frame = packet.frame();
     let mut reader = Reader::new(frame.body);
     let (channels, coder) = own_header(&mut reader, frame.hidden)?;
     let steps = groups::read(&mut reader, frame.values, groups::count(frame.tokens, frame.hidden, channels))?;
     let elements = packet.elements();
-    let codes = match coder {
-        RANS => rans::decode(&mut reader, 1 << G::BITS, elements)?,
-        _ => plain_codes::<G>(reader.bytes(plain_bytes::<G>(elements), "codes")?, elements)?,
+    let codes: Scratch<u8>;
+    let codes = if coder == RANS {
+        codes = rans::decode(&mut reader, 1 << G::BITS, elements)?.into();
+        &codes[..]
+    } else {
+        let bytes = reader.bytes(plain_bytes::<G>(elements), "codes")?;
+        if G::BITS == 8 {
+            bytes
+        } else {
+            codes = halves(bytes, elements)?;
+            &codes[..]
+        }
     };
     let numbers: [f64; 256] = std::array::from_fn(|code| G::value(code as u8));
-    let mut out = Vec::with_capacity(elements);
-    for (group, step) in groups::of(&codes, frame.hidden, channels).zip(steps) {
+    let mut out = buffers::empty(elements);
+    for (group, step) in groups::of(codes, frame.hidden, channels).zip(&*steps) {
         out.extend(group.iter().map(|&code| to(numbers[usize::from(code)] * step)));
     }
     Ok(out)
 }
 
-/// One code a byte, from the bytes of a packet: low half first where two share a byte.
-fn plain_codes<G: Grid>(bytes: &[u8], count: usize) -> Result<Vec<u8>> {
-    if G::BITS == 8 {
-        return Ok(bytes.to_vec());
-    }
-    let mut codes: Vec<u8> = bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]).collect();
+/// One code a byte, of two in each byte of a packet, low half first.
+fn halves(bytes: &[u8], count: usize) -> Result<Scratch<u8>> {
+    let mut codes = Scratch::new(2 * bytes.len());
+    codes.extend(bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]));
     if codes.drain(count..).any(|spare| spare != 0) {
         bail!("packet field codes: the spare half of the last byte is not zero");
     }

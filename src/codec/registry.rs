@@ -6,8 +6,8 @@ use super::calibration::{Calibration, CalibrationNeed};
 use super::packet::{Frame, Packet};
 use super::spec::CodecSpec;
 use super::{
-    Codec, asvd, external, fc, fp8, fwsvd, hadamard_int4, int4, int8, noop, qr, slicer, sparse_rans, svd, svd_llm,
-    threshold_split, topk,
+    Codec, asvd, external, fc, fc_mask, fp8, fwsvd, hadamard_int4, int4, int8, klt, noop, qr, slicer, sparse_rans, svd,
+    svd_llm, threshold_split, topk,
 };
 
 /// What a codec says about itself: enough to list it, parse its options, build it and read its packets.
@@ -101,15 +101,17 @@ pub(super) const VALUES: OptionInfo = OptionInfo {
     meaning: "type of the numbers in the packet",
 };
 
-static REGISTERED: [&CodecInfo; 16] = [
+static REGISTERED: [&CodecInfo; 18] = [
     &noop::INFO,
     &fc::INFO,
+    &fc_mask::INFO,
     &topk::INFO,
     &qr::INFO,
     &svd::INFO,
     &fwsvd::INFO,
     &asvd::INFO,
     &svd_llm::INFO,
+    &klt::INFO,
     &int8::INFO,
     &int4::INFO,
     &fp8::INFO,

@@ -141,7 +141,7 @@ fn quantise(activation: &Activation, steps: f64, channels: usize, kind: ValueTyp
     let mut groups = Vec::with_capacity(EXPONENT_BYTES + (kind.bytes() + 1) * spans.len());
     let scales = groups::write(&mut groups, kind, &spans, steps)?;
     let mut symbols = Vec::with_capacity(all.len());
-    for ((group, scale), (low, _)) in groups::of(all, hidden, channels).zip(scales).zip(ranges) {
+    for ((group, &scale), (low, _)) in groups::of(all, hidden, channels).zip(&*scales).zip(ranges) {
         // A group of zeros has no scale.
         let scale = if scale == 0.0 { 1.0 } else { scale };
         let zero = (-low / scale).round_ties_even().min(most);
@@ -226,7 +226,7 @@ fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let zeros = reader.bytes(groups, "zero points")?;
     let symbols = dense(&mut reader, &own, frame.tokens * frame.hidden)?;
     let mut out = Vec::with_capacity(symbols.len());
-    for ((group, scale), &zero) in groups::of(&symbols, frame.hidden, own.channels).zip(scales).zip(zeros) {
+    for ((group, &scale), &zero) in groups::of(&symbols, frame.hidden, own.channels).zip(&*scales).zip(zeros) {
         ensure!(usize::from(zero) < own.levels, "packet field zero points: {zero} of {} levels", own.levels);
         for &symbol in group {
             let integer = zero.wrapping_add(distance(symbol));

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::calibration::CalibrationNeed;
+use super::coefficients;
 use super::registry::{Allowed, CodecInfo, OptionInfo, registered};
 use super::values::ValueType;
 
@@ -54,7 +55,9 @@ impl CodecSpec {
             chosen => Ok(chosen.unwrap_or_else(|| option.default.to_string())),
         };
         let chosen = chosen.into_iter().zip(info.options).map(with_default).collect::<Result<_>>()?;
-        Ok(Self { info, chosen })
+        let spec = Self { info, chosen };
+        coefficients::check(&spec)?;
+        Ok(spec)
     }
 
     /// The codec's name, without options.
@@ -212,6 +215,9 @@ mod tests {
             ("asvd:alpha=3", &["from 0 to 2"]),
             ("noop:values=f32", &["no options"]),
             ("topk:values=f61", &["\"f16\""]),
+            ("fc:coder=rans", &["fc:coder=rans", "values=int8"]),
+            ("topk:values=f32,coder=rans", &["coder=rans", "values=int8"]),
+            ("svd:values=int8", &["svd:values"]),
             ("external", &["external:cmd=..."]),
             ("external:timeout=3", &["external:cmd=..."]),
             ("external:timeout=0,cmd=a", &["timeout=0", "from 0.1 to 86400"]),
@@ -231,6 +237,9 @@ mod tests {
         for (text, need) in [
             ("fc", None),
             ("svd", None),
+            ("fc:rotate=hadamard", None),
+            ("fc:rotate=whiten", Some(CalibrationNeed::Moments)),
+            ("klt", Some(CalibrationNeed::Moments)),
             ("fwsvd", Some(CalibrationNeed::Fisher)),
             ("asvd", Some(CalibrationNeed::Moments)),
             ("svd-llm", Some(CalibrationNeed::Moments)),

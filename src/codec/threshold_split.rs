@@ -189,12 +189,12 @@ fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let rest = reader.bytes(stream_bytes(frame.tokens, code_bits) as usize, "codes")?;
     let mut stream = BitReader::new(rest, "codes");
     let widths = (0..frame.tokens).map(|_| Ok(stream.take(WIDTH_BITS as u8)? as u8)).collect::<Result<Vec<u8>>>()?;
-    let mut apart = positions.iter().zip(above).peekable();
+    let mut apart = positions.iter().zip(&*above).peekable();
     let mut out = Vec::with_capacity(n);
     for (token, (&width, range)) in widths.iter().zip(ranges).enumerate() {
         for at in token * frame.hidden..(token + 1) * frame.hidden {
             match apart.next_if(|(p, _)| **p as usize == at) {
-                Some((_, v)) => out.push(v),
+                Some((_, &v)) => out.push(v),
                 None => out.push(saturated(range.value(stream.take(width)? as u32, width))),
             }
         }

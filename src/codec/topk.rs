@@ -3,22 +3,22 @@
 use anyhow::{Result, ensure};
 
 use super::bits::{self, Coding};
-use super::budget::wire_items;
-use super::buffers::Scratch;
+use super::budget::{largest_that_fits, wire_items};
+use super::buffers::{self, Scratch};
+use super::coefficients::{self, Coefficients};
 use super::largest::largest;
 use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
-use super::registry::{CodecInfo, Rate, VALUES};
-use super::values::{self, EXPONENT_BYTES, ValueType};
+use super::registry::{CodecInfo, Rate};
 use super::{Accounting, Activation, Budget, Codec, CodecSpec};
 
 pub(super) const INFO: CodecInfo = CodecInfo {
     name: "topk",
     summary: "Keeps the k values of largest magnitude and their positions; ties go to the lower position.",
-    options: &[VALUES],
+    options: &[coefficients::VALUES, coefficients::CODER],
     id: 2,
     rate: Rate::Budget,
     needs: |_| None,
-    build: |spec, _| Ok(Box::new(TopK { spec: spec.clone(), values: spec.values() })),
+    build: |spec, _| Ok(Box::new(TopK { spec: spec.clone(), coefficients: Coefficients::of(spec) })),
     layout,
     decode,
 };
@@ -26,12 +26,9 @@ pub(super) const INFO: CodecInfo = CodecInfo {
 /// Own header: k 4, coding 1, bytes of positions 4.
 const OWN_BYTES: usize = 9;
 
-/// Bytes of a packet beside positions and values.
-const FIXED_BYTES: usize = HEADER_BYTES + OWN_BYTES + EXPONENT_BYTES;
-
 struct TopK {
     spec: CodecSpec,
-    values: ValueType,
+    coefficients: Coefficients,
 }
 
 impl Codec for TopK {
@@ -45,39 +42,56 @@ impl Codec for TopK {
         let all = activation.values();
         let positions = match budget.accounting {
             Accounting::Elements => largest(all, ((all.len() as f64 / budget.ratio).floor() as usize).max(1)),
-            Accounting::Wire => self.largest_that_fit(activation, budget.ratio),
+            Accounting::Wire => self.largest_that_fit(activation, budget.ratio)?,
         };
         let coding = bits::shortest(&positions, all.len());
         let shape = (activation.tokens(), activation.hidden());
-        let body = OWN_BYTES + coding.bytes + EXPONENT_BYTES + positions.len() * self.values.bytes();
-        let mut bytes = packet::begin(&INFO, self.values, shape, body)?;
+        let payload = self.payload(all, &positions)?;
+        let kind = self.coefficients.kind;
+        let mut bytes = packet::begin(&INFO, kind, shape, OWN_BYTES + coding.bytes + payload.len())?;
         packet::put_u32(&mut bytes, positions.len());
         bytes.push(coding.id);
         packet::put_u32(&mut bytes, coding.bytes);
         bits::write(&mut bytes, &positions, coding);
-        let kept: Vec<f32> = positions.iter().map(|&at| all[at as usize]).collect();
-        values::write_section(&mut bytes, self.values, &kept, 0)?;
+        bytes.extend_from_slice(&payload);
         Packet::from_bytes(bytes)
     }
 }
 
 impl TopK {
+    /// The values kept, as they go into the packet.
+    fn payload(&self, all: &[f32], positions: &[u32]) -> Result<Scratch<u8>> {
+        let mut kept = Scratch::new(positions.len());
+        kept.extend(positions.iter().map(|&at| all[at as usize]));
+        self.coefficients.encode(&kept, 0)
+    }
+
     /// The largest k whose packet fits, by bisection: [`bits::shortest`] never shrinks as k grows.
-    fn largest_that_fit(&self, activation: &Activation, ratio: f64) -> Scratch<u32> {
+    fn largest_that_fit(&self, activation: &Activation, ratio: f64) -> Result<Scratch<u32>> {
         let all = activation.values();
-        let room = wire_items(ratio, (activation.tokens(), activation.hidden()), FIXED_BYTES, 1);
+        let room = wire_items(ratio, (activation.tokens(), activation.hidden()), HEADER_BYTES + OWN_BYTES, 1);
         let mut fits = 1;
-        let mut too_many = (room / self.values.bytes()).min(all.len()) + 1;
+        let mut too_many = self.coefficients.certain(room, 1).min(all.len()) + 1;
         while fits + 1 < too_many {
             let k = fits.midpoint(too_many);
             let Coding { bytes, .. } = bits::shortest(&largest(all, k), all.len());
-            if bytes + k * self.values.bytes() <= room {
+            if bytes + self.coefficients.bytes(k) <= room {
                 fits = k;
             } else {
                 too_many = k;
             }
         }
-        largest(all, fits)
+        let make = |k| {
+            let positions = largest(all, k);
+            let bytes = bits::shortest(&positions, all.len()).bytes + self.payload(all, &positions)?.len();
+            Ok((positions, bytes))
+        };
+        // Entropy-coded, at least as many fit.
+        let most = if self.coefficients.coded { all.len() } else { fits };
+        if most == fits {
+            return Ok(largest(all, fits));
+        }
+        largest_that_fits(fits, most, make, |(_, bytes)| *bytes <= room).map(|(positions, _)| positions)
     }
 }
 
@@ -93,7 +107,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     let (k, coding) = own_header(&mut Reader::new(frame.body))?;
     let most = frame.tokens * frame.hidden;
     ensure!((1..=most).contains(&k), "packet field k: {k} is not in 1..={most}");
-    frame.expect_len((OWN_BYTES + EXPONENT_BYTES) as u64 + coding.bytes as u64 + (k * frame.values.bytes()) as u64)?;
+    coefficients::expect(frame, OWN_BYTES + coding.bytes, k)?;
     Ok(k)
 }
 
@@ -103,8 +117,9 @@ fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let (k, coding) = own_header(&mut reader)?;
     let n = packet.tokens() * packet.hidden();
     let positions = bits::read(reader.bytes(coding.bytes, "positions")?, coding.id, k, n)?;
-    let kept = values::read_section(&mut reader, packet.values(), k, "values")?.into_values();
-    let mut out = vec![0f32; n];
-    positions.iter().zip(kept).for_each(|(&at, v)| out[at as usize] = v);
+    let kept = coefficients::read(&mut reader, packet.values(), k, "values")?.into_values();
+    let mut out = buffers::floats(n);
+    out.fill(0.0);
+    positions.iter().zip(&*kept).for_each(|(&at, &v)| out[at as usize] = v);
     Ok(out)
 }

@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::buffers::{self, Scratch};
 use super::packet::Reader;
 use crate::vector::{Vector, dispatch};
 
@@ -19,12 +20,15 @@ pub enum ValueType {
     F32,
     /// The upper half of single precision, 8 significant bits: two bytes.
     Bf16,
+    /// Integers from -127 to 127 with a step of their own for every few of them: one byte and a share of the step.
+    Int8,
 }
 
 impl ValueType {
-    /// Bytes of one number.
+    /// Bytes of one number; of int8, without its share of the step.
     pub fn bytes(self) -> usize {
         match self {
+            Self::Int8 => 1,
             Self::F16 | Self::Bf16 => 2,
             Self::F32 => 4,
         }
@@ -35,6 +39,7 @@ impl ValueType {
             Self::F16 => 0,
             Self::F32 => 1,
             Self::Bf16 => 2,
+            Self::Int8 => 3,
         }
     }
 
@@ -43,7 +48,8 @@ impl ValueType {
             0 => Self::F16,
             1 => Self::F32,
             2 => Self::Bf16,
-            _ => bail!("packet field value type: {id} is none of 0 (f16), 1 (f32), 2 (bf16)"),
+            3 => Self::Int8,
+            _ => bail!("packet field value type: {id} is none of 0 (f16), 1 (f32), 2 (bf16), 3 (int8)"),
         })
     }
 }
@@ -56,7 +62,8 @@ impl FromStr for ValueType {
             "f16" => Ok(Self::F16),
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err(crate::suggest::unknown("value type", text, ["f16", "f32", "bf16"])),
+            "int8" => Ok(Self::Int8),
+            _ => Err(crate::suggest::unknown("value type", text, ["f16", "f32", "bf16", "int8"])),
         }
     }
 }
@@ -67,6 +74,7 @@ impl fmt::Display for ValueType {
             Self::F16 => "f16",
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
         })
     }
 }
@@ -92,6 +100,15 @@ pub(super) fn exponent(value: impl Into<f64>) -> Option<i32> {
 pub(super) fn power_of_two(exponent: i32) -> f64 {
     debug_assert!((-1022..=1023).contains(&exponent));
     f64::from_bits(((exponent + 1023) as u64) << 52)
+}
+
+/// The power of two to divide by before sums of `terms` numbers up to a magnitude of the given [`exponent`] are made in f32:
+/// zero for ordinary activations; otherwise the one that keeps the sums finite and the smallest away from the subnormals.
+pub(super) fn shift_for_f32(top: Option<i32>, terms: usize) -> i32 {
+    match top {
+        Some(e) if e + terms.ilog2() as i32 >= 120 || e < -60 => e.max(-126),
+        _ => 0,
+    }
 }
 
 /// Largest magnitude; `None` where a value is not finite.
@@ -134,6 +151,7 @@ pub(super) fn write_section(out: &mut Vec<u8>, kind: ValueType, values: &[f32], 
                 halves[..scaled.len()].convert_from_f32_slice(scaled);
                 put(out, &halves[..scaled.len()], bf16::to_le_bytes);
             }
+            ValueType::Int8 => bail!("a section holds floating-point numbers, not int8"),
         }
     }
     Ok(())
@@ -169,20 +187,22 @@ pub(super) fn put_f32(out: &mut Vec<u8>, values: &[f32]) {
 
 /// Reads f32 numbers, bit for bit.
 pub(super) fn get_f32(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    let mut out = buffers::empty(bytes.len() / 4);
+    out.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)));
+    out
 }
 
 /// A section as read: each number is `stored * 2^exponent`.
 pub(super) struct Section {
-    pub stored: Vec<f32>,
+    pub stored: Scratch<f32>,
     pub exponent: i32,
 }
 
 impl Section {
     /// The numbers themselves, where f32 holds them.
-    pub fn into_values(mut self) -> Vec<f32> {
+    pub fn into_values(mut self) -> Scratch<f32> {
         let gain = power_of_two(self.exponent);
-        for v in &mut self.stored {
+        for v in self.stored.iter_mut() {
             *v = (f64::from(*v) * gain) as f32;
         }
         self.stored
@@ -191,7 +211,7 @@ impl Section {
 
 /// Numbers of two bytes as f32.
 fn widened<T: Copy + Default>(bytes: &[u8], read: fn([u8; 2]) -> T, widen: fn(&[T], &mut [f32])) -> Vec<f32> {
-    let mut out = vec![0f32; bytes.len() / 2];
+    let mut out = buffers::floats(bytes.len() / 2);
     let mut halves = [T::default(); CHUNK];
     for (out, bytes) in out.chunks_mut(CHUNK).zip(bytes.chunks(2 * CHUNK)) {
         let halves = &mut halves[..out.len()];
@@ -214,11 +234,12 @@ pub(super) fn read_section(reader: &mut Reader<'_>, kind: ValueType, count: usiz
         ValueType::F32 => get_f32(bytes),
         ValueType::F16 => widened(bytes, f16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out)),
         ValueType::Bf16 => widened(bytes, bf16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out)),
+        ValueType::Int8 => bail!("packet field {field}: a section holds floating-point numbers, not int8"),
     };
     if max_magnitude(&stored).is_none() {
         bail!("packet field {field}: a number is not finite");
     }
-    Ok(Section { stored, exponent })
+    Ok(Section { stored: stored.into(), exponent })
 }
 
 #[cfg(test)]
@@ -229,7 +250,7 @@ mod tests {
         let mut bytes = Vec::new();
         write_section(&mut bytes, kind, values, 0).unwrap();
         assert_eq!(bytes.len(), EXPONENT_BYTES + values.len() * kind.bytes());
-        read_section(&mut Reader::new(&bytes), kind, values.len(), "test").unwrap().into_values()
+        read_section(&mut Reader::new(&bytes), kind, values.len(), "test").unwrap().into_values().to_vec()
     }
 
     #[test]

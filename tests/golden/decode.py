@@ -1,5 +1,6 @@
 """Decodes the packets beside it after METHODOLOGY.md, "Wire format", alone, and compares: python3 decode.py (NumPy)."""
 
+import hashlib
 import pathlib
 import struct
 import sys
@@ -7,6 +8,9 @@ import sys
 import numpy as np
 
 BOUND = 1e-6  # Relative, Frobenius: the program decodes in f32.
+
+# What both sides have of the codecs that need it.
+CALIBRATION = np.load(pathlib.Path(__file__).with_name("calibration.npy")).astype("f8")
 
 
 def numbers(data, kind):
@@ -20,9 +24,28 @@ def section(data, kind):
     return numbers(data[2:], kind) * 2.0**exponent
 
 
+def coefficients(data, kind, count):
+    if kind != 3:
+        return section(data, kind)
+    codes_at = 1 + 2 + 2 * -(-count // 32)
+    steps = section(data[1:codes_at], 0).repeat(32)[:count]
+    codes = rans(data[codes_at:], 256, count) if data[0] == 1 else np.frombuffer(data[codes_at:], "u1").astype(int)
+    return signed(256)(codes) * steps
+
+
+def sylvester(d):
+    """Each row of a matrix times the block Walsh-Hadamard matrix of D channels."""
+    n, hadamard = d & -d, np.ones((1, 1))
+    while len(hadamard) < n:
+        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
+    return np.kron(np.eye(d // n), hadamard / n**0.5)
+
+
 def fc(body, kind, s, d):
-    band, ks, kd = struct.unpack("<BII", body[:9])
-    pairs = section(body[9:], kind)
+    first, ks, kd = struct.unpack("<BII", body[:9])
+    band, rotate = first & 15, first >> 4
+    at = 17 if rotate == 2 else 9
+    pairs = coefficients(body[at:], kind, 2 * ks * kd)
     block = (pairs[0::2] + 1j * pairs[1::2]).reshape(ks, kd)
     kept, held = np.zeros((s, d), complex), np.zeros((s, d))
     for i in range(ks):
@@ -32,7 +55,48 @@ def fc(body, kind, s, d):
         mirror = lambda a: np.roll(a[::-1, ::-1], (1, 1), (0, 1))
         both = held + mirror(held)
         kept = (kept + np.conj(mirror(kept))) / np.maximum(both, 1)
-    return np.fft.ifft2(kept).real
+    out = np.fft.ifft2(kept).real
+    if rotate == 2:
+        rms = np.sqrt((CALIBRATION**2).mean(0)).astype("<f4")
+        assert body[9:17] == hashlib.sha256(rms.tobytes()).digest()[:8]
+        return out * rms
+    return out @ sylvester(d) if rotate == 1 else out
+
+
+def fc_mask(body, kind, s, d):
+    mask, k = struct.unpack("<BI", body[:5])
+    at = 9 if mask == 1 else 5
+    coding, size = struct.unpack("<BI", body[at : at + 5])
+    at += 5
+    numbers = {0: k, 1: struct.unpack("<I", body[5:9])[0], 2: s - 1}[mask]
+    listed = positions(body[at : at + size], coding, numbers)
+    width = d // 2 + 1
+    rows = [[(u, v) for v in (range(width) if u <= s // 2 else range(1, (d - 1) // 2 + 1))] for u in range(s)]
+    if mask == 2:
+        widths = np.diff(np.concatenate([[-1], listed, [k + s - 1]])).astype(int) - 1
+        kept = [place for row, w in zip(rows, widths) for place in row[:w]]
+    else:
+        kept = sum(rows, [])
+        if mask == 0:
+            kept = [kept[p] for p in listed]
+        else:
+            kept = [(u, v) for u, v in kept if v in listed and u + width in listed]
+    assert len(kept) == k
+    pairs = coefficients(body[at + size :], kind, 2 * k)
+    spectrum = np.zeros((s, d), complex)
+    for (u, v), c in zip(kept, pairs[0::2] + 1j * pairs[1::2]):
+        spectrum[-u, -v] = np.conj(c)
+        spectrum[u, v] = c
+    return np.fft.ifft2(spectrum).real
+
+
+def klt(body, kind, s, d):
+    (r,) = struct.unpack("<I", body[:4])
+    # The digest, 8 bytes, is of the program's own basis, which differs from this one in the last bits.
+    _, vectors = np.linalg.eigh(CALIBRATION.T @ CALIBRATION)
+    basis = vectors[:, ::-1].T
+    basis *= np.sign(np.take_along_axis(basis, np.abs(basis).argmax(1)[:, None], 1))
+    return coefficients(body[12:], kind, r * s).reshape(r, s).T @ basis[:r]
 
 
 def positions(data, coding, k):
@@ -53,7 +117,7 @@ def positions(data, coding, k):
 def topk(body, kind, s, d):
     k, coding, size = struct.unpack("<IBI", body[:9])
     out = np.zeros(s * d)
-    out[positions(body[9 : 9 + size], coding, k)] = section(body[9 + size :], kind)
+    out[positions(body[9 : 9 + size], coding, k)] = coefficients(body[9 + size :], kind, k)
     return out.reshape(s, d)
 
 
@@ -95,11 +159,7 @@ def quantiser(values, symbols, rotated=False):
         scales = section(body[5:codes_at], kind).reshape(s, groups).repeat(group, axis=1)[:, :d]
         out = values(codes).reshape(s, d) * scales
         if rotated:
-            n = d & -d
-            hadamard = np.ones((1, 1))
-            while len(hadamard) < n:
-                hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
-            out = (out.reshape(s, d // n, n) @ hadamard / n**0.5).reshape(s, d)
+            out = out @ sylvester(d)
         return out
 
     return decode
@@ -191,7 +251,7 @@ DECODERS = {
     **{0: noop, 1: fc, 2: topk, 3: low_rank, 4: low_rank, 5: low_rank, 6: low_rank, 7: low_rank},
     **{8: quantiser(signed(256), 256), 9: quantiser(signed(16), 16), 10: quantiser(e4m3, 256)},
     11: quantiser(signed(16), 16, rotated=True),
-    **{12: threshold_split, 13: slicer, 14: sparse_rans},
+    **{12: threshold_split, 13: slicer, 14: sparse_rans, 16: fc_mask, 17: klt},
 }
 
 failed = 0
