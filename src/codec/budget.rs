@@ -89,7 +89,8 @@ pub(super) fn wire_items(ratio: f64, shape: (usize, usize), fixed_bytes: usize, 
 }
 
 /// What `make` returns for the largest count it `fits` at, from `least`, which is taken in any case, up to `most`: by
-/// bisection, as if no larger count fitted where a smaller one does not.
+/// bisection, as if no larger count fitted where a smaller one does not. Entropy coding gains a few per cent, so the search
+/// begins with steps of a sixteenth, and doubles them, before it halves.
 pub(super) fn largest_that_fits<T>(
     least: usize,
     most: usize,
@@ -97,11 +98,16 @@ pub(super) fn largest_that_fits<T>(
     fits: impl Fn(&T) -> bool,
 ) -> Result<T> {
     let (mut held, mut too_many) = (least, most.max(least) + 1);
-    let mut best = make(least)?;
+    let (mut best, mut step) = (make(least)?, (least / 16).max(1));
     while held + 1 < too_many {
-        let count = held.midpoint(too_many);
+        let count = (held + step).min(held.midpoint(too_many));
         let made = make(count)?;
-        if fits(&made) { (held, best) = (count, made) } else { too_many = count }
+        if fits(&made) {
+            (held, best) = (count, made)
+        } else {
+            too_many = count
+        }
+        step *= 2;
     }
     Ok(best)
 }

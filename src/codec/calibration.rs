@@ -165,7 +165,7 @@ impl CalibrationBuilder {
 }
 
 /// Statistics of training rows at one split of one model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Calibration {
     hidden: usize,
     rows: u64,

@@ -85,9 +85,12 @@ impl Codec for FcMask {
             }
             Accounting::Wire => {
                 let room = wire_items(budget.ratio, (tokens, hidden), HEADER_BYTES + own_bytes(self.mask), 1);
-                let most = if self.coefficients.coded { half.count() } else { self.coefficients.certain(room, 2) };
+                let certain = |room| self.coefficients.certain(room, 2).clamp(1, half.count());
+                let most = if self.coefficients.coded { half.count() } else { certain(room) };
+                // An index is no longer than a bitmap.
+                let bitmap = mask::below(self.mask, half, certain(room)).div_ceil(8);
                 let fits = |sent: &Sent| sent.coding.bytes + sent.payload.len() <= room;
-                largest_that_fits(1, most.min(half.count()), make, fits)?
+                largest_that_fits(certain(room.saturating_sub(bitmap)), most, make, fits)?
             }
         };
         let body = own_bytes(self.mask) + sent.coding.bytes + sent.payload.len();
