@@ -398,3 +398,16 @@ fn codec_names_what_is_wrong_and_writes_nothing() {
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "something was left behind");
 }
+
+#[test]
+fn token_ids_need_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = matrix(&folder.path().join("a.npy"), 4, 8);
+    fails(&["codec", "--input", &input, "--codec", "token-ids"], &["token ids", "matrix alone", "splitbench score"]);
+    let packet = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/token-ids.bin");
+    let output = folder.path().join("b.npy").display().to_string();
+    for codec in [&[][..], &["--codec", "token-ids"]] {
+        let decode = ["codec", "--decode", packet.to_str().unwrap(), "--output", &output];
+        fails(&[&decode[..], codec].concat(), &["token-ids.bin", "only a model", "splitbench score"]);
+    }
+}

@@ -1,6 +1,6 @@
 //! What every registered codec must do, at every value of every option. A new codec is found by itself; only
-//! `expected_len` must be told how long its packets are. `external` has tests of its own (`tests/external`): size and error
-//! of its packets are the user's program's.
+//! `expected_len` must be told how long its packets are. `external` has tests of its own (`tests/external`), as size and error
+//! of its packets are the user's program's, and so has `token-ids` (beside its code, `tests/split.rs`), which takes no matrix.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -41,9 +41,9 @@ fn calibration(hidden: usize) -> Calibration {
     builder.finish().unwrap()
 }
 
-/// All codecs but `external`.
+/// All codecs that send any matrix by themselves.
 fn own() -> impl Iterator<Item = &'static CodecInfo> {
-    registered().iter().copied().filter(|info| info.name != "external")
+    registered().iter().copied().filter(|info| !["external", "token-ids"].contains(&info.name))
 }
 
 /// Every combination of option values of every codec.
@@ -126,7 +126,7 @@ fn scale_bytes(spec: &CodecSpec, a: &Activation) -> usize {
 
 /// Codecs whose bits follow the activation: they send the bits there is room for, and 16 bits are an element.
 fn adaptive(spec: &CodecSpec) -> bool {
-    ["threshold-split", "slicer", "sparse-rans"].contains(&spec.name())
+    ["threshold-split", "slicer", "sparse-rans", "zfp"].contains(&spec.name())
 }
 
 /// Bytes of a packet by the lengths it states itself, where its codes are entropy-coded or have widths of their own.
@@ -149,6 +149,7 @@ fn stated_len(packet: &Packet, spec: &CodecSpec, a: &Activation) -> Option<usize
             let counts = 26 + scales + groups;
             coded(if bytes[20] > 1 { coded(coded(counts)) } else { coded(counts) })
         }
+        "zfp" => 21 + count(17),
         _ if spec.option("coder") == Some("rans") && bytes[19] == 1 => coded(20 + scale_bytes(spec, a)),
         _ => return None,
     })
@@ -224,6 +225,8 @@ fn packets_have_the_size_the_format_says_and_the_elements_the_rule_says() {
                 let least = match (spec.name(), spec.option("aspect")) {
                     _ if spec.info().rate == Rate::Fixed => tokens * HIDDEN,
                     ("topk", _) => 1,
+                    // Whole words of 64 bits.
+                    ("zfp", _) => 4,
                     _ if adaptive(spec) => 1,
                     ("fc", Some("tokens")) => tokens,
                     ("fc", Some("hidden")) => HIDDEN,
@@ -344,6 +347,7 @@ fn edges() {
         let least = match spec.name() {
             _ if spec.info().rate == Rate::Fixed => 2 * HIDDEN,
             "fc" | "topk" => 1,
+            "zfp" => 4,
             _ if adaptive(spec) => 1,
             _ => 2 + HIDDEN,
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use splitbench::codec::{self, Activation, Budget, CodecSpec, Packet};
+use splitbench::codec::{self, Activation, Budget, CodecSpec, Packet, Received};
 use splitbench::data::{self, Source};
 use splitbench::experiment::{Cell, Indicators, Row, Scope, ScoreRequest, score};
 use splitbench::model::split::{activation, from_values, to_values};
@@ -307,5 +307,67 @@ fn errors_behind_the_cut_are_those_of_each_request_alone() {
     }
     for (error, sum) in found[0].errors.iter().zip(sums) {
         assert!((error - sum / requests.len() as f64).abs() < 1e-12, "{error} and {sum}");
+    }
+}
+
+/// The server makes of the ids it received what the client had made of them among others, bit for bit.
+#[test]
+fn the_client_half_makes_the_same_of_token_ids_anywhere() {
+    let (model, requests) = pocket_requests("openbookqa-mini", 3);
+    let layers = model.decoder.config().num_hidden_layers;
+    let splits: Vec<SplitPoint> = (1..=layers).map(|after_layer| SplitPoint { after_layer }).collect();
+    let sequences: Vec<&[u32]> = requests.iter().map(|request| request.tokens.as_slice()).collect();
+    let (ids, packing, _) = packed(&sequences, &[]);
+    let computed = model.decoder.client(&ids, &packing, &splits).unwrap();
+    let codec = codec::build(&CodecSpec::parse("token-ids").unwrap(), None).unwrap();
+    for (sequence, tokens) in sequences.iter().enumerate() {
+        for (&split, hidden) in splits.iter().zip(&computed) {
+            let sent = activation(&to_values(hidden).unwrap(), &packing, sequence).unwrap();
+            let sent = sent.with_token_ids(tokens.to_vec(), model.decoder.config().vocab_size).unwrap();
+            let packet = codec.encode(&sent, Budget::elements(1.0).unwrap()).unwrap();
+            let packet = Packet::from_bytes(packet.into_bytes()).unwrap();
+            let Received::TokenIds(found) = codec.receive(&packet).unwrap() else { panic!("no token ids") };
+            let (ids, alone, _) = packed(&[&found.ids], &[]);
+            let again = model.decoder.client(&ids, &alone, &[split]).unwrap().remove(0);
+            assert_eq!(to_values(&again).unwrap(), sent.values(), "sequence {sequence} after {}", split.after_layer);
+        }
+    }
+}
+
+#[test]
+fn token_ids_lose_nothing_and_only_those_that_cross_are_sent() {
+    let model = source::load("pocket", &Placement::cpu()).unwrap();
+    let dataset = data::load("siqa-mini", &Source::Embedded, Some(3)).unwrap();
+    let codec = CodecSpec::parse("token-ids").unwrap();
+    let cells = [Scope::PromptAndChoice, Scope::Prompt].map(|scope| Cell {
+        split: SplitPoint { after_layer: 2 },
+        scope,
+        budget: None,
+        codec: codec.clone(),
+    });
+    let request = ScoreRequest {
+        experiment: "test",
+        model: &model,
+        dataset: &dataset,
+        train: &[],
+        cells: &cells,
+        limit: None,
+        batch_tokens: 200,
+        probe: None,
+    };
+    let run = score(&request, &mut Default::default(), |_| {}).unwrap();
+    let bits = (model.decoder.config().vocab_size - 1).ilog2() as usize + 1;
+    for ((cell, samples), row) in cells.iter().zip(&run.cells).zip(&run.rows[1..]) {
+        assert_eq!((row.rel_error, row.lost, row.gained), (Some(0.0), Some(0), Some(0)), "{cell}");
+        for ((sample, baseline), question) in samples.iter().zip(&run.baseline).zip(&dataset.questions) {
+            assert_eq!(sample.loglik, baseline.loglik, "{cell}");
+            let requests = encode_requests(&model.tokenizer, question).unwrap();
+            let bytes = |request: &Request| {
+                let whole = cell.scope == Scope::PromptAndChoice;
+                let crossing = if whole { request.tokens.len() } else { request.prompt_tokens };
+                (15 + 4 + (crossing * bits).div_ceil(8)) as u64
+            };
+            assert_eq!(sample.codec.as_ref().unwrap().wire_bytes, requests.iter().map(bytes).sum::<u64>(), "{cell}");
+        }
     }
 }

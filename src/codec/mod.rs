@@ -51,11 +51,13 @@ mod spec;
 mod svd;
 mod svd_llm;
 mod threshold_split;
+mod token_ids;
 mod topk;
 mod values;
 mod weighed;
+mod zfp;
 
-pub use activation::Activation;
+pub use activation::{Activation, TokenIds};
 pub use block::Aspect;
 pub use budget::{Accounting, Budget, raw_bytes};
 pub use calibration::{Calibration, CalibrationBuilder, CalibrationNeed};
@@ -83,10 +85,24 @@ pub trait Codec: Send + Sync {
         decode(packet)
     }
 
+    /// What a packet of this codec hands the server: an activation, of all codecs but `token-ids`.
+    fn receive(&self, packet: &Packet) -> Result<Received> {
+        self.decode(packet).map(Received::Activation)
+    }
+
     /// Whether a call would first have to start something whose time is not the codec's; the next ones would not.
     fn is_cold(&self) -> bool {
         false
     }
+}
+
+/// What a packet hands the server.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Received {
+    /// An activation, to go on from.
+    Activation(Activation),
+    /// What the model was fed: the server runs the client half on it.
+    TokenIds(TokenIds),
 }
 
 /// Makes the codec a spec names. Fails where it needs calibration data that is missing.
@@ -95,7 +111,8 @@ pub fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<
 }
 
 /// Decodes a packet of whichever codec it names; neither options nor calibration are needed. The allocation is bounded by
-/// [`MAX_ELEMENTS`]. Fails for a packet of `external`, which only [`Codec::decode`] can hand to its program.
+/// [`MAX_ELEMENTS`]. Fails for a packet of `external`, which only [`Codec::decode`] can hand to its program, and for
+/// one of `token-ids`, which has no activation.
 pub fn decode(packet: &Packet) -> Result<Activation> {
     let values = (packet.info().decode)(packet)?;
     if values::max_magnitude(&values).is_none() {

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::batch::{Group, Sharing, groups, runs};
 use super::cell::Cell;
 use super::probe::{Probe, Probed, follow};
-use crate::codec::{Accounting, Activation, Budget, Codec, Packet};
+use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received};
 use crate::model::split::{from_values, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};
 use crate::score::Request;
@@ -271,9 +271,10 @@ impl SplitWork<'_> {
         let rows = self.batch[job.group].compressed(sequence, cell.scope);
         let width = self.decoder.config().hidden_size;
         let part: Vec<f32> = self.computed(job, sequence, 0).take(rows * width).collect();
-        let part = Activation::new(rows, width, part)?;
+        let ids = self.batch[job.group].token_ids(sequence)[..rows].to_vec();
+        let part = Activation::new(rows, width, part)?.with_token_ids(ids, self.decoder.config().vocab_size)?;
         let encode = || codec.encode(&part, cell.budget.unwrap_or(ANY)).with_context(|| format!("encoding by {cell}"));
-        let decode = |packet: &Packet| codec.decode(packet).with_context(|| format!("decoding by {cell}"));
+        let decode = |packet: &Packet| codec.receive(packet).with_context(|| format!("decoding by {cell}"));
         if codec.is_cold() {
             decode(&encode()?)?;
         }
@@ -284,8 +285,16 @@ impl SplitWork<'_> {
         // What arrives is bytes: nothing of the encoder's state may help the decoder.
         let packet = Packet::from_bytes(packet.into_bytes())?;
         let clock = Instant::now();
-        let decoded = decode(&packet)?;
+        let received = decode(&packet)?;
         let decode = clock.elapsed();
+        let decoded = match received {
+            Received::Activation(decoded) => decoded,
+            // The client half gives the same bits wherever it runs, so running it again would only take time.
+            Received::TokenIds(ids) => {
+                ensure!(part.token_ids() == Some(&ids), "decoding by {cell}: not the token ids that were sent");
+                part.clone()
+            }
+        };
         let rel_error = part.rel_error(&decoded);
         let probed = self.probe.map(|probe| probe.look(cell, &part, rel_error)).transpose()?;
         let outcome = Outcome {

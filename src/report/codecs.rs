@@ -171,6 +171,10 @@ impl<'a> Place<'_, 'a> {
                 None => "The unsplit model is missing on some set.".into(),
             },
         ];
+        if lines.iter().any(|line| line.codec == "token-ids") {
+            let sentence = "token-ids: no privacy, and its times leave out that the server runs the client half again.";
+            caption.push(sentence.into());
+        }
         caption.extend(coverage.sentence());
         caption.extend(caption::provenance(&self.rows));
         let title = format!("Codecs of {}: accuracy, bytes and time, {}", self.model, self.cut());
