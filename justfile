@@ -25,6 +25,10 @@ table4 model="pocket" *args="":
 layer-sweep model="pocket" *args="":
     cargo run --release -- run layer-sweep --model {{model}} {{args}}
 
+# Split layers: indicators, what the codec loses, error behind the cut. `just layers pocket --codec topk`.
+layers model="pocket" *args="":
+    cargo run --release -- layers --model {{model}} {{args}}
+
 # Figure 5: accuracy by ratio, all methods.
 ratio-sweep model="pocket" *args="":
     cargo run --release -- run ratio-sweep --model {{model}} {{args}}
@@ -47,7 +51,7 @@ reference python="python3":
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} -m venv target/reference
     target/reference/bin/pip install --quiet --requirement tests/reference/requirements.txt
-    for script in harness metrics decoder loglik codecs adaptive coefficients; do target/reference/bin/python tests/reference/$script.py --check; done
+    for script in harness metrics decoder loglik codecs adaptive coefficients indicators; do target/reference/bin/python tests/reference/$script.py --check; done
 
 # Scoring speed beside lm-evaluation-harness with transformers. TOKENIZER is a Qwen2 tokenizer.json, DATA holds
 # arc_easy/eval.jsonl; further arguments such as `--dataset piqa --limit 30` go to the script.

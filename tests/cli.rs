@@ -213,6 +213,40 @@ fn broken_checkpoints_are_refused_by_tensor_and_file() {
 }
 
 #[test]
+fn layers_are_compared_and_reported_again_from_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let asked = ["layers", "--datasets", "piqa-mini,qasc-mini", "--limit", "4", "--out", out, "--run", "a"];
+    let told = splitbench(&[&asked[..], &["--codec", "topk", "--accounting", "wire", "--json"]].concat());
+    assert!(told.status.success(), "{}", stderr(&told));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let layers = told[0]["layers"].as_array().unwrap();
+    assert_eq!((layers.len(), told[0]["codec"].as_str()), (6, Some("topk")));
+    assert_eq!(layers[1]["errors"].as_array().unwrap().len(), 5);
+    assert_eq!(told[0]["indicators"].as_array().unwrap().len(), 7);
+
+    let results = folder.path().join("results/layers/a");
+    let plots = folder.path().join("plots/layers/a");
+    let files: Vec<_> = ["layers", "growth", "indicators"]
+        .iter()
+        .flat_map(|name| ["md", "csv"].map(|ending| results.join(format!("{name}.{ending}"))))
+        .chain(["layers.svg", "growth.svg"].map(|name| plots.join(name)))
+        .collect();
+    let before: Vec<Vec<u8>> = files.iter().map(|path| fs::read(path).unwrap()).collect();
+    assert_eq!(String::from_utf8_lossy(&before[3]).lines().count(), 1 + 6 + 5 + 4 + 3 + 2 + 1);
+    let again = splitbench(&["report", results.to_str().unwrap(), "--plots", plots.to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("Indicators: pocket by topk at ratio 8 in wire"));
+    assert!(before == files.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>());
+
+    fs::write(results.join("layers.jsonl"), "{}\n").unwrap();
+    fails(&["report", results.to_str().unwrap()], &["layers.jsonl line 1", "missing field"]);
+    fails(&["layers", "--codec", "tokp", "--out", out], &["tokp", "topk"]);
+    fails(&["layers", "--ratio", "0.5", "--out", out], &["ratio", "0.5"]);
+    fails(&["layers", "--datasets", "qask-mini", "--out", out], &["qask-mini", "qasc-mini"]);
+    fails(&["layers", "--limit", "0", "--out", out], &["limit is 0"]);
+}
+
+#[test]
 fn every_listing_and_help_answers() {
     for what in ["models", "datasets", "codecs", "experiments"] {
         let output = splitbench(&["list", what, "--json"]);
@@ -220,7 +254,7 @@ fn every_listing_and_help_answers() {
         let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(list.as_array().unwrap().len() >= 5, "{what}");
     }
-    for verb in ["list", "prepare", "plan", "run", "report", "score", "codec", "train-pocket"] {
+    for verb in ["list", "prepare", "plan", "run", "layers", "report", "score", "codec", "train-pocket"] {
         let help = splitbench(&[verb, "--help"]);
         assert!(String::from_utf8_lossy(&help.stdout).contains("splitbench "), "{verb} --help has no example");
     }
@@ -373,4 +407,17 @@ fn codec_names_what_is_wrong_and_writes_nothing() {
         assert!(!Path::new(&output).exists());
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "something was left behind");
+}
+
+#[test]
+fn token_ids_need_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = matrix(&folder.path().join("a.npy"), 4, 8);
+    fails(&["codec", "--input", &input, "--codec", "token-ids"], &["token ids", "matrix alone", "splitbench score"]);
+    let packet = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/token-ids.bin");
+    let output = folder.path().join("b.npy").display().to_string();
+    for codec in [&[][..], &["--codec", "token-ids"]] {
+        let decode = ["codec", "--decode", packet.to_str().unwrap(), "--output", &output];
+        fails(&[&decode[..], codec].concat(), &["token-ids.bin", "only a model", "splitbench score"]);
+    }
 }

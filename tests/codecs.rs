@@ -1,6 +1,6 @@
 //! What every registered codec must do, at every value of every option. A new codec is found by itself; only
-//! `expected_len` must be told how long its packets are. `external` has tests of its own (`tests/external`): size and error
-//! of its packets are the user's program's.
+//! `expected_len` must be told how long its packets are. `external` has tests of its own (`tests/external`), as size and error
+//! of its packets are the user's program's, and so has `token-ids` (beside its code, `tests/split.rs`), which takes no matrix.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -47,9 +47,9 @@ fn calibration(hidden: usize) -> Calibration {
     builder.finish().unwrap()
 }
 
-/// All codecs but `external`.
+/// All codecs that send any matrix by themselves.
 fn own() -> impl Iterator<Item = &'static CodecInfo> {
-    registered().iter().copied().filter(|info| info.name != "external")
+    registered().iter().copied().filter(|info| !["external", "token-ids"].contains(&info.name))
 }
 
 /// Every combination of option values of every codec.
@@ -159,7 +159,7 @@ fn scale_bytes(spec: &CodecSpec, a: &Activation) -> usize {
 
 /// Codecs whose bits follow the activation: they send the bits there is room for, and 16 bits are an element.
 fn adaptive(spec: &CodecSpec) -> bool {
-    ["threshold-split", "slicer", "sparse-rans"].contains(&spec.name())
+    ["threshold-split", "slicer", "sparse-rans", "zfp"].contains(&spec.name())
 }
 
 /// Bytes of a packet by the lengths it states itself, where its codes are entropy-coded or have widths of their own.
@@ -182,6 +182,7 @@ fn stated_len(packet: &Packet, spec: &CodecSpec, a: &Activation) -> Option<usize
             let counts = 26 + scales + groups;
             coded(if bytes[20] > 1 { coded(coded(counts)) } else { coded(counts) })
         }
+        "zfp" => 21 + count(17),
         _ if indexed(spec) || spec.values() == ValueType::Int8 => {
             let (before, numbers) = match spec.name() {
                 "fc" => (24 + digest_bytes(spec), 2 * packet.elements()),
@@ -280,6 +281,8 @@ fn packets_have_the_size_the_format_says_and_the_elements_the_rule_says() {
                 let least = match (spec.name(), spec.option("aspect")) {
                     _ if spec.info().rate == Rate::Fixed => tokens * HIDDEN,
                     ("topk" | "fc-mask", _) => 1,
+                    // Whole words of 64 bits.
+                    ("zfp", _) => 4,
                     _ if adaptive(spec) => 1,
                     ("klt", _) => tokens,
                     ("fc", Some("tokens")) => tokens,
@@ -437,6 +440,7 @@ fn edges() {
             _ if spec.info().rate == Rate::Fixed => 2 * HIDDEN,
             "fc" | "topk" | "fc-mask" => 1,
             "klt" => 2,
+            "zfp" => 4,
             _ if adaptive(spec) => 1,
             _ => 2 + HIDDEN,
         };

@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use splitbench::codec::{
-    Activation, Budget, Calibration, CalibrationBuilder, Codec, CodecSpec, Packet, ValueType, build, decode, registered,
+    Activation, Budget, Calibration, CalibrationBuilder, Codec, CodecSpec, Packet, Received, TokenIds, ValueType,
+    build, decode, registered,
 };
 use splitbench::npy;
 
 /// Codecs that only choose, scale by powers of two and round: the same bytes on every CPU. The others transform or
 /// factorise with libraries that choose their instructions, and with them the order of sums, by the CPU at hand: a number
 /// at the edge between two of its type may fall to either side.
-const EXACT: [&str; 8] = ["noop", "topk", "int8", "int4", "fp8", "threshold-split", "slicer", "sparse-rans"];
+const EXACT: [&str; 9] = ["noop", "topk", "int8", "int4", "fp8", "threshold-split", "slicer", "sparse-rans", "zfp"];
 
 /// Cases beside the default form of every codec: other value types, bands and codings of positions.
 const MORE: [(&str, &str); 16] = [
@@ -41,7 +42,9 @@ const MORE: [(&str, &str); 16] = [
 
 fn cases() -> Vec<(&'static str, CodecSpec)> {
     // A packet of `external` is whatever the user's program writes; `tests/external` has our part of it, byte by byte.
-    let defaults = registered().iter().filter(|i| i.name != "external").map(|info| (info.name, info.name));
+    // `token-ids` takes no matrix: its packet has a test of its own.
+    let own = registered().iter().filter(|info| !["external", "token-ids"].contains(&info.name));
+    let defaults = own.map(|info| (info.name, info.name));
     defaults.chain(MORE).map(|(name, spec)| (name, CodecSpec::parse(spec).unwrap())).collect()
 }
 
@@ -243,6 +246,9 @@ fn own_fields_out_of_range_are_refused_by_name() {
         ("slicer", 19, vec![255, 255], "blocks"),
         ("slicer-sparse", 22, count(0), "positions"),
         ("slicer", 26, count(u32::MAX), "length"),
+        ("zfp", 15, short(1081), "tolerance: 1081"),
+        ("zfp", 15, short(-1281), "tolerance: -1281"),
+        ("zfp", 17, count(u32::MAX), "length"),
         ("sparse-rans", 15, count(0), "group"),
         ("sparse-rans", 15, count(17), "group"),
         ("sparse-rans", 19, vec![0], "levels"),
@@ -268,4 +274,21 @@ fn own_fields_out_of_range_are_refused_by_name() {
         let error = refusal(case, at, &field);
         assert!(error.starts_with("packet") && error.contains(name), "{case}, {name}: {error}");
     }
+}
+
+/// `token-ids.npy` has the ids as a column.
+#[test]
+fn token_ids_are_packed_as_they_were() {
+    let codec = build(&CodecSpec::parse("token-ids").unwrap(), None).unwrap();
+    let ids = TokenIds { ids: vec![0, 1, 1999, 1024, 7, 333], vocabulary: 2000 };
+    let sent = matrix().with_token_ids(ids.ids.clone(), 2000).unwrap();
+    let packet = codec.encode(&sent, Budget::elements(1.0).unwrap()).unwrap();
+    if std::env::var_os("GOLDEN").is_some_and(|word| word == "write") && !path("token-ids.bin").exists() {
+        let column = Activation::new(6, 1, ids.ids.iter().map(|&id| id as f32).collect()).unwrap();
+        fs::write(path("token-ids.npy"), npy::to_bytes(&column)).unwrap();
+        fs::write(path("token-ids.bin"), packet.as_bytes()).unwrap();
+    }
+    let golden = golden("token-ids");
+    assert_eq!(packet.as_bytes(), golden);
+    assert_eq!(codec.receive(&Packet::from_bytes(golden).unwrap()).unwrap(), Received::TokenIds(ids));
 }

@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use splitbench::codec::{
-    Activation, Allowed, Budget, CalibrationBuilder, Codec, CodecSpec, Packet, build, decode, registered,
+    Activation, Allowed, Budget, CalibrationBuilder, Codec, CodecSpec, Packet, Received, build, decode, registered,
 };
 
 /// The system's allocator with a count a thread, so that tests beside each other do not disturb it.
@@ -74,7 +74,7 @@ fn random(tokens: usize, hidden: usize, seed: u64) -> Activation {
 /// not.
 fn specs() -> Vec<CodecSpec> {
     let mut texts = Vec::new();
-    for info in registered().iter().filter(|info| info.name != "external") {
+    for info in registered().iter().filter(|info| !["external", "token-ids"].contains(&info.name)) {
         texts.push(info.name.to_string());
         for option in info.options {
             if let Allowed::Words(choices) = &option.allowed {
@@ -131,6 +131,7 @@ fn victims() -> Vec<Victim> {
         packets.push(Victim { bytes: packet.into_bytes(), reader: None });
     }
     packets.push(Victim { bytes: external_packet(), reader: None });
+    packets.push(Victim { bytes: token_ids_packet(), reader: None });
     packets
 }
 
@@ -142,6 +143,14 @@ fn external_packet() -> Vec<u8> {
     let error = decode(&Packet::from_bytes(bytes.clone()).unwrap()).unwrap_err().to_string();
     assert!(error.starts_with("packet of external"), "{error}");
     bytes
+}
+
+/// Of 5 ids below 500.
+fn token_ids_packet() -> Vec<u8> {
+    let (tokens, hidden) = SHAPE;
+    let sent = random(tokens, hidden, 3).with_token_ids(vec![0, 499, 256, 7, 31], 500).unwrap();
+    let codec = build(&CodecSpec::parse("token-ids").unwrap(), None).unwrap();
+    codec.encode(&sent, Budget::elements(1.0).unwrap()).unwrap().into_bytes()
 }
 
 /// Counts that sit on the edges of what headers allow, or far beyond.
@@ -217,6 +226,33 @@ fn a_hundred_thousand_damaged_packets_decode_or_are_refused_in_bounded_memory() 
     }
     println!("{refused} refused, {larger} larger than what a receiver takes, {read} read");
     assert!(refused > PACKETS / 4 && read > PACKETS / 8, "{refused} refused, {read} read: the damage is one-sided");
+}
+
+#[test]
+fn damaged_token_ids_are_ids_or_refused() {
+    let codec = build(&CodecSpec::parse("token-ids").unwrap(), None).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(18);
+    let (mut refused, mut read) = (0, 0);
+    for i in 0..PACKETS / 10 {
+        let mut bytes = token_ids_packet();
+        damage(&mut bytes, &mut rng);
+        // Only the sound ones of this codec are read.
+        bytes.get_mut(5).into_iter().for_each(|id| *id = 18);
+        PEAK.set(NOW.get());
+        match Packet::from_bytes(bytes).and_then(|packet| Ok((packet.tokens(), codec.receive(&packet)?))) {
+            Ok((tokens, Received::TokenIds(found))) => {
+                read += 1;
+                assert!(found.ids.len() == tokens && found.ids.iter().all(|id| *id < found.vocabulary), "packet {i}");
+            }
+            Ok((_, other)) => panic!("packet {i}: {other:?}"),
+            Err(error) => {
+                refused += 1;
+                assert!(format!("{error:#}").starts_with("packet field"), "packet {i}: {error:#}");
+            }
+        }
+        assert!(PEAK.get() < MEMORY, "packet {i}: {} bytes", PEAK.get());
+    }
+    assert!(refused > PACKETS / 100 && read > PACKETS / 100, "{refused} refused, {read} read");
 }
 
 #[test]

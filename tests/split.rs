@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use splitbench::codec::{self, Activation, Budget, CodecSpec, Packet};
+use splitbench::codec::{self, Activation, Budget, CodecSpec, Packet, Received};
 use splitbench::data::{self, Source};
-use splitbench::experiment::{Cell, Scope, ScoreRequest, score};
+use splitbench::experiment::{Cell, Indicators, Row, Scope, ScoreRequest, score};
 use splitbench::model::split::{activation, from_values, to_values};
 use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, source};
 use splitbench::score::{Request, encode_requests};
@@ -211,6 +211,8 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
                 cells: &cells,
                 limit: None,
                 batch_tokens,
+                // Following errors behind the cut changes no bit either.
+                probe: (batch_tokens == 90).then(|| Budget::elements(3.0).unwrap()),
             };
             let run = score(&request, &mut Default::default(), |_| {}).unwrap();
             for (nth, question) in dataset.questions.iter().enumerate() {
@@ -225,6 +227,147 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
                     assert_eq!(sent, bytes.iter().sum::<usize>() as u64, "{name} {nth}, {cell}");
                 }
             }
+        }
+    }
+}
+
+/// Indicators of the request's cells, in their order.
+fn indicators(cells: &[Cell], dataset: &str) -> (Vec<Row>, Vec<Indicators>) {
+    let model = source::load("pocket", &Placement::cpu()).unwrap();
+    let request = ScoreRequest {
+        experiment: "test",
+        model: &model,
+        dataset: &data::load(dataset, &Source::Embedded, Some(2)).unwrap(),
+        train: &[],
+        cells,
+        limit: None,
+        batch_tokens: 200,
+        probe: Some(Budget::elements(8.0).unwrap()),
+    };
+    let run = score(&request, &mut Default::default(), |_| {}).unwrap();
+    (run.rows[1..].to_vec(), run.indicators)
+}
+
+fn cells(codecs: &[&str], layers: std::ops::RangeInclusive<usize>, scope: Scope) -> Vec<Cell> {
+    let cell = |after_layer, codec: &&str| {
+        let codec = CodecSpec::parse(codec).unwrap();
+        let budget = (codec.name() != "noop").then(|| Budget::elements(8.0).unwrap());
+        Cell { split: SplitPoint { after_layer }, scope, budget, codec }
+    };
+    layers.flat_map(|layer| codecs.iter().map(move |codec| cell(layer, codec))).collect()
+}
+
+#[test]
+fn errors_begin_at_the_cut_and_noop_has_none_behind_it() {
+    for scope in [Scope::PromptAndChoice, Scope::Prompt] {
+        let cells = cells(&["noop", "fc"], 1..=6, scope);
+        let (rows, found) = indicators(&cells, "piqa-mini");
+        assert_eq!(found.len(), cells.len());
+        for ((cell, row), found) in cells.iter().zip(&rows).zip(&found) {
+            let layers = 6 - cell.split.after_layer + 1;
+            assert!(found.is_of(row) && found.errors.len() == layers, "{cell}: {:?}", found.errors);
+            if cell.codec.name() == "noop" {
+                assert_eq!((found.errors.clone(), found.loglik_change), (vec![0.0; layers], 0.0), "{cell}");
+                assert!(found.low_band > 0.0 && found.low_band < 1.0, "{cell}: {}", found.low_band);
+                continue;
+            }
+            assert!(found.errors.iter().all(|error| *error > 0.0) && found.loglik_change > 0.0, "{cell}");
+            if scope == Scope::PromptAndChoice {
+                assert_eq!(found.errors[0], row.rel_error.unwrap(), "{cell}: all rows went through the codec");
+            } else {
+                assert!(found.errors[0] < row.rel_error.unwrap(), "{cell}: the choice's rows have no error at the cut");
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_behind_the_cut_are_those_of_each_request_alone() {
+    let (model, requests) = pocket_requests("siqa-mini", 2);
+    let cells = cells(&["topk"], 3..=3, Scope::PromptAndChoice);
+    let (_, found) = indicators(&cells, "siqa-mini");
+    let split = cells[0].split;
+    let topk = codec::build(&cells[0].codec, None).unwrap();
+    let mut sums = [0f64; 4];
+    for request in &requests {
+        let (ids, packing, _) = packed(&[&request.tokens], &[]);
+        let mut whole = model.decoder.client(&ids, &packing, &[split]).unwrap().remove(0);
+        let sent = activation(&to_values(&whole).unwrap(), &packing, 0).unwrap();
+        let received = topk.decode(&topk.encode(&sent, cells[0].budget.unwrap()).unwrap()).unwrap();
+        let mut received = from_values(received.into_values(), ids.len(), &model.decoder).unwrap();
+        for (nth, sum) in sums.iter_mut().enumerate() {
+            if nth > 0 {
+                let layer = split.after_layer + nth;
+                whole = model.decoder.run_layers(whole, &packing, layer - 1..layer).unwrap();
+                received = model.decoder.run_layers(received, &packing, layer - 1..layer).unwrap();
+            }
+            let part = |stream: &Tensor| activation(&to_values(stream).unwrap(), &packing, 0).unwrap();
+            *sum += part(&whole).rel_error(&part(&received));
+        }
+    }
+    for (error, sum) in found[0].errors.iter().zip(sums) {
+        assert!((error - sum / requests.len() as f64).abs() < 1e-12, "{error} and {sum}");
+    }
+}
+
+/// The server makes of the ids it received what the client had made of them among others, bit for bit.
+#[test]
+fn the_client_half_makes_the_same_of_token_ids_anywhere() {
+    let (model, requests) = pocket_requests("openbookqa-mini", 3);
+    let layers = model.decoder.config().num_hidden_layers;
+    let splits: Vec<SplitPoint> = (1..=layers).map(|after_layer| SplitPoint { after_layer }).collect();
+    let sequences: Vec<&[u32]> = requests.iter().map(|request| request.tokens.as_slice()).collect();
+    let (ids, packing, _) = packed(&sequences, &[]);
+    let computed = model.decoder.client(&ids, &packing, &splits).unwrap();
+    let codec = codec::build(&CodecSpec::parse("token-ids").unwrap(), None).unwrap();
+    for (sequence, tokens) in sequences.iter().enumerate() {
+        for (&split, hidden) in splits.iter().zip(&computed) {
+            let sent = activation(&to_values(hidden).unwrap(), &packing, sequence).unwrap();
+            let sent = sent.with_token_ids(tokens.to_vec(), model.decoder.config().vocab_size).unwrap();
+            let packet = codec.encode(&sent, Budget::elements(1.0).unwrap()).unwrap();
+            let packet = Packet::from_bytes(packet.into_bytes()).unwrap();
+            let Received::TokenIds(found) = codec.receive(&packet).unwrap() else { panic!("no token ids") };
+            let (ids, alone, _) = packed(&[&found.ids], &[]);
+            let again = model.decoder.client(&ids, &alone, &[split]).unwrap().remove(0);
+            assert_eq!(to_values(&again).unwrap(), sent.values(), "sequence {sequence} after {}", split.after_layer);
+        }
+    }
+}
+
+#[test]
+fn token_ids_lose_nothing_and_only_those_that_cross_are_sent() {
+    let model = source::load("pocket", &Placement::cpu()).unwrap();
+    let dataset = data::load("siqa-mini", &Source::Embedded, Some(3)).unwrap();
+    let codec = CodecSpec::parse("token-ids").unwrap();
+    let cells = [Scope::PromptAndChoice, Scope::Prompt].map(|scope| Cell {
+        split: SplitPoint { after_layer: 2 },
+        scope,
+        budget: None,
+        codec: codec.clone(),
+    });
+    let request = ScoreRequest {
+        experiment: "test",
+        model: &model,
+        dataset: &dataset,
+        train: &[],
+        cells: &cells,
+        limit: None,
+        batch_tokens: 200,
+        probe: None,
+    };
+    let run = score(&request, &mut Default::default(), |_| {}).unwrap();
+    let bits = (model.decoder.config().vocab_size - 1).ilog2() as usize + 1;
+    for ((cell, samples), row) in cells.iter().zip(&run.cells).zip(&run.rows[1..]) {
+        assert_eq!((row.rel_error, row.lost, row.gained), (Some(0.0), Some(0), Some(0)), "{cell}");
+        for ((sample, baseline), question) in samples.iter().zip(&run.baseline).zip(&dataset.questions) {
+            assert_eq!(sample.loglik, baseline.loglik, "{cell}");
+            let requests = encode_requests(&model.tokenizer, question).unwrap();
+            let bytes = |request: &Request| {
+                let whole = cell.scope == Scope::PromptAndChoice;
+                let crossing = if whole { request.tokens.len() } else { request.prompt_tokens };
+                (15 + 4 + (crossing * bits).div_ceil(8)) as u64
+            };
+            assert_eq!(sample.codec.as_ref().unwrap().wire_bytes, requests.iter().map(bytes).sum::<u64>(), "{cell}");
         }
     }
 }

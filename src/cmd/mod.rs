@@ -6,6 +6,7 @@ macro_rules! say {
 }
 
 mod codec;
+mod layers;
 mod list;
 mod plan;
 mod prepare;
@@ -40,6 +41,7 @@ enum Command {
     Run(run::Args),
     Report(report::Args),
     Score(score::Args),
+    Layers(layers::Args),
     Codec(codec::Args),
     TrainPocket(train_pocket::Args),
 }
@@ -54,6 +56,7 @@ impl Cli {
             Command::Run(args) => args.run(),
             Command::Report(args) => args.run(),
             Command::Score(args) => args.run(),
+            Command::Layers(args) => args.run(),
             Command::Codec(args) => args.run(),
             Command::TrainPocket(args) => args.run(),
         }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::selection::Selection;
+use super::selection::{Part, Selection};
 use crate::experiment::plan::{Plan, plan};
 use crate::model::Placement;
 
@@ -22,7 +22,7 @@ impl Args {
     /// Plans.
     pub fn run(self) -> Result<()> {
         let experiment = self.selection.resolve()?;
-        let Selection { data_dir, batch_tokens, dtype, .. } = self.selection;
+        let Part { data_dir, batch_tokens, dtype, .. } = self.selection.part;
         let dtype = Placement::open("cpu", &dtype)?.dtype;
         let made = plan(&experiment, data_dir.as_deref(), dtype, batch_tokens)?;
         if self.json {

@@ -33,11 +33,11 @@ impl Args {
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("reading {}: is this the folder of a finished run?", path.display()))?;
         let manifest: Manifest = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        let times = report::Times::of_run(&self.run, &manifest.spec.report)?;
+        let beside = report::Beside::of_run(&self.run, &manifest.spec.report)?;
         let plots = self.plots.unwrap_or_else(|| self.run.join("plots"));
         std::fs::create_dir_all(&plots).with_context(|| format!("making the folder {}", plots.display()))?;
-        let files = report::write(&self.run, &plots, &manifest.spec.report, &rows, &times)?;
-        say!("{}", report::terminal(&manifest.spec.report, &rows, &times, 160)?)?;
+        let files = report::write(&self.run, &plots, &manifest.spec.report, &rows, &beside)?;
+        say!("{}", report::terminal(&manifest.spec.report, &rows, &beside, 160)?)?;
         for file in files {
             say!("wrote {}", file.display())?;
         }

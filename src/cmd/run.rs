@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::selection::Selection;
-use crate::experiment::{self, Options};
+use super::selection::{Part, Selection};
+use crate::experiment::{self, Options, Outcome};
 
 /// Run an experiment: ends in rows, tables and plots.
 ///
@@ -17,6 +17,16 @@ use crate::experiment::{self, Options};
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    place: Place,
+    /// Print the rows as JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where a run happens and what it is called.
+#[derive(clap::Args)]
+pub(super) struct Place {
     /// Where results/ and plots/ go.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
@@ -26,33 +36,43 @@ pub struct Args {
     /// Where the decoder runs: cpu, cuda or cuda:N (the latter in a build with --features cuda-model).
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
-    /// Print the rows as JSON instead of tables.
-    #[arg(long)]
-    json: bool,
+}
+
+impl Place {
+    /// Options of a run here.
+    pub fn options(self, part: Part) -> Options {
+        Options {
+            data_dir: part.data_dir,
+            out: self.out,
+            run: self.run,
+            batch_tokens: part.batch_tokens,
+            device: self.device,
+            dtype: part.dtype,
+        }
+    }
 }
 
 impl Args {
     /// Runs.
     pub fn run(self) -> Result<()> {
         let experiment = self.selection.resolve()?;
-        let options = Options {
-            data_dir: self.selection.data_dir,
-            out: self.out,
-            run: self.run,
-            batch_tokens: self.selection.batch_tokens,
-            device: self.device,
-            dtype: self.selection.dtype,
-        };
-        let outcome = experiment::run(&experiment, &options)?;
-        if self.json {
-            say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?;
-        } else {
-            say!("{}", outcome.text)?;
-            for file in &outcome.files {
-                say!("wrote {}", file.display())?;
-            }
+        let outcome = experiment::run(&experiment, &self.place.options(self.selection.part))?;
+        match self.json {
+            true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
+            false => show(&outcome)?,
         }
-        anyhow::ensure!(outcome.failed == 0, "{} cells failed; their rows say why (column err)", outcome.failed);
-        Ok(())
+        check(&outcome)
     }
+}
+
+/// Prints the tables, and the files where they are.
+pub(super) fn show(outcome: &Outcome) -> Result<()> {
+    say!("{}", outcome.text)?;
+    outcome.files.iter().try_for_each(|file| say!("wrote {}", file.display()))
+}
+
+/// Fails where a cell did.
+pub(super) fn check(outcome: &Outcome) -> Result<()> {
+    ensure!(outcome.failed == 0, "{} cells failed; their rows say why (column err)", outcome.failed);
+    Ok(())
 }

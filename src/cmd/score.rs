@@ -102,6 +102,7 @@ impl Args {
             cells: &cells,
             limit: self.limit,
             batch_tokens: self.batch_tokens,
+            probe: None,
         };
         let scored = score(&request, &mut Default::default(), |_| {})?;
         let row = &scored.rows[scored.rows.len() - 1];

@@ -1,4 +1,4 @@
-//! Options that `plan` and `run` share: which part of an experiment.
+//! Options that `plan`, `run` and `layers` share: which part of an experiment.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,13 @@ use crate::model::source;
 pub struct Selection {
     /// Experiment: a name (`splitbench list experiments`) or a TOML file.
     experiment: String,
+    #[command(flatten)]
+    pub part: Part,
+}
+
+/// What the command line changes in an experiment, and where it runs.
+#[derive(clap::Args)]
+pub struct Part {
     /// Models instead of the experiment's: names (`splitbench list models`), folders, or `paper` for the paper's four.
     #[arg(long, value_name = "MODEL", value_delimiter = ',')]
     model: Vec<String>,
@@ -36,6 +43,14 @@ impl Selection {
     /// The experiment with the changes made.
     pub fn resolve(&self) -> Result<Experiment> {
         let mut experiment = find(&self.experiment)?;
+        self.part.apply(&mut experiment)?;
+        Ok(experiment)
+    }
+}
+
+impl Part {
+    /// Makes the changes; fails where they leave something that no run could use.
+    pub fn apply(&self, experiment: &mut Experiment) -> Result<()> {
         let spec = &mut experiment.spec;
         if !self.model.is_empty() {
             spec.models = self.model.iter().flat_map(|name| expand(name)).collect();
@@ -48,8 +63,7 @@ impl Selection {
         if let Some(dir) = &self.data_dir {
             ensure!(dir.is_dir(), "--data-dir {}: no such folder", dir.display());
         }
-        spec.check()?;
-        Ok(experiment)
+        spec.check()
     }
 }
 

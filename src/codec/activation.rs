@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::buffers;
+use super::packet::MAX_ELEMENTS;
 
 /// The residual stream after the split layer: `tokens` x `hidden` (S x D), row-major, one row a token.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,6 +11,16 @@ pub struct Activation {
     tokens: usize,
     hidden: usize,
     values: Vec<f32>,
+    token_ids: Option<TokenIds>,
+}
+
+/// What the model was fed, an id a token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenIds {
+    /// Each below `vocabulary`.
+    pub ids: Vec<u32>,
+    /// Ids that the model knows.
+    pub vocabulary: u32,
 }
 
 impl Drop for Activation {
@@ -31,7 +42,24 @@ impl Activation {
             "an activation of {tokens} x {hidden} needs {tokens} * {hidden} values, got {}",
             values.len()
         );
-        Ok(Self { tokens, hidden, values })
+        Ok(Self { tokens, hidden, values, token_ids: None })
+    }
+
+    /// The same with what the model was fed; fails where it is not one id a token, each below `vocabulary`.
+    pub fn with_token_ids(mut self, ids: Vec<u32>, vocabulary: usize) -> Result<Self> {
+        ensure!(ids.len() == self.tokens, "{} token ids for an activation of {} tokens", ids.len(), self.tokens);
+        ensure!((1..=MAX_ELEMENTS).contains(&vocabulary), "a vocabulary of {vocabulary} is not in 1..={MAX_ELEMENTS}");
+        let vocabulary = vocabulary as u32;
+        if let Some(id) = ids.iter().find(|id| **id >= vocabulary) {
+            anyhow::bail!("token id {id} is outside the vocabulary of {vocabulary}");
+        }
+        self.token_ids = Some(TokenIds { ids, vocabulary });
+        Ok(self)
+    }
+
+    /// What the model was fed, where that is known.
+    pub fn token_ids(&self) -> Option<&TokenIds> {
+        self.token_ids.as_ref()
     }
 
     /// Number of rows, S.

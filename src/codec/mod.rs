@@ -59,11 +59,13 @@ mod spec;
 mod svd;
 mod svd_llm;
 mod threshold_split;
+mod token_ids;
 mod topk;
 mod values;
 mod weighed;
+mod zfp;
 
-pub use activation::Activation;
+pub use activation::{Activation, TokenIds};
 pub use block::Aspect;
 pub use budget::{Accounting, Budget, raw_bytes};
 pub use calibration::{Calibration, CalibrationBuilder, CalibrationNeed};
@@ -90,10 +92,24 @@ pub trait Codec: Send + Sync {
         decode(packet)
     }
 
+    /// What a packet of this codec hands the server: an activation, of all codecs but `token-ids`.
+    fn receive(&self, packet: &Packet) -> Result<Received> {
+        self.decode(packet).map(Received::Activation)
+    }
+
     /// Whether a call would first have to start something whose time is not the codec's; the next ones would not.
     fn is_cold(&self) -> bool {
         false
     }
+}
+
+/// What a packet hands the server.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Received {
+    /// An activation, to go on from.
+    Activation(Activation),
+    /// What the model was fed: the server runs the client half on it.
+    TokenIds(TokenIds),
 }
 
 /// Makes the codec a spec names. Fails where it needs calibration data that is missing.
@@ -103,7 +119,7 @@ pub fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<
 
 /// Decodes a packet of whichever codec it names, without options. The allocation is bounded by [`MAX_ELEMENTS`]. Fails for a
 /// packet that only [`Codec::decode`] can read: of `external`, which hands it to its program, and of codecs whose two sides
-/// share a calibration.
+/// share a calibration; and for one of `token-ids`, which has no activation.
 pub fn decode(packet: &Packet) -> Result<Activation> {
     received(packet, (packet.info().decode)(packet)?)
 }

@@ -7,7 +7,7 @@ use super::packet::{Frame, Packet};
 use super::spec::CodecSpec;
 use super::{
     Codec, asvd, external, fc, fc_mask, fp8, fwsvd, hadamard_int4, int4, int8, klt, noop, qr, slicer, sparse_rans, svd,
-    svd_llm, threshold_split, topk,
+    svd_llm, threshold_split, token_ids, topk, zfp,
 };
 
 /// What a codec says about itself: enough to list it, parse its options, build it and read its packets.
@@ -101,7 +101,7 @@ pub(super) const VALUES: OptionInfo = OptionInfo {
     meaning: "type of the numbers in the packet",
 };
 
-static REGISTERED: [&CodecInfo; 18] = [
+static REGISTERED: [&CodecInfo; 20] = [
     &noop::INFO,
     &fc::INFO,
     &fc_mask::INFO,
@@ -120,6 +120,8 @@ static REGISTERED: [&CodecInfo; 18] = [
     &slicer::INFO,
     &sparse_rans::INFO,
     &external::INFO,
+    &token_ids::INFO,
+    &zfp::INFO,
 ];
 
 /// All codecs, in the order of listings.

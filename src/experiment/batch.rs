@@ -62,6 +62,11 @@ impl<'a> Group<'a> {
         self.sequences[sequence].tokens.len()
     }
 
+    /// Token ids of a sequence.
+    pub fn token_ids(&self, sequence: usize) -> &[u32] {
+        self.sequences[sequence].tokens
+    }
+
     /// First tokens of a sequence that go through a codec.
     pub fn compressed(&self, sequence: usize, scope: Scope) -> usize {
         match scope {

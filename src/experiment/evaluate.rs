@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::batch::{Group, Sharing, groups, runs};
 use super::cell::Cell;
-use crate::codec::{Accounting, Activation, Budget, Codec, Packet};
+use super::probe::{Probe, Probed, follow};
+use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received};
 use crate::model::split::{from_values, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};
 use crate::score::Request;
@@ -33,6 +35,8 @@ pub struct Outcome {
     pub encode: Duration,
     /// Time to decode, one thread.
     pub decode: Duration,
+    /// What a probe saw, where there was one.
+    pub probed: Option<Probed>,
 }
 
 /// One cell with its codec, or why there is none.
@@ -72,6 +76,7 @@ pub fn evaluate(
     questions: &[Vec<Request>],
     cells: &[Prepared],
     most_rows: usize,
+    probe: Option<Probe>,
     spent: &mut Spent,
     mut done: impl FnMut(u64),
 ) -> Result<Evaluated> {
@@ -79,6 +84,11 @@ pub fn evaluate(
     let mut splits: Vec<SplitPoint> = cells.iter().map(|c| c.cell.split).collect();
     splits.sort_unstable();
     splits.dedup();
+    if let (Some(_), Some(first)) = (probe, splits.first()) {
+        // An error is followed through every later layer.
+        let layers = first.after_layer..=decoder.config().num_hidden_layers;
+        splits = layers.map(|after_layer| SplitPoint { after_layer }).collect();
+    }
     let requests = questions.iter().map(Vec::len).sum();
     let mut baseline = vec![0f64; requests];
     let mut outcomes: Vec<Result<Vec<Outcome>, String>> = cells
@@ -108,9 +118,19 @@ pub fn evaluate(
             baseline[i] = loglik;
         }
         done(scored.len() as u64);
-        for (&split, hidden) in splits.iter().zip(&hidden) {
-            let values = to_values(hidden)?;
-            let work = SplitWork { decoder, cells, batch, firsts: &firsts, split, values: &values, packing: &packing };
+        for (nth, &split) in splits.iter().enumerate() {
+            let values = to_values(&hidden[nth])?;
+            let work = SplitWork {
+                decoder,
+                cells,
+                batch,
+                firsts: &firsts,
+                split,
+                values: &values,
+                packing: &packing,
+                probe,
+                computed: &hidden[nth..],
+            };
             work.run(most_rows, &mut outcomes, spent)?;
             done((scored.len() * cells.iter().filter(|c| c.cell.split == split).count()) as u64);
         }
@@ -129,6 +149,9 @@ struct SplitWork<'a> {
     /// The residual stream, rows x D.
     values: &'a [f32],
     packing: &'a Packing,
+    probe: Option<Probe>,
+    /// The residual streams after this split and, where there is a probe, after each later layer.
+    computed: &'a [Tensor],
 }
 
 /// One group in one cell: indices of both.
@@ -174,27 +197,38 @@ impl SplitWork<'_> {
                 }
             }
             let (mut packing, mut values, mut scored) = (Packing::default(), Vec::new(), Vec::new());
-            let mut places = Vec::new();
+            let (mut places, mut origins) = (Vec::new(), Vec::new());
             for (nth, &job) in chunk.iter().enumerate().filter(|(_, job)| outcomes[job.cell].is_ok()) {
                 let group = &self.batch[job.group];
-                scored.extend(group.scored(packing.sequences()));
+                let at = packing.sequences();
+                scored.extend(group.scored(at));
                 group.pack(&mut packing, self.sharing(job));
+                origins.extend((0..group.sequences()).map(|sequence| self.firsts[job.group] + sequence));
                 for sequence in 0..group.sequences() {
                     self.receive(job, sequence, of.get(&(nth, sequence)), &mut values);
                 }
                 for (i, sequence, _) in group.requests() {
                     let sent = of.get(&(nth, sequence)).unwrap_or(&of[&(nth, 0)]);
-                    places.push((job.cell, i, sent.outcome.clone()));
+                    places.push((job.cell, i, at + sequence, sent.outcome.clone()));
                 }
             }
             if scored.is_empty() {
                 continue;
             }
             let clock = Instant::now();
-            let received = from_values(values, packing.rows(), self.decoder)?;
-            let logliks = self.decoder.server(received, &Arc::new(packing), self.split, &scored)?;
+            let mut received = from_values(values, packing.rows(), self.decoder)?;
+            let (packing, mut split, mut errors) = (Arc::new(packing), self.split, Vec::new());
+            if self.probe.is_some() {
+                let arrived = (received, &packing, origins.as_slice());
+                (received, errors) = follow(self.decoder, split, arrived, self.computed, self.packing)?;
+                split = SplitPoint { after_layer: self.decoder.config().num_hidden_layers };
+            }
+            let logliks = self.decoder.server(received, &packing, split, &scored)?;
             spent.server_s += clock.elapsed().as_secs_f64();
-            for ((cell, i, outcome), loglik) in places.into_iter().zip(logliks) {
+            for ((cell, i, sequence, mut outcome), loglik) in places.into_iter().zip(logliks) {
+                if let Some(probed) = &mut outcome.probed {
+                    probed.errors = errors[sequence].clone();
+                }
                 if let Ok(list) = &mut outcomes[cell] {
                     list[i] = Outcome { loglik, ..outcome };
                 }
@@ -237,9 +271,10 @@ impl SplitWork<'_> {
         let rows = self.batch[job.group].compressed(sequence, cell.scope);
         let width = self.decoder.config().hidden_size;
         let part: Vec<f32> = self.computed(job, sequence, 0).take(rows * width).collect();
-        let part = Activation::new(rows, width, part)?;
+        let ids = self.batch[job.group].token_ids(sequence)[..rows].to_vec();
+        let part = Activation::new(rows, width, part)?.with_token_ids(ids, self.decoder.config().vocab_size)?;
         let encode = || codec.encode(&part, cell.budget.unwrap_or(ANY)).with_context(|| format!("encoding by {cell}"));
-        let decode = |packet: &Packet| codec.decode(packet).with_context(|| format!("decoding by {cell}"));
+        let decode = |packet: &Packet| codec.receive(packet).with_context(|| format!("decoding by {cell}"));
         if codec.is_cold() {
             decode(&encode()?)?;
         }
@@ -250,9 +285,18 @@ impl SplitWork<'_> {
         // What arrives is bytes: nothing of the encoder's state may help the decoder.
         let packet = Packet::from_bytes(packet.into_bytes())?;
         let clock = Instant::now();
-        let decoded = decode(&packet)?;
+        let received = decode(&packet)?;
         let decode = clock.elapsed();
+        let decoded = match received {
+            Received::Activation(decoded) => decoded,
+            // The client half gives the same bits wherever it runs, so running it again would only take time.
+            Received::TokenIds(ids) => {
+                ensure!(part.token_ids() == Some(&ids), "decoding by {cell}: not the token ids that were sent");
+                part.clone()
+            }
+        };
         let rel_error = part.rel_error(&decoded);
+        let probed = self.probe.map(|probe| probe.look(cell, &part, rel_error)).transpose()?;
         let outcome = Outcome {
             loglik: 0.0,
             tokens: rows,
@@ -262,6 +306,7 @@ impl SplitWork<'_> {
             rel_error,
             encode,
             decode,
+            probed,
         };
         Ok(Sent { outcome, received: decoded.into_values() })
     }

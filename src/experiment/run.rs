@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::cell::{Cell, cells};
 use super::evaluate::Spent;
+use super::indicators::Indicators;
 use super::machine::Machine;
 use super::memory::check_memory;
 use super::needs::ensure_prepared;
@@ -52,6 +53,8 @@ pub struct Outcome {
     pub failed: usize,
     /// One row a cell and baseline.
     pub rows: Vec<Row>,
+    /// Indicators a cell, where the report wants them.
+    pub indicators: Vec<Indicators>,
 }
 
 /// One model and data set to score.
@@ -159,6 +162,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     let mut notes = Vec::new();
     let (mut models, mut datasets) = (Vec::new(), Vec::new());
     let (mut rows, mut timings): (Vec<Row>, Vec<Timing>) = (Vec::new(), Vec::new());
+    let mut indicators = Vec::new();
     for model_name in &spec.models {
         let model = source::load(model_name, &placement)?;
         let layers = model.decoder.config().num_hidden_layers;
@@ -189,6 +193,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             store.samples(model_name, &task.dataset.info.name, &samples)?;
             rows.extend(scored.rows);
             timings.extend(scored.timings);
+            indicators.extend(scored.indicators);
             store.rows(&rows)?;
         }
         progress.finish();
@@ -212,10 +217,15 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             notes: &notes,
         },
     )?;
-    let times = report::Times::of_run(&store.results, &spec.report)?;
-    let mut files = report::write(&store.results, &store.plots, &spec.report, &rows, &times)?;
-    files.extend(["manifest.json", "machine.json", "timings.csv", "samples"].map(|f| store.results.join(f)));
-    let mut text = report::terminal(&spec.report, &rows, &times, 160)?;
+    if spec.report.layers {
+        store.indicators(&indicators)?;
+    }
+    let beside = report::Beside::of_run(&store.results, &spec.report)?;
+    let mut files = report::write(&store.results, &store.plots, &spec.report, &rows, &beside)?;
+    let measured = if spec.report.layers { &["layers.jsonl"][..] } else { &[] };
+    let more = ["manifest.json", "machine.json", "timings.csv", "samples"];
+    files.extend(measured.iter().chain(&more).map(|f| store.results.join(f)));
+    let mut text = report::terminal(&spec.report, &rows, &beside, 160)?;
     if spec.report.table4 {
         let times = codec_times(&timings);
         let table = table4::markdown(&times);
@@ -235,7 +245,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     if rows.iter().all(|r| r.err.is_some() || r.is_baseline()) {
         bail!("every cell failed; the reasons are in {}", store.results.join("rows.csv").display());
     }
-    Ok(Outcome { text, files, failed, rows })
+    Ok(Outcome { text, files, failed, rows, indicators: beside.indicators })
 }
 
 fn score_task(
@@ -255,6 +265,7 @@ fn score_task(
         cells: &task.cells,
         limit: spec.limit,
         batch_tokens: options.batch_tokens,
+        probe: spec.report.layers.then(|| spec.budgets_for(task.dataset.info)[0]),
     };
     score(&request, spent, |count| progress.add(count))
         .with_context(|| format!("model {}, data set {}", model.name, task.dataset.info.name))

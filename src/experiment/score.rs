@@ -5,9 +5,11 @@ use anyhow::{Context, Result};
 use super::calibrate::calibrate;
 use super::cell::Cell;
 use super::evaluate::{Outcome, Prepared, Spent, evaluate};
+use super::indicators::Indicators;
+use super::probe::Probe;
 use super::row::Row;
 use super::store::Timing;
-use crate::codec::{self, Calibration, Codec};
+use crate::codec::{self, Budget, Calibration, Codec};
 use crate::data::{Dataset, Question};
 use crate::model::source::Model;
 use crate::model::{SplitPoint, device_name};
@@ -29,6 +31,8 @@ pub struct ScoreRequest<'a> {
     pub limit: Option<usize>,
     /// Rows of the residual stream a batch has at most.
     pub batch_tokens: usize,
+    /// Whether to look at each layer's indicators; the low band of a cell without a budget of its own has this one.
+    pub probe: Option<Budget>,
 }
 
 /// What came out: the baseline first, then one entry a cell.
@@ -41,6 +45,8 @@ pub struct Scored {
     pub cells: Vec<Vec<Sample>>,
     /// Mean codec times a cell that did not fail.
     pub timings: Vec<Timing>,
+    /// Indicators of each cell that did not fail, where they were asked for.
+    pub indicators: Vec<Indicators>,
 }
 
 /// Scores every cell. A cell that fails becomes a row with `err`; an error here means that nothing could be scored.
@@ -67,11 +73,17 @@ pub fn score(request: &ScoreRequest, spent: &mut Spent, done: impl FnMut(u64)) -
         .zip(&codecs)
         .map(|(cell, codec)| Prepared { cell, codec: codec.as_ref().map(|c| c.as_ref()).map_err(String::clone) })
         .collect();
-    let evaluated = evaluate(&model.decoder, &requests, &prepared, request.batch_tokens, spent, done)?;
+    let probe = request.probe.map(|budget| Probe { budget });
+    let evaluated = evaluate(&model.decoder, &requests, &prepared, request.batch_tokens, probe, spent, done)?;
 
     let baseline = samples(dataset, &requests, &evaluated.baseline, None)?;
-    let mut scored =
-        Scored { rows: vec![summary(request, &baseline)], baseline, cells: Vec::new(), timings: Vec::new() };
+    let mut scored = Scored {
+        rows: vec![summary(request, &baseline)],
+        baseline,
+        cells: Vec::new(),
+        timings: Vec::new(),
+        indicators: Vec::new(),
+    };
     for (cell, outcomes) in cells.iter().zip(evaluated.cells) {
         let made = outcomes.map_err(anyhow::Error::msg).and_then(|outcomes| {
             let logliks: Vec<f64> = outcomes.iter().map(|o| o.loglik).collect();
@@ -94,7 +106,9 @@ pub fn score(request: &ScoreRequest, spent: &mut Spent, done: impl FnMut(u64)) -
         };
         match made {
             Ok((samples, outcomes)) => {
-                scored.rows.push(cell_row(blank, request, &scored.baseline, &samples, &outcomes)?);
+                let row = cell_row(blank, request, &scored.baseline, &samples, &outcomes)?;
+                scored.indicators.extend(Indicators::of(&row, &outcomes, &evaluated.baseline));
+                scored.rows.push(row);
                 scored.timings.push(timing(request, cell, &outcomes));
                 scored.cells.push(samples);
             }

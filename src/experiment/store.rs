@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::cell::Cell;
+use super::indicators::Indicators;
 use super::row::Row;
 use crate::report;
 use crate::score::Sample;
@@ -99,6 +100,12 @@ impl Store {
     pub fn rows(&self, rows: &[Row]) -> Result<()> {
         report::write_parquet(&self.results.join("rows.parquet"), rows)?;
         report::write_csv(&self.results.join("rows.csv"), rows)
+    }
+
+    /// Writes `layers.jsonl`: the indicators, a cell a line.
+    pub fn indicators(&self, indicators: &[Indicators]) -> Result<()> {
+        let lines: Vec<String> = indicators.iter().map(serde_json::to_string).collect::<serde_json::Result<_>>()?;
+        self.text("layers.jsonl", &(lines.join("\n") + "\n")).map(drop)
     }
 
     /// Writes `timings.csv`. Times stand apart from rows because no two runs agree on them.

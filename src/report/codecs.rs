@@ -1,7 +1,7 @@
 //! Every codec at every budget side by side: what it costs in accuracy, bytes and time, and the Pareto front.
 
 use super::caption::{self, Coverage};
-use super::figure::{Axis, Figure, Panel, Point};
+use super::figure::{Axis, Figure, Panel, Point, Scale};
 use super::number::{self, MISSING};
 use super::series::Drawing;
 use super::table::{Notes, Section, Table};
@@ -171,6 +171,10 @@ impl<'a> Place<'_, 'a> {
                 None => "The unsplit model is missing on some set.".into(),
             },
         ];
+        if lines.iter().any(|line| line.codec == "token-ids") {
+            let sentence = "token-ids: no privacy, and its times leave out that the server runs the client half again.";
+            caption.push(sentence.into());
+        }
         caption.extend(coverage.sentence());
         caption.extend(caption::provenance(&self.rows));
         let title = format!("Codecs of {}: accuracy, bytes and time, {}", self.model, self.cut());
@@ -228,6 +232,7 @@ impl<'a> Place<'_, 'a> {
         let sets = self.view.datasets.len();
         let panel = Panel {
             title: if sets == 1 { names::title(self.view.datasets[0]) } else { format!("average of {sets} data sets") },
+            scale: Scale::PERCENT,
             baseline: number::average(&unsplit).map(|cell| 100.0 * cell.value),
             chance: chance.map(|all| 100.0 * mean(all.into_iter().map(Some))),
             series,
@@ -245,6 +250,7 @@ impl<'a> Place<'_, 'a> {
             title: format!("Accuracy against bytes on the wire: {}", self.model),
             subtitle,
             x_label: "packet bytes a token (log scale)".into(),
+            y_label: "accuracy (%)".into(),
             axis: Axis::Log,
             series: codecs.into_iter().map(String::from).collect(),
             panels: vec![panel],

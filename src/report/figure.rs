@@ -1,4 +1,4 @@
-//! Small multiples of accuracy against something, as SVG.
+//! Small multiples of some number, most often accuracy, against another, as SVG.
 
 use anyhow::Result;
 use plotters::style::RGBColor;
@@ -8,12 +8,13 @@ use super::canvas::{Canvas, Type, text_width};
 use super::table::wrap;
 use super::{legend, number};
 
-/// A figure: panels that share series and x axis; each has its own y axis in per cent.
+/// A figure: panels that share series and x axis; each has its own y axis.
 #[derive(Debug)]
 pub(super) struct Figure {
     pub title: String,
     pub subtitle: String,
     pub x_label: String,
+    pub y_label: String,
     pub axis: Axis,
     pub series: Vec<String>,
     pub panels: Vec<Panel>,
@@ -57,6 +58,7 @@ impl Axis {
 #[derive(Debug)]
 pub(super) struct Panel {
     pub title: String,
+    pub scale: Scale,
     /// Accuracy (per cent) of the unsplit model.
     pub baseline: Option<f64>,
     /// Accuracy (per cent) of guessing.
@@ -67,7 +69,23 @@ pub(super) struct Panel {
     pub front: Vec<(f64, f64)>,
 }
 
-/// A cell as it is drawn, in per cent.
+/// How far a y axis may reach.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Scale {
+    low: f64,
+    high: f64,
+    /// Smallest distance of grid lines; two of them are the least span.
+    step: f64,
+}
+
+impl Scale {
+    /// Never beyond 0 to 100, in whole points.
+    pub const PERCENT: Self = Self { low: 0.0, high: 100.0, step: 1.0 };
+    /// Any numbers, to thousandths.
+    pub const FREE: Self = Self { low: f64::NEG_INFINITY, high: f64::INFINITY, step: 0.001 };
+}
+
+/// A cell as it is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Point {
     pub x: f64,
@@ -171,8 +189,8 @@ impl Figure {
                 x: self.axis.range(&ticks),
                 y: panel.y_range(),
             };
-            if column == 0 {
-                canvas.text_up("accuracy (%)", (MARGIN + 8, frame.top + plot_height / 2), AXIS)?;
+            if column == 0 && !self.y_label.is_empty() {
+                canvas.text_up(&self.y_label, (MARGIN + 8, frame.top + plot_height / 2), AXIS)?;
             }
             panel.draw(&canvas, &frame, &ticks)?;
         }
@@ -193,7 +211,7 @@ impl Figure {
 }
 
 impl Panel {
-    /// From the data, error bars, baseline and chance, out to whole ticks; never beyond 0 to 100.
+    /// From the data, error bars, baseline and chance, out to whole ticks; never beyond its scale.
     fn y_range(&self) -> (f64, f64, f64) {
         let points = self.series.iter().flatten();
         let ends = points.flat_map(|point| [point.y - point.stderr, point.y + point.stderr]);
@@ -203,21 +221,25 @@ impl Panel {
         else {
             return (0.0, 100.0, 20.0);
         };
-        let step = y_step((low, high));
-        let pad = 0.04 * (high - low).max(2.0);
+        let span = (high - low).max(2.0 * self.scale.step);
+        let step = y_step(span).max(self.scale.step);
+        let pad = 0.04 * span;
         let (low, high) = (((low - pad) / step).floor() * step, ((high + pad) / step).ceil() * step);
-        (low.max(0.0), high.min(100.0), step)
+        (low.max(self.scale.low), high.min(self.scale.high), step)
     }
 
     fn draw(&self, canvas: &Canvas, frame: &Frame, ticks: &[f64]) -> Result<()> {
         let (right, bottom) = (frame.left + frame.width, frame.top + frame.height);
         let step = frame.y.2;
-        let mut value = (frame.y.0 / step).ceil() * step;
-        while value <= frame.y.1 + 1e-9 {
+        let digits = (-step.log10().floor()).max(0.0) as usize;
+        for nth in 0.. {
+            let value = ((frame.y.0 / step - 1e-9).ceil() + f64::from(nth)) * step;
+            if value > frame.y.1 + 1e-9 * step {
+                break;
+            }
             let y = frame.height_of(value);
             canvas.path(&[(frame.left, y), (right, y)], GRID, 1)?;
-            canvas.text(&number::ratio(value), (frame.left - 6, y), SMALL, (HPos::Right, VPos::Center))?;
-            value += step;
+            canvas.text(&format!("{value:.digits$}"), (frame.left - 6, y), SMALL, (HPos::Right, VPos::Center))?;
         }
         let mut free_from = i32::MIN;
         for &tick in ticks {
@@ -305,14 +327,19 @@ impl Panel {
     /// Pixels between two series at one x, so that error bars stand side by side but x values stay apart.
     fn dodge(&self, frame: &Frame, ticks: &[f64]) -> f64 {
         let gaps = ticks.windows(2).map(|pair| frame.place(pair[1], 0.0).0 - frame.place(pair[0], 0.0).0);
+        if self.series.iter().flatten().all(|point| point.stderr == 0.0) {
+            return 0.0;
+        }
         let room = 0.6 * f64::from(gaps.min().unwrap_or(frame.width / 2));
         (room / self.series.len().max(1) as f64).min(7.0)
     }
 }
 
-/// Distance of grid lines in points that gives at most seven.
-fn y_step((low, high): (f64, f64)) -> f64 {
-    [1.0, 2.0, 5.0, 10.0].into_iter().find(|step| (high - low) / step <= 6.0).unwrap_or(20.0)
+/// Distance of grid lines that gives at most seven: 1, 2 or 5 times a power of ten.
+fn y_step(span: f64) -> f64 {
+    let power = 10f64.powi((span / 6.0).log10().floor() as i32);
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * power).find(|step| span / step <= 6.0);
+    step.unwrap_or(10.0 * power)
 }
 
 /// Half a step of room at both ends.

@@ -4,6 +4,7 @@ fn panel(series: &[&[(f64, f64)]]) -> Panel {
     let points = |cells: &&[(f64, f64)]| cells.iter().map(|&(x, y)| Point { x, y, stderr: 1.5 }).collect();
     Panel {
         title: "ARC-Easy".into(),
+        scale: Scale::PERCENT,
         baseline: Some(62.0),
         chance: Some(25.0),
         series: series.iter().map(points).collect(),
@@ -19,6 +20,23 @@ fn the_y_axis_holds_everything() {
     assert_eq!(full.y_range(), (20.0, 100.0, 20.0), "never above 100");
     let empty = Panel { baseline: None, chance: None, ..panel(&[&[]]) };
     assert_eq!(empty.y_range(), (0.0, 100.0, 20.0));
+    let free = |low: f64, high: f64| Panel {
+        scale: Scale::FREE,
+        baseline: None,
+        chance: None,
+        series: vec![vec![Point { x: 1.0, y: low, stderr: 0.0 }, Point { x: 2.0, y: high, stderr: 0.0 }]],
+        ..panel(&[])
+    };
+    for (low, high, expected) in [
+        (-0.2, 1.3, (-0.5, 1.5, 0.5)),
+        (0.0, 0.0, (-0.001, 0.001, 0.001)),
+        (0.81, 0.84, (0.805, 0.845, 0.005)),
+        (120.0, 700.0, (0.0, 800.0, 100.0)),
+    ] {
+        let (from, to, step) = free(low, high).y_range();
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(close(from, expected.0) && close(to, expected.1) && close(step, expected.2), "{from} {to} {step}");
+    }
 }
 
 #[test]
@@ -38,6 +56,7 @@ fn one_point_still_shows_and_text_is_escaped() {
         title: "A & B".into(),
         subtitle: "p < 0.05".into(),
         x_label: "ratio".into(),
+        y_label: "accuracy (%)".into(),
         axis: Axis::Values,
         series: vec!["fc".into(), "a<b>".into()],
         panels: vec![panel(&[&[(8.0, 50.0)], &[]])],

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::Row;
 
+mod beside;
 mod canvas;
 mod caption;
 mod codecs;
 mod figure;
+mod layer_figures;
+pub mod layers;
 mod legend;
 mod names;
 mod near_lossless;
@@ -29,9 +32,10 @@ mod testing;
 mod times;
 mod view;
 
+pub use beside::Beside;
 pub use near_lossless::{NearLossless, Tried, near_lossless};
 pub use rows_io::{read_rows, write_csv, write_parquet};
-pub use times::Times;
+use times::Times;
 
 /// What to make of the rows of an experiment: its `[report]` section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +53,8 @@ pub struct Report {
     pub ratio_plot: bool,
     /// Figures of accuracy against split layer.
     pub layer_plot: bool,
+    /// Indicators of each split layer, how errors grow behind it, and which layer each indicator would choose.
+    pub layers: bool,
     /// `paired.csv`: each cell against the baseline on the same questions.
     pub paired: bool,
     /// Loss in points that Table II still calls near-lossless.
@@ -64,6 +70,7 @@ impl Default for Report {
             table4: false,
             ratio_plot: false,
             layer_plot: false,
+            layers: false,
             paired: true,
             near_lossless_points: 0.3,
         }
@@ -90,7 +97,7 @@ impl Rendered {
 }
 
 /// Writes rows, tables, `paired.csv` and figures, each file whole or not at all, and returns their paths.
-pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row], times: &Times) -> Result<Vec<PathBuf>> {
+pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row], beside: &Beside) -> Result<Vec<PathBuf>> {
     let view = checked(report, rows)?;
     create(results)?;
     let mut written = vec![results.join("rows.parquet"), results.join("rows.csv")];
@@ -101,14 +108,15 @@ pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row], times:
         written.push(path);
         anyhow::Ok(())
     };
-    for (name, rendered) in rendered(report, &view, times) {
+    let sweeps = sweeps(report, rows, beside)?;
+    for (name, rendered) in rendered(report, &view, beside, &sweeps) {
         put(results.join(format!("{name}.md")), &rendered.markdown())?;
         put(results.join(format!("{name}.csv")), &rendered.csv)?;
     }
     if report.paired {
         put(results.join("paired.csv"), &paired::csv(&view))?;
     }
-    let drawn = figures(report, &view);
+    let drawn = figures(report, &view, &sweeps);
     if !drawn.is_empty() {
         create(plots)?;
     }
@@ -119,9 +127,9 @@ pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row], times:
 }
 
 /// The tables as aligned plain text in at most `width` columns, a caption's sentence only where it comes first, and a line for each figure that has nothing to show.
-pub fn terminal(report: &Report, rows: &[Row], times: &Times, width: usize) -> Result<String> {
+pub fn terminal(report: &Report, rows: &[Row], beside: &Beside, width: usize) -> Result<String> {
     let view = checked(report, rows)?;
-    let tables = rendered(report, &view, times);
+    let tables = rendered(report, &view, beside, &sweeps(report, rows, beside)?);
     let mut said = Vec::new();
     let mut parts: Vec<String> =
         tables.iter().flat_map(|(_, made)| &made.tables).map(|table| table.text(width, &mut said)).collect();
@@ -145,7 +153,16 @@ fn checked<'a>(report: &Report, rows: &'a [Row]) -> Result<view::View<'a>> {
     view::View::new(rows)
 }
 
-fn rendered(report: &Report, view: &view::View, times: &Times) -> Vec<(&'static str, Rendered)> {
+fn sweeps<'a>(report: &Report, rows: &'a [Row], beside: &'a Beside) -> Result<Vec<layers::Sweep<'a>>> {
+    if report.layers { layers::sweeps(rows, &beside.indicators) } else { Ok(Vec::new()) }
+}
+
+fn rendered(
+    report: &Report,
+    view: &view::View,
+    beside: &Beside,
+    sweeps: &[layers::Sweep],
+) -> Vec<(&'static str, Rendered)> {
     let mut out = Vec::new();
     if report.table2 {
         out.push(("table2", table2::table2(view, report.near_lossless_points)));
@@ -154,12 +171,15 @@ fn rendered(report: &Report, view: &view::View, times: &Times) -> Vec<(&'static 
         out.push(("table3", table3::table3(view)));
     }
     if report.codecs {
-        out.push(("codecs", codecs::codecs(view, times)));
+        out.push(("codecs", codecs::codecs(view, &beside.times)));
+    }
+    if report.layers {
+        out.extend(layers::tables(view, sweeps));
     }
     out
 }
 
-fn figures(report: &Report, view: &view::View) -> Vec<series::Drawing> {
+fn figures(report: &Report, view: &view::View, sweeps: &[layers::Sweep]) -> Vec<series::Drawing> {
     let mut out = Vec::new();
     if report.ratio_plot {
         out.extend(series::figures(view, series::Kind::Ratio));
@@ -170,6 +190,7 @@ fn figures(report: &Report, view: &view::View) -> Vec<series::Drawing> {
     if report.codecs {
         out.extend(codecs::figures(view));
     }
+    out.extend(layer_figures::figures(view, sweeps));
     out
 }
 

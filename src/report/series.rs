@@ -1,7 +1,7 @@
 //! From rows to figures: accuracy against ratio, accuracy against split layer.
 
 use super::caption::{self, Coverage};
-use super::figure::{Axis, Figure, Panel, Point};
+use super::figure::{Axis, Figure, Panel, Point, Scale};
 use super::view::{self, Cut, View};
 use super::{names, number};
 use crate::experiment::{Accuracy, Row};
@@ -154,6 +154,7 @@ impl Sheet<'_, '_> {
             title: format!("Accuracy against {against}: {}", self.model),
             subtitle: self.subtitle(only_average),
             x_label,
+            y_label: "accuracy (%)".into(),
             axis: Axis::Values,
             series: self.keys.iter().map(Key::label).collect(),
             panels,
@@ -168,6 +169,7 @@ impl Sheet<'_, '_> {
         };
         Panel {
             title,
+            scale: Scale::PERCENT,
             baseline: mean(&|row| view::accuracy(row).map(|cell| cell.value)),
             chance: mean(&|row| row.chance),
             series: self.keys.iter().map(|key| self.points(key, sets)).collect(),

@@ -20,7 +20,7 @@ fn rows() -> Vec<Row> {
 fn writes_what_is_asked_for_and_the_rows_always() {
     let folder = tempfile::tempdir().unwrap();
     let (results, plots) = (folder.path().join("results/run"), folder.path().join("plots/run"));
-    let written = write(&results, &plots, &everything(), &rows(), &Times::default()).unwrap();
+    let written = write(&results, &plots, &everything(), &rows(), &Beside::default()).unwrap();
     let names: Vec<&str> = written.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(
         names,
@@ -44,13 +44,13 @@ fn writes_what_is_asked_for_and_the_rows_always() {
     assert!(written.iter().all(|path| fs::metadata(path).unwrap().len() > 0));
     assert_eq!(read_rows(&written[0]).unwrap(), rows());
     let before: Vec<Vec<u8>> = written.iter().map(|path| fs::read(path).unwrap()).collect();
-    write(&results, &plots, &everything(), &rows(), &Times::default()).unwrap();
+    write(&results, &plots, &everything(), &rows(), &Beside::default()).unwrap();
     let after: Vec<Vec<u8>> = written.iter().map(|path| fs::read(path).unwrap()).collect();
     assert!(before == after, "the same rows make the same files");
 
     let bare = folder.path().join("bare");
     let written =
-        write(&bare, &plots.join("none"), &Report { paired: false, ..Report::default() }, &rows(), &Times::default())
+        write(&bare, &plots.join("none"), &Report { paired: false, ..Report::default() }, &rows(), &Beside::default())
             .unwrap();
     assert_eq!(written.len(), 2);
     assert!(!plots.join("none").exists());
@@ -58,13 +58,13 @@ fn writes_what_is_asked_for_and_the_rows_always() {
 
 #[test]
 fn terminal_shows_tables_and_says_what_is_missing() {
-    let text = terminal(&everything(), &rows(), &Times::default(), 100).unwrap();
+    let text = terminal(&everything(), &rows(), &Beside::default(), 100).unwrap();
     assert_eq!(text.matches("Table II:").count(), 2);
     assert_eq!(text.matches("Table III:").count(), 1);
     assert!(text.contains("] disk full"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100 || line.starts_with("Table I")), "{text}");
     let only = [row("baseline", None, 0.7)];
-    let text = terminal(&everything(), &only, &Times::default(), 100).unwrap();
+    let text = terminal(&everything(), &only, &Beside::default(), 100).unwrap();
     assert!(
         text.contains("accuracy-vs-ratio: no finished cell") && text.contains("table2: no row of a codec"),
         "{text}"
@@ -74,11 +74,13 @@ fn terminal_shows_tables_and_says_what_is_missing() {
 #[test]
 fn nothing_to_report_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let message = write(folder.path(), folder.path(), &everything(), &[], &Times::default()).unwrap_err().to_string();
+    let message = write(folder.path(), folder.path(), &everything(), &[], &Beside::default()).unwrap_err().to_string();
     assert!(message.contains("no rows") && message.contains("splitbench run"), "{message}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     let wrong = Report { near_lossless_points: f64::NAN, ..everything() };
-    assert!(terminal(&wrong, &rows(), &Times::default(), 80).unwrap_err().to_string().contains("near_lossless_points"));
+    assert!(
+        terminal(&wrong, &rows(), &Beside::default(), 80).unwrap_err().to_string().contains("near_lossless_points")
+    );
 }
 
 #[test]
@@ -88,7 +90,7 @@ fn a_folder_that_cannot_be_made_is_named() {
     fs::write(&file, "").unwrap();
     let message = format!(
         "{:#}",
-        write(&file.join("run"), folder.path(), &everything(), &rows(), &Times::default()).unwrap_err()
+        write(&file.join("run"), folder.path(), &everything(), &rows(), &Beside::default()).unwrap_err()
     );
     assert!(message.contains("cannot create the folder") && message.contains("run"), "{message}");
 }

@@ -243,6 +243,19 @@ def low_rank(body, kind, s, d):
     return section(body[4:middle], kind).reshape(s, r) @ section(body[middle:], kind).reshape(r, d)
 
 
+def token_ids(body, kind, s, d):
+    (vocabulary,) = struct.unpack("<I", body[:4])
+    take = stream(body[4:])
+    return np.array([take((vocabulary - 1).bit_length()) for _ in range(s)])[:, None]
+
+
+def zfp(body, kind, s, d):
+    # By the C library: the packet has its stream, without its header.
+    tolerance, _ = struct.unpack("<hI", body[:6])
+    data = zfpy._decompress(body[6:], zfpy.type_float, (s, d), tolerance=2.0 ** (tolerance // 8))
+    return data.astype("f8") / np.float32(2.0 ** (-(tolerance % 8) / 8))
+
+
 def noop(body, kind, s, d):
     return numbers(body, kind).reshape(s, d)
 
@@ -251,8 +264,15 @@ DECODERS = {
     **{0: noop, 1: fc, 2: topk, 3: low_rank, 4: low_rank, 5: low_rank, 6: low_rank, 7: low_rank},
     **{8: quantiser(signed(256), 256), 9: quantiser(signed(16), 16), 10: quantiser(e4m3, 256)},
     11: quantiser(signed(16), 16, rotated=True),
-    **{12: threshold_split, 13: slicer, 14: sparse_rans, 16: fc_mask, 17: klt},
+    **{12: threshold_split, 13: slicer, 14: sparse_rans, 16: fc_mask, 17: klt, 18: token_ids},
 }
+
+try:
+    import zfpy
+
+    DECODERS[19] = zfp
+except ImportError:
+    pass
 
 failed = 0
 for path in sorted(pathlib.Path(__file__).parent.glob("*.bin")):

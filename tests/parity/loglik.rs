@@ -57,6 +57,7 @@ fn compare(case: &str, file: &str, questions: impl Fn(&str) -> Vec<Question>) {
             cells: &[],
             limit: None,
             batch_tokens: 512,
+            probe: None,
         };
         let samples = score(&request, &mut Default::default(), |_| {}).unwrap().baseline;
         for (sample, expected) in samples.iter().zip(set) {

@@ -1,0 +1,94 @@
+//! Figures of split layers: each number against the layer, and how errors grow behind each cut.
+
+use super::caption;
+use super::figure::{Axis, Figure, Panel, Point, Scale};
+use super::layers::{INDICATORS, Line, Sweep};
+use super::series::Drawing;
+use super::view::{self, View};
+use super::{names, number};
+
+/// Two figures of every model and scope.
+pub(super) fn figures(view: &View, sweeps: &[Sweep]) -> Vec<Drawing> {
+    let places = view::distinct(sweeps.iter().map(|sweep| (sweep.model, sweep.scope)));
+    let several = places.len() > 1;
+    let drawn = |(model, scope): (&str, &str)| {
+        let here: Vec<&Sweep> = sweeps.iter().filter(|sweep| (sweep.model, sweep.scope) == (model, scope)).collect();
+        let ending = if several { format!("-{}-{}", names::slug(model), names::slug(scope)) } else { String::new() };
+        let rows: Vec<_> = here.iter().flat_map(|sweep| sweep.rows()).collect();
+        let sets = view.datasets.len();
+        let mean = if sets > 1 { format!(" Mean of {sets} data sets.") } else { String::new() };
+        let about = |text: &str| format!("Scope {scope}. {text}{mean} {}", caption::provenance(&rows).join(" "));
+        [
+            Drawing { file: format!("layers{ending}"), figure: layers(view, model, &here, &about) },
+            Drawing { file: format!("growth{ending}"), figure: growth(model, &here, &about) },
+        ]
+    };
+    places.into_iter().flat_map(drawn).collect()
+}
+
+fn layers(view: &View, model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -> String) -> Figure {
+    let points = |of: &dyn Fn(&Line) -> Option<f64>, stderr: &dyn Fn(&Line) -> Option<f64>| {
+        let point = |line: &Line| {
+            Some(Point { x: f64::from(line.split_layer), y: of(line)?, stderr: stderr(line).unwrap_or(0.0) })
+        };
+        sweeps.iter().map(|sweep| sweep.layers.iter().filter_map(point).collect()).collect::<Vec<Vec<Point>>>()
+    };
+    let unsplit: Vec<_> = view.datasets.iter().map(|name| view.baseline(model, name)).collect();
+    let baselines: Vec<_> = unsplit.iter().map(|row| row.and_then(view::accuracy)).collect();
+    let chance: Option<Vec<f64>> = unsplit.iter().map(|row| row.and_then(|row| row.chance)).collect();
+    let accuracy = Panel {
+        title: "accuracy (%)".into(),
+        scale: Scale::PERCENT,
+        baseline: number::average(&baselines).map(|cell| 100.0 * cell.value),
+        chance: chance.map(|all| 100.0 * all.iter().sum::<f64>() / all.len() as f64),
+        series: points(&|line| line.accuracy, &|line| line.accuracy_se),
+        front: Vec::new(),
+    };
+    let indicators = INDICATORS.iter().map(|indicator| Panel {
+        title: indicator.name.into(),
+        scale: Scale::FREE,
+        baseline: None,
+        chance: None,
+        series: points(&indicator.of, &|_| None),
+        front: Vec::new(),
+    });
+    Figure {
+        title: format!("Split layers and what may tell them apart: {model}"),
+        subtitle: about("Error bars of the accuracy: 1 standard error. Each panel has its own y axis."),
+        x_label: "split after layer".into(),
+        y_label: String::new(),
+        axis: Axis::Values,
+        series: sweeps.iter().map(|sweep| sweep.label()).collect(),
+        panels: [accuracy].into_iter().chain(indicators).collect(),
+    }
+}
+
+fn growth(model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -> String) -> Figure {
+    let mut cuts = view::distinct(sweeps.iter().flat_map(|sweep| &sweep.layers).map(|line| line.split_layer));
+    cuts.sort_unstable();
+    let panel = |sweep: &&Sweep| {
+        let points = |cut: &u32| {
+            let line = sweep.layers.iter().find(|line| line.split_layer == *cut);
+            let errors = line.map(|line| line.errors.as_slice()).unwrap_or_default();
+            let point = |(layer, error): (u32, &f64)| Point { x: f64::from(layer), y: *error, stderr: 0.0 };
+            (*cut..).zip(errors).map(point).collect()
+        };
+        Panel {
+            title: sweep.label(),
+            scale: Scale::FREE,
+            baseline: None,
+            chance: None,
+            series: cuts.iter().map(points).collect(),
+            front: Vec::new(),
+        }
+    };
+    Figure {
+        title: format!("Error behind the cut: {model}"),
+        subtitle: about("||H - H'||_F / ||H||_F against the uncompressed run; the first point of a line is the cut."),
+        x_label: "after layer".into(),
+        y_label: "relative error of the hidden state".into(),
+        axis: Axis::Values,
+        series: cuts.iter().map(|cut| format!("cut after layer {cut}")).collect(),
+        panels: sweeps.iter().map(panel).collect(),
+    }
+}

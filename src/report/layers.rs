@@ -1,0 +1,356 @@
+//! Split layers side by side: what each one's activation is like, what the codec loses there, how the error grows behind the
+//! cut, and which layer each number would have chosen.
+
+use serde::Serialize;
+
+use super::caption::{self, Coverage};
+use super::number::{self, MISSING};
+use super::table::{Notes, Section, Table};
+use super::view::{self, View};
+use super::{Rendered, table3};
+use crate::experiment::{Accuracy, Indicators, Row};
+use crate::score::spearman;
+
+/// One model and codec over its split layers; numbers are means over the data sets, each weighing alike.
+#[derive(Debug, Serialize)]
+pub struct Sweep<'a> {
+    /// Model name.
+    pub model: &'a str,
+    /// Codec with its options.
+    pub codec: &'a str,
+    /// What was compressed.
+    pub scope: &'a str,
+    /// Compression ratio asked for; none of a codec of fixed rate.
+    pub ratio: Option<f64>,
+    /// What the ratio counts.
+    pub accounting: &'a str,
+    /// One entry a split layer, ascending.
+    pub layers: Vec<Line>,
+    /// What each indicator is worth here.
+    pub indicators: Vec<Judged>,
+    #[serde(skip)]
+    cells: Vec<Vec<Option<&'a Row>>>,
+}
+
+/// One split layer. A number is missing where a data set has none.
+#[derive(Debug, Clone, Serialize)]
+pub struct Line {
+    /// The cut: after this layer.
+    pub split_layer: u32,
+    /// Per cent of the questions right, and its standard error.
+    pub accuracy: Option<f64>,
+    /// See `accuracy`.
+    pub accuracy_se: Option<f64>,
+    /// Points below the unsplit model, and their paired standard error.
+    pub drop: Option<f64>,
+    /// See `drop`.
+    pub drop_se: Option<f64>,
+    /// Share of ||A||^2 that FC's block restores.
+    pub low_band: Option<f64>,
+    /// Mean |difference| of adjacent tokens over mean |A|.
+    pub variation_tokens: Option<f64>,
+    /// Mean |difference| of adjacent channels over mean |A|.
+    pub variation_hidden: Option<f64>,
+    /// Mean cosine of adjacent tokens.
+    pub adjacent_cosine: Option<f64>,
+    /// Relative error of the hidden state at the cut and after each later layer.
+    pub errors: Vec<f64>,
+    /// Mean |change| of a request's log-likelihood, nats.
+    pub loglik_change: Option<f64>,
+}
+
+/// An indicator against what came of each layer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Judged {
+    /// Its name.
+    pub indicator: &'static str,
+    /// Whether it would cut where it is highest or lowest.
+    pub takes: &'static str,
+    /// Layers that have it.
+    pub layers: usize,
+    /// Spearman's rank correlation with the accuracy drop.
+    pub rho_drop: Option<f64>,
+    /// The same with the codec's relative error at the cut.
+    pub rho_error: Option<f64>,
+    /// The layer it would cut after; the first of equals.
+    pub layer: Option<u32>,
+    /// Accuracy there, per cent.
+    pub accuracy: Option<f64>,
+    /// The layer with the best accuracy; the first of equals.
+    pub best_layer: Option<u32>,
+    /// Accuracy there, per cent.
+    pub best_accuracy: Option<f64>,
+}
+
+/// A number of a layer that might tell where to cut.
+pub(super) struct Indicator {
+    pub name: &'static str,
+    /// Column in `layers.csv`.
+    key: &'static str,
+    highest: bool,
+    pub of: fn(&Line) -> Option<f64>,
+}
+
+/// All of them; the last two need the server half too.
+pub(super) const INDICATORS: [Indicator; 7] = [
+    Indicator { name: "low-band energy", key: "low_band", highest: true, of: |line| line.low_band },
+    Indicator { name: "variation, tokens", key: "variation_tokens", highest: false, of: |line| line.variation_tokens },
+    Indicator {
+        name: "variation, channels",
+        key: "variation_hidden",
+        highest: false,
+        of: |line| line.variation_hidden,
+    },
+    Indicator { name: "adjacent cosine", key: "adjacent_cosine", highest: true, of: |line| line.adjacent_cosine },
+    Indicator { name: "error at the cut", key: "error", highest: false, of: |line| line.errors.first().copied() },
+    Indicator { name: "error, last layer", key: "last_error", highest: false, of: |line| line.errors.last().copied() },
+    Indicator { name: "log-lik. change", key: "loglik_change", highest: false, of: |line| line.loglik_change },
+];
+
+/// Every model and codec of a run, over its split layers.
+pub fn sweeps<'a>(rows: &'a [Row], indicators: &'a [Indicators]) -> anyhow::Result<Vec<Sweep<'a>>> {
+    let view = View::new(rows)?;
+    let key = |one: &'a Indicators| {
+        (one.model.as_str(), one.codec.as_str(), one.scope.as_str(), one.ratio_requested, one.accounting.as_str())
+    };
+    let sweep = |(model, codec, scope, ratio, accounting)| {
+        let mine = (model, codec, scope, ratio, accounting);
+        let here: Vec<&Indicators> = indicators.iter().filter(|one| key(one) == mine).collect();
+        let mut layers = view::distinct(here.iter().filter_map(|one| one.split_layer));
+        layers.sort_unstable();
+        let baseline: Vec<Option<&Row>> = view.datasets.iter().map(|name| view.baseline(model, name)).collect();
+        let (lines, cells): (Vec<Line>, Vec<_>) = layers
+            .into_iter()
+            .map(|layer| {
+                let of = |name: &&str| here.iter().rfind(|one| one.split_layer == Some(layer) && one.dataset == *name);
+                let sets: Vec<Option<&Indicators>> = view.datasets.iter().map(|name| of(name).copied()).collect();
+                let cell = |one: &Option<&Indicators>| one.and_then(|one| rows.iter().rfind(|row| one.is_of(row)));
+                let cells: Vec<Option<&Row>> = sets.iter().map(cell).collect();
+                (line(layer, &sets, &cells, &baseline), cells)
+            })
+            .unzip();
+        let indicators = INDICATORS.iter().map(|indicator| judge(indicator, &lines)).collect();
+        Sweep { model, codec, scope, ratio, accounting, layers: lines, indicators, cells }
+    };
+    Ok(view::distinct(indicators.iter().map(key)).into_iter().map(sweep).collect())
+}
+
+fn line(split_layer: u32, sets: &[Option<&Indicators>], cells: &[Option<&Row>], baseline: &[Option<&Row>]) -> Line {
+    let mean = |of: &dyn Fn(&Indicators) -> Option<f64>| {
+        let values: Option<Vec<f64>> = sets.iter().map(|one| one.and_then(of)).collect();
+        values.filter(|values| !values.is_empty()).map(|values| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let layers = sets.iter().flatten().map(|one| one.errors.len()).max().unwrap_or(0);
+    let accuracies: Vec<Option<Accuracy>> = cells.iter().map(|cell| cell.and_then(view::accuracy)).collect();
+    let accuracy = number::average(&accuracies);
+    let drop = accuracy.and_then(|_| table3::drop(cells, baseline));
+    Line {
+        split_layer,
+        accuracy: accuracy.map(|found| 100.0 * found.value),
+        accuracy_se: accuracy.map(|found| 100.0 * found.stderr),
+        drop: drop.as_ref().map(|found| found.points),
+        drop_se: drop.and_then(|found| found.stderr),
+        low_band: mean(&|one| Some(one.low_band)),
+        variation_tokens: mean(&|one| one.variation_tokens),
+        variation_hidden: mean(&|one| one.variation_hidden),
+        adjacent_cosine: mean(&|one| one.adjacent_cosine),
+        errors: (0..layers).map_while(|nth| mean(&|one| one.errors.get(nth).copied())).collect(),
+        loglik_change: mean(&|one| Some(one.loglik_change)),
+    }
+}
+
+fn judge(indicator: &Indicator, lines: &[Line]) -> Judged {
+    let with = |other: &dyn Fn(&Line) -> Option<f64>| {
+        spearman(&lines.iter().filter_map(|line| Some(((indicator.of)(line)?, other(line)?))).collect::<Vec<_>>())
+    };
+    let most = |of: &dyn Fn(&Line) -> Option<f64>| {
+        let known = lines.iter().filter_map(|line| Some((of(line)?, line)));
+        known.reduce(|best, one| if one.0 > best.0 { one } else { best }).map(|(_, line)| line)
+    };
+    let sign = if indicator.highest { 1.0 } else { -1.0 };
+    let chosen = most(&|line| (indicator.of)(line).map(|value| sign * value));
+    let best = most(&|line| line.accuracy);
+    Judged {
+        indicator: indicator.name,
+        takes: if indicator.highest { "highest" } else { "lowest" },
+        layers: lines.iter().filter(|line| (indicator.of)(line).is_some()).count(),
+        rho_drop: with(&|line| line.drop),
+        rho_error: with(&|line| line.errors.first().copied()),
+        layer: chosen.map(|line| line.split_layer),
+        accuracy: chosen.and_then(|line| line.accuracy),
+        best_layer: best.map(|line| line.split_layer),
+        best_accuracy: best.and_then(|line| line.accuracy),
+    }
+}
+
+/// Three kinds of tables: the layers, how errors grow, and what the indicators are worth.
+pub(super) fn tables(view: &View, sweeps: &[Sweep]) -> [(&'static str, Rendered); 3] {
+    let keys: Vec<&str> = INDICATORS.iter().map(|indicator| indicator.key).collect();
+    let made = |table: &dyn Fn(&Sweep) -> Table, header: &str, csv: &dyn Fn(&Sweep) -> Vec<String>| {
+        let mut text = format!("model,codec,ratio,accounting,scope,{header}\n");
+        for sweep in sweeps {
+            let of = [number::csv_field(sweep.model), number::csv_field(sweep.codec)].join(",");
+            let ratio = sweep.ratio.map(number::ratio).unwrap_or_default();
+            csv(sweep)
+                .iter()
+                .for_each(|line| text += &format!("{of},{ratio},{},{},{line}\n", sweep.accounting, sweep.scope));
+        }
+        Rendered { tables: sweeps.iter().map(table).collect(), csv: text }
+    };
+    let layers = format!("split_layer,accuracy,accuracy_se,drop,drop_se,{}", keys.join(","));
+    let worth = "indicator,takes,layers,rho_drop,rho_error,layer,accuracy,best_layer,best_accuracy";
+    [
+        ("layers", made(&|sweep| sweep.table(view), &layers, &|sweep| sweep.csv())),
+        ("growth", made(&|sweep| sweep.growth(), "split_layer,layer,rel_error", &|sweep| sweep.growth_csv())),
+        ("indicators", made(&|sweep| sweep.worth(), worth, &|sweep| sweep.worth_csv())),
+    ]
+}
+
+fn text(value: Option<f64>, digits: usize) -> String {
+    value.map_or(MISSING.into(), |value| format!("{value:.digits$}"))
+}
+
+fn field(value: Option<f64>) -> String {
+    value.map(|value| format!("{value:.6}")).unwrap_or_default()
+}
+
+impl Sweep<'_> {
+    /// `fc at ratio 8 in elements`.
+    pub(super) fn label(&self) -> String {
+        let ratio = self.ratio.map(|ratio| format!(" at ratio {} in {}", number::ratio(ratio), self.accounting));
+        format!("{}{}", self.codec, ratio.unwrap_or_default())
+    }
+
+    /// The rows of its cells.
+    pub(super) fn rows(&self) -> Vec<&Row> {
+        self.cells.iter().flatten().flatten().copied().collect()
+    }
+
+    fn titled(&self, what: &str, caption: Vec<String>, columns: Vec<String>, rows: Vec<Vec<String>>) -> Table {
+        Table {
+            title: format!("{what}: {} by {}, scope {}", self.model, self.label(), self.scope),
+            caption,
+            columns: ["model".to_string()].into_iter().chain(columns).collect(),
+            sections: vec![Section { name: self.model.to_string(), rows }],
+            notes: Notes::default(),
+        }
+    }
+
+    fn table(&self, view: &View) -> Table {
+        let mut coverage = Coverage::default();
+        self.cells.iter().flatten().for_each(|cell| coverage.count(*cell));
+        let columns = ["split layer", "accuracy", "drop"].into_iter().chain(INDICATORS.iter().map(|one| one.name));
+        let beside = |value: Option<f64>, stderr: Option<f64>| match (value, stderr) {
+            (Some(value), Some(stderr)) => format!("{} ± {}", number::tenths(value), number::tenths(stderr)),
+            (value, _) => text(value, 1),
+        };
+        let row = |line: &Line| {
+            let first = [
+                line.split_layer.to_string(),
+                beside(line.accuracy, line.accuracy_se),
+                beside(line.drop, line.drop_se),
+            ];
+            first.into_iter().chain(INDICATORS.iter().map(|one| text((one.of)(line), 3))).collect()
+        };
+        let unsplit: Vec<Option<Accuracy>> =
+            view.datasets.iter().map(|name| view.baseline(self.model, name).and_then(view::accuracy)).collect();
+        let mut caption = vec![
+            "Accuracy in per cent ± 1 standard error, mean over the data sets; drop: unsplit model minus codec in points, ± 1 paired standard error.".to_string(),
+            "The other numbers are means over the requests of a set, each weighing alike, then over the sets.".into(),
+            "low-band energy: share of ||A||² that FC's block at this ratio restores; variation: mean |difference| of neighbours over mean |A|; error: ||H - H'||_F / ||H||_F of the hidden state; log-lik. change: mean |change| in nats.".into(),
+        ];
+        caption
+            .extend(number::average(&unsplit).map(|cell| format!("The unsplit model has {}.", number::percent(cell))));
+        caption.extend(coverage.sentence());
+        caption.extend(caption::provenance(&self.rows()));
+        self.titled("Split layers", caption, columns.map(String::from).collect(), self.layers.iter().map(row).collect())
+    }
+
+    fn csv(&self) -> Vec<String> {
+        let line = |line: &Line| {
+            let first = [line.accuracy, line.accuracy_se, line.drop, line.drop_se];
+            let values = first.into_iter().chain(INDICATORS.iter().map(|one| (one.of)(line)));
+            let fields = [line.split_layer.to_string()].into_iter().chain(values.map(field));
+            fields.collect::<Vec<_>>().join(",")
+        };
+        self.layers.iter().map(line).collect()
+    }
+
+    fn growth(&self) -> Table {
+        let last = self.layers.iter().map(|line| line.split_layer + line.errors.len() as u32).max().unwrap_or(1);
+        let columns = ["cut after".to_string()].into_iter().chain((1..last).map(|layer| format!("layer {layer}")));
+        let row = |line: &Line| {
+            let cell = |layer: u32| match layer.checked_sub(line.split_layer) {
+                Some(later) => text(line.errors.get(later as usize).copied(), 3),
+                None => String::new(),
+            };
+            [line.split_layer.to_string()].into_iter().chain((1..last).map(cell)).collect()
+        };
+        let caption = "Relative error ||H - H'||_F / ||H||_F of the hidden state after each layer, against the uncompressed run; mean over requests, then over the data sets.";
+        self.titled("Error growth", vec![caption.into()], columns.collect(), self.layers.iter().map(row).collect())
+    }
+
+    fn growth_csv(&self) -> Vec<String> {
+        let line = |line: &Line| {
+            let split = line.split_layer;
+            let each = (split..).zip(line.errors.clone());
+            each.map(move |(layer, error)| format!("{split},{layer},{error:.6}"))
+        };
+        self.layers.iter().flat_map(line).collect()
+    }
+
+    fn worth(&self) -> Table {
+        let columns = [
+            "indicator",
+            "cuts at its",
+            "ρ with drop",
+            "ρ with error",
+            "its layer",
+            "accuracy",
+            "best layer",
+            "accuracy",
+        ];
+        let row = |one: &Judged| {
+            let layer = |layer: Option<u32>| layer.map_or(MISSING.into(), |layer| layer.to_string());
+            vec![
+                one.indicator.to_string(),
+                one.takes.to_string(),
+                text(one.rho_drop, 2),
+                text(one.rho_error, 2),
+                layer(one.layer),
+                text(one.accuracy, 1),
+                layer(one.best_layer),
+                text(one.best_accuracy, 1),
+            ]
+        };
+        let caption = vec![
+            format!("ρ: Spearman's rank correlation over {} split layers of one model.", self.layers.len()),
+            "An indicator that always chose well would have -1 with the drop where it takes the highest, 1 where it takes the lowest.".into(),
+        ];
+        let rows = self.indicators.iter().map(row).collect();
+        self.titled("Indicators", caption, columns.map(String::from).to_vec(), rows)
+    }
+
+    fn worth_csv(&self) -> Vec<String> {
+        let line = |one: &Judged| {
+            let layer = |layer: Option<u32>| layer.map(|layer| layer.to_string()).unwrap_or_default();
+            [
+                number::csv_field(one.indicator),
+                one.takes.into(),
+                one.layers.to_string(),
+                field(one.rho_drop),
+                field(one.rho_error),
+                layer(one.layer),
+                field(one.accuracy),
+                layer(one.best_layer),
+                field(one.best_accuracy),
+            ]
+            .join(",")
+        };
+        self.indicators.iter().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;
