@@ -41,7 +41,7 @@ fn likely_least(values: &[f32], k: usize) -> u32 {
         return 0;
     }
     // Steps of the golden section fall evenly on any period, such as that of the channels.
-    let at = |i: usize| ((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize * n >> 32;
+    let at = |i: usize| (((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize * n) >> 32;
     let mut sample: [u32; SAMPLE] = std::array::from_fn(|i| values[at(i)].to_bits() & 0x7fff_ffff);
     let share = k as f64 / n as f64;
     let expected = share * SAMPLE as f64;

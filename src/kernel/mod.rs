@@ -7,6 +7,7 @@
 mod axis;
 mod band;
 mod butterfly;
+mod classes;
 mod forward;
 mod inverse;
 mod row;

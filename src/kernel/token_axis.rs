@@ -1,12 +1,13 @@
-//! The token axis. Of few tokens, sums: tokens s and S - s meet the same cosine and opposite sines, so their sum goes with
-//! the cosines and their difference with the sines, and only the wanted frequencies are computed. Where S is even, so do s
-//! and S/2 - s, but for signs that even and odd frequencies see differently: half the products again. Of many tokens, fast
-//! transforms, of two real columns as one complex one.
+//! The token axis. Of few tokens, sums over cosines and sines, class by class ([`super::classes`]): only the wanted
+//! frequencies are computed. Of many tokens, fast transforms, of two real columns as one complex one.
 
 use std::f64::consts::TAU;
+use std::iter::StepBy;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::axis::{AxisPlan, Line, Scratch};
+use super::classes::{self, Classes, RADICES, Strip};
 use crate::vector::{LANES, Vector};
 
 /// Channels at a time: two vectors.
@@ -35,14 +36,14 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Every `kinds`-th from number `kind` on.
-    fn of_kind(self, kind: usize, kinds: usize) -> Self {
-        let count = self.count.saturating_sub(kind).div_ceil(kinds);
-        Self { first: self.first + kind * self.step, step: self.step * kinds, count }
+    /// Every `step`-th from number `first` on.
+    fn every(self, step: usize, first: usize) -> Self {
+        let count = self.count.saturating_sub(first).div_ceil(step);
+        Self { first: self.first + first * self.step, step: self.step * step, count }
     }
 
     #[inline(always)]
-    fn at(self, i: usize) -> usize {
+    pub fn at(self, i: usize) -> usize {
         self.first + i * self.step
     }
 
@@ -52,19 +53,9 @@ impl Rows {
     }
 }
 
-/// Pairs of tokens, or row frequencies up to the middle: S / 2 + 1.
+/// Row frequencies up to the middle: S / 2 + 1.
 pub(super) fn pairs(tokens: usize) -> usize {
     tokens / 2 + 1
-}
-
-/// Kinds of frequencies that have sums of their own: even and odd ones where S is even, else one.
-fn kinds(tokens: usize) -> usize {
-    if tokens.is_multiple_of(2) { 2 } else { 1 }
-}
-
-/// Terms of a sum.
-fn terms(tokens: usize) -> usize {
-    if kinds(tokens) == 2 { pairs(tokens / 2) } else { pairs(tokens) }
 }
 
 /// What is made once for a number of tokens.
@@ -78,26 +69,56 @@ impl TokenPlan {
         Self { roots: roots(tokens), axis: AxisPlan::new(tokens) }
     }
 
-    /// Whether fast transforms serve this number of row frequencies better than the sums do. Measured: a step (one of
-    /// S log2 S) of a fast transform takes as long as about five products of a sum, and one that the library makes as
-    /// long as twelve. A table of factors beyond the caches is neither fast nor small, whatever the number of steps.
-    fn is_faster(&self, rows: usize) -> bool {
+    /// The classes for this number of row frequencies; `None` where fast transforms serve it better. In products of real
+    /// numbers, measured: dividing S tokens into R > 2 classes takes as long as S (R/2 + 8), and a step (one of S log2 S) of a
+    /// fast transform as ten, of one that the library makes as 24. A table of factors beyond the caches is neither fast nor
+    /// small, whatever the number of steps.
+    fn classes(&self, rows: usize) -> Option<Classes> {
         let tokens = self.roots.len();
-        let step = if self.axis.is_fast() { 5 } else { 12 };
-        let products = rows * terms(tokens);
-        products > MOST_PRODUCTS.min(step * tokens * (tokens.ilog2() as usize + 1))
+        let step = if self.axis.is_fast() { 10 } else { 24 };
+        let of = |radix: &usize| Classes { radix: *radix, apart: tokens / radix };
+        let cost = |classes: &Classes| {
+            let Classes { radix, .. } = *classes;
+            let divided = if radix > 2 { tokens * (radix + 16) / 2 } else { 0 };
+            let numbers =
+                (0..3).map(|table| frequencies(*classes, rows, table).len() * [2, 2, 4 * classes::pairs(radix)][table]);
+            divided + numbers.sum::<usize>() * classes.terms()
+        };
+        let divided = RADICES.iter().filter(|radix| tokens.is_multiple_of(**radix)).map(of);
+        let best = divided.min_by_key(cost)?;
+        let factors = rows / best.radix * best.terms();
+        (factors <= MOST_PRODUCTS && cost(&best) <= step * tokens * (tokens.ilog2() as usize + 1)).then_some(best)
     }
+}
+
+/// Frequencies that a table of factors is for: those of class 0, of class R/2, and of the transforms of complex classes, where
+/// k stands for R k + r and R k - r.
+fn frequencies(Classes { radix, .. }: Classes, rows: usize, table: usize) -> StepBy<Range<usize>> {
+    let end = match (table, classes::pairs(radix)) {
+        (2, 0) => 0,
+        (2, pairs) => rows + pairs,
+        _ => rows,
+    };
+    let first = match table {
+        1 if radix % 2 == 1 => end,
+        1 => radix / 2,
+        _ => 0,
+    };
+    (first.min(end)..end).step_by(radix)
 }
 
 /// The transform of a strip of channels, and its buffers.
 #[derive(Default)]
 pub(super) struct TokenAxis {
     plan: Option<Rc<TokenPlan>>,
-    fast: bool,
-    /// By sums: the factors of each kind of frequencies.
-    tables: [Vec<f32>; 2],
-    /// Of each [`WIDTH`] channels, the terms for each kind.
+    /// By sums.
+    classes: Option<Classes>,
+    /// Their factors, of [`frequencies`].
+    tables: [Vec<f32>; 3],
+    /// Of each [`WIDTH`] channels, the terms of their streams.
     terms: Vec<Line>,
+    /// The two streams of a complex class, transformed or to be transformed.
+    pair: Vec<Line>,
     /// By fast transforms: of each, the tokens, eight channels as real parts and eight as imaginary ones.
     columns: Vec<Line>,
     scratch: Scratch,
@@ -109,28 +130,23 @@ impl TokenAxis {
         let tokens = plan.roots.len();
         // A narrow activation of many tokens has no whole strip.
         let strip = hidden.div_ceil(WIDTH).min(STRIP);
-        self.fast = plan.is_faster(rows);
-        if self.fast {
-            self.columns.resize(strip * tokens, Line::default());
-        } else {
-            let (kinds, terms) = (kinds(tokens), terms(tokens));
-            for (kind, table) in self.tables.iter_mut().enumerate().take(kinds) {
-                let frequencies = (kind..rows).step_by(kinds);
-                if inverse {
-                    fill_table(table, &plan.roots, 0..terms, frequencies);
-                } else {
-                    fill_table(table, &plan.roots, frequencies, 0..terms);
+        self.classes = plan.classes(rows);
+        match self.classes {
+            None => self.columns.resize(strip * tokens, Line::default()),
+            Some(classes) => {
+                for (nth, table) in self.tables.iter_mut().enumerate() {
+                    let (frequencies, terms) = (frequencies(classes, rows, nth), 0..classes.terms());
+                    if inverse {
+                        fill_table(table, &plan.roots, terms, frequencies);
+                    } else {
+                        fill_table(table, &plan.roots, frequencies, terms);
+                    }
                 }
+                self.terms.resize(strip * classes.radix * classes.terms() * SIDE, Line::default());
+                self.pair.resize(2 * frequencies(classes, rows, 2).len() * SIDE, Line::default());
             }
-            self.terms.resize(strip * kinds * terms * SIDE, Line::default());
         }
         self.plan = Some(plan);
-    }
-
-    /// The terms of a kind of the nth channels of the strip.
-    fn terms_of(tokens: usize, nth: usize, kind: usize) -> Rows {
-        let count = terms(tokens);
-        Rows { first: (nth * kinds(tokens) + kind) * count * SIDE, step: SIDE, count }
     }
 
     /// Reads a strip of row-major S x D `values`, each times `gain`.
@@ -138,11 +154,9 @@ impl TokenAxis {
     pub fn read<V: Vector>(&mut self, values: &[f32], hidden: usize, strip: usize, gain: f32) {
         let Some(plan) = &self.plan else { return };
         let tokens = plan.roots.len();
-        if !self.fast {
-            return match kinds(tokens) {
-                2 => fold_even::<V>(values, hidden, strip, gain, &mut self.terms),
-                _ => fold::<V>(values, hidden, strip, gain, &mut self.terms),
-            };
+        if let Some(classes) = self.classes {
+            let strip = Strip { hidden, first: strip, roots: &plan.roots };
+            return classes::read::<V>(classes, &strip, values, gain, &mut self.terms);
         }
         let gain = V::splat(gain);
         for (s, row) in values.chunks_exact(hidden).enumerate() {
@@ -160,11 +174,37 @@ impl TokenAxis {
     pub fn forward<V: Vector>(&mut self, nth: usize, lines: &mut [Line], rows: Rows) {
         let Some(plan) = &self.plan else { return };
         let tokens = plan.roots.len();
-        if !self.fast {
-            let kinds = kinds(tokens);
-            for (kind, table) in self.tables.iter().enumerate().take(kinds) {
-                let terms = Self::terms_of(tokens, nth, kind);
-                sums::<V, false>(table, (&self.terms, terms), (lines, rows.of_kind(kind, kinds)));
+        if let Some(classes) = self.classes {
+            let Classes { radix, .. } = classes;
+            let [whole, halfway, complex] = &self.tables;
+            sums::<V, false>(whole, (&self.terms, classes.stream(nth, 0)), (&mut *lines, rows.every(radix, 0)));
+            if radix.is_multiple_of(2) {
+                let to = (&mut *lines, rows.every(radix, radix / 2));
+                sums::<V, false>(halfway, (&self.terms, classes.stream(nth, 1)), to);
+            }
+            let [first, second] = halves(&self.pair);
+            for r in 1..=classes::pairs(radix) {
+                let stream = classes.of_pair(r);
+                sums::<V, false>(complex, (&self.terms, classes.stream(nth, stream)), (&mut self.pair, first));
+                sums::<V, false>(complex, (&self.terms, classes.stream(nth, stream + 1)), (&mut self.pair, second));
+                for k in 0..first.count {
+                    for half in 0..SIDE {
+                        let (a, b) = (&self.pair[first.at(k) + half], &self.pair[second.at(k) + half]);
+                        let (even_re, odd_im) = (V::load(&a.re), V::load(&a.im));
+                        let (even_im, odd_re) = (V::load(&b.re), V::load(&b.im));
+                        if radix * k + r < rows.count {
+                            let row = &mut lines[rows.at(radix * k + r) + half];
+                            even_re.sub(odd_im).store(&mut row.re);
+                            even_im.add(odd_re).store(&mut row.im);
+                        }
+                        // The conjugate of its mirror.
+                        if k > 0 && radix * k - r < rows.count {
+                            let row = &mut lines[rows.at(radix * k - r) + half];
+                            even_re.add(odd_im).store(&mut row.re);
+                            odd_re.sub(even_im).store(&mut row.im);
+                        }
+                    }
+                }
             }
             return;
         }
@@ -188,11 +228,30 @@ impl TokenAxis {
     pub fn inverse<V: Vector>(&mut self, nth: usize, lines: &[Line], rows: Rows) {
         let Some(plan) = &self.plan else { return };
         let tokens = plan.roots.len();
-        if !self.fast {
-            let kinds = kinds(tokens);
-            for (kind, table) in self.tables.iter().enumerate().take(kinds) {
-                let terms = Self::terms_of(tokens, nth, kind);
-                sums::<V, true>(table, (lines, rows.of_kind(kind, kinds)), (&mut self.terms, terms));
+        if let Some(classes) = self.classes {
+            let Classes { radix, .. } = classes;
+            let [whole, halfway, complex] = &self.tables;
+            sums::<V, true>(whole, (lines, rows.every(radix, 0)), (&mut self.terms, classes.stream(nth, 0)));
+            if radix.is_multiple_of(2) {
+                let from = (lines, rows.every(radix, radix / 2));
+                sums::<V, true>(halfway, from, (&mut self.terms, classes.stream(nth, 1)));
+            }
+            let [first, second] = halves(&self.pair);
+            for r in 1..=classes::pairs(radix) {
+                for k in 0..first.count {
+                    for half in 0..SIDE {
+                        let [re, im] = part::<V>(lines, rows, Some(radix * k + r), half);
+                        let [mirror_re, mirror_im] = part::<V>(lines, rows, (radix * k).checked_sub(r), half);
+                        let (a, b) = (first.at(k) + half, second.at(k) + half);
+                        re.add(mirror_re).store(&mut self.pair[a].re);
+                        im.add(mirror_im).store(&mut self.pair[a].im);
+                        im.sub(mirror_im).store(&mut self.pair[b].re);
+                        re.sub(mirror_re).store(&mut self.pair[b].im);
+                    }
+                }
+                let stream = classes.of_pair(r);
+                sums::<V, false>(complex, (&self.pair, first), (&mut self.terms, classes.stream(nth, stream)));
+                sums::<V, false>(complex, (&self.pair, second), (&mut self.terms, classes.stream(nth, stream + 1)));
             }
             return;
         }
@@ -215,11 +274,9 @@ impl TokenAxis {
     pub fn write<V: Vector>(&self, values: &mut [f32], hidden: usize, strip: usize) {
         let Some(plan) = &self.plan else { return };
         let tokens = plan.roots.len();
-        if !self.fast {
-            return match kinds(tokens) {
-                2 => unfold_even::<V>(&self.terms, values, hidden, strip),
-                _ => unfold::<V>(&self.terms, values, hidden, strip),
-            };
+        if let Some(classes) = self.classes {
+            let strip = Strip { hidden, first: strip, roots: &plan.roots };
+            return classes::write::<V>(classes, &strip, &self.terms, values);
         }
         for (s, row) in values.chunks_exact_mut(hidden).enumerate() {
             for (nth, first) in widths(hidden, strip) {
@@ -228,6 +285,24 @@ impl TokenAxis {
             }
         }
     }
+}
+
+/// Half of a row whose parts have changed places; zeros where it is not there.
+#[inline(always)]
+fn part<V: Vector>(lines: &[Line], rows: Rows, u: Option<usize>, half: usize) -> [V; 2] {
+    match u.filter(|u| *u < rows.count) {
+        Some(u) => {
+            let row = &lines[rows.at(u) + half];
+            [V::load(&row.im), V::load(&row.re)]
+        }
+        None => [V::zero(); 2],
+    }
+}
+
+/// The two streams of a complex class.
+fn halves(pair: &[Line]) -> [Rows; 2] {
+    let count = pair.len() / SIDE / 2;
+    [0, count].map(|before| Rows { first: before * SIDE, step: SIDE, count })
 }
 
 /// Adds to a line of exchanged parts.
@@ -315,7 +390,7 @@ fn sums<V: Vector, const EXCHANGED: bool>(
 
 /// The channels from `first` on of a row, zeros beyond its end.
 #[inline(always)]
-fn channels<V: Vector>(row: &[f32], first: usize) -> [V; 2] {
+pub(super) fn channels<V: Vector>(row: &[f32], first: usize) -> [V; 2] {
     if let Some(chunk) = row.get(first..first + WIDTH) {
         let (halves, _) = chunk.as_chunks::<LANES>();
         return [V::load(&halves[0]), V::load(&halves[1])];
@@ -327,7 +402,7 @@ fn channels<V: Vector>(row: &[f32], first: usize) -> [V; 2] {
 
 /// Writes them back; what lies beyond the end of the row is dropped.
 #[inline(always)]
-fn put<V: Vector>(row: &mut [f32], first: usize, channels: [V; 2]) {
+pub(super) fn put<V: Vector>(row: &mut [f32], first: usize, channels: [V; 2]) {
     if let Some(chunk) = row.get_mut(first..first + WIDTH) {
         let (halves, _) = chunk.as_chunks_mut::<LANES>();
         channels[0].store(&mut halves[0]);
@@ -344,118 +419,4 @@ fn put<V: Vector>(row: &mut [f32], first: usize, channels: [V; 2]) {
 /// Firsts of the [`WIDTH`] channels of a strip.
 pub(super) fn widths(hidden: usize, strip: usize) -> impl Iterator<Item = (usize, usize)> {
     (strip..hidden.min(strip + STRIP * WIDTH)).step_by(WIDTH).enumerate()
-}
-
-/// Sum and difference of tokens s and S - s, each times `gain`, of the channels from `first` on of row-major S x D.
-#[inline(always)]
-fn fold_one<V: Vector>(values: &[f32], hidden: usize, s: usize, first: usize, gain: V) -> [[V; 2]; 2] {
-    let tokens = values.len() / hidden;
-    let low = channels::<V>(&values[s * hidden..][..hidden], first).map(
-        #[inline(always)]
-        |v| v.mul(gain),
-    );
-    if s == 0 || 2 * s == tokens {
-        return [low, [V::zero(); 2]];
-    }
-    let high = channels::<V>(&values[(tokens - s) * hidden..][..hidden], first);
-    // Each times the gain before they meet: their sum may be beyond f32.
-    let sum = [high[0].mul_add(gain, low[0]), high[1].mul_add(gain, low[1])];
-    [sum, [high[0].neg_mul_add(gain, low[0]), high[1].neg_mul_add(gain, low[1])]]
-}
-
-/// The opposite of [`fold_one`].
-#[inline(always)]
-fn unfold_one<V: Vector>(values: &mut [f32], hidden: usize, s: usize, first: usize, [even, odd]: [[V; 2]; 2]) {
-    let tokens = values.len() / hidden;
-    put(&mut values[s * hidden..][..hidden], first, [even[0].add(odd[0]), even[1].add(odd[1])]);
-    if s > 0 && 2 * s != tokens {
-        let row = &mut values[(tokens - s) * hidden..][..hidden];
-        put(row, first, [even[0].sub(odd[0]), even[1].sub(odd[1])]);
-    }
-}
-
-/// Writes a term.
-#[inline(always)]
-fn put_term<V: Vector>(lines: &mut [Line], at: usize, even: [V; SIDE], odd: [V; SIDE]) {
-    let term = &mut lines[at..][..SIDE];
-    for half in 0..SIDE {
-        even[half].store(&mut term[half].re);
-        odd[half].store(&mut term[half].im);
-    }
-}
-
-/// Reads a term: the part that goes with cosines and the part that goes with sines.
-#[inline(always)]
-fn term<V: Vector>(lines: &[Line], at: usize) -> [[V; SIDE]; 2] {
-    let term = &lines[at..][..SIDE];
-    [[V::load(&term[0].re), V::load(&term[1].re)], [V::load(&term[0].im), V::load(&term[1].im)]]
-}
-
-/// The terms of a strip of channels of row-major S x D, S odd: those of its first [`WIDTH`] channels, then of the next.
-#[inline(always)]
-fn fold<V: Vector>(values: &[f32], hidden: usize, strip: usize, gain: f32, lines: &mut [Line]) {
-    let tokens = values.len() / hidden;
-    let gain = V::splat(gain);
-    for s in 0..terms(tokens) {
-        for (nth, first) in widths(hidden, strip) {
-            let [even, odd] = fold_one(values, hidden, s, first, gain);
-            put_term(lines, TokenAxis::terms_of(tokens, nth, 0).at(s), even, odd);
-        }
-    }
-}
-
-/// The same for an even S: terms of the even frequencies, then of the odd ones.
-#[inline(always)]
-fn fold_even<V: Vector>(values: &[f32], hidden: usize, strip: usize, gain: f32, lines: &mut [Line]) {
-    let tokens = values.len() / hidden;
-    let gain = V::splat(gain);
-    for s in 0..terms(tokens) {
-        let other = tokens / 2 - s;
-        for (nth, first) in widths(hidden, strip) {
-            let [even, odd] = fold_one(values, hidden, s, first, gain);
-            let [other_even, other_odd] =
-                if other == s { [[V::zero(); SIDE]; 2] } else { fold_one(values, hidden, other, first, gain) };
-            let (sum, difference) = (
-                [even[0].add(other_even[0]), even[1].add(other_even[1])],
-                [odd[0].sub(other_odd[0]), odd[1].sub(other_odd[1])],
-            );
-            put_term(lines, TokenAxis::terms_of(tokens, nth, 0).at(s), sum, difference);
-            let (difference, sum) = (
-                [even[0].sub(other_even[0]), even[1].sub(other_even[1])],
-                [odd[0].add(other_odd[0]), odd[1].add(other_odd[1])],
-            );
-            put_term(lines, TokenAxis::terms_of(tokens, nth, 1).at(s), difference, sum);
-        }
-    }
-}
-
-/// The opposite of [`fold`].
-#[inline(always)]
-fn unfold<V: Vector>(lines: &[Line], values: &mut [f32], hidden: usize, strip: usize) {
-    let tokens = values.len() / hidden;
-    for s in 0..terms(tokens) {
-        for (nth, first) in widths(hidden, strip) {
-            let term = term::<V>(lines, TokenAxis::terms_of(tokens, nth, 0).at(s));
-            unfold_one(values, hidden, s, first, term);
-        }
-    }
-}
-
-/// The opposite of [`fold_even`].
-#[inline(always)]
-fn unfold_even<V: Vector>(lines: &[Line], values: &mut [f32], hidden: usize, strip: usize) {
-    let tokens = values.len() / hidden;
-    for s in 0..terms(tokens) {
-        let other = tokens / 2 - s;
-        for (nth, first) in widths(hidden, strip) {
-            let [a, c] = term::<V>(lines, TokenAxis::terms_of(tokens, nth, 0).at(s));
-            let [b, d] = term::<V>(lines, TokenAxis::terms_of(tokens, nth, 1).at(s));
-            let (even, odd) = ([a[0].add(b[0]), a[1].add(b[1])], [c[0].add(d[0]), c[1].add(d[1])]);
-            unfold_one(values, hidden, s, first, [even, odd]);
-            if other != s {
-                let (even, odd) = ([a[0].sub(b[0]), a[1].sub(b[1])], [d[0].sub(c[0]), d[1].sub(c[1])]);
-                unfold_one(values, hidden, other, first, [even, odd]);
-            }
-        }
-    }
 }

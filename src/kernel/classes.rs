@@ -1,0 +1,284 @@
+//! Classes of row frequencies. Of S = R m tokens, frequencies u = r modulo R are those of a transform of length m over sums of
+//! tokens m apart (a first step of radix R). Tokens s and m - s then meet the same cosine and opposite sines, so their sum
+//! goes with the cosines and their difference with the sines; and so do frequencies r and -r, which share their products.
+//!
+//! A *stream* is a real sequence of such sums and differences: one for class 0; one for class R/2, whose angles lie halfway
+//! between; two for each other class, its complex numbers' parts.
+
+use super::axis::Line;
+use super::token_axis::{Rows, SIDE, channels, put, widths};
+use crate::vector::Vector;
+
+/// Values of R that there is code for.
+pub(super) const RADICES: [usize; 9] = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+/// Complex classes, one of each pair.
+pub(super) fn pairs(radix: usize) -> usize {
+    (radix - 1) / 2
+}
+
+/// How S tokens are divided, and where the terms of their streams lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Classes {
+    pub radix: usize,
+    /// m.
+    pub apart: usize,
+}
+
+impl Classes {
+    /// Terms of a stream.
+    pub fn terms(self) -> usize {
+        self.apart / 2 + 1
+    }
+
+    /// The terms of a stream of the nth channels of a strip: stream 0 is class 0, stream 1 class R/2 where there is one.
+    pub fn stream(self, nth: usize, stream: usize) -> Rows {
+        Rows { first: (nth * self.radix + stream) * self.terms() * SIDE, step: SIDE, count: self.terms() }
+    }
+
+    /// The first of the two streams of complex class r.
+    pub fn of_pair(self, r: usize) -> usize {
+        2 * r - self.radix % 2
+    }
+}
+
+/// A strip of rows, and the roots of unity of order S: cosine and negative sine.
+pub(super) struct Strip<'a> {
+    pub hidden: usize,
+    pub first: usize,
+    pub roots: &'a [[f32; 2]],
+}
+
+impl Strip<'_> {
+    #[inline(always)]
+    fn root<V: Vector>(&self, power: usize) -> [V; 2] {
+        let root = &self.roots[power % self.roots.len()];
+        [V::splat(root[0]), V::splat(root[1])]
+    }
+}
+
+/// Calls a function of R with the radix at hand.
+macro_rules! by_radix {
+    ($radix:expr, $function:ident::<$vector:ty>($($argument:expr),*)) => {
+        // One copy of each: inlined, all of them would be compiled wherever they are called.
+        <$vector>::enter(
+            #[inline(always)]
+            || match $radix {
+                1 => $function::<$vector, 1>($($argument),*),
+                2 => $function::<$vector, 2>($($argument),*),
+                3 => $function::<$vector, 3>($($argument),*),
+                4 => $function::<$vector, 4>($($argument),*),
+                5 => $function::<$vector, 5>($($argument),*),
+                6 => $function::<$vector, 6>($($argument),*),
+                7 => $function::<$vector, 7>($($argument),*),
+                8 => $function::<$vector, 8>($($argument),*),
+                _ => $function::<$vector, 9>($($argument),*),
+            },
+        )
+    };
+}
+
+/// The terms of all streams of a strip of row-major S x D `values`, each times `gain`.
+#[inline(always)]
+pub(super) fn read<V: Vector>(classes: Classes, strip: &Strip<'_>, values: &[f32], gain: f32, terms: &mut [Line]) {
+    by_radix!(classes.radix, read_with::<V>(classes, strip, values, gain, terms));
+}
+
+/// The opposite of [`read`].
+#[inline(always)]
+pub(super) fn write<V: Vector>(classes: Classes, strip: &Strip<'_>, terms: &[Line], values: &mut [f32]) {
+    by_radix!(classes.radix, write_with::<V>(classes, strip, terms, values));
+}
+
+#[inline(always)]
+fn read_with<V: Vector, const R: usize>(
+    classes: Classes,
+    strip: &Strip<'_>,
+    values: &[f32],
+    gain: f32,
+    terms: &mut [Line],
+) {
+    let m = classes.apart;
+    let gain = V::splat(gain);
+    for s in 0..classes.terms() {
+        let alone = s == 0 || 2 * s == m;
+        for (nth, first) in widths(strip.hidden, strip.first) {
+            let here = class_sums::<V, R>(strip, values, m, s, first, gain);
+            let there = if alone {
+                [[[V::zero(); SIDE]; 2]; R]
+            } else {
+                class_sums::<V, R>(strip, values, m, m - s, first, gain)
+            };
+            let at = |stream: usize| classes.stream(nth, stream).at(s);
+            // Where s has no partner its difference meets a sine of zero, and halfway angles of m/2 a cosine of zero.
+            put_term(
+                terms,
+                at(0),
+                sum(here[0][0], there[0][0]),
+                if alone { here[0][1] } else { difference(here[0][0], there[0][0]) },
+            );
+            if R.is_multiple_of(2) {
+                let (z, w) = (here[R / 2][0], there[R / 2][0]);
+                let zero = [V::zero(); SIDE];
+                match (s == 0, alone) {
+                    (true, _) => put_term(terms, at(1), z, zero),
+                    (_, true) => put_term(terms, at(1), zero, z),
+                    _ => put_term(terms, at(1), difference(z, w), sum(z, w)),
+                }
+            }
+            for r in 1..=pairs(R) {
+                let ([re, im], [other_re, other_im]) = (here[r], there[r]);
+                let stream = classes.of_pair(r);
+                put_term(terms, at(stream), sum(re, other_re), difference(im, other_im));
+                put_term(terms, at(stream + 1), sum(im, other_im), difference(re, other_re));
+            }
+        }
+    }
+}
+
+/// Of tokens s, s + m, ... what belongs to each class r up to R/2: real and imaginary parts, those of r times the root's power
+/// r s.
+#[inline(always)]
+fn class_sums<V: Vector, const R: usize>(
+    strip: &Strip<'_>,
+    values: &[f32],
+    m: usize,
+    s: usize,
+    first: usize,
+    gain: V,
+) -> [[[V; SIDE]; 2]; R] {
+    let mut x = [[V::zero(); SIDE]; R];
+    for (j, x) in x.iter_mut().enumerate() {
+        let row = &values[(s + j * m) * strip.hidden..][..strip.hidden];
+        let [low, high] = channels::<V>(row, first);
+        *x = [low.mul(gain), high.mul(gain)];
+    }
+    let mut out = [[[V::zero(); SIDE]; 2]; R];
+    out[0][0] = x[0];
+    for x in &x[1..] {
+        out[0][0] = sum(out[0][0], *x);
+    }
+    if R.is_multiple_of(2) {
+        out[R / 2][0] = x[0];
+        for (j, x) in x.iter().enumerate().skip(1) {
+            let total = out[R / 2][0];
+            out[R / 2][0] = if j.is_multiple_of(2) { sum(total, *x) } else { difference(total, *x) };
+        }
+    }
+    for (r, out) in out.iter_mut().enumerate().take(pairs(R) + 1).skip(1) {
+        let (mut re, mut im) = (x[0], [V::zero(); SIDE]);
+        if R.is_multiple_of(2) {
+            re = if r.is_multiple_of(2) { sum(re, x[R / 2]) } else { difference(re, x[R / 2]) };
+        }
+        for j in 1..=pairs(R) {
+            let [cos, minus_sin] = strip.root::<V>(j * r * m);
+            re = add_scaled(re, sum(x[j], x[R - j]), cos);
+            im = add_scaled(im, difference(x[j], x[R - j]), minus_sin);
+        }
+        let [cos, minus_sin] = strip.root::<V>(r * s);
+        for half in 0..SIDE {
+            let (a, b) = (re[half], im[half]);
+            out[0][half] = b.neg_mul_add(minus_sin, a.mul(cos));
+            out[1][half] = b.mul_add(cos, a.mul(minus_sin));
+        }
+    }
+    out
+}
+
+#[inline(always)]
+fn write_with<V: Vector, const R: usize>(classes: Classes, strip: &Strip<'_>, terms: &[Line], values: &mut [f32]) {
+    let m = classes.apart;
+    for s in 0..classes.terms() {
+        for (nth, first) in widths(strip.hidden, strip.first) {
+            let at = |stream: usize| classes.stream(nth, stream).at(s);
+            let (mut here, mut there) = ([[[V::zero(); SIDE]; 2]; R], [[[V::zero(); SIDE]; 2]; R]);
+            let [even, odd] = term::<V>(terms, at(0));
+            (here[0][0], there[0][0]) = (sum(even, odd), difference(even, odd));
+            if R.is_multiple_of(2) {
+                let [even, odd] = term::<V>(terms, at(1));
+                (here[R / 2][0], there[R / 2][0]) = (sum(even, odd), difference(odd, even));
+            }
+            for r in 1..=pairs(R) {
+                let stream = classes.of_pair(r);
+                let ([even_re, odd_im], [even_im, odd_re]) =
+                    (term::<V>(terms, at(stream)), term::<V>(terms, at(stream + 1)));
+                here[r] = [sum(even_re, odd_im), difference(even_im, odd_re)];
+                there[r] = [difference(even_re, odd_im), sum(even_im, odd_re)];
+            }
+            spread::<V, R>(strip, values, m, s, first, here);
+            if s > 0 && 2 * s != m {
+                spread::<V, R>(strip, values, m, m - s, first, there);
+            }
+        }
+    }
+}
+
+/// The opposite of [`class_sums`]: tokens s, s + m, ... from what belongs to each class.
+#[inline(always)]
+fn spread<V: Vector, const R: usize>(
+    strip: &Strip<'_>,
+    values: &mut [f32],
+    m: usize,
+    s: usize,
+    first: usize,
+    mut classes: [[[V; SIDE]; 2]; R],
+) {
+    for (r, [re, im]) in classes.iter_mut().enumerate().take(pairs(R) + 1).skip(1) {
+        let [cos, minus_sin] = strip.root::<V>(r * s);
+        for (re, im) in re.iter_mut().zip(im) {
+            (*re, *im) = (im.mul_add(minus_sin, re.mul(cos)), re.neg_mul_add(minus_sin, im.mul(cos)));
+        }
+    }
+    for j in 0..=R / 2 {
+        let (mut even, mut odd) = (classes[0][0], [V::zero(); SIDE]);
+        if R.is_multiple_of(2) {
+            even = if j.is_multiple_of(2) { sum(even, classes[R / 2][0]) } else { difference(even, classes[R / 2][0]) };
+        }
+        for r in 1..=pairs(R) {
+            let [cos, minus_sin] = strip.root::<V>(j * r * m);
+            even = add_scaled(even, classes[r][0], cos);
+            odd = add_scaled(odd, classes[r][1], minus_sin);
+        }
+        put_token(strip, values, s + j * m, first, sum(even, odd));
+        if j > 0 && 2 * j != R {
+            put_token(strip, values, s + (R - j) * m, first, difference(even, odd));
+        }
+    }
+}
+
+#[inline(always)]
+fn put_token<V: Vector>(strip: &Strip<'_>, values: &mut [f32], token: usize, first: usize, channels: [V; SIDE]) {
+    put(&mut values[token * strip.hidden..][..strip.hidden], first, channels);
+}
+
+/// Writes a term.
+#[inline(always)]
+fn put_term<V: Vector>(lines: &mut [Line], at: usize, even: [V; SIDE], odd: [V; SIDE]) {
+    let term = &mut lines[at..][..SIDE];
+    for half in 0..SIDE {
+        even[half].store(&mut term[half].re);
+        odd[half].store(&mut term[half].im);
+    }
+}
+
+/// Reads a term: what goes with cosines and what goes with sines.
+#[inline(always)]
+fn term<V: Vector>(lines: &[Line], at: usize) -> [[V; SIDE]; 2] {
+    let term = &lines[at..][..SIDE];
+    [[V::load(&term[0].re), V::load(&term[1].re)], [V::load(&term[0].im), V::load(&term[1].im)]]
+}
+
+#[inline(always)]
+fn sum<V: Vector>(a: [V; SIDE], b: [V; SIDE]) -> [V; SIDE] {
+    [a[0].add(b[0]), a[1].add(b[1])]
+}
+
+#[inline(always)]
+fn difference<V: Vector>(a: [V; SIDE], b: [V; SIDE]) -> [V; SIDE] {
+    [a[0].sub(b[0]), a[1].sub(b[1])]
+}
+
+#[inline(always)]
+fn add_scaled<V: Vector>(a: [V; SIDE], b: [V; SIDE], factor: V) -> [V; SIDE] {
+    [b[0].mul_add(factor, a[0]), b[1].mul_add(factor, a[1])]
+}
