@@ -7,12 +7,12 @@
 //! Everything here is sequential and deterministic; callers parallelise over activations.
 //!
 //! # Add a codec
-//! In another language, and to try an idea: `external`, README.md, "A codec in any language". Here:
+//! README.md, "Add a codec", does it with a codec of few lines; in another language, "A codec in any language". In short:
 //! 1. Write `src/codec/<name>.rs` with a `pub(super) const INFO: CodecInfo`: name, summary, options, a wire id that no
 //!    other codec has, whether a budget steers it, and four functions (what it needs, how to build it, how long its
 //!    packets are, how to decode one).
-//! 2. Name it in the list of `registry.rs`.
-//! 3. Add its packet size to `expected_len` in `tests/codecs.rs`; all other tests find it by themselves.
+//! 2. Name it below, and in the list of `registry.rs`.
+//! 3. Tell `tests/codecs.rs` how much its packets hold (five lists); all other tests find it by themselves.
 //! 4. Let `tests/golden.rs` write its packet: `GOLDEN=write cargo test --release --test golden`.
 
 mod activation;
