@@ -63,5 +63,5 @@ fn bandwidth() -> f64 {
         black_box(&to);
         seconds() - start
     };
-    (2 * 4 << 24) as f64 / median((0..51).map(run).collect())
+    (8 << 24) as f64 / median((0..51).map(run).collect())
 }

@@ -234,10 +234,10 @@ fn spread<V: Vector, const R: usize>(
         if R.is_multiple_of(2) {
             even = if j.is_multiple_of(2) { sum(even, classes[R / 2][0]) } else { difference(even, classes[R / 2][0]) };
         }
-        for r in 1..=pairs(R) {
+        for (r, [re, im]) in classes.iter().enumerate().take(pairs(R) + 1).skip(1) {
             let [cos, minus_sin] = strip.root::<V>(j * r * m);
-            even = add_scaled(even, classes[r][0], cos);
-            odd = add_scaled(odd, classes[r][1], minus_sin);
+            even = add_scaled(even, *re, cos);
+            odd = add_scaled(odd, *im, minus_sin);
         }
         put_token(strip, values, s + j * m, first, sum(even, odd));
         if j > 0 && 2 * j != R {
