@@ -65,7 +65,12 @@ fn the_same_run_twice_whatever_batch_and_threads_leaves_the_same_rows() {
         assert!(output.status.success(), "{}", stderr(&output));
         folder.path().join("results/small").join(name)
     };
-    let (first, again, other) = (run("a", "2048", "2"), run("b", "2048", "2"), run("c", "40", "1"));
+    // The second takes its calibrations from what the first left; the third makes its own.
+    let (first, again) = (run("a", "2048", "2"), run("b", "2048", "2"));
+    let calibrations = folder.path().join("results/calibrations");
+    assert_eq!(calibrations.read_dir().unwrap().count(), 2, "one of each data set");
+    fs::remove_dir_all(&calibrations).unwrap();
+    let other = run("c", "40", "1");
     for file in ["rows.csv", "rows.parquet", "table2.md", "table3.csv", "paired.csv", "samples/pocket--qasc-mini.jsonl"]
     {
         let bytes = fs::read(first.join(file)).unwrap();
@@ -73,6 +78,11 @@ fn the_same_run_twice_whatever_batch_and_threads_leaves_the_same_rows() {
         assert!(bytes == fs::read(again.join(file)).unwrap(), "{file} differs between two equal runs");
         assert!(bytes == fs::read(other.join(file)).unwrap(), "{file} depends on batch size or threads");
     }
+    for entry in calibrations.read_dir().unwrap() {
+        fs::write(entry.unwrap().path(), "damaged").unwrap();
+    }
+    let rows_of = |run: &Path| fs::read(run.join("rows.csv")).unwrap();
+    assert_eq!(rows_of(&run("d", "2048", "2")), rows_of(&first), "damaged calibrations changed the rows");
     let rows = splitbench::report::read_rows(&first.join("rows.parquet")).unwrap();
     // Two data sets: the baseline, and for two scopes one cell of each fixed rate and two ratios of the others.
     assert_eq!(rows.len(), 2 * (1 + 2 * (2 + 4 * 2)));

@@ -99,6 +99,7 @@ impl Args {
             model: &model,
             dataset: &dataset,
             train: &train,
+            calibrations: None,
             cells: &cells,
             limit: self.limit,
             batch_tokens: self.batch_tokens,

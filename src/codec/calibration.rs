@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::{Activation, CodecSpec, linalg};
 
 /// What a codec asks to be collected before it can be built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CalibrationNeed {
     /// Mean magnitude and covariance of the activation's rows: [`CalibrationBuilder::push_activation`].
     Moments,
@@ -148,19 +148,10 @@ impl CalibrationBuilder {
             }
             full
         });
-        let mut calibration = Calibration {
-            hidden: d,
-            rows: self.rows,
-            mean_abs: (self.rows > 0).then(|| self.sum_abs.iter().map(|s| s / count).collect()),
-            covariance,
-            fisher: (self.gradient_rows > 0)
-                .then(|| self.sum_squares.iter().map(|s| s / self.gradient_rows as f64).collect()),
-            next_weights: self.next_weights,
-            principal: OnceLock::new(),
-            sha256: String::new(),
-        };
-        calibration.sha256 = calibration.digest();
-        Ok(calibration)
+        let mean_abs = (self.rows > 0).then(|| self.sum_abs.iter().map(|s| s / count).collect());
+        let fisher =
+            (self.gradient_rows > 0).then(|| self.sum_squares.iter().map(|s| s / self.gradient_rows as f64).collect());
+        Calibration::from_parts(d, self.rows, [mean_abs, covariance, fisher, self.next_weights])
     }
 }
 
@@ -179,6 +170,36 @@ pub struct Calibration {
 }
 
 impl Calibration {
+    /// Names of [`Self::parts`].
+    pub(crate) const PARTS: [&str; 4] = ["mean_abs", "covariance", "fisher", "next_weights"];
+
+    /// A calibration of `rows` rows from its parts. Fails where one has not the size that D asks for, or a value that is not
+    /// finite.
+    pub(crate) fn from_parts(hidden: usize, rows: u64, parts: [Option<Vec<f64>>; 4]) -> Result<Self> {
+        for ((name, part), size) in
+            Self::PARTS.iter().zip(&parts).zip([hidden, hidden * hidden, hidden, hidden * hidden])
+        {
+            let Some(part) = part else { continue };
+            ensure!(
+                part.len() == size,
+                "calibration of {hidden} channels: {name} has {} numbers, not {size}",
+                part.len()
+            );
+            ensure!(part.iter().all(|v| v.is_finite()), "calibration: {name} has a value that is not finite");
+        }
+        let [mean_abs, covariance, fisher, next_weights] = parts;
+        let principal = OnceLock::new();
+        let mut made =
+            Self { hidden, rows, mean_abs, covariance, fisher, next_weights, principal, sha256: String::new() };
+        made.sha256 = made.digest();
+        Ok(made)
+    }
+
+    /// Everything that was collected.
+    pub(crate) fn parts(&self) -> [Option<&[f64]>; 4] {
+        [self.mean_abs(), self.covariance(), self.fisher(), self.next_weights()]
+    }
+
     /// Channels, D.
     pub fn hidden(&self) -> usize {
         self.hidden
@@ -241,9 +262,9 @@ impl Calibration {
         hash.update(b"splitbench calibration 1");
         hash.update((self.hidden as u64).to_le_bytes());
         hash.update(self.rows.to_le_bytes());
-        for part in [&self.mean_abs, &self.covariance, &self.fisher, &self.next_weights] {
-            hash.update((part.as_ref().map_or(0, Vec::len) as u64).to_le_bytes());
-            for value in part.iter().flat_map(|p| p.iter()) {
+        for part in self.parts() {
+            hash.update((part.map_or(0, <[f64]>::len) as u64).to_le_bytes());
+            for value in part.into_iter().flatten() {
                 hash.update(value.to_le_bytes());
             }
         }

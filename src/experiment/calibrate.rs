@@ -1,11 +1,13 @@
 //! Calibration of a data set's codecs on its training rows, at the same split.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use candle_core::Var;
 
 use super::batch::runs;
+use super::calibration_cache::Entry;
 use crate::codec::{Activation, Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec};
 use crate::model::ops::cross_entropy;
 use crate::model::source::Model;
@@ -13,20 +15,22 @@ use crate::model::split::{activation, from_values, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};
 use crate::score::{Request, encode_request};
 
-/// Gathers what the codecs need from the gold choices of training questions; none where no codec needs any.
+/// What the codecs need, from the gold choices of training questions; none where no codec needs any. It is taken from `kept`, a
+/// folder, where an earlier run left it.
 pub fn calibrate(
     model: &Model,
     train: &[crate::data::Question],
     split: SplitPoint,
     codecs: &[CodecSpec],
     most_rows: usize,
+    kept: Option<&Path>,
 ) -> Result<Option<Calibration>> {
-    let needs: Vec<CalibrationNeed> = codecs.iter().filter_map(CodecSpec::calibration).collect();
+    let mut needs: Vec<CalibrationNeed> = codecs.iter().filter_map(CodecSpec::calibration).collect();
+    needs.sort_unstable();
+    needs.dedup();
     if needs.is_empty() {
         return Ok(None);
     }
-    let decoder = &model.decoder;
-    let mut builder = CalibrationBuilder::new(decoder.config().hidden_size);
     let requests: Vec<Request> = train
         .iter()
         .map(|q| {
@@ -35,7 +39,23 @@ pub fn calibrate(
                 .with_context(|| format!("training question {}", q.id))
         })
         .collect::<Result<_>>()?;
-    for batch in runs(&requests, most_rows, |request| request.tokens.len()) {
+    let gather = || gather(&model.decoder, &requests, split, &needs, most_rows);
+    match kept {
+        Some(folder) => Entry::new(folder, model, &requests, split, &needs)?.or_make(gather),
+        None => gather(),
+    }
+    .map(Some)
+}
+
+fn gather(
+    decoder: &Decoder,
+    requests: &[Request],
+    split: SplitPoint,
+    needs: &[CalibrationNeed],
+    most_rows: usize,
+) -> Result<Calibration> {
+    let mut builder = CalibrationBuilder::new(decoder.config().hidden_size);
+    for batch in runs(requests, most_rows, |request| request.tokens.len()) {
         let ids: Vec<u32> = batch.iter().flat_map(|request| &request.tokens).copied().collect();
         let packing = Arc::new(Packing::of(batch.iter().map(|request| request.tokens.len())));
         let values = to_values(&decoder.client(&ids, &packing, &[split])?.remove(0))?;
@@ -52,7 +72,7 @@ pub fn calibrate(
     {
         builder.set_next_weights(gram)?;
     }
-    builder.finish().map(Some)
+    builder.finish()
 }
 
 /// dL/dA (tokens x D, row-major) with L the negative log-likelihood, nats, of the targets.

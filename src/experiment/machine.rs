@@ -49,7 +49,7 @@ impl Machine {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn simd() -> Vec<&'static str> {
+pub(super) fn simd() -> Vec<&'static str> {
     let mut found = Vec::new();
     if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
         found.push("avx2+fma");
@@ -61,6 +61,6 @@ fn simd() -> Vec<&'static str> {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn simd() -> Vec<&'static str> {
+pub(super) fn simd() -> Vec<&'static str> {
     Vec::new()
 }

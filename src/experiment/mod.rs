@@ -2,6 +2,7 @@
 
 mod batch;
 mod calibrate;
+mod calibration_cache;
 mod cell;
 mod evaluate;
 mod indicators;

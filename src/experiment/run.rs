@@ -262,6 +262,7 @@ fn score_task(
         model,
         dataset: &task.dataset,
         train: &task.train,
+        calibrations: Some(&options.out.join("results").join("calibrations")),
         cells: &task.cells,
         limit: spec.limit,
         batch_tokens: options.batch_tokens,

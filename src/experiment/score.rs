@@ -1,5 +1,7 @@
 //! All cells of one model and data set: from questions to rows and samples.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
 use super::calibrate::calibrate;
@@ -25,6 +27,8 @@ pub struct ScoreRequest<'a> {
     pub dataset: &'a Dataset,
     /// Calibration questions; used only where a codec asks for them.
     pub train: &'a [Question],
+    /// Folder where calibrations are kept for later runs.
+    pub calibrations: Option<&'a Path>,
     /// The cells.
     pub cells: &'a [Cell],
     /// Questions asked for, for the rows.
@@ -130,10 +134,10 @@ fn calibrations(request: &ScoreRequest) -> Result<Vec<(SplitPoint, Option<Calibr
         .into_iter()
         .map(|split| {
             let codecs: Vec<_> = request.cells.iter().filter(|c| c.split == split).map(|c| c.codec.clone()).collect();
-            let made =
-                calibrate(request.model, request.train, split, &codecs, request.batch_tokens).with_context(|| {
-                    format!("calibrating on {} after layer {}", request.dataset.info.name, split.after_layer)
-                })?;
+            let ScoreRequest { model, train, batch_tokens, calibrations, .. } = *request;
+            let made = calibrate(model, train, split, &codecs, batch_tokens, calibrations).with_context(|| {
+                format!("calibrating on {} after layer {}", request.dataset.info.name, split.after_layer)
+            })?;
             Ok((split, made))
         })
         .collect()

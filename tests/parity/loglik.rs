@@ -54,6 +54,7 @@ fn compare(case: &str, file: &str, questions: impl Fn(&str) -> Vec<Question>) {
             model: &model,
             dataset: &dataset,
             train: &[],
+            calibrations: None,
             cells: &[],
             limit: None,
             batch_tokens: 512,

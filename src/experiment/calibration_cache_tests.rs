@@ -1,0 +1,106 @@
+use std::path::Path;
+
+use super::super::calibrate::calibrate;
+use super::*;
+use crate::codec::{CalibrationBuilder, CodecSpec};
+use crate::data::{self, Question, Source};
+use crate::model::Placement;
+use crate::model::source;
+
+const HIDDEN: usize = 3;
+
+fn entry(folder: &Path) -> Entry {
+    Entry { path: folder.join("a/b.safetensors"), key: "b".to_string(), hidden: HIDDEN }
+}
+
+fn calibration() -> Calibration {
+    let mut builder = CalibrationBuilder::new(HIDDEN);
+    builder.push_gradient(&[0.1, 0.2, 0.3]).unwrap();
+    builder.set_next_weights(vec![1.0, 0.1, 0.0, 0.1, 1.0, 0.0, 0.0, 0.0, 1.0 / 3.0]).unwrap();
+    builder.finish().unwrap()
+}
+
+fn files(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn what_is_kept_has_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = entry(folder.path()).or_make(|| Ok(calibration())).unwrap();
+    let kept = entry(folder.path()).or_make(|| panic!("it was kept")).unwrap();
+    assert_eq!((made.parts(), made.rows(), made.sha256()), (kept.parts(), kept.rows(), kept.sha256()));
+    assert_eq!(files(&folder.path().join("a")), 1);
+}
+
+#[test]
+fn damage_is_seen_and_made_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let entry = entry(folder.path());
+    let made = entry.or_make(|| Ok(calibration())).unwrap();
+    let sound = fs::read(&entry.path).unwrap();
+    for at in 0..sound.len() {
+        assert!(entry.read(&sound[..at]).is_err(), "cut off at {at}");
+        let mut bytes = sound.clone();
+        bytes[at] ^= 0x10;
+        // A name or a number of the header in another spelling is no damage.
+        if let Ok(found) = entry.read(&bytes) {
+            assert_eq!((found.sha256(), found.rows()), (made.sha256(), made.rows()), "byte {at}");
+        }
+        if at % 40 == 0 {
+            fs::write(&entry.path, &bytes).unwrap();
+            let mut calls = 0;
+            let again = entry.or_make(|| {
+                calls += 1;
+                Ok(calibration())
+            });
+            assert_eq!((again.unwrap().sha256(), calls), (made.sha256(), 1), "byte {at}");
+            assert!(entry.read(&fs::read(&entry.path).unwrap()).is_ok(), "byte {at}");
+        }
+    }
+    let other = Entry { key: "c".to_string(), path: entry.path.clone(), ..entry };
+    assert!(other.read(&sound).unwrap_err().to_string().contains("other inputs"));
+    let wider = Entry { hidden: HIDDEN + 1, key: "b".to_string(), ..other };
+    assert!(wider.read(&sound).unwrap_err().to_string().contains("numbers"));
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a"), "a file where the folder would be").unwrap();
+    let made = entry(folder.path()).or_make(|| Ok(calibration())).unwrap();
+    assert_eq!(made.sha256(), calibration().sha256());
+}
+
+#[test]
+fn other_rows_splits_and_needs_are_other_calibrations() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = source::load("pocket", &Placement::cpu()).unwrap();
+    let train = data::load_train("arc_easy-mini", &Source::Embedded, Some(4)).unwrap().questions;
+    let mut changed = train.clone();
+    changed[3].gold = (changed[3].gold + 1) % changed[3].choices.len();
+    let of = |train: &[Question], after_layer, codecs: &[&str], kept| {
+        let codecs: Vec<CodecSpec> = codecs.iter().map(|codec| CodecSpec::parse(codec).unwrap()).collect();
+        calibrate(&model, train, SplitPoint { after_layer }, &codecs, 100, kept).unwrap().unwrap()
+    };
+    let mut files_there = 0;
+    for (train, after_layer, codecs) in [
+        (&train[..], 2, &["asvd"][..]),
+        (&train[..], 2, &["fwsvd"]),
+        (&train[..], 2, &["fwsvd", "asvd", "svd-llm:whiten=weights"]),
+        (&train[..], 3, &["asvd"]),
+        (&train[..3], 2, &["asvd"]),
+        (&changed[..], 2, &["asvd"]),
+    ] {
+        let computed = of(train, after_layer, codecs, None);
+        files_there += 1;
+        for _ in 0..2 {
+            let found = of(train, after_layer, codecs, Some(folder.path()));
+            assert_eq!((found.sha256(), found.parts()), (computed.sha256(), computed.parts()));
+            assert_eq!(files(folder.path()), files_there, "after layer {after_layer}, {codecs:?}");
+        }
+    }
+    // The order of codecs says nothing.
+    of(&train, 2, &["svd-llm:whiten=weights", "asvd", "fwsvd", "klt"], Some(folder.path()));
+    assert_eq!(files(folder.path()), files_there);
+}
