@@ -16,14 +16,17 @@ use crate::model::{SplitPoint, device_name};
 use crate::save;
 use crate::score::Request;
 
-/// Changes with the files' form, and with results that the same version of the program would not give.
-const FORM: u32 = 1;
-
 /// Where one calibration is kept.
 pub struct Entry {
     path: PathBuf,
     key: String,
     hidden: usize,
+}
+
+/// What tells apart programs made of code that was not committed: when this one was written.
+fn unnamed_build() -> Option<std::time::SystemTime> {
+    let written = || std::env::current_exe().and_then(fs::metadata).and_then(|file| file.modified()).ok();
+    crate::VERSION.ends_with("-dirty").then(written).flatten()
 }
 
 impl Entry {
@@ -37,7 +40,7 @@ impl Entry {
     ) -> Result<Self> {
         let decoder = &model.decoder;
         let made_by = (
-            ("splitbench calibration", FORM, crate::VERSION.split('+').next()),
+            ("splitbench calibration", crate::VERSION, unnamed_build()),
             // Sums are ordered by what the processor has.
             (device_name(decoder.device()), decoder.dtype().as_str(), std::env::consts::ARCH, simd()),
         );
