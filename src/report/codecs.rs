@@ -165,14 +165,14 @@ impl<'a> Place<'_, 'a> {
             "Accuracy in per cent ± 1 standard error, mean over the data sets; drop: baseline minus codec in points, ± 1 paired standard error.".to_string(),
             "bytes/token: whole packets, mean over the sets; wire: raw f16 bytes over packet bytes; error: ||A - A'||_F / ||A||_F, mean.".into(),
             "Times are means of one activation on one thread beside everything else the run did.".into(),
-            "†: on the Pareto front, no other line has fewer bytes and at least its accuracy.".into(),
+            "†: on the Pareto front, no other line that sends an activation has fewer bytes and at least its accuracy.".into(),
             match number::average(&unsplit) {
                 Some(cell) => format!("The unsplit model has {}, guessing {chance}.", number::percent(cell)),
                 None => "The unsplit model is missing on some set.".into(),
             },
         ];
-        if lines.iter().any(|line| line.codec == "token-ids") {
-            let sentence = "token-ids: no privacy, and its times leave out that the server runs the client half again.";
+        if lines.iter().any(|line| line.codec == NO_ACTIVATION) {
+            let sentence = "token-ids sends no activation: no privacy, and its times leave out that the server runs the client half again.";
             caption.push(sentence.into());
         }
         caption.extend(coverage.sentence());
@@ -239,7 +239,7 @@ impl<'a> Place<'_, 'a> {
             front,
         };
         let mut subtitle = format!(
-            "{}, {}. Each codec at each budget asked for. Grey: the Pareto front. Error bars: 1 standard error.",
+            "{}, {}. Each codec at each budget asked for. Grey: the Pareto front of those that send an activation. Error bars: 1 standard error.",
             self.model,
             self.cut()
         );
@@ -263,10 +263,14 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
+/// Sends no activation, so it competes with none that does.
+const NO_ACTIVATION: &str = "token-ids";
+
 /// Lines that no other beats, fewest bytes first: each has more accuracy than all with as many bytes or fewer.
 fn front(lines: &[Line]) -> Vec<usize> {
     let mut known: Vec<(f64, f64, usize)> =
         lines.iter().enumerate().filter_map(|(at, line)| Some((line.bytes()?, line.accuracy()?.value, at))).collect();
+    known.retain(|(.., at)| lines[*at].codec != NO_ACTIVATION);
     known.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
     let mut best = f64::NEG_INFINITY;
     known.retain(|(_, accuracy, _)| {

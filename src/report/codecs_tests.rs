@@ -22,6 +22,7 @@ fn rows() -> Vec<Row> {
         both(sized("topk", "elements", 60.0, 0.7)),
         both(sized("fc", "wire", 48.0, 0.4)),
         both(sized("topk", "wire", 48.0, 0.6)),
+        both(sized("token-ids", "", 2.0, 0.95)),
         [failed(sized("qr", "wire", 1.0, 0.99), "no"), on("piqa", sized("qr", "wire", 1.0, 0.99))],
     ]
     .concat()
@@ -35,8 +36,20 @@ fn the_front_has_no_line_that_another_beats() {
     assert_eq!(places.len(), 1);
     let lines = places[0].lines();
     let named: Vec<String> = lines.iter().map(|line| format!("{} {}", line.codec, line.asked())).collect();
-    assert_eq!(named, ["fc 8 elements", "topk 8 elements", "fc 8 wire", "topk 8 wire", "qr 8 wire", "int8 fixed rate"]);
-    // topk in 48 and 60 bytes, int8 in 200; a codec that failed on a set has no mean and is on no front.
+    assert_eq!(
+        named,
+        [
+            "fc 8 elements",
+            "topk 8 elements",
+            "fc 8 wire",
+            "topk 8 wire",
+            "qr 8 wire",
+            "int8 fixed rate",
+            "token-ids fixed rate"
+        ]
+    );
+    // topk in 48 and 60 bytes, int8 in 200; a codec that failed on a set has no mean and is on no front, and neither is what
+    // sends no activation.
     assert_eq!(front(&lines), [3, 1, 5]);
 }
 
@@ -46,7 +59,7 @@ fn table_and_csv() {
     let made = codecs(&View::new(&rows).unwrap(), &Times::default());
     let text = made.markdown();
     assert!(text.contains("| int8† | fixed rate | 90.0 ± 2.1 | 0.0 ± 1.7 | 200.0 | 1.92 | 0.250 | – | – |"), "{text}");
-    assert!(text.contains("1 of 12 cells failed") && text.contains("guessing 25.0"), "{text}");
+    assert!(text.contains("1 of 14 cells failed") && text.contains("guessing 25.0"), "{text}");
     let line = "pocket,1,prompt+choice,fc,8,elements,50.00,3.55,40.0000,1.7350,96.0000,4.0000,0.2500,,,false";
     assert!(made.csv.lines().any(|found| found == line), "{}", made.csv);
 }
@@ -58,7 +71,7 @@ fn the_figure_has_the_front_and_a_log_axis() {
     assert_eq!(drawn.iter().map(|d| d.file.as_str()).collect::<Vec<_>>(), ["accuracy-vs-bytes"]);
     let Figure { axis, panels, series, .. } = &drawn[0].figure;
     assert_eq!(*axis, Axis::Log);
-    assert_eq!(series, &["fc", "topk", "qr", "int8"]);
+    assert_eq!(series, &["fc", "topk", "qr", "int8", "token-ids"]);
     assert_eq!(panels[0].front, [(48.0, 60.0), (60.0, 70.0), (200.0, 90.0)]);
     assert!(drawn[0].figure.svg().unwrap().contains("</svg>"));
 }
