@@ -54,12 +54,7 @@ impl Codec for SendsTokenIds {
     }
 
     fn receive(&self, packet: &Packet) -> Result<Received> {
-        ensure!(
-            packet.codec() == INFO.name,
-            "packet field codec: {} was built, the packet is of {}",
-            INFO.name,
-            packet.codec()
-        );
+        super::check_codec(&self.spec, packet)?;
         let mut reader = Reader::new(packet.frame().body);
         let vocabulary = vocabulary(&mut reader)?;
         let mut bits = BitReader::new(&packet.frame().body[OWN_BYTES..], "token ids");
