@@ -2,7 +2,7 @@
 
 use super::axis::Line;
 use super::band::{Band, Block};
-use super::token_axis::{Rows, SIDE, STRIP, WIDTH, pairs, widths};
+use super::token_axis::{Rows, SIDE, STRIP, WIDTH, up_to_middle, widths};
 use super::work::{WORK, Work, pitch};
 use crate::vector::{LANES, Vector, dispatch};
 
@@ -93,7 +93,7 @@ pub(super) fn needed(band: Band, block: Block, tokens: usize) -> usize {
         Band::Corner | Band::Mirrored => block.ks,
         Band::Centered => block.ks / 2 + 1,
     };
-    most.min(pairs(tokens))
+    most.min(up_to_middle(tokens))
 }
 
 /// Columns of the computed rows that a block of a band stands for: a row beyond the middle mirrors to their other end.
@@ -109,7 +109,7 @@ pub fn forward(values: &[f32], tokens: usize, hidden: usize, band: Band, block: 
 
 /// The whole spectrum.
 pub fn forward_all(values: &[f32], tokens: usize, hidden: usize, gain: f32) -> Spectrum {
-    forward_part(values, tokens, hidden, (pairs(tokens), hidden), gain)
+    forward_part(values, tokens, hidden, (up_to_middle(tokens), hidden), gain)
 }
 
 fn forward_part(values: &[f32], tokens: usize, hidden: usize, part: (usize, usize), gain: f32) -> Spectrum {

@@ -28,8 +28,8 @@ pub(super) struct Kept<'a> {
     pub tokens: usize,
 }
 
-/// Makes `out` the values that a kept block stands for, row-major S x D, each times `gain`, a power of two, and normalised. `kept` has the order of
-/// [`super::Spectrum::block`].
+/// Makes `out` the values that a kept block stands for, row-major S x D, each times `gain`, a power of two, and normalised.
+/// `kept` has the order of [`super::Spectrum::block`].
 ///
 /// The spectrum restored is zero outside the block and its mirror positions. Where a position and its mirror
 /// (S - u, D - v) were both kept, or are the same, their conjugate mean is used: that is what the real part of the inverse

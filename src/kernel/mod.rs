@@ -2,7 +2,7 @@
 //!
 //! The token axis comes first and A is read once: few tokens by sums over cosines and sines, of which only those that a
 //! block keeps are computed, many by fast transforms of sixteen channels at a time. The hidden axis follows, by fast
-//! transforms of eight rows at a time.
+//! transforms of the kept rows one after another.
 
 mod axis;
 mod band;

@@ -26,7 +26,16 @@ fn plain_arrays_give_what_vectors_give() {
     if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
         return println!("skipped: no AVX2");
     }
-    for (tokens, hidden, ks, kd) in [(5, 19, 3, 7), (54, 192, 20, 70), (200, 96, 72, 34), (331, 40, 9, 20)] {
+    for (tokens, hidden, ks, kd) in [
+        (5, 19, 3, 7),
+        (54, 192, 20, 70),
+        (63, 64, 23, 24),
+        (85, 40, 31, 15),
+        (200, 96, 72, 34),
+        (261, 16, 95, 6),
+        (331, 40, 9, 20),
+        (3, 2048, 1, 800),
+    ] {
         let block = Block { ks, kd };
         let (kept, values) = both::<Plain>(tokens, hidden, block);
         let (kept_avx, values_avx) = both::<crate::vector::Avx>(tokens, hidden, block);

@@ -53,8 +53,8 @@ impl Rows {
     }
 }
 
-/// Row frequencies up to the middle: S / 2 + 1.
-pub(super) fn pairs(tokens: usize) -> usize {
+/// Row frequencies up to the middle, S / 2 + 1: the others are their mirrors.
+pub(super) fn up_to_middle(tokens: usize) -> usize {
     tokens / 2 + 1
 }
 
@@ -70,9 +70,9 @@ impl TokenPlan {
     }
 
     /// The classes for this number of row frequencies; `None` where fast transforms serve it better. In products of real
-    /// numbers, measured: dividing S tokens into R > 2 classes takes as long as S (R/2 + 8), and a step (one of S log2 S) of a
-    /// fast transform as ten, of one that the library makes as 24. A table of factors beyond the caches is neither fast nor
-    /// small, whatever the number of steps.
+    /// numbers: dividing S tokens into R > 2 classes is counted as S (R/2 + 8); a step (one of S log2 S) of a fast transform as
+    /// ten, of one that the library makes as 24, which is what they took when they were last measured. A table of factors
+    /// beyond the caches is neither fast nor small, whatever the number of steps.
     fn classes(&self, rows: usize) -> Option<Classes> {
         let tokens = self.roots.len();
         let step = if self.axis.is_fast() { 10 } else { 24 };
