@@ -51,13 +51,13 @@ impl Band {
         }
     }
 
-    /// True where a block of `ks` rows holds row frequency u.
-    pub(crate) fn holds_row(self, u: usize, ks: usize, tokens: usize) -> bool {
+    /// The row of a block of `ks` that holds row frequency u, where one does.
+    pub(super) fn row(self, u: usize, ks: usize, tokens: usize) -> Option<usize> {
         let row = match self {
             Self::Corner | Self::Mirrored => u,
             Self::Centered => (u + ks / 2) % tokens,
         };
-        row < ks
+        (row < ks).then_some(row)
     }
 }
 
