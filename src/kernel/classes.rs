@@ -164,12 +164,12 @@ fn class_sums<V: Vector, const R: usize>(
     }
     if R.is_multiple_of(2) {
         out[R / 2][0] = x[0];
-        for (j, x) in x.iter().enumerate().skip(1) {
+        for (j, x) in (1usize..).zip(&x[1..]) {
             let total = out[R / 2][0];
             out[R / 2][0] = if j.is_multiple_of(2) { sum(total, *x) } else { difference(total, *x) };
         }
     }
-    for (r, out) in out.iter_mut().enumerate().take(pairs(R) + 1).skip(1) {
+    for (r, out) in (1usize..).zip(&mut out[1..=pairs(R)]) {
         let (mut re, mut im) = (x[0], [V::zero(); SIDE]);
         if R.is_multiple_of(2) {
             re = if r.is_multiple_of(2) { sum(re, x[R / 2]) } else { difference(re, x[R / 2]) };
@@ -229,7 +229,7 @@ fn spread<V: Vector, const R: usize>(
     mut classes: [[[V; SIDE]; 2]; R],
     top: &mut V,
 ) {
-    for (r, [re, im]) in classes.iter_mut().enumerate().take(pairs(R) + 1).skip(1) {
+    for (r, [re, im]) in (1usize..).zip(&mut classes[1..=pairs(R)]) {
         let [cos, minus_sin] = strip.root::<V>(r * s);
         for (re, im) in re.iter_mut().zip(im) {
             (*re, *im) = (im.mul_add(minus_sin, re.mul(cos)), re.neg_mul_add(minus_sin, im.mul(cos)));
@@ -240,7 +240,7 @@ fn spread<V: Vector, const R: usize>(
         if R.is_multiple_of(2) {
             even = if j.is_multiple_of(2) { sum(even, classes[R / 2][0]) } else { difference(even, classes[R / 2][0]) };
         }
-        for (r, [re, im]) in classes.iter().enumerate().take(pairs(R) + 1).skip(1) {
+        for (r, [re, im]) in (1usize..).zip(&classes[1..=pairs(R)]) {
             let [cos, minus_sin] = strip.root::<V>(j * r * m);
             even = add_scaled(even, *re, cos);
             odd = add_scaled(odd, *im, minus_sin);
