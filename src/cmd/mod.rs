@@ -6,6 +6,7 @@ macro_rules! say {
 }
 
 mod codec;
+mod collect;
 mod layers;
 mod list;
 mod plan;
@@ -39,6 +40,7 @@ enum Command {
     Prepare(prepare::Args),
     Plan(plan::Args),
     Run(run::Args),
+    Collect(collect::Args),
     Report(report::Args),
     Score(score::Args),
     Layers(layers::Args),
@@ -54,6 +56,7 @@ impl Cli {
             Command::Prepare(args) => args.run(),
             Command::Plan(args) => args.run(),
             Command::Run(args) => args.run(),
+            Command::Collect(args) => args.run(),
             Command::Report(args) => args.run(),
             Command::Score(args) => args.run(),
             Command::Layers(args) => args.run(),

@@ -8,20 +8,23 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::cell::{Cell, cells};
+use super::collect::Collected;
 use super::evaluate::Spent;
 use super::indicators::Indicators;
+use super::journal::Journal;
 use super::machine::Machine;
 use super::memory::check_memory;
 use super::needs::ensure_prepared;
 use super::progress::Progress;
 use super::row::Row;
-use super::score::{ScoreRequest, Scored, score};
+use super::score::{ScoreRequest, score};
+use super::shard::Shard;
 use super::spec::{Experiment, Spec};
 use super::store::{Store, Timing};
 use crate::data::{self, Dataset, DatasetInfo, Source};
 use crate::model::Placement;
 use crate::model::source::{self, Model, POCKET};
-use crate::report::{self, table4, table4::CodecTime};
+use crate::report::{self, Report, table4, table4::CodecTime};
 
 /// What the command line adds to the experiment file.
 #[derive(Debug, Clone, Serialize)]
@@ -31,9 +34,12 @@ pub struct Options {
     /// Where `results/` and `plots/` go.
     #[serde(skip)]
     pub out: PathBuf,
-    /// Name of the run's folder; made of date, revision and settings where absent.
+    /// Name of the run's folder; made of revision and settings where absent.
     #[serde(skip)]
     pub run: Option<String>,
+    /// Which share of the questions, if not all.
+    #[serde(skip)]
+    pub shard: Option<Shard>,
     /// Rows of the residual stream a batch has at most. No score depends on it.
     #[serde(skip)]
     pub batch_tokens: usize,
@@ -114,8 +120,8 @@ struct Manifest<'a> {
     spent: Option<Spent>,
     spec: &'a Spec,
     options: &'a Options,
-    models: Vec<ManifestModel>,
-    datasets: Vec<ManifestDataset>,
+    models: &'a [ManifestModel],
+    datasets: &'a [ManifestDataset],
     notes: &'a [String],
 }
 
@@ -140,29 +146,48 @@ struct ManifestDataset {
     calibration_questions: usize,
 }
 
-/// Runs an experiment. Rows and samples are written after every data set, so that what was computed stays whatever
-/// happens later.
+/// Runs an experiment, but for what an earlier run left in the same place. What is computed is on disk after every batch, rows
+/// and samples after every data set, so that it stays whatever happens later.
 pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     let Experiment { name, spec } = experiment;
     ensure_prepared(spec, options.data_dir.as_deref())?;
     let started = jiff::Zoned::now();
     let run = match &options.run {
         Some(run) => run.clone(),
-        None => run_name(&started, spec, options)?,
+        None => run_name(spec, options)?,
     };
     ensure!(!run.is_empty() && !run.contains(['/', '\\']), "run name {run:?} must be a plain folder name");
     let placement = Placement::open(&options.device, &options.dtype)?;
     // Before anything is computed; models are loaded one after another.
     spec.models.iter().try_for_each(|model| check_memory(model, &placement, options.batch_tokens))?;
-    let store = Store::create(&options.out, name, &run)?;
-    store.json("machine.json", &Machine::here())?;
+    let store = Store::create(&options.out, name, &run, options.shard)?;
+    store.json(&store.own("machine", "json"), &Machine::here())?;
 
     let clock = Instant::now();
     let mut spent = Spent::default();
     let mut notes = Vec::new();
     let (mut models, mut datasets) = (Vec::new(), Vec::new());
-    let (mut rows, mut timings): (Vec<Row>, Vec<Timing>) = (Vec::new(), Vec::new());
-    let mut indicators = Vec::new();
+    let mut collected = Collected::default();
+    let manifest = |spent: Option<Spent>, models: &[_], datasets: &[_], notes: &[_]| {
+        let finished = spent.map(|_| jiff::Zoned::now().to_string());
+        let manifest = Manifest {
+            experiment: name,
+            version: crate::VERSION,
+            // Where the program lies says nothing about the run.
+            command: ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect(),
+            started: started.to_string(),
+            wall_seconds: spent.map(|_| clock.elapsed().as_secs_f64()),
+            finished,
+            spent,
+            spec,
+            options,
+            models,
+            datasets,
+            notes,
+        };
+        store.json(&store.own("manifest", "json"), &manifest)
+    };
+    manifest(None, &models, &datasets, &notes)?;
     for model_name in &spec.models {
         let model = source::load(model_name, &placement)?;
         let layers = model.decoder.config().num_hidden_layers;
@@ -183,50 +208,54 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
                 notes.push(note);
             }
             progress.doing(&format!("{} {}", model.title, task.dataset.info.name));
-            let scored = score_task(name, spec, options, &model, task, &mut spent, &mut progress)?;
+            let mut journal = store.journal(&model.name, &task.dataset.info.name)?;
+            score_task(name, spec, options, &model, task, &mut journal, &mut spent, &mut progress)?;
+            if options.shard.is_some() {
+                continue;
+            }
+            let scored = store.collect(&model.name, &task.dataset.info.name, &mut [journal])?;
             for row in scored.rows.iter().filter(|r| r.err.is_some()) {
                 let error = row.err.as_deref().unwrap_or_default();
                 progress.say(&format!("failed: {} {} on {}: {error}", model.title, row.codec, row.dataset));
             }
-            let mut samples: Vec<(Option<&Cell>, &[_])> = vec![(None, &scored.baseline)];
-            samples.extend(task.cells.iter().map(Some).zip(scored.cells.iter().map(Vec::as_slice)));
-            store.samples(model_name, &task.dataset.info.name, &samples)?;
-            rows.extend(scored.rows);
-            timings.extend(scored.timings);
-            indicators.extend(scored.indicators);
-            store.rows(&rows)?;
+            collected.extend(scored);
+            store.rows(&collected.rows)?;
         }
         progress.finish();
     }
+    manifest(Some(spent), &models, &datasets, &notes)?;
+    let took = format!(
+        "{:.1} s: client half {:.1}, codecs {:.1}, server half {:.1}, rest {:.1}",
+        clock.elapsed().as_secs_f64(),
+        spent.client_s,
+        spent.codec_s,
+        spent.server_s,
+        clock.elapsed().as_secs_f64() - spent.client_s - spent.codec_s - spent.server_s
+    );
+    if let Some(shard) = options.shard {
+        let text =
+            format!("{took}\nshard {shard} is done; when all are: splitbench collect {}\n", store.results.display());
+        return Ok(Outcome { text, files: Vec::new(), failed: 0, rows: Vec::new(), indicators: Vec::new() });
+    }
+    let mut outcome = finish(&store, &spec.report, collected)?;
+    outcome.files.extend(["manifest.json", "machine.json"].map(|file| store.results.join(file)));
+    outcome.text.push_str(&format!("\n{took}\n"));
+    Ok(outcome)
+}
+
+/// Writes rows, times, tables and figures of what was collected.
+pub(super) fn finish(store: &Store, report: &Report, collected: Collected) -> Result<Outcome> {
+    let Collected { rows, timings, indicators } = collected;
     store.timings(&timings)?;
-    store.json(
-        "manifest.json",
-        &Manifest {
-            experiment: name,
-            version: crate::VERSION,
-            // Where the program lies says nothing about the run.
-            command: ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect(),
-            started: started.to_string(),
-            finished: Some(jiff::Zoned::now().to_string()),
-            wall_seconds: Some(clock.elapsed().as_secs_f64()),
-            spent: Some(spent),
-            spec,
-            options,
-            models,
-            datasets,
-            notes: &notes,
-        },
-    )?;
-    if spec.report.layers {
+    if report.layers {
         store.indicators(&indicators)?;
     }
-    let beside = report::Beside::of_run(&store.results, &spec.report)?;
-    let mut files = report::write(&store.results, &store.plots, &spec.report, &rows, &beside)?;
-    let measured = if spec.report.layers { &["layers.jsonl"][..] } else { &[] };
-    let more = ["manifest.json", "machine.json", "timings.csv", "samples"];
-    files.extend(measured.iter().chain(&more).map(|f| store.results.join(f)));
-    let mut text = report::terminal(&spec.report, &rows, &beside, 160)?;
-    if spec.report.table4 {
+    let beside = report::Beside::of_run(&store.results, report)?;
+    let mut files = report::write(&store.results, &store.plots, report, &rows, &beside)?;
+    let measured = if report.layers { &["layers.jsonl"][..] } else { &[] };
+    files.extend(measured.iter().chain(&["timings.csv", "samples"]).map(|f| store.results.join(f)));
+    let mut text = report::terminal(report, &rows, &beside, 160)?;
+    if report.table4 {
         let times = codec_times(&timings);
         let table = table4::markdown(&times);
         files.push(store.text("table4.md", &table)?);
@@ -234,29 +263,23 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
         text.push_str(&format!("\nTable IV\n\n{table}"));
     }
     let failed = rows.iter().filter(|r| r.err.is_some()).count();
-    text.push_str(&format!(
-        "\n{:.1} s: client half {:.1}, codecs {:.1}, server half {:.1}, rest {:.1}\n",
-        clock.elapsed().as_secs_f64(),
-        spent.client_s,
-        spent.codec_s,
-        spent.server_s,
-        clock.elapsed().as_secs_f64() - spent.client_s - spent.codec_s - spent.server_s
-    ));
     if rows.iter().all(|r| r.err.is_some() || r.is_baseline()) {
         bail!("every cell failed; the reasons are in {}", store.results.join("rows.csv").display());
     }
     Ok(Outcome { text, files, failed, rows, indicators: beside.indicators })
 }
 
+#[expect(clippy::too_many_arguments)]
 fn score_task(
     name: &str,
     spec: &Spec,
     options: &Options,
     model: &Model,
     task: &Task,
+    journal: &mut Journal,
     spent: &mut Spent,
     progress: &mut Progress,
-) -> Result<Scored> {
+) -> Result<()> {
     let request = ScoreRequest {
         experiment: name,
         model,
@@ -265,10 +288,11 @@ fn score_task(
         calibrations: Some(&options.out.join("results").join("calibrations")),
         cells: &task.cells,
         limit: spec.limit,
+        shard: options.shard,
         batch_tokens: options.batch_tokens,
         probe: spec.report.layers.then(|| spec.budgets_for(task.dataset.info)[0]),
     };
-    score(&request, spent, |count| progress.add(count))
+    score(&request, journal, spent, |count| progress.add(count))
         .with_context(|| format!("model {}, data set {}", model.name, task.dataset.info.name))
 }
 
@@ -288,7 +312,7 @@ fn manifest_dataset(model: &str, task: &Task) -> ManifestDataset {
 fn codec_times(timings: &[Timing]) -> Vec<CodecTime> {
     let mut out: Vec<CodecTime> = Vec::new();
     for t in timings {
-        let codec = t.cell.codec.to_string();
+        let codec = t.cell.codec.clone();
         let seconds = |us: f64| us * t.activations as f64 / 1e6;
         let (encode_s, decode_s) = (seconds(t.encode_us), seconds(t.decode_us));
         match out.iter_mut().find(|c| c.model == t.model && c.codec == codec) {
@@ -305,10 +329,10 @@ fn codec_times(timings: &[Timing]) -> Vec<CodecTime> {
     out
 }
 
-/// `<date>-<revision>-<settings>`: the same command on the same day and revision has the same name.
-fn run_name(started: &jiff::Zoned, spec: &Spec, options: &Options) -> Result<String> {
+/// `<revision>-<settings>`: the same command of the same revision has the same name, so that it goes on where it ended.
+fn run_name(spec: &Spec, options: &Options) -> Result<String> {
     let settings = serde_json::to_string(&(spec, options))?;
     let digest: String = Sha256::digest(settings).iter().take(3).map(|b| format!("{b:02x}")).collect();
     let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
-    Ok(format!("{}-{revision}-{digest}", started.date()))
+    Ok(format!("{revision}-{digest}"))
 }

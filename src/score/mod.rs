@@ -12,4 +12,4 @@ pub use metrics::{argmax, argmax_norm, chance, mean, standard_error};
 pub use paired::{gold_loglik_change, mcnemar_exact, paired};
 pub use rank::spearman;
 pub use request::{Request, encode_request, encode_requests};
-pub use sample::{CodecSample, Sample};
+pub use sample::{Asked, CodecSample, Sample};

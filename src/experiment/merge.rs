@@ -1,0 +1,84 @@
+//! The shards of a run, merged: rows, samples, tables and figures as of a run in one go.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use super::collect::Collected;
+use super::journal::{Journal, Plan};
+use super::run::{Outcome, finish};
+use super::spec::Spec;
+use super::store::Store;
+
+/// What is read of a manifest.
+#[derive(Deserialize)]
+struct Known {
+    experiment: String,
+    spec: Spec,
+}
+
+/// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first.
+pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
+    let first = folders.first().context("no run was given")?;
+    let first = first.canonicalize().with_context(|| format!("there is no run {}", first.display()))?;
+    let Known { experiment, spec } = known(&first)?;
+    let (out, run) = place(&first, &experiment)
+        .with_context(|| format!("{} is not .../results/{experiment}/RUN", first.display()))?;
+    let store = Store::create(out, &experiment, run, None)?;
+    let mut journals: Vec<Journal> = Vec::new();
+    for folder in folders {
+        let folder = folder.join("journal");
+        let files = fs::read_dir(&folder).with_context(|| format!("there are no journals in {}", folder.display()))?;
+        let mut paths: Vec<PathBuf> = files.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
+        paths.retain(|path| path.extension().is_some_and(|kind| kind == "journal"));
+        paths.sort();
+        for path in paths {
+            journals.push(Journal::read(&path)?);
+        }
+    }
+    let mut collected = Collected::default();
+    for model in &spec.models {
+        for info in spec.dataset_infos()? {
+            // The embedded model is asked the mini set of the same name.
+            let names = [info.name.clone(), format!("{}-mini", info.name)];
+            let is_here = |plan: &Plan| plan.row.model == *model && names.contains(&plan.row.dataset);
+            let (mut here, others) =
+                journals.into_iter().partition::<Vec<Journal>, _>(|journal| journal.plan().is_some_and(is_here));
+            journals = others;
+            let plan = here.first().and_then(Journal::plan);
+            let dataset = plan.map(|plan| plan.row.dataset.clone());
+            let dataset = dataset.with_context(|| {
+                format!("model {model}, data set {}: no shard has begun it; give its command again", info.name)
+            })?;
+            collected.extend(store.collect(model, &dataset, &mut here)?);
+        }
+    }
+    let strange: Vec<String> = journals.iter().map(|journal| journal.path().display().to_string()).collect();
+    ensure!(strange.is_empty(), "not of this experiment: {}; remove them or give other runs", strange.join(", "));
+    finish(&store, &spec.report, collected)
+}
+
+/// Any of the folder's manifests: they are of the same command.
+fn known(folder: &Path) -> Result<Known> {
+    let files = fs::read_dir(folder).with_context(|| format!("there is no run {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = files.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    let is_manifest = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("manifest.") && name.ends_with(".json")
+    };
+    let path = paths.into_iter().find(is_manifest);
+    let path = path.with_context(|| format!("{} has no manifest.json: it is no run", folder.display()))?;
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no manifest of this version", path.display()))
+}
+
+/// The folder that holds results/, and the name of the run.
+fn place<'a>(folder: &'a Path, experiment: &str) -> Option<(&'a Path, &'a str)> {
+    let run = folder.file_name()?.to_str()?;
+    let of_experiment = folder.parent()?;
+    let results = of_experiment.parent()?;
+    (of_experiment.file_name()? == experiment && results.file_name()? == "results").then_some((results.parent()?, run))
+}
