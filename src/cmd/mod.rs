@@ -9,6 +9,7 @@ mod codec;
 mod collect;
 mod layers;
 mod list;
+mod near_lossless;
 mod plan;
 mod prepare;
 mod ratio;
@@ -44,6 +45,7 @@ enum Command {
     Report(report::Args),
     Score(score::Args),
     Layers(layers::Args),
+    NearLossless(near_lossless::Args),
     Codec(codec::Args),
     TrainPocket(train_pocket::Args),
 }
@@ -60,6 +62,7 @@ impl Cli {
             Command::Report(args) => args.run(),
             Command::Score(args) => args.run(),
             Command::Layers(args) => args.run(),
+            Command::NearLossless(args) => args.run(),
             Command::Codec(args) => args.run(),
             Command::TrainPocket(args) => args.run(),
         }

@@ -52,6 +52,7 @@ impl Place {
             out: self.out,
             run: self.run,
             shard: None,
+            search: None,
             batch_tokens: part.batch_tokens,
             device: self.device,
             dtype: part.dtype,
@@ -61,7 +62,7 @@ impl Place {
 
 impl Args {
     /// Runs.
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         let experiment = self.selection.resolve()?;
         let options = Options { shard: self.shard, ..self.place.options(self.selection.part) };
         let outcome = experiment::run(&experiment, &options)?;

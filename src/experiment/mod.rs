@@ -27,7 +27,7 @@ mod store;
 
 pub use cell::Cell;
 pub use indicators::Indicators;
-pub use memory::check_memory;
+pub use memory::{check_memory, largest_batch};
 pub use merge::merge;
 pub use needs::Needs;
 pub use row::{Accuracy, Paired, Row};

@@ -21,10 +21,12 @@ use super::score::{ScoreRequest, score};
 use super::shard::Shard;
 use super::spec::{Experiment, Spec};
 use super::store::{Store, Timing};
+use crate::codec::Budget;
 use crate::data::{self, Dataset, DatasetInfo, Source};
 use crate::model::Placement;
 use crate::model::source::{self, Model, POCKET};
 use crate::report::{self, Report, table4, table4::CodecTime};
+use crate::score::{Tried, next_ratios};
 
 /// What the command line adds to the experiment file.
 #[derive(Debug, Clone, Serialize)]
@@ -43,6 +45,9 @@ pub struct Options {
     /// Rows of the residual stream a batch has at most. No score depends on it.
     #[serde(skip)]
     pub batch_tokens: usize,
+    /// Where ratios are searched: how near to the answer, a share.
+    #[serde(skip)]
+    pub search: Option<f64>,
     /// Device of the decoder: `cpu`, `cuda` or `cuda:N`.
     pub device: String,
     /// Type the weight matrices are kept in: `f32` or `bf16`.
@@ -191,7 +196,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     for model_name in &spec.models {
         let model = source::load(model_name, &placement)?;
         let layers = model.decoder.config().num_hidden_layers;
-        let tasks = tasks(spec, model_name, layers, options.data_dir.as_deref())
+        let mut tasks = tasks(spec, model_name, layers, options.data_dir.as_deref())
             .with_context(|| format!("experiment {name}, model {model_name}"))?;
         models.push(ManifestModel {
             name: model.name.clone(),
@@ -201,19 +206,40 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             prefix: model.prefix.clone(),
         });
         let mut progress = Progress::new(tasks.iter().map(Task::sequences).sum());
-        for task in &tasks {
+        for task in &mut tasks {
             datasets.push(manifest_dataset(model_name, task));
             if let Some(note) = task.dataset.note() {
                 progress.say(&format!("note: {note}"));
                 notes.push(note);
             }
             progress.doing(&format!("{} {}", model.title, task.dataset.info.name));
-            let mut journal = store.journal(&model.name, &task.dataset.info.name)?;
-            score_task(name, spec, options, &model, task, &mut journal, &mut spent, &mut progress)?;
+            let mut journals = [store.journal(&model.name, &task.dataset.info.name)?];
+            // What the rounds of a search before this one have done.
+            let mut before = 0;
+            let scored = loop {
+                let mut known = before;
+                let done = |count: u64| {
+                    let again = count.min(known);
+                    known -= again;
+                    progress.add(count - again);
+                };
+                score_task(name, spec, options, &model, task, &mut journals[0], &mut spent, done)?;
+                if options.shard.is_some() {
+                    break Collected::default();
+                }
+                let scored = store.collect(&model.name, &task.dataset.info.name, &mut journals)?;
+                let Some(precision) = options.search else { break scored };
+                let more = refined(&task.cells, &scored.rows, spec.report.near_lossless_points, precision);
+                if more.is_empty() {
+                    break scored;
+                }
+                before = task.sequences();
+                task.cells.extend(more);
+                progress.expect(task.sequences() - before);
+            };
             if options.shard.is_some() {
                 continue;
             }
-            let scored = store.collect(&model.name, &task.dataset.info.name, &mut [journal])?;
             for row in scored.rows.iter().filter(|r| r.err.is_some()) {
                 let error = row.err.as_deref().unwrap_or_default();
                 progress.say(&format!("failed: {} {} on {}: {error}", model.title, row.codec, row.dataset));
@@ -241,6 +267,28 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     outcome.files.extend(["manifest.json", "machine.json"].map(|file| store.results.join(file)));
     outcome.text.push_str(&format!("\n{took}\n"));
     Ok(outcome)
+}
+
+/// Cells at the ratios that a search tries next, of each codec and cut its own. `rows` begin with the baseline, then have one a
+/// cell.
+fn refined(cells: &[Cell], rows: &[Row], points: f64, precision: f64) -> Vec<Cell> {
+    let mut searched: Vec<(Cell, Vec<Tried>)> = Vec::new();
+    for (cell, row) in cells.iter().zip(rows.iter().skip(1)) {
+        let (Some(budget), Some(tried)) = (cell.budget, report::tried(row)) else { continue };
+        // The cell but for its ratio.
+        let any = Cell { budget: Some(Budget { ratio: 1.0, ..budget }), ..cell.clone() };
+        match searched.iter_mut().find(|(known, _)| *known == any) {
+            Some((_, all)) => all.push(tried),
+            None => searched.push((any, vec![tried])),
+        }
+    }
+    let at = |any: &Cell, ratio: f64| {
+        let budget = any.budget.map(|budget| Budget { ratio, ..budget });
+        Cell { budget, ..any.clone() }
+    };
+    (searched.iter())
+        .flat_map(|(any, tried)| next_ratios(tried, points, precision).into_iter().map(|ratio| at(any, ratio)))
+        .collect()
 }
 
 /// Writes rows, times, tables and figures of what was collected.
@@ -278,7 +326,7 @@ fn score_task(
     task: &Task,
     journal: &mut Journal,
     spent: &mut Spent,
-    progress: &mut Progress,
+    done: impl FnMut(u64),
 ) -> Result<()> {
     let request = ScoreRequest {
         experiment: name,
@@ -292,7 +340,7 @@ fn score_task(
         batch_tokens: options.batch_tokens,
         probe: spec.report.layers.then(|| spec.budgets_for(task.dataset.info)[0]),
     };
-    score(&request, journal, spent, |count| progress.add(count))
+    score(&request, journal, spent, done)
         .with_context(|| format!("model {}, data set {}", model.name, task.dataset.info.name))
 }
 

@@ -22,6 +22,7 @@ mod number;
 mod paired;
 pub mod paper;
 mod rows_io;
+mod searched;
 mod series;
 mod table;
 mod table2;
@@ -35,6 +36,7 @@ mod view;
 pub use beside::Beside;
 pub use near_lossless::{NearLossless, Tried, near_lossless};
 pub use rows_io::{read_rows, write_csv, write_parquet};
+pub use searched::tried;
 use times::Times;
 
 /// What to make of the rows of an experiment: its `[report]` section.
@@ -57,7 +59,9 @@ pub struct Report {
     pub layers: bool,
     /// `paired.csv`: each cell against the baseline on the same questions.
     pub paired: bool,
-    /// Loss in points that Table II still calls near-lossless.
+    /// The largest ratio that loses at most `near_lossless_points`, set by set, with its interval.
+    pub near_lossless: bool,
+    /// Loss in points that Table II and the search still call near-lossless.
     pub near_lossless_points: f64,
 }
 
@@ -72,6 +76,7 @@ impl Default for Report {
             layer_plot: false,
             layers: false,
             paired: true,
+            near_lossless: false,
             near_lossless_points: 0.3,
         }
     }
@@ -175,6 +180,9 @@ fn rendered(
     }
     if report.layers {
         out.extend(layers::tables(view, sweeps));
+    }
+    if report.near_lossless {
+        out.push(("near-lossless", searched::table(view.rows, report.near_lossless_points)));
     }
     out
 }
