@@ -11,10 +11,12 @@ mod list;
 mod plan;
 mod prepare;
 mod ratio;
+mod replay;
 mod report;
 mod run;
 mod score;
 mod selection;
+mod trace;
 mod train_pocket;
 
 use std::io::{ErrorKind, Write};
@@ -43,6 +45,8 @@ enum Command {
     Score(score::Args),
     Layers(layers::Args),
     Codec(codec::Args),
+    Trace(trace::Args),
+    Replay(replay::Args),
     TrainPocket(train_pocket::Args),
 }
 
@@ -58,6 +62,8 @@ impl Cli {
             Command::Score(args) => args.run(),
             Command::Layers(args) => args.run(),
             Command::Codec(args) => args.run(),
+            Command::Trace(args) => args.run(),
+            Command::Replay(args) => args.run(),
             Command::TrainPocket(args) => args.run(),
         }
     }

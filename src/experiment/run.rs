@@ -21,7 +21,7 @@ use super::store::{Store, Timing};
 use crate::data::{self, Dataset, DatasetInfo, Source};
 use crate::model::Placement;
 use crate::model::source::{self, Model, POCKET};
-use crate::report::{self, table4, table4::CodecTime};
+use crate::report;
 
 /// What the command line adds to the experiment file.
 #[derive(Debug, Clone, Serialize)]
@@ -226,13 +226,6 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     let more = ["manifest.json", "machine.json", "timings.csv", "samples"];
     files.extend(measured.iter().chain(&more).map(|f| store.results.join(f)));
     let mut text = report::terminal(&spec.report, &rows, &beside, 160)?;
-    if spec.report.table4 {
-        let times = codec_times(&timings);
-        let table = table4::markdown(&times);
-        files.push(store.text("table4.md", &table)?);
-        files.push(store.text("table4.csv", &table4::csv(&times))?);
-        text.push_str(&format!("\nTable IV\n\n{table}"));
-    }
     let failed = rows.iter().filter(|r| r.err.is_some()).count();
     text.push_str(&format!(
         "\n{:.1} s: client half {:.1}, codecs {:.1}, server half {:.1}, rest {:.1}\n",
@@ -282,27 +275,6 @@ fn manifest_dataset(model: &str, task: &Task) -> ManifestDataset {
         questions: task.dataset.questions.len(),
         calibration_questions: task.train.len(),
     }
-}
-
-/// Codec times summed over data sets and cells.
-fn codec_times(timings: &[Timing]) -> Vec<CodecTime> {
-    let mut out: Vec<CodecTime> = Vec::new();
-    for t in timings {
-        let codec = t.cell.codec.to_string();
-        let seconds = |us: f64| us * t.activations as f64 / 1e6;
-        let (encode_s, decode_s) = (seconds(t.encode_us), seconds(t.decode_us));
-        match out.iter_mut().find(|c| c.model == t.model && c.codec == codec) {
-            Some(sum) => {
-                sum.activations += t.activations;
-                sum.encode_s += encode_s;
-                sum.decode_s += decode_s;
-            }
-            None => {
-                out.push(CodecTime { model: t.model.clone(), codec, activations: t.activations, encode_s, decode_s })
-            }
-        }
-    }
-    out
 }
 
 /// `<date>-<revision>-<settings>`: the same command on the same day and revision has the same name.

@@ -62,6 +62,14 @@ impl Store {
         Ok(Self { results, plots })
     }
 
+    /// A folder for results without samples or plots.
+    pub fn at(results: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&results).with_context(|| {
+            format!("cannot make the folder {}; choose another place with --out DIR", results.display())
+        })?;
+        Ok(Self { plots: results.clone(), results })
+    }
+
     /// Writes a JSON file of the run.
     pub fn json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         self.text(name, &(serde_json::to_string_pretty(value)? + "\n")).map(drop)
