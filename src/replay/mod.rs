@@ -11,6 +11,8 @@ pub mod backend;
 mod calibrate;
 pub mod clock;
 mod cpu;
+#[cfg(any(test, feature = "cuda-kernel"))]
+mod cuda;
 pub mod limits;
 pub mod method;
 pub mod profile;
