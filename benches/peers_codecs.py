@@ -8,7 +8,7 @@ torch.fft, scipy.fft and FFTW (pyfftw) where they are installed; of all, the bes
 """
 
 import argparse
-import csv
+import collections
 import json
 import os
 import pathlib
@@ -121,8 +121,11 @@ def main():
         libraries["FFTW"] = pyfftw.interfaces.scipy_fft
     except ImportError:
         print("FFTW is left out: no pyfftw")
-    with open(ROOT / "benches" / "lengths.csv", encoding="utf-8") as file:
-        lengths = [(int(row["tokens"]), int(row["requests"])) for row in csv.DictReader(file)]
+    with open(ROOT / "experiments" / "traces" / "ten-sets.json", encoding="utf-8") as file:
+        counts = collections.Counter()
+        for dataset in json.load(file)["datasets"]:
+            counts.update({int(tokens): count for tokens, count in dataset["lengths"].items()})
+        lengths = sorted(counts.items())
 
     command = ["cargo", "bench", "--quiet", "--bench", "round_trip", "--", "--json"]
     command += args.codecs.split(",") + args.hidden.split(",")

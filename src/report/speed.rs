@@ -173,6 +173,7 @@ pub(super) fn markdown(rows: &[Row]) -> String {
             list.join(", ")
         );
     }
+    out += "- The SVD family and QR work in f64 here, FC and Top-k in f32: in f32 the former's factors might be half as large.\n";
     hardware(rows).into_iter().for_each(|line| out += &format!("- {line}\n"));
     let check: Vec<String> =
         model_check(rows).iter().map(|(hidden, share)| format!("{share:.2} at D {hidden}")).collect();

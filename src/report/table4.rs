@@ -112,7 +112,7 @@ fn list(rows: &[Row]) -> Table {
             None => sections.push(Section { name, rows: vec![cells] }),
         }
     }
-    let caption = rows.first().map(|row| about(row)).unwrap_or_default();
+    let caption = rows.first().map(about).unwrap_or_default();
     let more = [
         "compress, decompress, both: seconds over all sequences, ± one standard error of sampling where a sample was run.",
         "median, p99: of one sequence, both directions.",
@@ -218,12 +218,13 @@ fn table4(rows: &[Row]) -> Table {
         }
         sections.push(Section { name: format!("{model} (D {hidden})"), rows: lines });
     }
-    let mut caption = rows.first().map(|row| about(row)).unwrap_or_default();
+    let mut caption = rows.first().map(about).unwrap_or_default();
     caption.extend(
         [
             "Seconds to compress and decompress, ± one standard error of sampling; below them the same over FC's, errors taken \
              as independent.",
-            "measured: run on the device named; modelled: counted operations and bytes at a data sheet's peak, a lower bound.",
+            "measured: run on the device named; modelled: counted operations, bytes and launches at a data sheet's best, a lower \
+             bound for one activation at a time.",
             "FC, software is the whole codec (f16 packets), as all others are; hardware is the transform alone.",
             "SVD and the transform alone are not in the paper's table.",
             "Ours depend on D alone: models of one D share a measurement.",
@@ -249,8 +250,10 @@ fn machine(rows: &[Row]) -> Vec<String> {
     if !busy.is_empty() {
         let mean = busy.iter().sum::<f64>() / busy.len() as f64;
         out.push(format!(
-            "One thread's times are processor time, during which the clock went on {mean:.2} times as far: {}.",
-            if mean < 1.1 { "the machine was idle" } else { "other programs were busy" }
+            "One thread's times are processor time, during which the clock went on {mean:.2} times as far: {}; those of several \
+             threads are the clock's{}.",
+            if mean < 1.1 { "the machine was idle" } else { "other programs were busy" },
+            row.load.map_or(String::new(), |load| format!(" (load average {load:.1} on the way)"))
         ));
     }
     out

@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use crate::kernel::{Band, Block};
 
 /// Channels up to which the fused kernel runs: two rows of complex numbers in the 48 KiB of shared memory that every GPU has.
+#[cfg(feature = "cuda-kernel")]
 pub(super) const MOST_FUSED: usize = 48 * 1024 / 16;
 
 /// Sides up to which indices stay within 32 bits.
