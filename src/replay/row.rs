@@ -109,3 +109,17 @@ pub fn read(path: &Path) -> Result<Vec<Row>> {
     };
     text.lines().enumerate().map(parse).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_no_row_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("replay.jsonl");
+        std::fs::write(&path, "{}\n").unwrap();
+        let error = format!("{:#}", read(&path).unwrap_err());
+        assert!(error.contains("replay.jsonl, line 1") && error.contains("missing field"), "{error}");
+    }
+}

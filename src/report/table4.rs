@@ -61,9 +61,9 @@ fn way(row: &Row) -> String {
     parts.join(", ")
 }
 
-/// Seconds with three digits or so, and what sampling leaves uncertain.
+/// Seconds with three digits that count, and what sampling leaves uncertain.
 fn seconds(times: Times) -> String {
-    let digits = if times.total_s >= 10.0 { 1 } else { 2 };
+    let digits = (2.0 - times.total_s.log10().floor()).clamp(1.0, 9.0) as usize;
     match times.stderr_s {
         0.0 => format!("{:.digits$}", times.total_s),
         error => format!("{:.digits$} ± {error:.digits$}", times.total_s),
@@ -87,9 +87,10 @@ fn list(rows: &[Row]) -> Table {
     ];
     let mut sections: Vec<Section> = Vec::new();
     for row in rows {
-        let device =
-            if row.device.is_empty() { row.backend.clone() } else { format!("{}: {}", row.backend, row.device) };
-        let name = format!("{device}, {}", row.provenance.as_str());
+        let name = match row.device.as_str() {
+            "" => format!("{}: not run", row.backend),
+            device => format!("{}: {device}, {}", row.backend, row.provenance.as_str()),
+        };
         let label = [row.method.clone(), way(row)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
         let mut cells = vec![label.join(", "), row.hidden.to_string()];
         match (row.encode, row.decode, row.both) {
@@ -141,7 +142,7 @@ fn about(row: &Row) -> Vec<String> {
     ]
 }
 
-/// A row of the table that has times at every hidden size it is asked for, by its way and device.
+/// Back end and label of each line, in the order of the rows.
 fn ways(rows: &[Row]) -> Vec<(String, String)> {
     let mut out: Vec<(String, String)> = Vec::new();
     for row in rows {
@@ -175,48 +176,78 @@ fn column(row: &Row) -> Option<usize> {
     COLUMNS.iter().position(|(_, ours, _)| *ours == Some(row.method.as_str()))
 }
 
+/// The mean over models of D as listed; those of one D share a measurement and its error.
+fn mean(times: &[(usize, Times)]) -> Times {
+    let count = times.len() as f64;
+    let of = |value: fn(Times) -> f64| times.iter().map(|(_, t)| value(*t)).sum::<f64>() / count;
+    // The sum over all pairs that share: n errors of one D add up to n times it.
+    let shared = |(hidden, t): &(usize, Times)| {
+        t.stderr_s * times.iter().filter(|(other, _)| other == hidden).map(|(_, t)| t.stderr_s).sum::<f64>()
+    };
+    Times {
+        total_s: of(|t| t.total_s),
+        stderr_s: times.iter().map(shared).sum::<f64>().sqrt() / count,
+        median_s: of(|t| t.median_s),
+        p99_s: of(|t| t.p99_s),
+    }
+}
+
+/// The lines of one model, or of the mean over several: D of each, and the paper's name of the line.
+fn section(rows: &[Row], hidden: &[usize], printed_as: &str, name: String, notes: &mut Notes) -> Section {
+    let line = |label: &str, cell: &mut dyn FnMut(usize) -> String| -> Vec<String> {
+        std::iter::once(label.to_string()).chain((0..COLUMNS.len()).map(cell)).collect()
+    };
+    let printed = |at: usize| COLUMNS[at].0.and_then(|method| paper::table4(printed_as, method));
+    let text = |value: Option<f64>| value.map_or(MISSING.to_string(), tenths);
+    let fc = printed(COLUMNS.iter().position(|(name, ..)| *name == Some("fc-software")).unwrap_or_default());
+    let factor = |at: usize| printed(at).zip(fc).map(|(value, fc)| format!("{:.2}", value / fc));
+    let mut lines = vec![
+        line("paper: printed", &mut |at| text(printed(at))),
+        line("paper: over FC in software", &mut |at| factor(at).unwrap_or(MISSING.to_string())),
+    ];
+    for (backend, label) in ways(rows) {
+        let find = |wanted: &dyn Fn(&Row) -> bool| -> Vec<&Row> {
+            let of = |hidden: &usize| {
+                rows.iter().find(|row| {
+                    (row.hidden, &row.backend) == (*hidden, &backend) && source(row) == label && wanted(row)
+                })
+            };
+            hidden.iter().filter_map(of).collect()
+        };
+        // A number where every D has one.
+        let total = |found: &[&Row]| -> Option<Times> {
+            let times: Option<Vec<(usize, Times)>> = found.iter().map(|row| Some((row.hidden, row.both?))).collect();
+            times.filter(|times| times.len() == hidden.len()).map(|times| mean(&times))
+        };
+        let of_column = |at: usize| find(&|row| column(row) == Some(at));
+        lines.push(line(&label, &mut |at| {
+            let found = of_column(at);
+            let error = found.iter().find_map(|row| row.err.as_deref());
+            total(&found).map_or_else(|| notes.missing(error), seconds)
+        }));
+        if let Some(fc) = total(&find(&|row| row.backend == "cpu" && row.method == "fc")) {
+            let label = format!("{}: over its FC", label.split(':').next().unwrap_or_default());
+            lines.push(line(&label, &mut |at| {
+                let ratio = total(&of_column(at)).map(|both| speed::over(both, fc));
+                ratio.map_or(MISSING.to_string(), |(ratio, error)| format!("{ratio:.2} ± {error:.2}"))
+            }));
+        }
+    }
+    Section { name, rows: lines }
+}
+
 fn table4(rows: &[Row]) -> Table {
     let mut notes = Notes::default();
     let mut sections = Vec::new();
-    let hidden_sizes: Vec<usize> = rows.iter().map(|row| row.hidden).collect();
-    for model in paper::models() {
-        let Some(hidden) = paper::hidden(model).filter(|hidden| hidden_sizes.contains(hidden)) else { continue };
-        let of_model: Vec<&Row> = rows.iter().filter(|row| row.hidden == hidden).collect();
-        let printed = |at: usize| COLUMNS[at].0.and_then(|method| paper::table4(model, method));
-        let line = |label: &str, cell: &dyn Fn(usize) -> String| -> Vec<String> {
-            std::iter::once(label.to_string()).chain((0..COLUMNS.len()).map(cell)).collect()
-        };
-        let text = |value: Option<f64>| value.map_or(MISSING.to_string(), tenths);
-        let over = |value: Option<f64>| value.map_or(MISSING.to_string(), |value| format!("{value:.2}"));
-        let fc = printed(COLUMNS.iter().position(|(name, ..)| *name == Some("fc-software")).unwrap_or_default());
-        let mut lines = vec![
-            line("paper: printed", &|at| text(printed(at))),
-            line("paper: over FC in software", &|at| over(printed(at).zip(fc).map(|(value, fc)| value / fc))),
-        ];
-        for (backend, label) in ways(rows) {
-            let find = |at: usize| {
-                of_model
-                    .iter()
-                    .find(|row| row.backend == backend && source(row) == label && column(row) == Some(at))
-                    .copied()
-            };
-            let cells: Vec<String> = (0..COLUMNS.len())
-                .map(|at| match find(at) {
-                    Some(row) => row.both.map_or_else(|| notes.missing(row.err.as_deref()), seconds),
-                    None => MISSING.to_string(),
-                })
-                .collect();
-            lines.push(line(&label, &|at| cells[at].clone()));
-            let fc = of_model.iter().find(|row| row.backend == "cpu" && source(row) == label && row.method == "fc");
-            if let Some(fc) = fc.and_then(|fc| fc.both) {
-                let over = |at: usize| {
-                    let ratio = find(at).and_then(|row| row.both).map(|both| speed::over(both, fc));
-                    ratio.map_or(MISSING.to_string(), |(ratio, error)| format!("{ratio:.2} ± {error:.2}"))
-                };
-                lines.push(line(&format!("{}: over its FC", label.split(':').next().unwrap_or_default()), &over));
-            }
-        }
-        sections.push(Section { name: format!("{model} (D {hidden})"), rows: lines });
+    let measured = |hidden: &usize| rows.iter().any(|row| row.hidden == *hidden);
+    let sizes: Vec<(&str, usize)> =
+        paper::models().into_iter().filter_map(|model| Some((model, paper::hidden(model)?))).collect();
+    for (model, hidden) in sizes.iter().filter(|(_, hidden)| measured(hidden)) {
+        sections.push(section(rows, &[*hidden], model, format!("{model} (D {hidden})"), &mut notes));
+    }
+    if sections.len() == sizes.len() {
+        let all: Vec<usize> = sizes.iter().map(|(_, hidden)| *hidden).collect();
+        sections.push(section(rows, &all, "Avg.", "Average of the four".to_string(), &mut notes));
     }
     let mut caption = rows.first().map(about).unwrap_or_default();
     caption.extend(
@@ -261,14 +292,14 @@ fn machine(rows: &[Row]) -> Vec<String> {
 
 /// A line a row, unrounded.
 fn csv(rows: &[Row]) -> String {
-    let mut out = String::from(
-        "hidden,backend,device,provenance,method,variant,threads,sequences,run,encode_s,encode_stderr_s,decode_s,\
-         decode_stderr_s,both_s,both_stderr_s,both_median_s,both_p99_s,first_s,setup_s,error_f64,err\n",
-    );
+    let mut out = String::from("hidden,backend,device,provenance,method,variant,threads,sequences,run");
+    for way in ["encode", "decode", "both"] {
+        let _ = write!(out, ",{way}_s,{way}_stderr_s,{way}_median_s,{way}_p99_s");
+    }
+    out += ",first_s,setup_s,error_f64,err\n";
+    let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     for row in rows {
-        let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
-        let (encode, decode, both) = (row.encode, row.decode, row.both);
-        let fields = [
+        let mut fields = vec![
             row.hidden.to_string(),
             row.backend.clone(),
             csv_field(&row.device),
@@ -278,19 +309,13 @@ fn csv(rows: &[Row]) -> String {
             row.threads.map(|n| n.to_string()).unwrap_or_default(),
             row.sequences.to_string(),
             row.run.to_string(),
-            number(encode.map(|t| t.total_s)),
-            number(encode.map(|t| t.stderr_s)),
-            number(decode.map(|t| t.total_s)),
-            number(decode.map(|t| t.stderr_s)),
-            number(both.map(|t| t.total_s)),
-            number(both.map(|t| t.stderr_s)),
-            number(both.map(|t| t.median_s)),
-            number(both.map(|t| t.p99_s)),
-            number(row.first_s),
-            number(row.setup_s),
-            number(row.error_f64),
-            csv_field(row.err.as_deref().unwrap_or_default()),
         ];
+        for times in [row.encode, row.decode, row.both] {
+            let each: [fn(Times) -> f64; 4] = [|t| t.total_s, |t| t.stderr_s, |t| t.median_s, |t| t.p99_s];
+            fields.extend(each.map(|of| number(times.map(of))));
+        }
+        fields.extend([row.first_s, row.setup_s, row.error_f64].map(number));
+        fields.push(csv_field(row.err.as_deref().unwrap_or_default()));
         let _ = writeln!(out, "{}", fields.join(","));
     }
     out
@@ -355,15 +380,21 @@ pub(super) mod tests {
             "| cuda: not run | – | – | – | – | – | – | – [1] | – | – |",
             "| this CPU, 1 thread: measured | – | – | – | – | 5.00 ± 0.05 | 2.00 ± 0.02 | – | – | 1.00 ± 0.01 |",
             "| this CPU, 1 thread: over its FC | – | – | – | – | 2.50 ± 0.04 | 1.00 ± 0.00 | – | – | 0.50 ± 0.01 |",
-            "| a device: modelled | – | – | – | – | – | – | 0.50 ± 0.01 | – | – |",
+            "| a device: modelled | – | – | – | – | – | – | 0.500 ± 0.005 | – | – |",
             "- [1] no driver",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
         assert!(text.contains("Qwen2.5-3B (D 2048)") && !text.contains("Llama 3-3B"), "{text}");
+        let of = |hidden, total_s| (hidden, Times { total_s, stderr_s: 0.5, median_s: 0.0, p99_s: 0.0 });
+        let averaged = mean(&[of(1536, 1.0), of(2048, 2.0), of(2048, 2.0), of(3072, 3.0)]);
+        // Errors of 0.5, twice 0.5 as one, and 0.5: the root of 0.25 + 1 + 0.25 over four.
+        assert!(averaged.total_s == 2.0 && (averaged.stderr_s - 1.5f64.sqrt() / 4.0).abs() < 1e-12);
         let list = list(&rows).text(200, &mut Vec::new());
         assert!(list.contains("topk, 1 thread") && list.contains("no driver"), "{list}");
-        assert_eq!(csv(&rows).lines().count(), 6);
-        assert!(csv(&rows).lines().nth(1).unwrap().ends_with(",no driver"));
+        let csv = csv(&rows);
+        let columns = |line: &str| line.split(',').count();
+        assert!(csv.lines().count() == 6 && csv.lines().all(|line| columns(line) == 25), "{csv}");
+        assert!(csv.lines().nth(1).unwrap().ends_with(",no driver"));
     }
 }

@@ -194,7 +194,8 @@ mod tests {
     use super::*;
     use crate::codec::{Activation, proportional};
     use crate::kernel::{self, Band};
-    use crate::replay::reference;
+    use crate::replay::sample::{Sequence, sequences};
+    use crate::replay::{reference, trace};
 
     /// Fails on no machine: says what is missing, or opens.
     #[test]
@@ -208,33 +209,46 @@ mod tests {
         }
     }
 
-    /// Both kernels against sums in f64 and against the processor's, at the shapes of the paper's models.
+    /// Both kernels against sums in f64 and against the processor's: recorded activations, which all back ends share as a
+    /// fixture, and shapes of the paper's models.
     #[test]
     fn a_gpu_gives_what_the_processor_gives() {
         let gpu = match Cuda::open() {
             Ok(gpu) => gpu,
             Err(why) => return println!("skipped: {why:#}"),
         };
-        let methods = [Method::Kernel(Band::Mirrored), Method::Kernel(Band::Corner), Method::Kernel(Band::Centered)];
+        let recorded = trace::load("tests/replay/pocket.json").unwrap();
+        let rows = recorded.rows.as_ref().unwrap();
+        let hidden = rows.hidden();
+        let mut activations: Vec<Activation> = sequences(&recorded, |_| 7.6)
+            .iter()
+            .map(|Sequence { tokens, row, .. }| {
+                let values = rows.values()[row.unwrap() * hidden..][..tokens * hidden].to_vec();
+                Activation::new(*tokens, hidden, values).unwrap()
+            })
+            .collect();
         for (tokens, hidden) in [(1, 1536), (13, 192), (32, 2048), (54, 3072), (127, 1536)] {
             let values = (0..tokens * hidden).map(|i| ((i * i + 7 * i) % 1013) as f32 / 500.0 - 1.0).collect();
-            let a = Activation::new(tokens, hidden, values).unwrap();
+            activations.push(Activation::new(tokens, hidden, values).unwrap());
+        }
+        let methods = [Method::Kernel(Band::Mirrored), Method::Kernel(Band::Corner), Method::Kernel(Band::Centered)];
+        for a in &activations {
+            let (tokens, hidden) = (a.tokens(), a.hidden());
             let job = Job { hidden, methods: &methods, threads: &[], calibration: None };
             for Opened { method, variant, lane, .. } in gpu.lanes(&job) {
                 let mut lane = lane.unwrap();
-                let back = lane.round_trip(&a, 7.6).unwrap();
-                let exact = method.exact(&a, 7.6, None).unwrap().unwrap();
-                let error = reference::rel_error(back.iter().map(|&v| f64::from(v)), &exact);
+                let back = lane.round_trip(a, 7.6).unwrap();
+                let from = |expected: &[f64]| reference::rel_error(back.iter().map(|&v| f64::from(v)), expected);
+                let error = from(&method.exact(a, 7.6, None).unwrap().unwrap());
                 assert!(error < 1e-4, "{method} {variant} {tokens} x {hidden}: {error:e} from f64");
                 let Method::Kernel(band) = method else { unreachable!() };
                 let block = proportional(band, (tokens, hidden), 7.6);
                 let (mut kept, mut cpu) = (Vec::new(), Vec::new());
                 kernel::forward(a.values(), tokens, hidden, band, block, 1.0).block(band, block, &mut kept);
                 kernel::inverse(&kept, band, block, tokens, hidden, 1.0, &mut cpu);
-                let cpu: Vec<f64> = cpu.into_iter().map(f64::from).collect();
-                let error = reference::rel_error(back.iter().map(|&v| f64::from(v)), &cpu);
+                let error = from(&cpu.into_iter().map(f64::from).collect::<Vec<_>>());
                 assert!(error < 1e-4, "{method} {variant} {tokens} x {hidden}: {error:e} from the processor");
-                let timed = lane.time(&a, 7.6).unwrap();
+                let timed = lane.time(a, 7.6).unwrap();
                 assert!(timed.encode_s.iter().chain(&timed.decode_s).all(|s| *s > 0.0));
             }
         }
