@@ -102,13 +102,27 @@ pub(super) fn claims(rows: &[Row]) -> Vec<Claim> {
     out
 }
 
-/// Compares the model with what was measured on this CPU: predicted over measured at each hidden size.
-fn model_check(rows: &[Row]) -> Vec<(usize, f64)> {
-    let predicted = rows.iter().filter(|row| row.backend == "model" && row.device.starts_with("one thread"));
+/// Devices that are here and modelled too, which checks the model.
+fn checks_the_model(row: &Row) -> bool {
+    row.backend == "model" && (row.device.starts_with("one thread") || row.device.ends_with(", by the model"))
+}
+
+/// Compares the model with what was measured on this CPU and GPU: what was modelled, D, and predicted over measured.
+fn model_check(rows: &[Row]) -> Vec<(String, usize, f64)> {
     let both = |row: &Row| row.both.map(|both| both.total_s);
-    predicted
-        .filter_map(|row| Some((row.hidden, both(row)? / both(on_cpu(rows, &row.method, row.hidden, 1)?)?)))
-        .collect()
+    let measured = |row: &Row| match row.device.starts_with("one thread") {
+        true => on_cpu(rows, &row.method, row.hidden, 1).and_then(both),
+        // As the model has it: the faster kernel, without copies.
+        false => rows
+            .iter()
+            .find(|other| {
+                let same = (&other.method, other.hidden) == (&row.method, row.hidden);
+                other.backend == "cuda" && same && other.variant == format!("{}, copies apart", row.variant)
+            })
+            .and_then(both),
+    };
+    let compared = |row: &Row| Some((row.device.clone(), row.hidden, both(row)? / measured(row)?));
+    rows.iter().filter(|row| checks_the_model(row)).filter_map(compared).collect()
 }
 
 /// Top-k on one thread of this CPU over the transform on an accelerator, with the paper's factor beside it.
@@ -118,7 +132,7 @@ fn hardware(rows: &[Row]) -> Vec<String> {
     };
     let claimed = theirs / fc;
     let mut out = Vec::new();
-    let local = |row: &Row| row.backend == "cpu" || row.device.starts_with("one thread");
+    let local = |row: &Row| row.backend == "cpu" || checks_the_model(row);
     let of = |row: &Row| (row.backend.clone(), row.device.clone(), row.variant.clone());
     for (backend, device, variant) in distinct(rows.iter().filter(|row| !local(row)).map(of)) {
         let same = rows.iter().filter(|row| of(row) == (backend.clone(), device.clone(), variant.clone()));
@@ -175,13 +189,15 @@ pub(super) fn markdown(rows: &[Row]) -> String {
     }
     out += "- The SVD family and QR work in f64 here, FC and Top-k in f32: in f32 the former's factors might be half as large.\n";
     hardware(rows).into_iter().for_each(|line| out += &format!("- {line}\n"));
-    let check: Vec<String> =
-        model_check(rows).iter().map(|(hidden, share)| format!("{share:.2} at D {hidden}")).collect();
-    if !check.is_empty() {
-        out += &format!(
-            "- The model checked on this CPU, one thread, transform alone: predicted over measured is {}. It leaves out all \
-             but peak arithmetic and memory, so on a Jetson too expect longer than modelled.\n",
-            check.join(", ")
+    let checked = model_check(rows);
+    for device in distinct(checked.iter().map(|(device, ..)| device)) {
+        let of_device = checked.iter().filter(|(other, ..)| other == device);
+        let shares: Vec<String> = of_device.map(|(_, hidden, share)| format!("{share:.2} at D {hidden}")).collect();
+        let _ = writeln!(
+            out,
+            "- The model checked on {device}, transform alone: predicted over measured is {}. It leaves out all but peak \
+             arithmetic, memory and launches, so on a Jetson too expect longer than modelled.",
+            shares.join(", ")
         );
     }
     out
@@ -226,5 +242,8 @@ mod tests {
         let mut checked = rows(1.0).to_vec();
         checked[2].device = "one thread of this processor".into();
         assert!(markdown(&checked).contains("predicted over measured is 0.25 at D 2048"));
+        let gpu = Row { variant: "faster, copies apart".into(), ..row("cuda", "fc-kernel", Some(0.5)) };
+        let model = Row { variant: "faster".into(), device: "G, by the model".into(), ..checked[2].clone() };
+        assert_eq!(model_check(&[gpu, model]), [("G, by the model".to_string(), 2048, 0.5)]);
     }
 }
