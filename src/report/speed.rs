@@ -149,7 +149,7 @@ fn hardware(rows: &[Row]) -> Vec<String> {
         let short = found.iter().any(|(_, ratio, error)| ratio + 2.0 * error < claimed);
         let says = match (first.provenance, reached, short) {
             // The model is the least time that the device could take.
-            (Provenance::Modelled, _, true) => "cannot be reached, by the model's bound",
+            (Provenance::Modelled, _, true) => "cannot be reached one activation at a time, by the model's bound",
             (Provenance::Modelled, ..) => "not excluded by the model's bound, and not measured",
             (_, true, _) => "holds",
             (_, _, true) => "does not hold",
