@@ -17,9 +17,15 @@ table2 model="pocket" *args="":
 table3 model="pocket" *args="":
     cargo run --release -- run table3 --model {{model}} {{args}}
 
-# Table IV: seconds to encode and decode at the shapes of the paper's models, codec by codec (this CPU only).
-table4 model="pocket" *args="":
-    cargo run --release -- run table4 --model {{model}} {{args}}
+# Table IV: seconds to compress and decompress what a pass over the ten sets sends, at the paper's hidden sizes; 8 minutes. No
+# model or data is needed. Where a GPU is: `just features="--features cuda-kernel" table4`.
+features := ""
+table4 *args="":
+    cargo run --release {{features}} -- replay table4 {{args}}
+
+# Any codec over a trace: `just replay ten-sets --hidden 2048 --codecs fc,topk --seconds 20`.
+replay trace *args="":
+    cargo run --release {{features}} -- replay {{trace}} {{args}}
 
 # Figure 4: accuracy by split layer.
 layer-sweep model="pocket" *args="":

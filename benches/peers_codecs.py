@@ -9,7 +9,7 @@ to the fastest of all, and to a peer that would choose the fastest of all at eve
 """
 
 import argparse
-import csv
+import collections
 import json
 import os
 import pathlib
@@ -122,8 +122,11 @@ def main():
         libraries["FFTW"] = pyfftw.interfaces.scipy_fft
     except ImportError:
         print("FFTW is left out: no pyfftw")
-    with open(ROOT / "benches" / "lengths.csv", encoding="utf-8") as file:
-        lengths = [(int(row["tokens"]), int(row["requests"])) for row in csv.DictReader(file)]
+    with open(ROOT / "experiments" / "traces" / "ten-sets.json", encoding="utf-8") as file:
+        counts = collections.Counter()
+        for dataset in json.load(file)["datasets"]:
+            counts.update({int(tokens): count for tokens, count in dataset["lengths"].items()})
+        lengths = sorted(counts.items())
 
     def ours(codec, hidden):
         command = ["cargo", "bench", "--quiet", "--bench", "round_trip", "--", "--json", codec, str(hidden)]

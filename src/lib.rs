@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod model;
 pub mod npy;
 pub mod prepare;
+pub mod replay;
 pub mod report;
 mod save;
 pub mod score;

@@ -13,10 +13,12 @@ mod near_lossless;
 mod plan;
 mod prepare;
 mod ratio;
+mod replay;
 mod report;
 mod run;
 mod score;
 mod selection;
+mod trace;
 mod train_pocket;
 
 use std::io::{ErrorKind, Write};
@@ -47,6 +49,8 @@ enum Command {
     Layers(layers::Args),
     NearLossless(near_lossless::Args),
     Codec(codec::Args),
+    Trace(trace::Args),
+    Replay(replay::Args),
     TrainPocket(train_pocket::Args),
 }
 
@@ -64,6 +68,8 @@ impl Cli {
             Command::Layers(args) => args.run(),
             Command::NearLossless(args) => args.run(),
             Command::Codec(args) => args.run(),
+            Command::Trace(args) => args.run(),
+            Command::Replay(args) => args.run(),
             Command::TrainPocket(args) => args.run(),
         }
     }

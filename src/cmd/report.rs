@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::experiment::spec::Spec;
-use crate::report;
+use crate::{replay, report};
 
-/// Rebuild tables and plots of a run from its rows.
+/// Rebuild tables and plots of a run, or tables of a replay, from its rows.
 ///
 /// Example: splitbench report results/table2/RUN
 #[derive(clap::Args)]
@@ -25,9 +25,17 @@ struct Manifest {
     spec: Spec,
 }
 
+#[derive(Deserialize)]
+struct Replayed {
+    spec: replay::spec::Spec,
+}
+
 impl Args {
     /// Reads rows, writes tables and plots.
     pub fn run(self) -> Result<()> {
+        if self.run.join("replay.jsonl").is_file() {
+            return self.replay();
+        }
         let rows = report::read_rows(&self.run.join("rows.parquet"))?;
         let path = self.run.join("manifest.json");
         let text = std::fs::read_to_string(&path)
@@ -42,5 +50,16 @@ impl Args {
             say!("wrote {}", file.display())?;
         }
         Ok(())
+    }
+
+    /// Tables of a replay.
+    fn replay(&self) -> Result<()> {
+        let rows = replay::row::read(&self.run.join("replay.jsonl"))?;
+        let path = self.run.join("manifest.json");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let manifest: Replayed = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        let (text, files) = report::table4::write(&self.run, &rows, manifest.spec.table4)?;
+        say!("{text}")?;
+        files.iter().try_for_each(|file| say!("wrote {}", file.display()))
     }
 }

@@ -20,12 +20,12 @@ use super::row::Row;
 use super::score::{ScoreRequest, score};
 use super::shard::Shard;
 use super::spec::{Experiment, Spec};
-use super::store::{Store, Timing};
+use super::store::Store;
 use crate::codec::Budget;
 use crate::data::{self, Dataset, DatasetInfo, Source};
 use crate::model::Placement;
 use crate::model::source::{self, Model, POCKET};
-use crate::report::{self, Report, table4, table4::CodecTime};
+use crate::report::{self, Report};
 use crate::score::{Tried, next_ratios};
 
 /// What the command line adds to the experiment file.
@@ -302,14 +302,7 @@ pub(super) fn finish(store: &Store, report: &Report, collected: Collected) -> Re
     let mut files = report::write(&store.results, &store.plots, report, &rows, &beside)?;
     let measured = if report.layers { &["layers.jsonl"][..] } else { &[] };
     files.extend(measured.iter().chain(&["timings.csv", "samples"]).map(|f| store.results.join(f)));
-    let mut text = report::terminal(report, &rows, &beside, 160)?;
-    if report.table4 {
-        let times = codec_times(&timings);
-        let table = table4::markdown(&times);
-        files.push(store.text("table4.md", &table)?);
-        files.push(store.text("table4.csv", &table4::csv(&times))?);
-        text.push_str(&format!("\nTable IV\n\n{table}"));
-    }
+    let text = report::terminal(report, &rows, &beside, 160)?;
     let failed = rows.iter().filter(|r| r.err.is_some()).count();
     if rows.iter().all(|r| r.err.is_some() || r.is_baseline()) {
         bail!("every cell failed; the reasons are in {}", store.results.join("rows.csv").display());
@@ -354,27 +347,6 @@ fn manifest_dataset(model: &str, task: &Task) -> ManifestDataset {
         questions: task.dataset.questions.len(),
         calibration_questions: task.train.len(),
     }
-}
-
-/// Codec times summed over data sets and cells.
-fn codec_times(timings: &[Timing]) -> Vec<CodecTime> {
-    let mut out: Vec<CodecTime> = Vec::new();
-    for t in timings {
-        let codec = t.cell.codec.clone();
-        let seconds = |us: f64| us * t.activations as f64 / 1e6;
-        let (encode_s, decode_s) = (seconds(t.encode_us), seconds(t.decode_us));
-        match out.iter_mut().find(|c| c.model == t.model && c.codec == codec) {
-            Some(sum) => {
-                sum.activations += t.activations;
-                sum.encode_s += encode_s;
-                sum.decode_s += decode_s;
-            }
-            None => {
-                out.push(CodecTime { model: t.model.clone(), codec, activations: t.activations, encode_s, decode_s })
-            }
-        }
-    }
-    out
 }
 
 /// `<revision>-<settings>`: the same command of the same revision has the same name, so that it goes on where it ended.

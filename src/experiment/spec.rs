@@ -132,9 +132,14 @@ pub fn embedded() -> Vec<&'static str> {
     names
 }
 
+/// The text of an experiment of [`embedded`].
+pub fn embedded_text(name: &str) -> Option<&'static str> {
+    EMBEDDED.get_file(format!("{name}.toml"))?.contents_utf8()
+}
+
 /// Reads an experiment: a name of [`embedded`], or a path that ends in `.toml`.
 pub fn find(name: &str) -> Result<Experiment> {
-    if let Some(text) = EMBEDDED.get_file(format!("{name}.toml")).and_then(|f| f.contents_utf8()) {
+    if let Some(text) = embedded_text(name) {
         return parse(name, text, &format!("experiments/{name}.toml"));
     }
     let path = Path::new(name);
@@ -148,6 +153,8 @@ pub fn find(name: &str) -> Result<Experiment> {
 }
 
 fn parse(name: &str, text: &str, origin: &str) -> Result<Experiment> {
+    let is_replay = toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("trace"));
+    ensure!(!is_replay, "{origin} is a replay over a trace: `splitbench replay {name}` runs it");
     let spec: Spec = toml::from_str(text).with_context(|| origin.to_string())?;
     spec.check().with_context(|| origin.to_string())?;
     Ok(Experiment { name: name.to_string(), spec })
@@ -156,6 +163,7 @@ fn parse(name: &str, text: &str, origin: &str) -> Result<Experiment> {
 impl Spec {
     /// Fails on a name, option or number that no run could use.
     pub fn check(&self) -> Result<()> {
+        ensure!(!self.report.table4, "report.table4: Table IV is a replay over a trace: `splitbench replay table4`");
         ensure!(!self.models.is_empty(), "models is empty");
         ensure!(!self.codecs.is_empty(), "codecs is empty");
         ensure!(!self.scopes.is_empty(), "scopes is empty; give \"prompt+choice\", \"prompt\" or both");

@@ -24,7 +24,7 @@ pub struct Store {
     pub plots: PathBuf,
     shard: Option<Shard>,
     /// Locked; the system lets go of it whatever way the program ends.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// A line of `samples/*.jsonl`: the cell, then the question.
@@ -80,7 +80,7 @@ impl Store {
                 eprintln!("note: {} cannot be locked ({error}): see that no other run writes there", path.display());
             }
         }
-        Ok(Self { results, plots, shard, _lock: lock })
+        Ok(Self { results, plots, shard, _lock: Some(lock) })
     }
 
     /// Opens the journal of one model and data set.
@@ -92,6 +92,14 @@ impl Store {
     /// Name of a file that each shard has of its own.
     pub fn own(&self, name: &str, kind: &str) -> String {
         format!("{}.{kind}", of_shard(name, self.shard))
+    }
+
+    /// A folder for results without samples or plots.
+    pub fn at(results: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&results).with_context(|| {
+            format!("cannot make the folder {}; choose another place with --out DIR", results.display())
+        })?;
+        Ok(Self { plots: results.clone(), results, shard: None, _lock: None })
     }
 
     /// Writes a JSON file of the run.

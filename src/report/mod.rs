@@ -24,6 +24,7 @@ pub mod paper;
 mod rows_io;
 mod searched;
 mod series;
+mod speed;
 mod table;
 mod table2;
 mod table3;
@@ -49,7 +50,8 @@ pub struct Report {
     pub table3: bool,
     /// Every codec at every budget: accuracy, bytes, error and time; and a figure of accuracy against bytes.
     pub codecs: bool,
-    /// Table IV: time to compress and decompress, on this CPU.
+    /// Of no use: Table IV is made by `splitbench replay table4`. Manifests of older runs have it, as false.
+    #[serde(skip_serializing)]
     pub table4: bool,
     /// Figures of accuracy against compression ratio.
     pub ratio_plot: bool,
