@@ -125,7 +125,7 @@ fn experiments() -> Result<Vec<Value>> {
     spec::embedded()
         .into_iter()
         .map(|name| {
-            let analysis = spec::find(name)?.spec.analysis;
+            let analysis = spec::analysis(name)?;
             let first = analysis.split_whitespace().collect::<Vec<_>>().join(" ");
             let about = first.split_inclusive(". ").next().unwrap_or_default().trim().to_string();
             Ok(json!({"name": name, "about": about}))

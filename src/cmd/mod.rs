@@ -15,6 +15,7 @@ mod report;
 mod run;
 mod score;
 mod selection;
+mod simulate;
 mod train_pocket;
 
 use std::io::{ErrorKind, Write};
@@ -42,6 +43,7 @@ enum Command {
     Report(report::Args),
     Score(score::Args),
     Layers(layers::Args),
+    Simulate(simulate::Args),
     Codec(codec::Args),
     TrainPocket(train_pocket::Args),
 }
@@ -57,6 +59,7 @@ impl Cli {
             Command::Report(args) => args.run(),
             Command::Score(args) => args.run(),
             Command::Layers(args) => args.run(),
+            Command::Simulate(args) => args.run(),
             Command::Codec(args) => args.run(),
             Command::TrainPocket(args) => args.run(),
         }

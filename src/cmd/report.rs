@@ -28,13 +28,18 @@ struct Manifest {
 impl Args {
     /// Reads rows, writes tables and plots.
     pub fn run(self) -> Result<()> {
+        let plots = self.plots.unwrap_or_else(|| self.run.join("plots"));
+        if report::simulation::is_in(&self.run) {
+            let files = report::simulation::again(&self.run, &plots)?;
+            say!("{}", report::simulation::terminal(&self.run, 160)?)?;
+            return files.iter().try_for_each(|file| say!("wrote {}", file.display()));
+        }
         let rows = report::read_rows(&self.run.join("rows.parquet"))?;
         let path = self.run.join("manifest.json");
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("reading {}: is this the folder of a finished run?", path.display()))?;
         let manifest: Manifest = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         let beside = report::Beside::of_run(&self.run, &manifest.spec.report)?;
-        let plots = self.plots.unwrap_or_else(|| self.run.join("plots"));
         std::fs::create_dir_all(&plots).with_context(|| format!("making the folder {}", plots.display()))?;
         let files = report::write(&self.run, &plots, &manifest.spec.report, &rows, &beside)?;
         say!("{}", report::terminal(&manifest.spec.report, &rows, &beside, 160)?)?;

@@ -13,6 +13,7 @@ use super::indicators::Indicators;
 use super::machine::Machine;
 use super::memory::check_memory;
 use super::needs::ensure_prepared;
+use super::observe::observe;
 use super::progress::Progress;
 use super::row::Row;
 use super::score::{ScoreRequest, Scored, score};
@@ -197,6 +198,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             store.rows(&rows)?;
         }
         progress.finish();
+        observe(&store.results, spec, &model, &tasks, options.batch_tokens)?;
     }
     store.timings(&timings)?;
     store.json(

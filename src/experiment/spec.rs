@@ -132,6 +132,17 @@ pub fn embedded() -> Vec<&'static str> {
     names
 }
 
+/// What an embedded experiment is about; a simulation has that too.
+pub fn analysis(name: &str) -> Result<String> {
+    #[derive(Deserialize)]
+    struct About {
+        analysis: String,
+    }
+    let file = EMBEDDED.get_file(format!("{name}.toml")).and_then(|f| f.contents_utf8());
+    let about: About = toml::from_str(file.unwrap_or_default()).with_context(|| format!("experiments/{name}.toml"))?;
+    Ok(about.analysis)
+}
+
 /// Reads an experiment: a name of [`embedded`], or a path that ends in `.toml`.
 pub fn find(name: &str) -> Result<Experiment> {
     if let Some(text) = EMBEDDED.get_file(format!("{name}.toml")).and_then(|f| f.contents_utf8()) {
@@ -148,6 +159,10 @@ pub fn find(name: &str) -> Result<Experiment> {
 }
 
 fn parse(name: &str, text: &str, origin: &str) -> Result<Experiment> {
+    let table: toml::Table = toml::from_str(text).with_context(|| origin.to_string())?;
+    if table.contains_key("simulate") {
+        bail!("{origin} is a simulation, which runs no model: `splitbench simulate {name} --from results/figure6/RUN`");
+    }
     let spec: Spec = toml::from_str(text).with_context(|| origin.to_string())?;
     spec.check().with_context(|| origin.to_string())?;
     Ok(Experiment { name: name.to_string(), spec })
