@@ -6,6 +6,7 @@ macro_rules! say {
 }
 
 mod codec;
+mod compare;
 mod layers;
 mod list;
 mod plan;
@@ -41,6 +42,7 @@ enum Command {
     Plan(plan::Args),
     Run(run::Args),
     Report(report::Args),
+    Compare(compare::Args),
     Score(score::Args),
     Layers(layers::Args),
     Simulate(simulate::Args),
@@ -57,6 +59,7 @@ impl Cli {
             Command::Plan(args) => args.run(),
             Command::Run(args) => args.run(),
             Command::Report(args) => args.run(),
+            Command::Compare(args) => args.run(),
             Command::Score(args) => args.run(),
             Command::Layers(args) => args.run(),
             Command::Simulate(args) => args.run(),

@@ -143,8 +143,8 @@ fn about(simulate: &Simulate, profiles: &[Profile]) -> String {
         }
     };
     let batch = match simulate.most_batch {
-        1 => "A GPU takes one request at a time.".to_string(),
-        most => format!("A GPU takes up to {most} requests at once."),
+        1 => "A worker of the server takes one request at a time.".to_string(),
+        most => format!("A worker of the server takes up to {most} requests at once."),
     };
     format!(
         "{asking} {batch} Round trip {} ms. {} s simulated after {} s of warm-up. Service times: {}. splitbench {}.",

@@ -36,10 +36,10 @@ pub(super) struct Bar {
 /// Dark to light and back, so that neighbours differ in grey too; blue to yellow, which all kinds of colour vision tell apart.
 const FILLS: [RGBColor; 5] = [
     RGBColor(0, 44, 105),
-    RGBColor(255, 210, 60),
+    RGBColor(255, 190, 0),
     RGBColor(140, 150, 165),
-    RGBColor(255, 244, 200),
-    RGBColor(70, 85, 110),
+    RGBColor(160, 70, 0),
+    RGBColor(222, 232, 246),
 ];
 
 const WIDTH: i32 = 520;

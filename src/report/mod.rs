@@ -14,6 +14,7 @@ mod beside;
 mod canvas;
 mod caption;
 mod codecs;
+pub mod compare;
 mod figure;
 mod heat_figures;
 mod layer_figures;
@@ -216,6 +217,7 @@ fn figures(
     let mut out = Vec::new();
     if report.ratio_plot {
         out.extend(series::figures(view, series::Kind::Ratio));
+        out.extend(series::figures(view, series::Kind::Bytes));
     }
     if report.layer_plot {
         out.extend(series::figures(view, series::Kind::Layer));

@@ -75,7 +75,7 @@ fn read(results: &Path) -> Result<(Swept, String)> {
 }
 
 fn servers(workers: usize) -> String {
-    if workers == 1 { "1 GPU".into() } else { format!("{workers} GPUs") }
+    if workers == 1 { "1 worker".into() } else { format!("{workers} workers") }
 }
 
 fn generated(tokens: usize) -> String {

@@ -67,8 +67,8 @@ fn written_files_are_drawn_again_alike() {
             "saturation.csv",
             "about.txt",
             "saturation.md",
-            "clients-8-gpus-0-tokens.svg",
-            "clients-8-gpus-0-tokens-percentiles.svg"
+            "clients-8-workers-0-tokens.svg",
+            "clients-8-workers-0-tokens-percentiles.svg"
         ]
     );
     assert!(is_in(&results) && !is_in(&plots));

@@ -36,6 +36,8 @@ fn writes_what_is_asked_for_and_the_rows_always() {
             "paired.csv",
             "accuracy-vs-ratio-average.svg",
             "accuracy-vs-ratio.svg",
+            "accuracy-vs-bytes-per-token-average.svg",
+            "accuracy-vs-bytes-per-token.svg",
             "accuracy-vs-layer-average.svg",
             "accuracy-vs-layer.svg",
             "accuracy-vs-bytes.svg",

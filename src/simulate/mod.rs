@@ -9,4 +9,5 @@ mod sweep;
 
 pub use load::{Cost, Load, Pair, Profile, label};
 pub use scenario::{Asking, Scenario, Simulate, find};
+pub(crate) use sweep::student;
 pub use sweep::{Point, Saturation, Swept, sweep};

@@ -35,9 +35,9 @@ pub struct Simulate {
     pub links_gbps: Vec<f64>,
     /// Round trip, ms.
     pub round_trip_ms: f64,
-    /// GPUs of the server.
+    /// Workers of the server: GPUs, or whatever the service times are of.
     pub workers: Vec<usize>,
-    /// Requests a GPU takes at once, if that many wait.
+    /// Requests a worker takes at once, if that many wait.
     pub most_batch: usize,
     /// Numbers of clients.
     pub clients: Vec<usize>,

@@ -15,7 +15,7 @@ use super::scenario::{Asking, Simulate};
 pub struct Point {
     /// Where the service times come from.
     pub profile: String,
-    /// GPUs of the server.
+    /// Workers of the server.
     pub workers: usize,
     /// Rate of the link, Gbit/s.
     pub link_gbps: f64,
@@ -49,7 +49,7 @@ pub struct Point {
     pub p99_ci: Option<f64>,
     /// Share of the time that the link was busy.
     pub link_busy: f64,
-    /// Share of the time that a GPU was busy.
+    /// Share of the time that a worker was busy.
     pub workers_busy: f64,
 }
 
@@ -58,7 +58,7 @@ pub struct Point {
 pub struct Saturation {
     /// Where the service times come from.
     pub profile: String,
-    /// GPUs of the server.
+    /// Workers of the server.
     pub workers: usize,
     /// Rate of the link, Gbit/s.
     pub link_gbps: f64,
@@ -72,7 +72,7 @@ pub struct Saturation {
     pub alone_s: f64,
     /// Requests a second that the link can carry.
     pub link_per_s: f64,
-    /// Requests a second that the GPUs can do.
+    /// Requests a second that the workers can do.
     pub compute_per_s: f64,
     /// The smaller one: `link` or `compute`.
     pub bottleneck: String,
