@@ -488,6 +488,16 @@ fn figures_from_a_run_a_simulation_and_a_comparison() {
     done(&["report", &simulated.display().to_string()]);
     done(&["compare", &from, &from, "--a", "fc@8", "--b", "topk@8", "--layer", "1"]);
 
+    // A run that was cut off: its experiment's name says what to draw, here one that the program does not know.
+    let manifest = fs::read_to_string(results.join("manifest.json")).unwrap();
+    fs::write(results.join("manifest.json"), manifest.replace("\"finished\": \"", "\"finished\": null, \"was\": \""))
+        .unwrap();
+    assert!(done(&["report", &from]).contains("Partial: the run has not finished."));
+    fs::rename(results.join("manifest.json"), results.join("kept.json")).unwrap();
+    fails(&["report", &from], &["manifest.json", "has not finished"]);
+    fs::rename(results.join("kept.json"), results.join("manifest.json")).unwrap();
+    fails(&["report", &out], &["has no rows yet", "splitbench run"]);
+
     // What a run lacks is said with the command that makes it.
     for file in ["service.csv", "similarity.csv", "energy.csv", "heat.csv"] {
         fs::remove_file(results.join(file)).unwrap();

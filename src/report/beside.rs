@@ -13,6 +13,8 @@ use crate::table_file;
 /// Numbers that tables show and rows do not have.
 #[derive(Debug, Default)]
 pub struct Beside {
+    /// Whether the run has not come to its end: then everything says that it is of a part.
+    pub partial: bool,
     /// Codec times.
     pub times: Times,
     /// Indicators of the split layers.
@@ -31,6 +33,7 @@ impl Beside {
     /// Reads what a run's folder has beside its rows; nothing of what is not there, or of what no table and figure wants.
     pub fn of_run(results: &Path, report: &Report) -> Result<Self> {
         Ok(Self {
+            partial: false,
             times: Times::of_run(results, report)?,
             indicators: indicators(results, report)?,
             service: lines(results, "service.csv", report.response.is_some())?,

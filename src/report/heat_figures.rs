@@ -302,7 +302,9 @@ fn spectra(model: &str, maps: &[&Map]) -> Result<String> {
             [0.0, 0.5, 1.0].map(|at| (at, format!("{:.1}", least + at * span))).into_iter().collect();
         let name = "log10 of the share of energy";
         sheet.bar((MARGIN + 30, top + rows * row_height), 2 * WIDTH, name, &numbers)?;
-        sheet.canvas.text("token frequency", (MARGIN, top - 34), AXIS, (HPos::Left, VPos::Top))
+        // Between the two ends of the axis.
+        let middle = |nth: usize| top + nth as i32 * row_height + panels[0].1 / 2;
+        (0..rows as usize).try_for_each(|nth| sheet.canvas.text_up("token frequency", (MARGIN + 2, middle(nth)), AXIS))
     })
 }
 

@@ -98,6 +98,9 @@ const STAR: &str = "*: differs from the baseline on the same questions, exact Mc
 /// What to say where nothing of Figure 2 was measured: which command does.
 const NO_ACTIVATIONS: &str = "activations: the run has no similarity.csv, energy.csv and heat.csv; `splitbench run figure2` measures them, and so does any experiment with `activations = true` in its report.\n";
 
+/// First words about a run that has not come to its end.
+const PARTIAL: &str = "Partial: the run has not finished.";
+
 /// First line of generated Markdown.
 const GENERATED: &str = "<!-- Written by splitbench from rows.parquet: change the experiment, not this file. -->\n\n";
 
@@ -204,6 +207,10 @@ fn rendered(
     if let Some(response) = &report.response {
         out.extend(response::tables(&beside.service, response));
     }
+    if beside.partial {
+        let tables = out.iter_mut().flat_map(|(_, made)| &mut made.tables);
+        tables.for_each(|table| table.caption.insert(0, PARTIAL.into()));
+    }
     out
 }
 
@@ -227,6 +234,9 @@ fn figures(
     }
     out.extend(layer_figures::figures(view, sweeps));
     out.extend(activation_figures::figures(&beside.similarity, &beside.energy));
+    if beside.partial {
+        out.iter_mut().for_each(|drawing| drawing.figure.subtitle.insert_str(0, &format!("{PARTIAL} ")));
+    }
     let mut out: Vec<(String, String)> =
         out.into_iter().map(|drawing| Ok((drawing.file, drawing.figure.svg()?))).collect::<Result<_>>()?;
     out.extend(heat_figures::figures(&beside.maps)?);

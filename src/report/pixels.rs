@@ -19,7 +19,8 @@ const COLORS: [(u8, u8, u8); 9] = [
 
 /// The colour of a share, 0 to 1.
 pub(super) fn color(share: f64) -> RGBColor {
-    let place = share.clamp(0.0, 1.0) * (COLORS.len() - 1) as f64;
+    let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+    let place = share * (COLORS.len() - 1) as f64;
     let at = (place as usize).min(COLORS.len() - 2);
     let (from, to, part) = (COLORS[at], COLORS[at + 1], place - at as f64);
     let mix = |from: u8, to: u8| (f64::from(from) + part * (f64::from(to) - f64::from(from))).round() as u8;

@@ -139,7 +139,7 @@ fn figure(points: &[&Point], statistics: &[Statistic], about: &str) -> Figure {
     );
     if unanswered > 0 {
         subtitle += &format!(
-            " {unanswered} of {} points are left out: in one run or more nobody was answered in the time simulated.",
+            " {unanswered} of {} points are left out: the system had not settled, as an answer takes longer than the warm-up.",
             points.len()
         );
     }

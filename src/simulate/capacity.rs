@@ -56,6 +56,15 @@ impl Capacity {
         if self.link_per_s < self.compute_per_s { Bottleneck::Link } else { Bottleneck::Compute }
     }
 
+    /// A bound from below on the mean response time, s; infinite where more is asked than can be done.
+    pub fn response_s(&self, arrivals: Arrivals) -> f64 {
+        match arrivals {
+            Arrivals::Closed { clients, think_s } => self.alone_s.max(clients as f64 / self.per_s() - think_s),
+            Arrivals::Open { per_s } if per_s >= self.per_s() => f64::INFINITY,
+            Arrivals::Open { .. } => self.alone_s,
+        }
+    }
+
     /// Clients beyond which waiting is certain: with fewer, all could be served without anybody waiting.
     pub fn saturation(&self, arrivals: Arrivals, clients: usize) -> f64 {
         match arrivals {

@@ -134,7 +134,9 @@ fn a_crowd_gets_what_link_or_workers_can_do_and_no_more() {
     for (link_s, workers, most_batch, steps) in
         [(0.004, 1, 1, 0), (0.004, 8, 1, 0), (0.0001, 8, 1, 0), (0.0001, 2, 8, 0), (0.004, 1, 4, 5)]
     {
-        let system = crowd(whole(link_s), 4000, workers, most_batch, steps);
+        // So few that a request of several rounds is answered well within the warm-up.
+        let clients = if steps > 0 { 300 } else { 4000 };
+        let system = crowd(whole(link_s), clients, workers, most_batch, steps);
         let capacity = Capacity::of(&system);
         let found = system.run(8);
         let rate = found.responses.len() as f64 / found.seconds;
@@ -142,7 +144,7 @@ fn a_crowd_gets_what_link_or_workers_can_do_and_no_more() {
         assert!(rate <= capacity.per_s() * 1.01, "{rate} requests a second beyond {}", capacity.per_s());
         close("rate", rate, capacity.per_s(), 0.03);
         let mean = mean(&found);
-        assert!(mean >= 4000.0 / capacity.per_s() - 1.0 - 0.1 * mean, "{mean} s beside {}", capacity.per_s());
+        assert!(mean >= clients as f64 / capacity.per_s() - 1.0 - 0.1 * mean, "{mean} s beside {}", capacity.per_s());
     }
 }
 

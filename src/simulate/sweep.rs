@@ -10,7 +10,8 @@ use super::load::{Load, Profile};
 use super::scenario::{Asking, Simulate};
 
 /// A line of `simulation.csv`. Times are simulated, from asking to the last answer, seconds; `_ci` is half of the 95 %
-/// confidence interval of the mean over seeds (Student's t), missing with one seed. Missing where nobody was answered.
+/// confidence interval of the mean over seeds (Student's t), missing with one seed. Times are missing where the system had not
+/// settled: nobody was answered, or the warm-up is shorter than the response time must be by arithmetic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Where the service times come from.
@@ -147,7 +148,7 @@ pub fn sweep(profile: &Profile, simulate: &Simulate) -> Result<Swept> {
             .clients
             .iter()
             .zip(each.by_ref())
-            .map(|(clients, seen)| curve.point(profile, *clients, seen))
+            .map(|(clients, seen)| curve.point(profile, simulate, *clients, seen))
             .collect();
         swept.saturation.push(curve.saturation(profile, simulate, &points));
         swept.points.extend(points);
@@ -175,10 +176,12 @@ impl Curve<'_> {
         }
     }
 
-    fn point(&self, profile: &Profile, clients: usize, seen: &[Seen]) -> Point {
+    fn point(&self, profile: &Profile, simulate: &Simulate, clients: usize, seen: &[Seen]) -> Point {
         let mean = |of: &dyn Fn(&Seen) -> f64| seen.iter().map(of).sum::<f64>() / seen.len() as f64;
-        // A run in which nobody was answered has no times; the others' would be of the lucky ones.
-        let times: Option<Vec<[f64; 4]>> = seen.iter().map(|one| one.times).collect();
+        // Times of the few that were answered early would be those of the lucky ones.
+        let system = self.system(simulate, clients);
+        let settled = Capacity::of(&system).response_s(system.arrivals) <= simulate.warm_up_s;
+        let times: Option<Vec<[f64; 4]>> = seen.iter().map(|one| one.times.filter(|_| settled)).collect();
         let of = |nth: usize| times.as_ref().map(|times| interval(times.iter().map(|one| one[nth])));
         let (value, ci) = (|nth| of(nth).map(|found| found.0), |nth| of(nth).and_then(|found| found.1));
         Point {
@@ -268,7 +271,8 @@ pub(crate) fn student(freedom: usize) -> f64 {
         None => {
             let first = (z.powi(3) + z) / (4.0 * n);
             let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n);
-            z + first + second
+            let third = (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / (384.0 * n.powi(3));
+            z + first + second + third
         }
     }
 }
