@@ -36,6 +36,9 @@ pub struct Args {
     /// Runs with different random numbers instead of the simulation's.
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
+    /// Requests a worker takes at once instead of the simulation's.
+    #[arg(long, value_name = "N")]
+    most_batch: Option<usize>,
     /// Codecs instead of the simulation's, as the profile names them or without their ratio; once for each.
     #[arg(long, value_name = "CODEC")]
     codec: Vec<String>,
@@ -74,6 +77,7 @@ impl Args {
         if !self.codec.is_empty() {
             simulate.codecs = Some(self.codec.clone());
         }
+        simulate.most_batch = self.most_batch.unwrap_or(simulate.most_batch);
         simulate.seeds = self.seeds.unwrap_or(simulate.seeds);
         simulate.seconds = self.seconds.unwrap_or(simulate.seconds);
         simulate.check()?;

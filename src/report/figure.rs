@@ -310,9 +310,12 @@ impl Panel {
             }
             for point in points {
                 let (low, high) = (place(point, point.y - point.stderr), place(point, point.y + point.stderr));
-                canvas.path(&[low, high], look.color, 1)?;
-                for (x, y) in [low, high] {
-                    canvas.path(&[(x - 3, y), (x + 3, y)], look.color, 1)?;
+                // One that is no higher than its own line would only lie under the marker.
+                if low.1 > high.1 + 1 {
+                    canvas.path(&[low, high], look.color, 1)?;
+                    for (x, y) in [low, high] {
+                        canvas.path(&[(x - 3, y), (x + 3, y)], look.color, 1)?;
+                    }
                 }
                 canvas.marker(&look, place(point, point.y))?;
             }

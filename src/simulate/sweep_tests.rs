@@ -19,6 +19,7 @@ fn simulate() -> Simulate {
     let mut simulate = find("figure7").unwrap().simulate;
     simulate.clients = vec![1, 30, 600];
     (simulate.links_gbps, simulate.workers, simulate.generate) = (vec![1.0, 2.0], vec![1, 8], vec![0]);
+    simulate.most_batch = 1;
     (simulate.seconds, simulate.warm_up_s, simulate.seeds, simulate.codecs) = (20.0, 5.0, 3, None);
     simulate
 }
