@@ -93,8 +93,10 @@ impl Scale {
     pub const PERCENT: Self = Self { low: 0.0, high: 100.0, step: 1.0, log: false };
     /// Any numbers, to thousandths.
     pub const FREE: Self = Self { low: f64::NEG_INFINITY, high: f64::INFINITY, step: 0.001, log: false };
-    /// Numbers above 0 by their logarithm.
-    pub const LOG: Self = Self { low: 0.0, high: f64::INFINITY, step: 0.0, log: true };
+    /// By the logarithm, from the tick below `low` to the one above `high`; both above 0.
+    pub fn log(low: f64, high: f64) -> Self {
+        Self { low, high, step: 0.0, log: true }
+    }
 }
 
 /// A cell as it is drawn.
@@ -250,19 +252,19 @@ impl Figure {
 impl Panel {
     /// From the data, error bars, baseline and chance, out to whole ticks; never beyond its scale.
     fn y_range(&self) -> (f64, f64, f64) {
+        if self.scale.log {
+            let ends = Axis::Log.ticks(&[self.scale.low, self.scale.high]);
+            let (low, high) = (ends[0], ends[ends.len() - 1]);
+            return if low < high { (low, high, 0.0) } else { (low / 2.0, high * 2.0, 0.0) };
+        }
         let points = self.series.iter().flatten();
         let ends = points.flat_map(|point| [point.y - point.stderr, point.y + point.stderr]);
         let values: Vec<f64> = ends.chain(self.baseline).chain(self.chance).collect();
         let (Some(low), Some(high)) =
             (values.iter().copied().reduce(f64::min), values.iter().copied().reduce(f64::max))
         else {
-            return if self.scale.log { (0.1, 10.0, 0.0) } else { (0.0, 100.0, 20.0) };
+            return (0.0, 100.0, 20.0);
         };
-        if self.scale.log {
-            let ends = Axis::Log.ticks(&[low.max(high * 1e-12), high]);
-            let (low, high) = (ends[0], ends[ends.len() - 1]);
-            return if low < high { (low, high, 0.0) } else { (low / 2.0, high * 2.0, 0.0) };
-        }
         let span = (high - low).max(2.0 * self.scale.step);
         let step = y_step(span).max(self.scale.step);
         let pad = 0.04 * span;

@@ -110,19 +110,27 @@ fn figure(points: &[&Point], statistics: &[Statistic], about: &str) -> Figure {
     let first = points[0];
     let codecs = view::distinct(points.iter().map(|point| point.codec.clone()));
     let links = view::distinct(points.iter().map(|point| point.link_gbps));
+    let time = |point: &Point, statistic: &Statistic| {
+        (statistic.of)(point).0.filter(|value| value.is_finite() && *value > 0.0)
+    };
+    // One scale for all panels, so that links compare.
+    let all = || points.iter().flat_map(|point| statistics.iter().filter_map(|statistic| time(point, statistic)));
+    let scale = match (all().reduce(f64::min), all().reduce(f64::max)) {
+        (Some(low), Some(high)) => Scale::log(low, high),
+        _ => Scale::log(0.01, 10.0),
+    };
     let panel = |link: f64, statistic: &Statistic| {
         let series = |codec: &String| {
             let here = points.iter().filter(|point| point.link_gbps == link && point.codec == *codec);
             let mark = |point: &&Point| {
-                let (value, ci) = (statistic.of)(point);
-                let value = value.filter(|value| value.is_finite() && *value > 0.0)?;
-                Some(Mark { x: point.clients as f64, y: value, stderr: ci.unwrap_or(0.0) })
+                let ci = (statistic.of)(point).1.unwrap_or(0.0);
+                Some(Mark { x: point.clients as f64, y: time(point, statistic)?, stderr: ci })
             };
             here.filter_map(mark).collect()
         };
         Panel {
             title: format!("{}, {}", rate(1000.0 * link), statistic.name),
-            scale: Scale::LOG,
+            scale,
             baseline: None,
             chance: None,
             series: codecs.iter().map(series).collect(),
