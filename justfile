@@ -75,3 +75,23 @@ peers-codecs python="python3" *args:
     set -euo pipefail
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} benches/peers_codecs.py {{args}}
+
+# Figure 2: activations, their similarity, spectra and indicators.
+figure2 model="pocket" *args="":
+    cargo run --release -- run figure2 --model {{model}} {{args}}
+
+# Figure 6: where a request's time goes, and from which link rate down a codec pays.
+figure6 model="pocket" *args="":
+    cargo run --release -- run figure6 --model {{model}} {{args}}
+
+# Figure 7: many clients, from the service times of a run of figure6 or of a profile (`--profile FILE`).
+figure7 *args="--from results/figure6/pocket":
+    cargo run --release -- simulate figure7 {{args}}
+
+# Figures 2, 4, 5, 6 and 7 of the pocket model from nothing, 32 questions a set, in results/*/figures and plots/*/figures.
+figures limit="32":
+    cargo run --release -- run figure2 --limit {{limit}} --run figures
+    cargo run --release -- run layer-sweep --limit {{limit}} --run figures
+    cargo run --release -- run ratio-sweep --limit {{limit}} --run figures
+    cargo run --release -- run figure6 --limit {{limit}} --run figures
+    cargo run --release -- simulate figure7 --from results/figure6/figures --run figures

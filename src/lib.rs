@@ -14,7 +14,9 @@ pub mod replay;
 pub mod report;
 mod save;
 pub mod score;
+pub mod simulate;
 pub mod suggest;
+mod table_file;
 mod vector;
 
 /// Version and git revision of this build; `-dirty` where the tree had changes.

@@ -550,3 +550,82 @@ fn a_replay_that_cannot_be_is_refused() {
     let old = small(folder.path(), &SMALL.replace("table3 = true", "table4 = true"));
     fails(&["run", &old], &["splitbench replay table4"]);
 }
+
+const OBSERVED: &str = r#"
+analysis = "Everything that figures want beside rows."
+datasets = ["arc_easy-mini", "qasc-mini"]
+split_layers = [1, 3]
+codecs = ["fc", "topk", "token-ids", "klt"]
+ratios = [8.0]
+calibration_rows = 8
+limit = 6
+
+[report]
+activations = true
+layers = true
+
+[report.response]
+links_mbps = [10.0]
+"#;
+
+#[test]
+fn figures_from_a_run_a_simulation_and_a_comparison() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("observed.toml");
+    fs::write(&path, OBSERVED).unwrap();
+    let out = folder.path().display().to_string();
+    let done = |arguments: &[&str]| {
+        let output = splitbench(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    done(&["run", &path.display().to_string(), "--out", &out, "--run", "a"]);
+    let (results, plots) = (folder.path().join("results/observed/a"), folder.path().join("plots/observed/a"));
+    for file in ["heat-maps", "spectrum", "similarity", "energy", "layers", "growth"] {
+        assert!(plots.join(format!("{file}.svg")).exists(), "{file}");
+    }
+    for cut in ["1", "3"] {
+        let file = format!("response-pocket-after-layer-{cut}-scope-prompt-choice.svg");
+        assert!(plots.join(&file).exists(), "{file} is not in {:?}", plots.read_dir().unwrap().collect::<Vec<_>>());
+    }
+    // Reports come from the files alone, and alike.
+    let before = fs::read(plots.join("heat-maps.svg")).unwrap();
+    done(&["report", &results.display().to_string(), "--plots", &plots.display().to_string()]);
+    assert!(fs::read(plots.join("heat-maps.svg")).unwrap() == before);
+    // Times of two cuts, two sets, two parts: raw and four codecs each.
+    let service = fs::read_to_string(results.join("service.csv")).unwrap();
+    assert_eq!(service.lines().count(), 1 + 2 * 2 * 2 * 5, "{service}");
+
+    let from = results.display().to_string();
+    let common = ["--clients", "1,50", "--seconds", "21", "--seeds", "2", "--out", &out, "--run", "a"];
+    let text = done(&[&["simulate", "--from", &from][..], &common].concat());
+    assert!(text.contains("saturates at") && text.contains("raw f16"), "{text}");
+    let simulated = folder.path().join("results/figure7/a");
+    let points = fs::read(simulated.join("simulation.csv")).unwrap();
+    done(&[&["simulate", "--from", &from][..], &common].concat());
+    assert!(fs::read(simulated.join("simulation.csv")).unwrap() == points, "the same seeds, other numbers");
+    done(&["report", &simulated.display().to_string()]);
+    done(&["compare", &from, &from, "--a", "fc@8", "--b", "topk@8", "--layer", "1"]);
+
+    // A run that was cut off: its experiment's name says what to draw, here one that the program does not know.
+    let manifest = fs::read_to_string(results.join("manifest.json")).unwrap();
+    fs::write(results.join("manifest.json"), manifest.replace("\"finished\": \"", "\"finished\": null, \"was\": \""))
+        .unwrap();
+    assert!(done(&["report", &from]).contains("Partial: the run has not finished."));
+    fs::rename(results.join("manifest.json"), results.join("kept.json")).unwrap();
+    fails(&["report", &from], &["manifest.json", "has not finished"]);
+    fs::rename(results.join("kept.json"), results.join("manifest.json")).unwrap();
+    fails(&["report", &out], &["has no rows yet", "splitbench run"]);
+
+    // What a run lacks is said with the command that makes it.
+    for file in ["service.csv", "similarity.csv", "energy.csv", "heat.csv"] {
+        fs::remove_file(results.join(file)).unwrap();
+    }
+    let text = done(&["report", &from]);
+    assert!(text.contains("`splitbench run figure2`") && text.contains("`splitbench run figure6`"), "{text}");
+    fails(&["simulate", "--from", &from], &["service.csv", "splitbench run figure6"]);
+    fails(&["simulate"], &["--from", "--profile"]);
+    fails(&["run", "figure7"], &["is a simulation", "splitbench simulate figure7"]);
+    fails(&["compare", &from, &from, "--a", "qr"], &["no cell like that"]);
+    fails(&["compare", &from, "nowhere"], &["nowhere", "splitbench run"]);
+}

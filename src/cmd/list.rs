@@ -140,8 +140,7 @@ fn experiments() -> Result<Vec<Value>> {
     spec::embedded()
         .into_iter()
         .map(|name| {
-            let file: toml::Table = toml::from_str(spec::embedded_text(name).unwrap_or_default())?;
-            let analysis = file.get("analysis").and_then(toml::Value::as_str).unwrap_or_default();
+            let analysis = spec::analysis(name)?;
             let first = analysis.split_whitespace().collect::<Vec<_>>().join(" ");
             let about = first.split_inclusive(". ").next().unwrap_or_default().trim().to_string();
             Ok(json!({"name": name, "about": about}))

@@ -7,6 +7,7 @@ macro_rules! say {
 
 mod codec;
 mod collect;
+mod compare;
 mod layers;
 mod list;
 mod near_lossless;
@@ -18,6 +19,7 @@ mod report;
 mod run;
 mod score;
 mod selection;
+mod simulate;
 mod trace;
 mod train_pocket;
 
@@ -45,9 +47,11 @@ enum Command {
     Run(run::Args),
     Collect(collect::Args),
     Report(report::Args),
+    Compare(compare::Args),
     Score(score::Args),
     Layers(layers::Args),
     NearLossless(near_lossless::Args),
+    Simulate(simulate::Args),
     Codec(codec::Args),
     Trace(trace::Args),
     Replay(replay::Args),
@@ -64,9 +68,11 @@ impl Cli {
             Command::Run(args) => args.run(),
             Command::Collect(args) => args.run(),
             Command::Report(args) => args.run(),
+            Command::Compare(args) => args.run(),
             Command::Score(args) => args.run(),
             Command::Layers(args) => args.run(),
             Command::NearLossless(args) => args.run(),
+            Command::Simulate(args) => args.run(),
             Command::Codec(args) => args.run(),
             Command::Trace(args) => args.run(),
             Command::Replay(args) => args.run(),

@@ -85,6 +85,8 @@ struct Seen {
     variation_tokens: Option<Exact>,
     variation_hidden: Option<Exact>,
     adjacent_cosine: Option<Exact>,
+    effective_rank: Option<Exact>,
+    outlier_share: Option<Exact>,
     errors: Vec<Exact>,
 }
 
@@ -96,6 +98,8 @@ impl Measured {
             variation_tokens: probed.variation_tokens.map(Exact),
             variation_hidden: probed.variation_hidden.map(Exact),
             adjacent_cosine: probed.adjacent_cosine.map(Exact),
+            effective_rank: probed.effective_rank.map(Exact),
+            outlier_share: probed.outlier_share.map(Exact),
             errors: exact(probed.errors.iter().copied()),
         };
         Self {
@@ -116,13 +120,15 @@ impl Measured {
     pub fn outcomes(&self) -> Option<Vec<Outcome>> {
         let number = |list: &[usize], i: usize| list.get(i).copied();
         let probed = |i: usize| {
-            let Seen { low_band, variation_tokens, variation_hidden, adjacent_cosine, errors } = self.probed.get(i)?;
+            let seen = self.probed.get(i)?;
             Some(Probed {
-                low_band: low_band.0,
-                variation_tokens: variation_tokens.map(|v| v.0),
-                variation_hidden: variation_hidden.map(|v| v.0),
-                adjacent_cosine: adjacent_cosine.map(|v| v.0),
-                errors: errors.iter().map(|e| e.0).collect(),
+                low_band: seen.low_band.0,
+                variation_tokens: seen.variation_tokens.map(|v| v.0),
+                variation_hidden: seen.variation_hidden.map(|v| v.0),
+                adjacent_cosine: seen.adjacent_cosine.map(|v| v.0),
+                effective_rank: seen.effective_rank.map(|v| v.0),
+                outlier_share: seen.outlier_share.map(|v| v.0),
+                errors: seen.errors.iter().map(|e| e.0).collect(),
             })
         };
         let outcome = |i: usize| {

@@ -15,6 +15,7 @@ use super::journal::Journal;
 use super::machine::Machine;
 use super::memory::check_memory;
 use super::needs::ensure_prepared;
+use super::observe::observe;
 use super::progress::Progress;
 use super::row::Row;
 use super::score::{ScoreRequest, score};
@@ -248,6 +249,9 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             store.rows(&collected.rows)?;
         }
         progress.finish();
+        if options.shard.is_none() {
+            observe(&store.results, spec, &model, &tasks, options.batch_tokens)?;
+        }
     }
     manifest(Some(spent), &models, &datasets, &notes)?;
     let took = format!(

@@ -137,6 +137,17 @@ pub fn embedded_text(name: &str) -> Option<&'static str> {
     EMBEDDED.get_file(format!("{name}.toml"))?.contents_utf8()
 }
 
+/// What an embedded experiment is about; a simulation has that too.
+pub fn analysis(name: &str) -> Result<String> {
+    #[derive(Deserialize)]
+    struct About {
+        analysis: String,
+    }
+    let about: About =
+        toml::from_str(embedded_text(name).unwrap_or_default()).with_context(|| format!("experiments/{name}.toml"))?;
+    Ok(about.analysis)
+}
+
 /// Reads an experiment: a name of [`embedded`], or a path that ends in `.toml`.
 pub fn find(name: &str) -> Result<Experiment> {
     if let Some(text) = embedded_text(name) {
@@ -153,8 +164,11 @@ pub fn find(name: &str) -> Result<Experiment> {
 }
 
 fn parse(name: &str, text: &str, origin: &str) -> Result<Experiment> {
-    let is_replay = toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("trace"));
-    ensure!(!is_replay, "{origin} is a replay over a trace: `splitbench replay {name}` runs it");
+    let table: toml::Table = toml::from_str(text).with_context(|| origin.to_string())?;
+    ensure!(!table.contains_key("trace"), "{origin} is a replay over a trace: `splitbench replay {name}` runs it");
+    if table.contains_key("simulate") {
+        bail!("{origin} is a simulation, which runs no model: `splitbench simulate {name} --from results/figure6/RUN`");
+    }
     let spec: Spec = toml::from_str(text).with_context(|| origin.to_string())?;
     spec.check().with_context(|| origin.to_string())?;
     Ok(Experiment { name: name.to_string(), spec })
