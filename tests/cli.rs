@@ -264,7 +264,7 @@ fn every_listing_and_help_answers() {
         let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(list.as_array().unwrap().len() >= 5, "{what}");
     }
-    for verb in ["list", "prepare", "plan", "run", "layers", "report", "score", "codec", "train-pocket"] {
+    for verb in ["list", "prepare", "plan", "run", "layers", "collect", "report", "score", "codec", "train-pocket"] {
         let help = splitbench(&[verb, "--help"]);
         assert!(String::from_utf8_lossy(&help.stdout).contains("splitbench "), "{verb} --help has no example");
     }

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
 
-use crate::experiment::spec::Spec;
+use crate::experiment::Known;
 use crate::report;
 
 /// Rebuild tables and plots of a run from its rows.
@@ -20,24 +19,17 @@ pub struct Args {
     plots: Option<PathBuf>,
 }
 
-#[derive(Deserialize)]
-struct Manifest {
-    spec: Spec,
-}
-
 impl Args {
     /// Reads rows, writes tables and plots.
     pub fn run(self) -> Result<()> {
-        let rows = report::read_rows(&self.run.join("rows.parquet"))?;
-        let path = self.run.join("manifest.json");
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("reading {}: is this the folder of a finished run?", path.display()))?;
-        let manifest: Manifest = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        let beside = report::Beside::of_run(&self.run, &manifest.spec.report)?;
+        let Known { spec, .. } = Known::of_run(&self.run)?;
+        let rows = report::read_rows(&self.run.join("rows.parquet"))
+            .with_context(|| format!("{}: give `run` again, or `collect` where it is of shards", self.run.display()))?;
+        let beside = report::Beside::of_run(&self.run, &spec.report)?;
         let plots = self.plots.unwrap_or_else(|| self.run.join("plots"));
         std::fs::create_dir_all(&plots).with_context(|| format!("making the folder {}", plots.display()))?;
-        let files = report::write(&self.run, &plots, &manifest.spec.report, &rows, &beside)?;
-        say!("{}", report::terminal(&manifest.spec.report, &rows, &beside, 160)?)?;
+        let files = report::write(&self.run, &plots, &spec.report, &rows, &beside)?;
+        say!("{}", report::terminal(&spec.report, &rows, &beside, 160)?)?;
         for file in files {
             say!("wrote {}", file.display())?;
         }

@@ -10,6 +10,7 @@ mod evaluate;
 mod indicators;
 mod journal;
 mod machine;
+mod manifest;
 mod memory;
 mod merge;
 mod needs;
@@ -27,6 +28,7 @@ mod store;
 
 pub use cell::Cell;
 pub use indicators::Indicators;
+pub use manifest::Known;
 pub use memory::check_memory;
 pub use merge::merge;
 pub use needs::Needs;
