@@ -69,3 +69,14 @@ peers-codecs python="python3" *args:
     set -euo pipefail
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} benches/peers_codecs.py {{args}}
+
+# A run on a Slurm cluster, from its login node; the same line again submits what failed.
+# `just cluster table2 qwen2.5-1.5b 32 --limit 50`; more in `experiments/slurm/submit --help`.
+cluster experiment="table2" model="pocket" shards="16" *args="":
+    cargo build --release
+    EXPERIMENT={{experiment}} MODEL={{model}} SHARDS={{shards}} experiments/slurm/submit {{args}}
+
+# The Slurm scripts on a Slurm of this one machine, killed task and all; skipped where there is none.
+slurm:
+    cargo build --release
+    experiments/slurm/try-on-one-node
