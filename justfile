@@ -95,3 +95,14 @@ figures limit="32":
     cargo run --release -- run ratio-sweep --limit {{limit}} --run figures
     cargo run --release -- run figure6 --limit {{limit}} --run figures
     cargo run --release -- simulate figure7 --from results/figure6/figures --run figures
+
+# A run on a Slurm cluster, from its login node; the same line again submits what failed.
+# `just cluster table2 qwen2.5-1.5b 32 --limit 50`; more in `experiments/slurm/submit --help`.
+cluster experiment="table2" model="pocket" shards="16" *args="":
+    cargo build --release
+    EXPERIMENT={{experiment}} MODEL={{model}} SHARDS={{shards}} experiments/slurm/submit {{args}}
+
+# The Slurm scripts on a Slurm of this one machine, killed task and all; skipped where there is none.
+slurm:
+    cargo build --release
+    experiments/slurm/try-on-one-node

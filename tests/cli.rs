@@ -264,9 +264,23 @@ fn every_listing_and_help_answers() {
         let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(list.as_array().unwrap().len() >= if what == "backends" { 2 } else { 5 }, "{what}");
     }
-    for verb in
-        ["list", "prepare", "plan", "run", "layers", "report", "score", "codec", "trace", "replay", "train-pocket"]
-    {
+    for verb in [
+        "list",
+        "prepare",
+        "plan",
+        "run",
+        "near-lossless",
+        "layers",
+        "collect",
+        "report",
+        "compare",
+        "simulate",
+        "score",
+        "codec",
+        "trace",
+        "replay",
+        "train-pocket",
+    ] {
         let help = splitbench(&[verb, "--help"]);
         assert!(String::from_utf8_lossy(&help.stdout).contains("splitbench "), "{verb} --help has no example");
     }

@@ -152,12 +152,21 @@ fn shares_collected_are_a_single_run() {
             if part == "4-of-4" { "1-of-4" } else { part }
         }),
     );
+    let report =
+        |folder: &Path| Command::new(env!("CARGO_BIN_EXE_splitbench")).arg("report").arg(folder).output().unwrap();
+    fails(&report(&shared), &["rows.parquet", "`collect` where it is of shards"]);
     // The last share comes from another machine.
     let elsewhere = Place::new();
     let last = elsewhere.done("shared", &["--shard", "4/4"]);
     let output = collect(&[&shared, &last]);
     assert!(output.status.success(), "{}", stderr(&output));
     same(&whole, &shared);
+    // What shards came to is reported again like any run.
+    let table = fs::read(shared.join("table2.md")).unwrap();
+    fs::remove_file(shared.join("table2.md")).unwrap();
+    let again = report(&shared);
+    assert!(again.status.success(), "{}", stderr(&again));
+    assert!(table == fs::read(shared.join("table2.md")).unwrap());
 
     // A share twice is no harm, as long as both say the same.
     elsewhere.done("shared", &["--shard", "1/4"]);

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::experiment::Row;
-use crate::experiment::spec::{self, Spec};
+use crate::experiment::spec;
+use crate::experiment::{Known, Row};
 use crate::replay;
 use crate::report::{self, Report};
 
@@ -22,25 +22,15 @@ pub struct Args {
     plots: Option<PathBuf>,
 }
 
-/// What is read of `manifest.json`.
-#[derive(Deserialize)]
-struct Manifest {
-    spec: Spec,
-    finished: Option<String>,
-}
-
 /// What a run is to be made into, and whether it has come to its end. One without a manifest has not; if its experiment is known by
 /// name, that says what to make.
 fn wanted(run: &Path, rows: &[Row]) -> Result<(Report, bool)> {
-    let path = run.join("manifest.json");
-    if path.exists() {
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let manifest: Manifest = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        return Ok((manifest.spec.report, manifest.finished.is_none()));
+    if let Some(known) = Known::of_run(run)? {
+        return Ok((known.spec.report, known.finished.is_none()));
     }
     let experiment = rows.first().map(|row| row.experiment.as_str()).unwrap_or_default();
     let spec = spec::find(experiment).with_context(|| {
-        format!("{} is not there, as the run has not finished: run its experiment to the end", path.display())
+        format!("{} has no manifest.json, as the run has not finished: run its experiment to the end", run.display())
     })?;
     Ok((spec.spec.report, true))
 }

@@ -4,26 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 
 use super::collect::Collected;
 use super::journal::{Journal, Plan};
+use super::manifest::Known;
 use super::run::{Outcome, finish};
-use super::spec::Spec;
 use super::store::Store;
-
-/// What is read of a manifest.
-#[derive(Deserialize)]
-struct Known {
-    experiment: String,
-    spec: Spec,
-}
 
 /// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first.
 pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
     let first = folders.first().context("no run was given")?;
     let first = first.canonicalize().with_context(|| format!("there is no run {}", first.display()))?;
-    let Known { experiment, spec } = known(&first)?;
+    let known = Known::of_run(&first)?;
+    let known = known.with_context(|| format!("{} has no manifest.json: it is no run", first.display()))?;
+    let Known { experiment, spec, .. } = known;
     let (out, run) = place(&first, &experiment)
         .with_context(|| format!("{} is not .../results/{experiment}/RUN", first.display()))?;
     let store = Store::create(out, &experiment, run, None)?;
@@ -58,21 +52,6 @@ pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
     let strange: Vec<String> = journals.iter().map(|journal| journal.path().display().to_string()).collect();
     ensure!(strange.is_empty(), "not of this experiment: {}; remove them or give other runs", strange.join(", "));
     finish(&store, &spec.report, collected)
-}
-
-/// Any of the folder's manifests: they are of the same command.
-fn known(folder: &Path) -> Result<Known> {
-    let files = fs::read_dir(folder).with_context(|| format!("there is no run {}", folder.display()))?;
-    let mut paths: Vec<PathBuf> = files.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
-    paths.sort();
-    let is_manifest = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("manifest.") && name.ends_with(".json")
-    };
-    let path = paths.into_iter().find(is_manifest);
-    let path = path.with_context(|| format!("{} has no manifest.json: it is no run", folder.display()))?;
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is no manifest of this version", path.display()))
 }
 
 /// The folder that holds results/, and the name of the run.

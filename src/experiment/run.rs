@@ -206,7 +206,8 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             tokenizer_sha256: model.tokenizer_sha256.clone(),
             prefix: model.prefix.clone(),
         });
-        let mut progress = Progress::new(tasks.iter().map(Task::sequences).sum());
+        let sequences = tasks.iter().map(Task::sequences).sum();
+        let mut progress = Progress::new(options.shard.map_or(sequences, |shard| shard.part_of(sequences)));
         for task in &mut tasks {
             datasets.push(manifest_dataset(model_name, task));
             if let Some(note) = task.dataset.note() {

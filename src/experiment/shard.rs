@@ -35,6 +35,11 @@ impl Shard {
         }
         mine
     }
+
+    /// About how much of a whole falls to it.
+    pub fn part_of(self, whole: u64) -> u64 {
+        whole.div_ceil(self.of as u64)
+    }
 }
 
 impl fmt::Display for Shard {
@@ -83,6 +88,7 @@ mod tests {
     #[test]
     fn what_is_no_share_is_refused() {
         assert_eq!("2/4".parse::<Shard>().unwrap().to_string(), "2-of-4");
+        assert_eq!("2/4".parse::<Shard>().unwrap().part_of(21), 6);
         for bad in ["", "2", "0/4", "5/4", "1/0", "a/b", "1/2/3", "-1/2"] {
             let error = bad.parse::<Shard>().unwrap_err().to_string();
             assert!(error.contains("shard"), "{error}");
