@@ -18,7 +18,7 @@ pub struct Energy {
     pub dataset: String,
     /// After this layer, 1..=N.
     pub layer: u32,
-    /// Which coefficients are kept: one of [`READINGS`].
+    /// Which coefficients are kept: `fc`, `fc:band=centered` or `fc-mask`.
     pub reading: String,
     /// Ratio in elements asked for.
     pub ratio: f64,
