@@ -14,7 +14,7 @@ use crate::simulate::{Profile, Scenario, Simulate, Swept, find, sweep};
 /// Nothing is computed by a model: what one request takes was measured by a run (--from) or is assumed in a profile
 /// (--profile). Writes results/<name>/<run>/ and plots/<name>/<run>/. Examples:
 ///   splitbench simulate --from results/figure6/RUN
-///   splitbench simulate figure7 --profile experiments/devices/rtx4090-llama-3.2-1b.toml --clients 100,2000
+///   splitbench simulate figure7 --profile experiments/services/rtx4090-llama-3.2-1b.toml --clients 100,2000
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

@@ -138,7 +138,7 @@ mod tests {
         assert!(text.contains("| 2 | 1 to 2 |"), "{text}");
         assert!(csv.lines().nth(1).unwrap().contains(",0.3,2,2.5,1,2,2,2.5,3,0,2376,4"), "{csv}");
         assert!(table(&rows[..1], 0.3).tables[0].markdown().contains("≥ 1"));
-        assert!(table(&rows[3..4], 0.3).tables[0].markdown().contains("| < 4 |"));
+        assert!(table(&rows[3..4], 0.3).tables[0].markdown().contains("| &lt; 4 |"));
         assert!(table(&[], 0.3).tables.is_empty());
     }
 }

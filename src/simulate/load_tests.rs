@@ -121,7 +121,7 @@ fn a_profile_is_read_and_wrong_ones_name_the_field() {
 
 #[test]
 fn the_profiles_that_are_part_of_the_program_are_read() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/devices");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/services");
     let mut read = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let profile = Profile::read(&entry.unwrap().path()).unwrap();
