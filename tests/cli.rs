@@ -233,7 +233,7 @@ fn layers_are_compared_and_reported_again_from_their_files() {
     let layers = told[0]["layers"].as_array().unwrap();
     assert_eq!((layers.len(), told[0]["codec"].as_str()), (6, Some("topk")));
     assert_eq!(layers[1]["errors"].as_array().unwrap().len(), 5);
-    assert_eq!(told[0]["indicators"].as_array().unwrap().len(), 7);
+    assert_eq!(told[0]["indicators"].as_array().unwrap().len(), 9);
 
     let results = folder.path().join("results/layers/a");
     let plots = folder.path().join("plots/layers/a");
@@ -611,7 +611,7 @@ fn figures_from_a_run_a_simulation_and_a_comparison() {
     assert_eq!(service.lines().count(), 1 + 2 * 2 * 2 * 5, "{service}");
 
     let from = results.display().to_string();
-    let common = ["--clients", "1,50", "--seconds", "21", "--seeds", "2", "--out", &out, "--run", "a"];
+    let common = ["--clients", "1,50", "--seconds", "30", "--seeds", "2", "--out", &out, "--run", "a"];
     let text = done(&[&["simulate", "--from", &from][..], &common].concat());
     assert!(text.contains("saturates at") && text.contains("raw f16"), "{text}");
     let simulated = folder.path().join("results/figure7/a");
