@@ -53,7 +53,10 @@ impl Args {
             return files.iter().try_for_each(|file| say!("wrote {}", file.display()));
         }
         let rows = report::read_rows(&self.run.join("rows.parquet")).with_context(|| {
-            format!("{} has no rows yet: `splitbench run EXPERIMENT` makes them", self.run.display())
+            format!(
+                "{} has no rows yet: `splitbench run EXPERIMENT` makes them, or `collect` where it is of shards",
+                self.run.display()
+            )
         })?;
         let (report, partial) = wanted(&self.run, &rows)?;
         let beside = report::Beside { partial, ..report::Beside::of_run(&self.run, &report)? };

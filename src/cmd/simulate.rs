@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(default_value = "figure7")]
     simulation: String,
     /// Folder of a run with times of single requests, results/<experiment>/<run>.
-    #[arg(long, value_name = "DIR", conflicts_with = "profile", required_unless_present = "profile")]
+    #[arg(long, value_name = "DIR", conflicts_with = "profile")]
     from: Option<PathBuf>,
     /// Profile of service times in TOML.
     #[arg(long, value_name = "FILE")]
@@ -84,7 +84,7 @@ impl Args {
         let profiles = match (&self.from, &self.profile) {
             (Some(run), _) => Profile::of_run(run)?,
             (None, Some(file)) => vec![Profile::read(file)?],
-            (None, None) => bail!("give --from RUN or --profile FILE"),
+            (None, None) => bail!("whose times? Give a run with --from results/figure6/RUN, or --profile FILE"),
         };
         let mut swept = Swept::default();
         let mut runs = 0;
