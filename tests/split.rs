@@ -214,6 +214,7 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
                 shard: None,
                 batch_tokens,
                 // Following errors behind the cut changes no bit either.
+                predictor: None,
                 probe: (batch_tokens == 90).then(|| Budget::elements(3.0).unwrap()),
             };
             let (_, samples) = score_in_memory(&request).unwrap();
@@ -246,6 +247,7 @@ fn indicators(cells: &[Cell], dataset: &str) -> (Vec<Row>, Vec<Indicators>) {
         limit: None,
         shard: None,
         batch_tokens: 200,
+        predictor: None,
         probe: Some(Budget::elements(8.0).unwrap()),
     };
     let (run, _) = score_in_memory(&request).unwrap();
@@ -359,6 +361,7 @@ fn token_ids_lose_nothing_and_only_those_that_cross_are_sent() {
         limit: None,
         shard: None,
         batch_tokens: 200,
+        predictor: None,
         probe: None,
     };
     let (run, of_cells) = score_in_memory(&request).unwrap();

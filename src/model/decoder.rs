@@ -131,7 +131,24 @@ impl Decoder {
         Ok(hidden)
     }
 
+    /// As `run_layers` from `after + 1` to the last layer, but only these rows of its result: the last layer's other rows, of which
+    /// nothing further is made, end at its keys and values.
+    pub fn run_to_rows(&self, hidden: Tensor, packing: &Arc<Packing>, after: usize, rows: &[u32]) -> Result<Tensor> {
+        let index = Tensor::from_slice(rows, rows.len(), &self.device)?;
+        let last = after.max(self.layers.len().saturating_sub(1));
+        let hidden = self.run_layers(hidden, packing, after..last)?;
+        let chosen = hidden.index_select(&index, 0)?;
+        let Some(layer) = self.layers.get(last) else { return Ok(chosen) };
+        let attended = self.attend(layer, &hidden, packing)?.index_select(&index, 0)?;
+        Ok(self.feed_forward(layer, &chosen, &attended)?)
+    }
+
     fn layer(&self, layer: &Layer, hidden: &Tensor, packing: &Arc<Packing>) -> candle_core::Result<Tensor> {
+        self.feed_forward(layer, hidden, &self.attend(layer, hidden, packing)?)
+    }
+
+    /// What each row gathers from those it sees: rows x heads * head_dim.
+    fn attend(&self, layer: &Layer, hidden: &Tensor, packing: &Arc<Packing>) -> candle_core::Result<Tensor> {
         let heads = Heads {
             query: self.config.num_attention_heads,
             key_value: self.config.num_key_value_heads,
@@ -140,8 +157,12 @@ impl Decoder {
         let x = rms_norm(hidden, &layer.input_norm, self.config.rms_norm_eps)?;
         let q = rotary(&layer.q.forward(&x)?, packing, &self.rope)?;
         let k = rotary(&layer.k.forward(&x)?, packing, &self.rope)?;
-        let attended = causal_attention(&q, &k, &layer.v.forward(&x)?, packing, heads)?;
-        let hidden = (hidden + layer.o.forward(&attended)?)?;
+        causal_attention(&q, &k, &layer.v.forward(&x)?, packing, heads)
+    }
+
+    /// The rest of a layer, each row by itself.
+    fn feed_forward(&self, layer: &Layer, hidden: &Tensor, attended: &Tensor) -> candle_core::Result<Tensor> {
+        let hidden = (hidden + layer.o.forward(attended)?)?;
         let x = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps)?;
         let inner = swiglu(&layer.gate.forward(&x)?, &layer.up.forward(&x)?)?;
         hidden + layer.down.forward(&inner)?

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::decoder::Decoder;
+use super::ops::with_values;
 use super::packing::Packing;
 use crate::codec::Activation;
 use crate::score::log_softmax_at;
@@ -78,7 +79,6 @@ impl Decoder {
     }
 
     fn finish(&self, hidden: Tensor, packing: &Arc<Packing>, done: usize, scored: &[Scored]) -> Result<Vec<f64>> {
-        let hidden = self.run_layers(hidden, packing, done..self.config().num_hidden_layers)?;
         for Scored { sequence, targets } in scored {
             let tokens = packing.tokens(*sequence);
             ensure!(
@@ -88,18 +88,21 @@ impl Decoder {
             );
         }
         let (rows, wanted) = scored_rows(packing, scored.iter().copied());
+        let hidden = self.run_to_rows(hidden, packing, done, &rows)?;
         let vocabulary = self.config().vocab_size;
         let mut each = vec![0f64; wanted.len()];
         let most = (MOST_LOGITS / vocabulary).max(1);
-        for (first, rows) in (0..).step_by(most).zip(rows.chunks(most)) {
-            let index = Tensor::from_slice(rows, rows.len(), self.device())?;
-            let logits = self.logits(&hidden.index_select(&index, 0)?)?.flatten_all()?.to_vec1::<f32>()?;
-            each.par_iter_mut()
-                .zip(&wanted)
-                .filter(|(_, (place, _))| (first..first + rows.len()).contains(place))
-                .for_each(|(each, (place, target))| {
-                    *each = log_softmax_at(&logits[(place - first) * vocabulary..][..vocabulary], *target);
-                });
+        for first in (0..rows.len()).step_by(most) {
+            let rows = most.min(rows.len() - first);
+            let logits = self.logits(&hidden.narrow(0, first, rows)?)?.to_device(&Device::Cpu)?;
+            with_values(&logits, |logits| {
+                each.par_iter_mut()
+                    .zip(&wanted)
+                    .filter(|(_, (place, _))| (first..first + rows).contains(place))
+                    .for_each(|(each, (place, target))| {
+                        *each = log_softmax_at(&logits[(place - first) * vocabulary..][..vocabulary], *target);
+                    });
+            })?;
         }
         let mut each = each.into_iter();
         Ok(scored.iter().map(|s| each.by_ref().take(s.targets.len()).sum()).collect())
