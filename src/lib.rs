@@ -4,6 +4,7 @@
 pub mod cmd;
 pub mod codec;
 pub mod data;
+mod exp;
 pub mod experiment;
 pub mod hub;
 pub mod kernel;

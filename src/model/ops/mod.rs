@@ -4,6 +4,7 @@
 //! what else is in the batch.
 
 mod attention;
+mod bias;
 mod cross_entropy;
 mod rms_norm;
 mod rotary;
@@ -43,6 +44,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let out = if blocks.len() == 1 { blocks[0].clone() } else { Tensor::cat(&blocks, 1)? };
     let out = out.narrow(0, 0, rows)?;
     match bias {
+        Some(bias) if x.device().is_cpu() => bias::add(&out, bias),
         Some(bias) => out.broadcast_add(bias),
         None => Ok(out),
     }
@@ -57,7 +59,7 @@ fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 /// Runs `f` on the f32 values of a CPU tensor.
-fn with_values<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+pub fn with_values<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {

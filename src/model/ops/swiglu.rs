@@ -4,6 +4,8 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{slice, with_values};
+use crate::exp::exp;
+use crate::vector::dispatch;
 
 /// `silu(gate) * up`, element by element.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -15,8 +17,17 @@ const CHUNK: usize = 8192;
 
 struct SwiGlu;
 
+#[inline(always)]
 fn sigmoid(v: f32) -> f32 {
-    1.0 / (1.0 + (-v).exp())
+    let small = exp(-v.abs());
+    (if v < 0.0 { small } else { 1.0 }) / (1.0 + small)
+}
+
+#[inline(always)]
+fn forward<V>(out: &mut [f32], gate: &[f32], up: &[f32]) {
+    for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+        *out = gate * sigmoid(*gate) * up;
+    }
 }
 
 impl CustomOp2 for SwiGlu {
@@ -27,13 +38,9 @@ impl CustomOp2 for SwiGlu {
     fn cpu_fwd(&self, g: &CpuStorage, lg: &Layout, u: &CpuStorage, lu: &Layout) -> Result<(CpuStorage, Shape)> {
         let (g, u) = (slice(g, lg)?, slice(u, lu)?);
         let mut out = vec![0f32; g.len()];
-        (out.par_chunks_mut(CHUNK), g.par_chunks(CHUNK), u.par_chunks(CHUNK)).into_par_iter().for_each(
-            |(out, g, u)| {
-                for ((o, g), u) in out.iter_mut().zip(g).zip(u) {
-                    *o = g * sigmoid(*g) * u;
-                }
-            },
-        );
+        (out.par_chunks_mut(CHUNK), g.par_chunks(CHUNK), u.par_chunks(CHUNK))
+            .into_par_iter()
+            .for_each(|(out, gate, up)| dispatch!(forward(out, gate, up)));
         Ok((CpuStorage::F32(out), lg.shape().clone()))
     }
 
@@ -57,5 +64,21 @@ impl CustomOp2 for SwiGlu {
             })
         })???;
         Ok((Some(Tensor::from_vec(dg, g.shape(), g.device())?), Some(Tensor::from_vec(du, u.shape(), u.device())?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sigmoid_is_good_to_f32() {
+        for i in -9_000..=9_000 {
+            let v = i as f32 * 0.01;
+            let want = 1.0 / (1.0 + (-f64::from(v)).exp());
+            assert!((f64::from(sigmoid(v)) / want - 1.0).abs() < 5e-7 || want < 1e-37, "{v}");
+        }
+        assert_eq!([f32::INFINITY, f32::NEG_INFINITY, 0.0].map(sigmoid), [1.0, 0.0, 0.5]);
+        assert!(sigmoid(f32::NAN).is_nan());
     }
 }
