@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::selection::{Part, Selection};
+use crate::experiment::Predicted;
 use crate::experiment::plan::{Plan, plan};
 use crate::model::Placement;
 
@@ -36,7 +37,7 @@ impl Args {
 
 fn print(plan: &Plan) -> Result<()> {
     say!(
-        "{:<16} {:<20} {:>9} {:>9} {:>10} {:>8} {:>6} {:>10}",
+        "{:<16} {:<20} {:>9} {:>9} {:>10} {:>8} {:>6} {:>10} {:>10}",
         "model",
         "data set",
         "questions",
@@ -44,11 +45,12 @@ fn print(plan: &Plan) -> Result<()> {
         "tokens",
         "longest",
         "cells",
-        "GFLOP"
+        "GFLOP",
+        "seconds"
     )?;
     for line in &plan.lines {
         say!(
-            "{:<16} {:<20} {:>9} {:>9} {:>10} {:>8} {:>6} {:>10.0}",
+            "{:<16} {:<20} {:>9} {:>9} {:>10} {:>8} {:>6} {:>10.0} {:>10.1}",
             line.model,
             line.dataset,
             line.questions,
@@ -56,16 +58,21 @@ fn print(plan: &Plan) -> Result<()> {
             line.tokens,
             line.longest,
             line.cells,
-            line.flops / 1e9
+            line.flops / 1e9,
+            line.predicted.seconds()
         )?;
     }
     let cells: usize = plan.lines.iter().map(|l| l.cells).sum();
     say!("{cells} cells and {} baselines, {:.0} GFLOP", plan.lines.len(), plan.flops / 1e9)?;
+    let sum = |part: fn(&Predicted) -> f64| plan.lines.iter().map(|line| part(&line.predicted)).sum::<f64>();
     say!(
-        "at {:.0} GFLOP/s (matrix products of this shape, measured now) at least {:.0} s; codecs come on top",
-        plan.flops_per_second / 1e9,
-        plan.seconds
+        "about {:.0} s: client half {:.1}, codecs {:.1}, server half {:.1}; reading models, calibration and tables come on top",
+        plan.seconds,
+        sum(|p| p.client_s),
+        sum(|p| p.codec_s),
+        sum(|p| p.server_s)
     )?;
+    say!("measured now: {:.0} GFLOP/s in a layer of this shape, and every codec", plan.flops_per_second / 1e9)?;
     say!("memory: about {:.1} GB", plan.memory_bytes / 1e9)?;
     Ok(())
 }

@@ -104,6 +104,7 @@ impl Args {
             limit: self.limit,
             shard: None,
             batch_tokens: self.batch_tokens,
+            predictor: None,
             probe: None,
         };
         let (collected, samples) = score_in_memory(&request)?;

@@ -1,19 +1,23 @@
 //! Requests through client half, codec and server half, for all cells of a data set at once.
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::batch::{Group, Sharing, groups, runs};
 use super::cell::Cell;
 use super::probe::{Probe, Probed, follow};
+use super::spent::{Clock, Stage};
 use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received};
 use crate::model::split::{from_values, to_values};
-use crate::model::{Decoder, Packing, SplitPoint};
+use crate::model::{Decoder, Packing, Scored, SplitPoint};
 use crate::score::Request;
 
 /// What became of one request in one cell.
@@ -48,7 +52,7 @@ pub struct Prepared<'a> {
 }
 
 /// For codecs of fixed rate, which do not look at it.
-const ANY: Budget = Budget { ratio: 1.0, accounting: Accounting::Elements };
+pub(super) const ANY: Budget = Budget { ratio: 1.0, accounting: Accounting::Elements };
 
 /// One question in every cell.
 pub struct Finished {
@@ -60,17 +64,6 @@ pub struct Finished {
     pub cells: Vec<Option<Vec<Outcome>>>,
 }
 
-/// Where the time went, summed over the run. Encode and decode are sums over threads.
-#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
-pub struct Spent {
-    /// Embedding and layers up to the last split, and the unsplit model's rest.
-    pub client_s: f64,
-    /// Codecs, wall time.
-    pub codec_s: f64,
-    /// Server halves.
-    pub server_s: f64,
-}
-
 /// What to look at beside the cells.
 #[derive(Clone, Copy)]
 pub struct Wanted {
@@ -80,84 +73,229 @@ pub struct Wanted {
     pub probe: Option<Probe>,
 }
 
+/// Server batches that may wait: while one is computed the codecs make the next, and none needs more memory than its rows.
+const WAITING: usize = 1;
+
+/// From the clients to the server.
+enum Message<'a> {
+    /// A batch of questions begins: for each group its question and its requests' places, and the number of all requests.
+    Begin { questions: Vec<(usize, std::ops::Range<usize>)>, requests: usize },
+    /// A server batch of it.
+    Work(Work<'a>),
+    /// Nothing more of it comes. What made a cell fail so far.
+    End { failed: Vec<Option<String>> },
+}
+
+/// A server batch.
+struct Work<'a> {
+    begin: Begin,
+    packing: Arc<Packing>,
+    /// In the order of `places`.
+    scored: Vec<Scored<'a>>,
+    places: Vec<Place>,
+    /// Where errors are followed: the sequences as computed.
+    origins: Option<Origins>,
+}
+
+/// What the server begins with.
+enum Begin {
+    /// The residual stream after a layer.
+    Received(Tensor, SplitPoint),
+    /// Token ids: the model is whole.
+    Ids(Vec<u32>),
+}
+
+/// A request in a cell, or unsplit.
+struct Place {
+    cell: Option<usize>,
+    request: usize,
+    /// In the packing.
+    sequence: usize,
+    outcome: Outcome,
+}
+
+/// The residual streams at the cut and after each later layer as computed, and for each sequence of a server batch the one it was
+/// computed as.
+struct Origins {
+    computed: Vec<Tensor>,
+    packing: Arc<Packing>,
+    of: Vec<usize>,
+}
+
 /// Scores the requests of `questions` in every cell. Batches have at most `most_rows` rows, of one question at least; the scores
 /// do not depend on it. `finished` hears of each batch when it is done. Gives for each cell what made it fail, if anything did.
+///
+/// Clients and server are two threads: codecs run while the server half computes. The decoder has one of them at a time, since
+/// either keeps all of its device busy.
 pub fn evaluate(
     decoder: &Decoder,
     questions: &[&[Request]],
     cells: &[Prepared],
     most_rows: usize,
     wanted: Wanted,
-    spent: &mut Spent,
-    mut finished: impl FnMut(Vec<Finished>) -> Result<()>,
+    clock: &Clock,
+    finished: impl FnMut(Vec<Finished>) -> Result<()>,
 ) -> Result<Vec<Option<String>>> {
     let groups = groups(questions);
-    let Wanted { baseline, probe } = wanted;
-    let mut splits: Vec<SplitPoint> = cells.iter().map(|c| c.cell.split).collect();
-    splits.sort_unstable();
-    splits.dedup();
-    if let (Some(_), Some(first)) = (probe, splits.first()) {
-        // An error is followed through every later layer.
-        let layers = first.after_layer..=decoder.config().num_hidden_layers;
-        splits = layers.map(|after_layer| SplitPoint { after_layer }).collect();
-    }
-    let mut failed: Vec<Option<String>> = cells.iter().map(|c| c.codec.as_ref().err().cloned()).collect();
+    let clients = Clients { decoder, groups: &groups, cells, most_rows, wanted, clock };
+    thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(WAITING);
+        let clients = scope.spawn(move || clients.run(&sender));
+        // The receiver goes with the server, whatever ends it, and the clients then stop.
+        let served = serve(decoder, cells.len(), receiver, clock, finished);
+        let failed = clients.join().unwrap_or_else(|panic| resume_unwind(panic));
+        served.and(failed)
+    })
+}
 
-    for batch in runs(&groups, most_rows, |group| group.rows(Sharing::Computed)) {
-        let (mut packing, mut ids, mut scored) = (Packing::default(), Vec::new(), Vec::new());
-        let (mut firsts, mut starts) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        for group in batch {
-            firsts.push(packing.sequences());
-            starts.push(scored.len());
-            scored.extend(group.scored(packing.sequences()));
-            group.pack(&mut packing, Sharing::Computed);
-            ids.extend(group.ids());
+/// Computes what arrives, batch by batch.
+fn serve(
+    decoder: &Decoder,
+    cells: usize,
+    arrivals: Receiver<Message>,
+    clock: &Clock,
+    mut finished: impl FnMut(Vec<Finished>) -> Result<()>,
+) -> Result<()> {
+    let (mut questions, mut baseline, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+    for message in arrivals {
+        match message {
+            Message::Begin { questions: begun, requests } => {
+                questions = begun;
+                baseline = Vec::new();
+                outcomes = vec![vec![Outcome::default(); requests]; cells];
+            }
+            Message::Work(Work { begin, packing, scored, places, origins }) => {
+                let mut errors = Vec::new();
+                let unsplit = places.iter().all(|place| place.cell.is_none());
+                let stage = if unsplit { Stage::Baseline } else { Stage::Server };
+                let logliks = clock.of(stage, || match (begin, &origins) {
+                    (Begin::Ids(ids), _) => decoder.unsplit(&ids, &packing, &scored),
+                    (Begin::Received(hidden, split), None) => decoder.server(hidden, &packing, split, &scored),
+                    (Begin::Received(hidden, split), Some(Origins { computed, packing: as_computed, of })) => {
+                        let arrived = (hidden, &packing, of.as_slice());
+                        let (last, followed) = follow(decoder, split, arrived, computed, as_computed)?;
+                        errors = followed;
+                        let split = SplitPoint { after_layer: decoder.config().num_hidden_layers };
+                        decoder.server(last, &packing, split, &scored)
+                    }
+                })?;
+                for (Place { cell, request, sequence, mut outcome }, loglik) in places.into_iter().zip(logliks) {
+                    let Some(cell) = cell else {
+                        baseline.push(loglik);
+                        continue;
+                    };
+                    if let (Some(probed), Some(errors)) = (&mut outcome.probed, errors.get(sequence)) {
+                        probed.errors.clone_from(errors);
+                    }
+                    outcomes[cell][request] = Outcome { loglik, ..outcome };
+                }
+            }
+            Message::End { failed } => {
+                let done = questions.iter().map(|(question, places)| Finished {
+                    question: *question,
+                    baseline: baseline.get(places.clone()).map(<[f64]>::to_vec).unwrap_or_default(),
+                    cells: (outcomes.iter().zip(&failed))
+                        .map(|(outcomes, failed)| failed.is_none().then(|| outcomes[places.clone()].to_vec()))
+                        .collect(),
+                });
+                finished(done.collect())?;
+            }
         }
-        let packing = Arc::new(packing);
-        let clock = Instant::now();
-        let hidden = decoder.client(&ids, &packing, &splits)?;
-        // The unsplit model goes on from the last split: the same operations in the same order.
-        let logliks = match (baseline, hidden.last(), splits.last()) {
-            (false, ..) => Vec::new(),
-            (true, Some(hidden), Some(&split)) => decoder.server(hidden.clone(), &packing, split, &scored)?,
-            _ => decoder.unsplit(&ids, &packing, &scored)?,
-        };
-        spent.client_s += clock.elapsed().as_secs_f64();
-        let mut outcomes = vec![vec![Outcome::default(); scored.len()]; cells.len()];
-        for (nth, &split) in splits.iter().enumerate() {
-            let values = to_values(&hidden[nth])?;
-            let work = SplitWork {
-                decoder,
-                cells,
-                batch,
-                firsts: &firsts,
-                starts: &starts,
-                split,
-                values: &values,
-                packing: &packing,
-                probe,
-                computed: &hidden[nth..],
-            };
-            work.run(most_rows, &mut outcomes, &mut failed, spent)?;
-        }
-        let range = |nth: usize| starts[nth]..starts.get(nth + 1).copied().unwrap_or(scored.len());
-        let done = batch.iter().enumerate().map(|(nth, group)| Finished {
-            question: group.question(),
-            baseline: logliks.get(range(nth)).map(<[f64]>::to_vec).unwrap_or_default(),
-            cells: (outcomes.iter().zip(&failed))
-                .map(|(outcomes, failed)| failed.is_none().then(|| outcomes[range(nth)].to_vec()))
-                .collect(),
-        });
-        finished(done.collect())?;
     }
-    Ok(failed)
+    Ok(())
+}
+
+/// The client halves and the codecs of all questions.
+struct Clients<'a> {
+    decoder: &'a Decoder,
+    groups: &'a [Group<'a>],
+    cells: &'a [Prepared<'a>],
+    most_rows: usize,
+    wanted: Wanted,
+    clock: &'a Clock,
+}
+
+/// To the server; fails where there is none any more.
+type Sender<'a> = SyncSender<Message<'a>>;
+
+fn send<'a>(sender: &Sender<'a>, message: Message<'a>) -> Result<()> {
+    sender.send(message).map_err(|_| anyhow!("the server half has ended"))
+}
+
+impl<'a> Clients<'a> {
+    /// Gives for each cell what made it fail.
+    fn run(&self, sender: &Sender<'a>) -> Result<Vec<Option<String>>> {
+        let Self { decoder, groups, cells, most_rows, wanted, clock } = *self;
+        let mut splits: Vec<SplitPoint> = cells.iter().map(|c| c.cell.split).collect();
+        splits.sort_unstable();
+        splits.dedup();
+        if let (Some(_), Some(first)) = (wanted.probe, splits.first()) {
+            // An error is followed through every later layer.
+            let layers = first.after_layer..=decoder.config().num_hidden_layers;
+            splits = layers.map(|after_layer| SplitPoint { after_layer }).collect();
+        }
+        let mut failed: Vec<Option<String>> = cells.iter().map(|c| c.codec.as_ref().err().cloned()).collect();
+        for batch in runs(groups, most_rows, |group| group.rows(Sharing::Computed)) {
+            let (mut packing, mut ids, mut scored) = (Packing::default(), Vec::new(), Vec::new());
+            let (mut firsts, mut starts) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+            for group in batch {
+                firsts.push(packing.sequences());
+                starts.push(scored.len());
+                scored.extend(group.scored(packing.sequences()));
+                group.pack(&mut packing, Sharing::Computed);
+                ids.extend(group.ids());
+            }
+            let requests = scored.len();
+            let end = |nth: usize| starts.get(nth + 1).copied().unwrap_or(requests);
+            let questions = batch.iter().enumerate().map(|(nth, group)| (group.question(), starts[nth]..end(nth)));
+            send(sender, Message::Begin { questions: questions.collect(), requests })?;
+
+            let packing = Arc::new(packing);
+            let hidden = clock.of(Stage::Client, || decoder.client(&ids, &packing, &splits))?;
+            if wanted.baseline {
+                // The unsplit model goes on from the last split: the same operations in the same order.
+                let begin = match (hidden.last(), splits.last()) {
+                    (Some(hidden), Some(&split)) => Begin::Received(hidden.clone(), split),
+                    _ => Begin::Ids(ids),
+                };
+                let place = |(request, scored): (usize, &Scored)| Place {
+                    cell: None,
+                    request,
+                    sequence: scored.sequence,
+                    outcome: Outcome::default(),
+                };
+                let places = scored.iter().enumerate().map(place).collect();
+                let packing = packing.clone();
+                send(sender, Message::Work(Work { begin, packing, scored, places, origins: None }))?;
+            }
+            for (nth, &split) in splits.iter().enumerate() {
+                let values = to_values(&hidden[nth])?;
+                let work = SplitWork {
+                    decoder,
+                    cells,
+                    batch,
+                    firsts: &firsts,
+                    starts: &starts,
+                    split,
+                    values: &values,
+                    packing: &packing,
+                    probe: wanted.probe,
+                    computed: &hidden[nth..],
+                    clock,
+                };
+                work.run(most_rows, &mut failed, sender)?;
+            }
+            send(sender, Message::End { failed: failed.clone() })?;
+        }
+        Ok(failed)
+    }
 }
 
 /// One batch at one split layer.
-struct SplitWork<'a> {
+struct SplitWork<'a, 'b> {
     decoder: &'a Decoder,
     cells: &'a [Prepared<'a>],
-    batch: &'a [Group<'a>],
+    batch: &'a [Group<'b>],
     /// For each group its first sequence in `packing`.
     firsts: &'a [usize],
     /// For each group its first request among those of the batch.
@@ -165,10 +303,11 @@ struct SplitWork<'a> {
     split: SplitPoint,
     /// The residual stream, rows x D.
     values: &'a [f32],
-    packing: &'a Packing,
+    packing: &'a Arc<Packing>,
     probe: Option<Probe>,
     /// The residual streams after this split and, where there is a probe, after each later layer.
     computed: &'a [Tensor],
+    clock: &'a Clock,
 }
 
 /// One group in one cell: indices of both.
@@ -185,21 +324,14 @@ struct Sent {
     received: Vec<f32>,
 }
 
-impl SplitWork<'_> {
+impl<'b> SplitWork<'_, 'b> {
     /// All cells of this split in larger server batches, so that weights are read once for many cells.
-    fn run(
-        &self,
-        most_rows: usize,
-        outcomes: &mut [Vec<Outcome>],
-        failed: &mut [Option<String>],
-        spent: &mut Spent,
-    ) -> Result<()> {
+    fn run(&self, most_rows: usize, failed: &mut [Option<String>], sender: &Sender<'b>) -> Result<()> {
         let jobs: Vec<Job> = (0..self.cells.len())
             .filter(|&cell| self.cells[cell].cell.split == self.split && failed[cell].is_none())
             .flat_map(|cell| (0..self.batch.len()).map(move |group| Job { cell, group }))
             .collect();
         for chunk in runs(&jobs, most_rows, |job| self.batch[job.group].rows(self.sharing(*job))) {
-            let clock = Instant::now();
             let packets: Vec<(usize, usize)> = chunk
                 .iter()
                 .enumerate()
@@ -207,9 +339,9 @@ impl SplitWork<'_> {
                 .flat_map(|(nth, job)| (0..self.batch[job.group].sequences()).map(move |sequence| (nth, sequence)))
                 .filter(|&(nth, sequence)| sequence == 0 || self.shared(chunk[nth], sequence) == 0)
                 .collect();
-            let sent: Vec<Result<Sent>> =
-                packets.par_iter().map(|&(nth, sequence)| self.send(chunk[nth], sequence)).collect();
-            spent.codec_s += clock.elapsed().as_secs_f64();
+            let sent: Vec<Result<Sent>> = self.clock.of(Stage::Codecs, || {
+                packets.par_iter().map(|&(nth, sequence)| self.send(chunk[nth], sequence)).collect()
+            });
 
             // For each job and sequence its packet, or the trunk's.
             let mut of: HashMap<(usize, usize), Sent> = HashMap::new();
@@ -232,28 +364,24 @@ impl SplitWork<'_> {
                 }
                 for (i, (sequence, _)) in group.requests().enumerate() {
                     let sent = of.get(&(nth, sequence)).unwrap_or(&of[&(nth, 0)]);
-                    places.push((job.cell, self.starts[job.group] + i, at + sequence, sent.outcome.clone()));
+                    places.push(Place {
+                        cell: Some(job.cell),
+                        request: self.starts[job.group] + i,
+                        sequence: at + sequence,
+                        outcome: sent.outcome.clone(),
+                    });
                 }
             }
             if scored.is_empty() {
                 continue;
             }
-            let clock = Instant::now();
-            let mut received = from_values(values, packing.rows(), self.decoder)?;
-            let (packing, mut split, mut errors) = (Arc::new(packing), self.split, Vec::new());
-            if self.probe.is_some() {
-                let arrived = (received, &packing, origins.as_slice());
-                (received, errors) = follow(self.decoder, split, arrived, self.computed, self.packing)?;
-                split = SplitPoint { after_layer: self.decoder.config().num_hidden_layers };
-            }
-            let logliks = self.decoder.server(received, &packing, split, &scored)?;
-            spent.server_s += clock.elapsed().as_secs_f64();
-            for ((cell, i, sequence, mut outcome), loglik) in places.into_iter().zip(logliks) {
-                if let Some(probed) = &mut outcome.probed {
-                    probed.errors = errors[sequence].clone();
-                }
-                outcomes[cell][i] = Outcome { loglik, ..outcome };
-            }
+            let origins = self.probe.map(|_| Origins {
+                computed: self.computed.to_vec(),
+                packing: self.packing.clone(),
+                of: origins,
+            });
+            let begin = Begin::Received(from_values(values, packing.rows(), self.decoder)?, self.split);
+            send(sender, Message::Work(Work { begin, packing: Arc::new(packing), scored, places, origins }))?;
         }
         Ok(())
     }
@@ -308,6 +436,7 @@ impl SplitWork<'_> {
         let clock = Instant::now();
         let received = decode(&packet)?;
         let decode = clock.elapsed();
+        self.clock.add(encode, decode);
         let decoded = match received {
             Received::Activation(decoded) => decoded,
             // The client half gives the same bits wherever it runs, so running it again would only take time.

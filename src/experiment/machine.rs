@@ -86,3 +86,10 @@ pub(super) fn simd() -> Vec<&'static str> {
 pub(super) fn simd() -> Vec<&'static str> {
     Vec::new()
 }
+
+/// The most memory this process had, bytes, where the system tells.
+pub(super) fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(1024 * line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?)
+}

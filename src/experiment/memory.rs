@@ -11,6 +11,11 @@ pub(super) fn layer_weights(c: &Config) -> f64 {
     (c.hidden_size * (2 * wide + 2 * narrow) + 3 * c.hidden_size * c.intermediate_size) as f64
 }
 
+/// Those that make queries, keys and values.
+pub(super) fn attention_weights(c: &Config) -> f64 {
+    (c.hidden_size * (c.num_attention_heads + 2 * c.num_key_value_heads) * c.head_dim) as f64
+}
+
 /// Weights plus the working set of a batch, bytes.
 pub(super) fn bytes(c: &Config, dtype: DType, batch_tokens: usize) -> f64 {
     let heads = if c.tie_word_embeddings { 1 } else { 2 };

@@ -1,20 +1,23 @@
 //! What a run would do, and what it would take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde::Serialize;
 
-use super::batch::{Group, Sharing, groups};
+use super::cell::Cell;
 use super::memory;
 use super::needs::ensure_prepared;
-use super::run::{Task, tasks};
+use super::predict::{Predicted, Predictor, Work};
+use super::run::tasks;
 use super::spec::Experiment;
-use crate::model::split::scored_rows;
-use crate::model::{Config, Packing, source};
+use crate::codec::{Activation, Calibration, CalibrationBuilder, Codec, build};
+use crate::model::source;
 use crate::replay::trace::lengths;
 use crate::score::{Request, encode_requests};
 
@@ -39,6 +42,8 @@ pub struct Line {
     pub cells: usize,
     /// Floating-point operations of the decoder, a multiply-add as two. Codecs are not counted.
     pub flops: f64,
+    /// What scoring is expected to take here.
+    pub predicted: Predicted,
 }
 
 /// The whole of it.
@@ -48,15 +53,15 @@ pub struct Plan {
     pub lines: Vec<Line>,
     /// Sum of FLOPs.
     pub flops: f64,
-    /// Measured now: matrix products of the model's shape at the batch size, FLOP/s.
+    /// Measured now: a layer of the slowest model's shape at the batch size, FLOP/s.
     pub flops_per_second: f64,
-    /// Their quotient: a lower bound on the time, s, since codecs, attention at short lengths and tables come on top.
+    /// What scoring is expected to take, s: client halves, codecs and server halves; not reading, calibrating and writing.
     pub seconds: f64,
     /// Weights plus the working set of a batch, bytes, of the largest model.
     pub memory_bytes: f64,
 }
 
-/// Plans without loading weights or computing anything but a short matrix product.
+/// Plans without loading weights: one layer of each model's shape and every codec are timed.
 pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, dtype: DType, batch_tokens: usize) -> Result<Plan> {
     ensure_prepared(&experiment.spec, data_dir)?;
     let mut lines = Vec::new();
@@ -64,17 +69,26 @@ pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, dtype: DType, batc
     for model in &experiment.spec.models {
         let (config, tokenizer) = (source::load_config(model)?, source::load_tokenizer(model)?);
         most = most.max(memory::bytes(&config, dtype, batch_tokens));
-        speed = speed.min(measure(&config, batch_tokens)?);
-        for task in tasks(&experiment.spec, model, config.num_hidden_layers, data_dir)? {
+        let predictor = Predictor::new(&config, dtype, batch_tokens)?;
+        speed = speed.min(predictor.layer_flops());
+        let tasks = tasks(&experiment.spec, model, config.num_hidden_layers, data_dir)?;
+        let codecs = codecs(tasks.iter().flat_map(|task| &task.cells), config.hidden_size)?;
+        for task in tasks {
             let requests: Vec<Vec<Request>> = task
                 .dataset
                 .questions
-                .iter()
+                .par_iter()
                 .map(|q| {
                     encode_requests(&tokenizer, q)
                         .with_context(|| format!("data set {}, question {}", task.dataset.info.name, q.id))
                 })
                 .collect::<Result<_>>()?;
+            let questions: Vec<&[Request]> = requests.iter().map(Vec::as_slice).collect();
+            let cells: Vec<(&Cell, &dyn Codec)> = (task.cells.iter())
+                .filter_map(|cell| Some((cell, codecs.get(&cell.codec.to_string())?.as_ref())))
+                .collect();
+            let work = Work { questions: &questions, cells: &cells, baseline: true };
+            let (client, server) = work.flops(&config);
             let flat = requests.concat();
             lines.push(Line {
                 model: model.clone(),
@@ -85,48 +99,39 @@ pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, dtype: DType, batc
                 longest: flat.iter().map(|r| r.tokens.len()).max().unwrap_or(0),
                 lengths: lengths(&flat),
                 cells: task.cells.len(),
-                flops: flops(&config, &task, &requests),
+                flops: client.layers + server.layers + server.head,
+                predicted: predictor.predict(&work)?,
             });
         }
     }
     let flops = lines.iter().map(|l| l.flops).sum();
-    Ok(Plan { lines, flops, flops_per_second: speed, seconds: flops / speed, memory_bytes: most })
+    let seconds = lines.iter().map(|l| l.predicted.seconds()).sum();
+    Ok(Plan { lines, flops, flops_per_second: speed, seconds, memory_bytes: most })
 }
 
-fn flops(c: &Config, task: &Task, questions: &[Vec<Request>]) -> f64 {
-    let wide = (c.num_attention_heads * c.head_dim) as f64;
-    let layers = c.num_hidden_layers;
-    // The client half and the unsplit model's rest are one pass.
-    let passes = std::iter::once((Sharing::Computed, layers))
-        .chain(task.cells.iter().map(|cell| (Sharing::Received(cell.scope), layers - cell.split.after_layer)));
-    let groups = groups(questions);
-    let of_pass = |sharing: Sharing, layers: usize| -> f64 {
-        let of_group = |group: &Group| -> f64 {
-            let mut packing = Packing::default();
-            group.pack(&mut packing, sharing);
-            let seen: usize =
-                (0..group.sequences()).map(|s| (group.tokens(s) - group.shared(s, sharing)) * group.tokens(s)).sum();
-            let layer = 2.0 * packing.rows() as f64 * memory::layer_weights(c) + 4.0 * seen as f64 * wide;
-            let head = 2.0 * (c.hidden_size * c.vocab_size) as f64;
-            layers as f64 * layer + scored_rows(&packing, group.scored(0)).0.len() as f64 * head
-        };
-        groups.iter().map(of_group).sum()
-    };
-    passes.map(|(sharing, layers)| of_pass(sharing, layers)).sum()
-}
-
-/// FLOP/s of the feed-forward block's product at the batch size: the best of a few.
-fn measure(c: &Config, batch_tokens: usize) -> Result<f64> {
-    let rows = batch_tokens.clamp(16, 1024);
-    let x = Tensor::ones((rows, c.hidden_size), DType::F32, &Device::Cpu)?;
-    let w = Tensor::ones((c.intermediate_size, c.hidden_size), DType::F32, &Device::Cpu)?;
-    let work = 2.0 * (rows * c.hidden_size * c.intermediate_size) as f64;
-    let mut best = 0f64;
-    let clock = Instant::now();
-    while clock.elapsed().as_secs_f64() < 0.3 {
-        let one = Instant::now();
-        x.matmul(&w.t()?)?;
-        best = best.max(work / one.elapsed().as_secs_f64());
+/// The codecs of some cells by name, those that need it calibrated on random numbers: what they take does not depend on them.
+fn codecs<'a>(cells: impl Iterator<Item = &'a Cell>, hidden: usize) -> Result<HashMap<String, Box<dyn Codec>>> {
+    let mut calibration: Option<Calibration> = None;
+    let mut out = HashMap::new();
+    for Cell { codec, .. } in cells {
+        let name = codec.to_string();
+        if out.contains_key(&name) {
+            continue;
+        }
+        if codec.calibration().is_some() && calibration.is_none() {
+            calibration = Some(stand_in(hidden)?);
+        }
+        out.insert(name, build(codec, calibration.as_ref())?);
     }
-    Ok(best)
+    Ok(out)
+}
+
+fn stand_in(hidden: usize) -> Result<Calibration> {
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    let mut values = |count: usize| -> Vec<f32> { (0..count).map(|_| random.random_range(-1.0f32..1.0)).collect() };
+    let mut builder = CalibrationBuilder::new(hidden);
+    builder.push_activation(&Activation::new(64, hidden, values(64 * hidden))?)?;
+    builder.push_gradient(&values(64 * hidden))?;
+    builder.set_next_weights((0..hidden * hidden).map(|i| f64::from(u8::from(i % (hidden + 1) == 0))).collect())?;
+    builder.finish()
 }

@@ -1,7 +1,6 @@
 //! A run: the experiment's cells over its models and data sets, ending in rows, tables and plots.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
@@ -9,18 +8,19 @@ use sha2::{Digest, Sha256};
 
 use super::cell::{Cell, cells};
 use super::collect::Collected;
-use super::evaluate::Spent;
 use super::indicators::Indicators;
 use super::journal::Journal;
-use super::machine::Machine;
-use super::memory::check_memory;
+use super::machine::{Machine, peak_memory};
+use super::memory::{self, check_memory};
 use super::needs::ensure_prepared;
 use super::observe::observe;
+use super::predict::{Predicted, Predictor};
 use super::progress::Progress;
 use super::row::Row;
 use super::score::{ScoreRequest, score};
 use super::shard::Shard;
 use super::spec::{Experiment, Spec};
+use super::spent::{Clock, Spent, Stage};
 use super::store::Store;
 use crate::codec::Budget;
 use crate::data::{self, Dataset, DatasetInfo, Source};
@@ -124,6 +124,12 @@ struct Manifest<'a> {
     finished: Option<String>,
     wall_seconds: Option<f64>,
     spent: Option<Spent>,
+    /// What the scoring of this process was expected to take; none on a GPU.
+    predicted: Option<Predicted>,
+    /// What the largest model was expected to take, bytes.
+    predicted_memory: f64,
+    /// The most this process had, bytes, where the system tells.
+    peak_memory: Option<u64>,
     spec: &'a Spec,
     options: &'a Options,
     models: &'a [ManifestModel],
@@ -169,22 +175,30 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     let store = Store::create(&options.out, name, &run, options.shard)?;
     store.json(&store.own("machine", "json"), &Machine::here())?;
 
-    let clock = Instant::now();
-    let mut spent = Spent::default();
+    let clock = Clock::default();
     let mut notes = Vec::new();
     let (mut models, mut datasets) = (Vec::new(), Vec::new());
     let mut collected = Collected::default();
-    let manifest = |spent: Option<Spent>, models: &[_], datasets: &[_], notes: &[_]| {
-        let finished = spent.map(|_| jiff::Zoned::now().to_string());
+    let mut predicted = placement.device.is_cpu().then(Predicted::default);
+    let mut predicted_memory = 0f64;
+    for model in &spec.models {
+        let bytes = memory::bytes(&source::load_config(model)?, placement.dtype, options.batch_tokens);
+        predicted_memory = predicted_memory.max(bytes);
+    }
+    let manifest = |ended: Option<(f64, Spent, Option<Predicted>)>, models: &[_], datasets: &[_], notes: &[_]| {
+        let finished = ended.map(|_| jiff::Zoned::now().to_string());
         let manifest = Manifest {
             experiment: name,
             version: crate::VERSION,
             // Where the program lies says nothing about the run.
             command: ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect(),
             started: started.to_string(),
-            wall_seconds: spent.map(|_| clock.elapsed().as_secs_f64()),
+            wall_seconds: ended.map(|(whole, ..)| whole),
             finished,
-            spent,
+            spent: ended.map(|(_, spent, _)| spent),
+            predicted: ended.and_then(|(.., predicted)| predicted),
+            predicted_memory,
+            peak_memory: peak_memory(),
             spec,
             options,
             models,
@@ -195,8 +209,12 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     };
     manifest(None, &models, &datasets, &notes)?;
     for model_name in &spec.models {
-        let model = source::load(model_name, &placement)?;
+        let model = clock.of(Stage::Load, || source::load(model_name, &placement))?;
         let layers = model.decoder.config().num_hidden_layers;
+        let predictor = predicted
+            .is_some()
+            .then(|| Predictor::new(model.decoder.config(), placement.dtype, options.batch_tokens))
+            .transpose()?;
         let mut tasks = tasks(spec, model_name, layers, options.data_dir.as_deref())
             .with_context(|| format!("experiment {name}, model {model_name}"))?;
         models.push(ManifestModel {
@@ -225,7 +243,9 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
                     known -= again;
                     progress.add(count - again);
                 };
-                score_task(name, spec, options, &model, task, &mut journals[0], &mut spent, done)?;
+                let by = (&model, predictor.as_ref());
+                let expected = score_task(name, spec, options, by, task, &mut journals[0], &clock, done)?;
+                predicted.iter_mut().for_each(|all| *all += expected);
                 if options.shard.is_some() {
                     break Collected::default();
                 }
@@ -254,23 +274,43 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             observe(&store.results, spec, &model, &tasks, options.batch_tokens)?;
         }
     }
-    manifest(Some(spent), &models, &datasets, &notes)?;
-    let took = format!(
-        "{:.1} s: client half {:.1}, codecs {:.1}, server half {:.1}, rest {:.1}",
-        clock.elapsed().as_secs_f64(),
-        spent.client_s,
-        spent.codec_s,
-        spent.server_s,
-        clock.elapsed().as_secs_f64() - spent.client_s - spent.codec_s - spent.server_s
-    );
-    if let Some(shard) = options.shard {
-        let text =
-            format!("{took}\nshard {shard} is done; when all are: splitbench collect {}\n", store.results.display());
-        return Ok(Outcome { text, files: Vec::new(), failed: 0, rows: Vec::new(), indicators: Vec::new() });
+    // Tables say of a run that has not finished that they are partial.
+    let (whole, spent) = clock.read();
+    manifest(Some((whole, spent, predicted)), &models, &datasets, &notes)?;
+    let mut outcome = match options.shard {
+        Some(_) => {
+            Outcome { text: String::new(), files: Vec::new(), failed: 0, rows: Vec::new(), indicators: Vec::new() }
+        }
+        None => finish(&store, &spec.report, collected)?,
+    };
+    let (whole, spent) = clock.read();
+    manifest(Some((whole, spent, predicted)), &models, &datasets, &notes)?;
+    let Spent { load_s, calibrate_s, client_s, encode_s, decode_s, baseline_s, server_s, rest_s } = spent;
+    outcome.text.push_str(&format!(
+        "\n{whole:.1} s: loading {load_s:.1}, calibration {calibrate_s:.1}, client half {client_s:.1}, encode {encode_s:.1} and decode {decode_s:.1} (summed \
+         over threads, beside the server), unsplit model's rest {baseline_s:.1}, server half {server_s:.1}, rest {rest_s:.1}\n"
+    ));
+    if let Some(expected) = predicted {
+        let scored = client_s + baseline_s + server_s + (encode_s + decode_s) / rayon::current_num_threads() as f64;
+        outcome.text.push_str(&format!(
+            "predicted {:.1} s for both halves and codecs (divided over threads), which took {scored:.1}\n",
+            expected.seconds()
+        ));
     }
-    let mut outcome = finish(&store, &spec.report, collected)?;
-    outcome.files.extend(["manifest.json", "machine.json"].map(|file| store.results.join(file)));
-    outcome.text.push_str(&format!("\n{took}\n"));
+    if let Some(peak) = peak_memory() {
+        let megabytes = [predicted_memory, peak as f64].map(|bytes| bytes / 1e6);
+        outcome.text.push_str(&format!(
+            "predicted {:.0} MB of memory beside program and files, took {:.0} with them\n",
+            megabytes[0], megabytes[1]
+        ));
+    }
+    match options.shard {
+        Some(shard) => outcome.text.push_str(&format!(
+            "shard {shard} is done; when all are: splitbench collect {}\n",
+            store.results.display()
+        )),
+        None => outcome.files.extend(["manifest.json", "machine.json"].map(|file| store.results.join(file))),
+    }
     Ok(outcome)
 }
 
@@ -320,12 +360,12 @@ fn score_task(
     name: &str,
     spec: &Spec,
     options: &Options,
-    model: &Model,
+    (model, predictor): (&Model, Option<&Predictor>),
     task: &Task,
     journal: &mut Journal,
-    spent: &mut Spent,
+    clock: &Clock,
     done: impl FnMut(u64),
-) -> Result<()> {
+) -> Result<Predicted> {
     let request = ScoreRequest {
         experiment: name,
         model,
@@ -336,9 +376,10 @@ fn score_task(
         limit: spec.limit,
         shard: options.shard,
         batch_tokens: options.batch_tokens,
+        predictor,
         probe: spec.report.layers.then(|| spec.budgets_for(task.dataset.info)[0]),
     };
-    score(&request, journal, spent, done)
+    score(&request, journal, clock, done)
         .with_context(|| format!("model {}, data set {}", model.name, task.dataset.info.name))
 }
 

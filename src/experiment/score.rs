@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 
 use super::calibrate::calibrate;
 use super::cell::{Cell, CellKey};
 use super::collect::{Collected, collect};
 use super::entry::{Answer, Measured};
-use super::evaluate::{Finished, Prepared, Spent, Wanted, evaluate};
+use super::evaluate::{Finished, Prepared, Wanted, evaluate};
 use super::journal::{Journal, Line, Plan};
+use super::predict::{Predicted, Predictor, Work};
 use super::probe::Probe;
 use super::row::Row;
 use super::shard::Shard;
+use super::spent::{Clock, Stage};
 use crate::codec::{self, Budget, Calibration, Codec};
 use crate::data::{Dataset, Question};
 use crate::model::source::Model;
@@ -40,26 +43,30 @@ pub struct ScoreRequest<'a> {
     pub shard: Option<Shard>,
     /// Rows of the residual stream a batch has at most.
     pub batch_tokens: usize,
+    /// To predict how long it takes.
+    pub predictor: Option<&'a Predictor>,
     /// Whether to look at each layer's indicators; the low band of a cell without a budget of its own has this one.
     pub probe: Option<Budget>,
 }
 
 /// Scores what the journal does not have yet. `done` hears of sequences, those of the journal first. A cell that fails is a line
 /// of the journal; an error here means that nothing more could be scored.
+/// Gives what it was expected to take.
 pub fn score(
     request: &ScoreRequest,
     journal: &mut Journal,
-    spent: &mut Spent,
+    clock: &Clock,
     mut done: impl FnMut(u64),
-) -> Result<()> {
+) -> Result<Predicted> {
+    let mut predicted = Predicted::default();
     let ScoreRequest { model, dataset, cells, shard, .. } = *request;
-    let requests: Vec<Vec<Request>> = (dataset.questions.iter())
+    let requests: Vec<Vec<Request>> = (dataset.questions.par_iter())
         .map(|q| {
             encode_requests(&model.tokenizer, q)
                 .with_context(|| format!("data set {}, question {}", dataset.info.name, q.id))
         })
         .collect::<Result<_>>()?;
-    let calibrations = calibrations(request)?;
+    let calibrations = clock.of(Stage::Calibrate, || calibrations(request))?;
     let calibration = |cell: &Cell| {
         let (_, found) = calibrations.iter().find(|(split, _)| *split == cell.split)?;
         found.as_ref()
@@ -100,6 +107,13 @@ pub fn score(
             })
             .collect();
         let asked: Vec<&[Request]> = places.iter().map(|&nth| requests[nth].as_slice()).collect();
+        if let Some(predictor) = request.predictor {
+            let cells: Vec<(&Cell, &dyn Codec)> =
+                prepared.iter().filter_map(|one| Some((one.cell, *one.codec.as_ref().ok()?))).collect();
+            // A codec that fails here fails there too, and says so there.
+            let work = Work { questions: &asked, cells: &cells, baseline: lacking[0] };
+            predicted += predictor.predict(&work).unwrap_or_default();
+        }
         let wanted = Wanted { baseline: lacking[0], probe: request.probe.map(|budget| Probe { budget }) };
         let finished = |batch: Vec<Finished>| -> Result<()> {
             let mut sequences = 0;
@@ -119,17 +133,18 @@ pub fn score(
             done(sequences as u64);
             Ok(())
         };
-        let failed = evaluate(&model.decoder, &asked, &prepared, request.batch_tokens, wanted, spent, finished)?;
+        let failed = evaluate(&model.decoder, &asked, &prepared, request.batch_tokens, wanted, clock, finished)?;
         failures.extend(chosen.into_iter().zip(failed).filter_map(|(cell, failed)| Some((cell, failed?))));
     }
     journal.append(failures.into_iter().map(|(cell, error)| Line::Failed(cell, error)).collect())?;
-    journal.sync()
+    journal.sync()?;
+    Ok(predicted)
 }
 
 /// Scores without keeping a journal. Gives what it comes to, and the samples of the baseline and of each cell.
 pub fn score_in_memory(request: &ScoreRequest) -> Result<(Collected, Vec<Vec<Sample>>)> {
     let mut journal = Journal::in_memory();
-    score(request, &mut journal, &mut Spent::default(), |_| {})?;
+    score(request, &mut journal, &Clock::default(), |_| {})?;
     let mut samples = Vec::new();
     let collected = collect(&mut [journal], |_, of_cell| {
         samples.push(of_cell.to_vec());

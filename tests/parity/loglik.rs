@@ -59,6 +59,7 @@ fn compare(case: &str, file: &str, questions: impl Fn(&str) -> Vec<Question>) {
             limit: None,
             shard: None,
             batch_tokens: 512,
+            predictor: None,
             probe: None,
         };
         let samples = score_in_memory(&request).unwrap().1.remove(0);
