@@ -68,6 +68,15 @@ peers tokenizer data python="python3" *args:
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} benches/peers.py --tokenizer {{tokenizer}} --data-dir {{data}} {{args}}
 
+# A sweep of FC beside transformers with a forward hook, and what many cells and layers cost in passes of the model; DATA holds
+# piqa and arc_easy. An hour at the 100 rows a set of `--limit`; `--what cells,layers` needs no Python beyond NumPy and safetensors.
+peers-sweep tokenizer data python="python3" *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release
+    command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
+    {{python}} benches/peers_sweep.py --tokenizer {{tokenizer}} --data-dir {{data}} {{args}}
+
 # Codecs over the lengths of the real sets beside torch, SciPy and FFTW, one thread; minutes. Arguments such as
 # `--codecs fc --hidden 2048` go to the script.
 peers-codecs python="python3" *args:

@@ -1,0 +1,220 @@
+"""A sweep beside transformers with a forward hook, in one run on one machine, and what many cells cost in passes of the model.
+
+    python benches/peers_sweep.py --tokenizer tokenizer.json --data-dir DIR [--datasets piqa,arc_easy] [--limit 100]
+
+The sweep: a checkpoint of Qwen2.5-0.5B's shape with random weights, f32, all cores, no codec and FC (mirrored, proportional) at ratios
+10, 9, 8, 7, 6 after layer 1. The peer is the script one would write: requests sorted by length, right padding, a forward hook on the layer
+that takes each sequence's rows through torch's FFT and back, at its best of several batch sizes, and `logits` of the whole batch. Beside
+it the same with the head at the scored positions alone. Loading and calibration are left out, ours runs before and after, and log-likelihoods of
+both must agree. Then splitbench alone: six codecs at five ratios, and all layers by one codec, in passes of the model over the same requests:
+whole requests one by one, and with the beginnings that choices share computed once.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+from peers import ROOT, SHAPE, write_model
+
+RATIOS = [10.0, 9.0, 8.0, 7.0, 6.0]
+BATCH_SIZES = [1, 2, 4, 8, 16]
+SIX = ["fc", "topk", "qr", "svd", "fc:band=centered", "klt"]
+
+
+class Peer:
+    """transformers with a hook."""
+
+    def __init__(self, folder, frugal):
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        self.torch, self.frugal = torch, frugal
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.ratio, self.lengths = None, []
+        self.model.model.layers[0].register_forward_hook(self.hook)
+
+    def hook(self, _module, _inputs, output):
+        if self.ratio is None:
+            return output
+        hidden = output[0] if isinstance(output, tuple) else output
+        for row, length in enumerate(self.lengths):
+            hidden[row, :length] = self.round_trip(hidden[row, :length])
+        return output
+
+    def round_trip(self, a):
+        """K_S x K_D low frequencies and their mirrors, coefficients in f16 as they are sent."""
+        torch = self.torch
+        s, d = a.shape
+        ks = min(max(math.floor(s / math.sqrt(self.ratio) + 0.5), 1), s)
+        kd = min(max(math.floor(s * d / (self.ratio * ks)), 1), d)
+        half = d // 2 + 1
+        spectrum = torch.fft.rfft2(a)
+        if kd > half:
+            spectrum = torch.fft.fft2(a)
+        kept = spectrum[:ks, :kd]
+        scale = kept.abs().max()
+        kept = torch.view_as_complex((torch.view_as_real(kept) / scale).half().float()) * scale
+        grid = torch.zeros(s, half, dtype=torch.complex64)
+        grid[:ks, : min(kd, half)] = kept[:, :half]
+        # Column 0 is its own mirror: the rows -u of it come back as conjugates.
+        u = torch.arange(1, ks)
+        u = u[s - u >= ks]
+        grid[s - u, 0] = kept[u, 0].conj()
+        assert kd < half, "ratios below 2.83 keep mirrors in the half spectrum, which this script does not do"
+        return torch.fft.irfft2(grid, s=(s, d))
+
+    def score(self, requests, batch_size):
+        """Log-likelihoods, and seconds."""
+        torch = self.torch
+        order = sorted(range(len(requests)), key=lambda i: -len(requests[i][0]))
+        out = [0.0] * len(requests)
+        start = time.perf_counter()
+        with torch.no_grad():
+            for at in range(0, len(order), batch_size):
+                chosen = order[at : at + batch_size]
+                self.lengths = [len(requests[i][0]) for i in chosen]
+                ids = torch.zeros(len(chosen), self.lengths[0], dtype=torch.long)
+                for row, i in enumerate(chosen):
+                    ids[row, : self.lengths[row]] = torch.tensor(requests[i][0])
+                # No mask is needed: padding is on the right and attention is causal.
+                hidden = self.model.model(input_ids=ids, use_cache=False).last_hidden_state
+                logits = None if self.frugal else self.model.lm_head(hidden)
+                for row, i in enumerate(chosen):
+                    targets = requests[i][1]
+                    rows = slice(self.lengths[row] - len(targets), self.lengths[row])
+                    scored = self.model.lm_head(hidden[row, rows]) if self.frugal else logits[row, rows]
+                    each = torch.log_softmax(scored, -1).gather(-1, torch.tensor(targets)[:, None])
+                    out[i] = float(each.sum())
+        return out, time.perf_counter() - start
+
+
+def encode(tokenizer, task, docs):
+    """Token ids and targets of every request, as lm-evaluation-harness makes them."""
+    requests = []
+    for doc in docs:
+        for request in task.construct_requests(doc, task.fewshot_context(doc, 0)):
+            context, continuation = request.args
+            spaces = len(context) - len(context.rstrip())
+            if spaces:
+                context, continuation = context[:-spaces], context[-spaces:] + continuation
+            whole, first = tokenizer.encode(context + continuation).ids, len(tokenizer.encode(context).ids)
+            requests.append((whole[:-1], whole[first:]))
+    return requests
+
+
+def run(args, folder, out, name, codecs, layers, ratios):
+    """Seconds without loading, and the folder of results."""
+    quoted = lambda values: ", ".join(json.dumps(value) for value in values)
+    experiment = out / f"{name}.toml"
+    experiment.write_text(
+        f"analysis = \"sweep\"\nmodels = [{json.dumps(str(folder))}]\ndatasets = [{quoted(args.datasets)}]\nlimit = {args.limit}\n"
+        f"split_layers = {layers}\ncodecs = [{quoted(codecs)}]\nratios = {ratios}\nscopes = [{json.dumps(args.scope)}]\n"
+    )
+    command = [args.binary, "run", str(experiment), "--data-dir", str(args.data_dir), "--out", str(out), "--run", f"{time.time_ns()}"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    results = pathlib.Path(out / "results" / name / command[-1])
+    manifest = json.loads((results / "manifest.json").read_text())
+    spent = manifest["spent"]
+    parts = ", ".join(f"{key[:-2]} {value:.2f}" for key, value in spent.items())
+    print(f"  {name}: {manifest['wall_seconds']:.1f} s ({parts})", flush=True)
+    return manifest["wall_seconds"] - spent["load_s"] - spent["calibrate_s"], results
+
+
+def logliks(results, datasets, ratio):
+    """What ours has of the baseline or a ratio, request by request."""
+    out = []
+    for dataset in datasets:
+        (path,) = (results / "samples").glob(f"*--{dataset}.jsonl")
+        lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        out += [value for line in lines if line["ratio"] == ratio for value in line["loglik"]]
+    return out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
+    parser.add_argument("--data-dir", type=pathlib.Path, required=True)
+    parser.add_argument("--datasets", type=lambda text: text.split(","), default=["piqa", "arc_easy"])
+    parser.add_argument("--limit", type=int, default=100)
+    parser.add_argument("--scope", default="prompt+choice")
+    parser.add_argument("--what", default="peer,cells,layers")
+    parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "splitbench"))
+    args = parser.parse_args()
+    what = args.what.split(",")
+
+    with tempfile.TemporaryDirectory() as temporary:
+        out = pathlib.Path(temporary)
+        folder = out / "model"
+        folder.mkdir()
+        write_model(folder, args.tokenizer)
+        if "peer" in what:
+            against_hook(args, folder, out)
+        if "cells" in what or "layers" in what:
+            in_passes(args, folder, out, what)
+
+
+def against_hook(args, folder, out):
+    try:
+        import torch
+        from harness import make_task
+        from tokenizers import Tokenizer
+        import transformers
+    except ImportError as missing:
+        print(f"skipped: {missing}; pip install -r tests/reference/requirements.txt")
+        return
+    tokenizer = Tokenizer.from_file(str(args.tokenizer))
+    requests = []
+    for name in args.datasets:
+        lines = (args.data_dir / name / "eval.jsonl").read_text(encoding="utf-8").split("\n")
+        task = make_task(name, [json.loads(line) for line in lines[: args.limit] if line])
+        requests += encode(tokenizer, task, list(task.validation_docs()))
+    before, results = run(args, folder, out, "sweep", ["fc"], [1], RATIOS)
+    some = requests[:: max(1, len(requests) // 64)]
+    seconds, found = {}, {}
+    for frugal in (False, True):
+        peer = Peer(folder, frugal)
+        peer.score(some[:4], 1)
+        sizes = {size: peer.score(some, size)[1] for size in BATCH_SIZES}
+        best = min(sizes, key=sizes.get)
+        total = 0.0
+        for ratio in [None, *RATIOS]:
+            peer.ratio = ratio
+            found[ratio], taken = peer.score(requests, best)
+            total += taken
+        seconds[frugal] = total
+        print(f"  transformers {transformers.__version__}, head at {'scored' if frugal else 'all'} positions: {total:.1f} s, batch {best}", flush=True)
+        del peer
+    after, _ = run(args, folder, out, "sweep", ["fc"], [1], RATIOS)
+    for ratio, theirs in found.items():
+        mine = logliks(results, args.datasets, ratio)
+        assert len(mine) == len(theirs)
+        apart = sorted(abs(a - b) for a, b in zip(mine, theirs))
+        print(f"  ratio {ratio}: log-likelihoods apart by {apart[len(apart) // 2]:.1e} nats in the median, {apart[-1]:.1e} at most")
+    mine = (before + after) / 2
+    print(f"{len(requests)} requests, {torch.get_num_threads()} threads, torch {torch.__version__}, scope {args.scope}")
+    print(f"sweep: ours {before:.1f} and {after:.1f} s; {seconds[False] / mine:.2f} times, {seconds[True] / mine:.2f} times with the head at scored positions")
+
+
+def in_passes(args, folder, out, what):
+    layers = SHAPE["num_hidden_layers"]
+    # noop's server half after layer 1 has every request by itself, in all layers but the first.
+    taken, results = run(args, folder, out, "whole", ["noop"], [1], [8.0])
+    spent = json.loads((results / "manifest.json").read_text())["spent"]
+    shared = spent["client_s"] + spent["baseline_s"]
+    one = spent["server_s"] * layers / (layers - 1)
+    print(f"one pass: {shared:.1f} s with shared beginnings, {one:.1f} s without", flush=True)
+    if "cells" in what:
+        taken, _ = run(args, folder, out, "cells", SIX, [1], RATIOS)
+        print(f"{len(SIX)} codecs x {len(RATIOS)} ratios: {taken / shared:.1f} passes with shared beginnings, {taken / one:.1f} without")
+    if "layers" in what:
+        taken, _ = run(args, folder, out, "layers", ["fc"], list(range(1, layers + 1)), [8.0])
+        print(f"{layers} layers: {taken / shared / layers:.2f} N passes with shared beginnings, {taken / one / layers:.2f} N without")
+
+
+if __name__ == "__main__":
+    main()
