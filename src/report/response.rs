@@ -135,16 +135,16 @@ pub(super) fn tables(lines: &[Service], response: &Response) -> Vec<(&'static st
     ]
 }
 
-/// Figure 6 and the bytes a generated token, for each model and cut; file name and SVG.
-pub(super) fn figures(lines: &[Service], response: &Response) -> Result<Vec<(String, String)>> {
+/// Figure 6 and the bytes a generated token, for each model and cut; with file names.
+pub(super) fn figures(lines: &[Service], response: &Response) -> Vec<(String, Bars)> {
     let places = places(lines, response);
     let mut out = Vec::new();
     for place in &places {
         let ending = if places.len() > 1 { format!("-{}", names::slug(&place.profile.name)) } else { String::new() };
-        out.push((format!("response{ending}"), place.share_bars().svg()?));
-        out.push((format!("bytes-per-generated-token{ending}"), place.step_bars().svg()?));
+        out.push((format!("response{ending}"), place.share_bars()));
+        out.push((format!("bytes-per-generated-token{ending}"), place.step_bars()));
     }
-    Ok(out)
+    out
 }
 
 fn ms(seconds: f64) -> String {
