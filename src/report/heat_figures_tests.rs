@@ -72,10 +72,9 @@ fn what_failed_is_counted_and_a_run_without_maps_has_no_figure() {
 fn zeros_are_drawn() {
     let zeros = Activation::new(2, 2, vec![0.0; 4]).unwrap();
     let all = [map(1, Kind::Activation, "", Some(zeros.clone())), map(1, Kind::Spectrum, "", Some(zeros))];
-    assert!(figures(&all, Words::Inside)
-            .unwrap()
-            .iter()
-            .all(|one| !one.svg.contains("NaN") && !one.svg.contains("inf")));
+    assert!(
+        figures(&all, Words::Inside).unwrap().iter().all(|one| !one.svg.contains("NaN") && !one.svg.contains("inf"))
+    );
 }
 
 #[test]

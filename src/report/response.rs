@@ -147,6 +147,44 @@ pub(super) fn figures(lines: &[Service], response: &Response) -> Vec<(String, Ba
     out
 }
 
+/// The part of encoding and decoding in a response time.
+pub(super) struct Share {
+    /// Model and cut.
+    pub profile: String,
+    /// Codec without its ratio.
+    pub codec: String,
+    /// The link.
+    pub mbps: f64,
+    /// Of the mean request, as the table has it.
+    pub mean: f64,
+    /// Of each data set's.
+    pub sets: Vec<f64>,
+}
+
+/// Those of all codecs and links.
+pub(super) fn shares(lines: &[Service], response: &Response) -> Vec<Share> {
+    let mut out = Vec::new();
+    for place in places(lines, response) {
+        for load in &place.profile.loads {
+            let codec = place.lines.iter().find(|line| label(line) == load.codec).map(|line| line.codec.clone());
+            for &mbps in &response.links_mbps {
+                let share = |cost: &Cost| {
+                    let parts = parts(cost, mbps, response.round_trip_ms);
+                    (parts[1] + parts[3]) / parts.iter().sum::<f64>()
+                };
+                out.push(Share {
+                    profile: place.profile.name.clone(),
+                    codec: codec.clone().unwrap_or_default(),
+                    mbps,
+                    mean: share(&mean(load, Part::Prompt)),
+                    sets: load.classes.iter().map(|pair| share(&pair.prompt)).collect(),
+                });
+            }
+        }
+    }
+    out
+}
+
 fn ms(seconds: f64) -> String {
     number::significant(1e3 * seconds)
 }

@@ -43,8 +43,11 @@ pub(super) struct Drop {
 
 /// Table III for every cut of the rows; `place` is where the paper's numbers stand.
 pub(super) fn table3(view: &View, place: Place) -> Rendered {
-    let groups: Vec<Group> =
-        view.cuts().into_iter().map(|(cut, rows)| Group { view, cut, methods: view::codecs(&rows), rows, place }).collect();
+    let groups: Vec<Group> = view
+        .cuts()
+        .into_iter()
+        .map(|(cut, rows)| Group { view, cut, methods: view::codecs(&rows), rows, place })
+        .collect();
     let mut csv = String::from("model,method");
     for suffix in ["", "_se", "_ratio"] {
         view.datasets.iter().for_each(|name| csv += &format!(",{}", number::csv_field(&format!("{name}{suffix}"))));
@@ -270,7 +273,7 @@ pub(super) fn drop(cells: &[Option<&Row>], baseline: &[Option<&Row>]) -> Option<
 }
 
 /// Variance of the mean change of one set, each question changing by -1, 0 or 1.
-fn paired_variance(row: &Row) -> Option<f64> {
+pub(super) fn paired_variance(row: &Row) -> Option<f64> {
     let (lost, gained, n) = (row.lost? as f64, row.gained? as f64, row.questions as f64);
     (n > 1.0).then(|| ((lost + gained) / n - ((lost - gained) / n).powi(2)) / (n - 1.0))
 }

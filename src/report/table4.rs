@@ -72,7 +72,7 @@ fn seconds(times: Times) -> String {
 }
 
 /// Every row.
-fn list(rows: &[Row]) -> Table {
+pub(super) fn list(rows: &[Row]) -> Table {
     let mut notes = Notes::default();
     let columns = [
         "device",
@@ -194,14 +194,7 @@ fn mean(times: &[(usize, Times)]) -> Times {
 }
 
 /// The lines of one model, or of the mean over several: D of each, and the paper's name of the line.
-fn section(
-    rows: &[Row],
-    hidden: &[usize],
-    printed_as: &str,
-    name: String,
-    notes: &mut Notes,
-    place: Place,
-) -> Section {
+fn section(rows: &[Row], hidden: &[usize], printed_as: &str, name: String, notes: &mut Notes, place: Place) -> Section {
     let line = |label: &str, cell: &mut dyn FnMut(usize) -> String| -> Vec<String> {
         std::iter::once(label.to_string()).chain((0..COLUMNS.len()).map(cell)).collect()
     };
@@ -217,7 +210,9 @@ fn section(
     };
     let mut lines = vec![
         line("paper: printed", &mut |at| text(printed(at))),
-        line("paper: over FC in software", &mut |at| factor(at).map_or(MISSING.to_string(), |value| format!("{value:.2}"))),
+        line("paper: over FC in software", &mut |at| {
+            factor(at).map_or(MISSING.to_string(), |value| format!("{value:.2}"))
+        }),
     ];
     for (backend, label) in ways(rows) {
         let find = |wanted: &dyn Fn(&Row) -> bool| -> Vec<&Row> {

@@ -79,9 +79,9 @@ pub(super) fn checks() -> Vec<Check> {
 }
 
 fn averages() -> Check {
-    let rows = paper::models().into_iter().flat_map(|model| {
-        METHODS.into_iter().chain(["fc", "baseline"]).map(move |codec| (model, codec))
-    });
+    let rows = paper::models()
+        .into_iter()
+        .flat_map(|model| METHODS.into_iter().chain(["fc", "baseline"]).map(move |codec| (model, codec)));
     let off: Vec<(String, f64)> = rows
         .filter_map(|(model, codec)| {
             let away = paper::table3(model, codec, "avg")? - mean(&table3(model, codec));
@@ -90,12 +90,17 @@ fn averages() -> Check {
         .collect();
     let wrong: Vec<String> =
         off.iter().filter(|(_, away)| away.abs() > ROUNDING).map(|(row, away)| format!("{row} {away:+.2}")).collect();
-    let listed = if wrong.is_empty() { String::new() } else { format!(" (printed minus computed: {})", wrong.join(", ")) };
+    let listed =
+        if wrong.is_empty() { String::new() } else { format!(" (printed minus computed: {})", wrong.join(", ")) };
     check(
         "Average accuracies of Table III",
         "Table III",
         wrong.is_empty(),
-        format!("{} of {} printed averages are the mean of their row to a tenth{listed}", off.len() - wrong.len(), off.len()),
+        format!(
+            "{} of {} printed averages are the mean of their row to a tenth{listed}",
+            off.len() - wrong.len(),
+            off.len()
+        ),
     )
 }
 
@@ -108,12 +113,17 @@ fn seconds_averages() -> Check {
         .filter(|(_, away)| away.abs() > ROUNDING)
         .map(|(method, away)| format!("{method} {away:+.2} s"))
         .collect();
-    let listed = if wrong.is_empty() { String::new() } else { format!(" (printed minus computed: {})", wrong.join(", ")) };
+    let listed =
+        if wrong.is_empty() { String::new() } else { format!(" (printed minus computed: {})", wrong.join(", ")) };
     check(
         "Average times of Table IV",
         "Table IV",
         wrong.is_empty(),
-        format!("{} of {} printed averages are the mean of their column to a tenth{listed}", off.len() - wrong.len(), off.len()),
+        format!(
+            "{} of {} printed averages are the mean of their column to a tenth{listed}",
+            off.len() - wrong.len(),
+            off.len()
+        ),
     )
 }
 
@@ -199,7 +209,8 @@ fn commonsense() -> Check {
 }
 
 fn collapse() -> Check {
-    let losses = ["Llama 3-1B", "Llama 3-3B"].map(|model| mean(&table3(model, "baseline")) - mean(&table3(model, "svd-llm")));
+    let losses =
+        ["Llama 3-1B", "Llama 3-3B"].map(|model| mean(&table3(model, "baseline")) - mean(&table3(model, "svd-llm")));
     check(
         "On Llama 3 SVD-LLM drops by more than 8 points at the same ratio",
         "IV-B(4)",
@@ -218,7 +229,11 @@ fn mean_ratio() -> Check {
         "The near-lossless ratio is 7.6 on average over the ten sets",
         "IV-B(2), Table II",
         (mean(&ratios) - 7.6).abs() < ROUNDING,
-        format!("Table II, last row: {:.2}; whole ratios that Table III turns out to use: {:.2}", mean(&ratios), mean(&of_table3)),
+        format!(
+            "Table II, last row: {:.2}; whole ratios that Table III turns out to use: {:.2}",
+            mean(&ratios),
+            mean(&of_table3)
+        ),
     )
 }
 
@@ -226,9 +241,9 @@ fn mean_ratio() -> Check {
 fn near_lossless_row() -> Check {
     let by_rule = |dataset: &str| -> Option<f64> {
         let of = |model: &str| {
-            let tried = [10.0, 9.0, 8.0, 7.0, 6.0].into_iter().filter_map(|ratio| {
-                Some(Tried { ratio, percent: paper::table2(model, Some(ratio), dataset)? })
-            });
+            let tried = [10.0, 9.0, 8.0, 7.0, 6.0]
+                .into_iter()
+                .filter_map(|ratio| Some(Tried { ratio, percent: paper::table2(model, Some(ratio), dataset)? }));
             match near_lossless(paper::table2(model, None, dataset)?, &tried.collect::<Vec<_>>(), LIMIT)? {
                 NearLossless::Ratio(ratio) => Some(ratio),
                 _ => None,
@@ -268,7 +283,9 @@ fn same_cells() -> Check {
         "Table III evaluates FC at one ratio per data set, that of Table II",
         "IV-B(3)",
         same == all,
-        format!("{same} of {all} FC cells equal Table II at one whole ratio per set (9, 8, 8, 10, 6, 6, 7, 7, 8, 7); the others are better values of another ratio"),
+        format!(
+            "{same} of {all} FC cells equal Table II at one whole ratio per set (9, 8, 8, 10, 6, 6, 7, 7, 8, 7); the others are better values of another ratio"
+        ),
     )
 }
 
@@ -321,7 +338,11 @@ fn outlier() -> Check {
         "Times depend on the hidden size (Llama 3-1B and Qwen2.5-3B both have 2048)",
         "III-D, Table IV",
         far.is_empty(),
-        format!("apart by more than twice: {}; others: {} times", if far.is_empty() { "none".into() } else { far.join(", ") }, close.join(", ")),
+        format!(
+            "apart by more than twice: {}; others: {} times",
+            if far.is_empty() { "none".into() } else { far.join(", ") },
+            close.join(", ")
+        ),
     )
 }
 
@@ -338,7 +359,9 @@ fn shares() -> Check {
     let stated = [("topk", 3.0), ("svd-llm", 53.0), ("qr", 66.0), ("fc-hardware", 0.3)];
     let list: Vec<String> = stated
         .iter()
-        .map(|(method, stated)| format!("{method} {stated} % stated, {:.1} % by Table IV", 100.0 * implied(0.04, method)))
+        .map(|(method, stated)| {
+            format!("{method} {stated} % stated, {:.1} % by Table IV", 100.0 * implied(0.04, method))
+        })
         .collect();
     // More time cannot be a smaller share of the same request.
     let slower = paper::table4("Avg.", "topk") > paper::table4("Avg.", "fc-software");
@@ -348,7 +371,8 @@ fn shares() -> Check {
         !slower,
         format!(
             "Table IV has Top-k take {:.1} times FC's time, and here the smaller share. If all else takes as long as FC's 4 % says: {}",
-            paper::table4("Avg.", "topk").unwrap_or(f64::NAN) / paper::table4("Avg.", "fc-software").unwrap_or(f64::NAN),
+            paper::table4("Avg.", "topk").unwrap_or(f64::NAN)
+                / paper::table4("Avg.", "fc-software").unwrap_or(f64::NAN),
             list.join("; ")
         ),
     )
@@ -360,7 +384,10 @@ fn clients() -> Check {
         "At 10 Gbit/s and eight GPUs 1,500 clients instead of 150, near 10 times; payloads shrink by 10.3",
         "IV-D, Figure 7(b)",
         ratio <= sent,
-        format!("{ratio:.0} times the clients, PIQA's ratio in elements {sent}: at most that where only the link limits ({}). A complex coefficient sent as two numbers halves it on the wire, and the server then limits first", signed(ratio - sent)),
+        format!(
+            "{ratio:.0} is at most PIQA's {sent} in elements ({} from it); a complex coefficient is two numbers, so bytes shrink by half of that",
+            signed(ratio - sent)
+        ),
     )
 }
 
@@ -389,7 +416,11 @@ mod tests {
         let of = |part: &str| all.iter().find(|check| check.says.contains(part)).unwrap();
         let cells = of("on all four models");
         assert_eq!(cells.verdict, Verdict::Fails);
-        assert!(cells.found.contains("13 of 40") && cells.found.contains("ARC-Challenge of Qwen2.5-1.5B, 1.4"), "{}", cells.found);
+        assert!(
+            cells.found.contains("13 of 40") && cells.found.contains("ARC-Challenge of Qwen2.5-1.5B, 1.4"),
+            "{}",
+            cells.found
+        );
         assert!(of("one ratio per data set").found.starts_with("35 of 40"));
         let row = of("Last row of Table II");
         assert!(row.verdict == Verdict::Fails && row.found.contains("ARC-Easy 8.4 (7.50)"), "{}", row.found);
