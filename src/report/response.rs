@@ -409,4 +409,4 @@ pub(super) fn rate(mbps: f64) -> String {
 
 #[cfg(test)]
 #[path = "response_tests.rs"]
-mod tests;
+pub(super) mod tests;

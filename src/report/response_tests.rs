@@ -1,6 +1,6 @@
 use super::*;
 
-pub(crate) fn line(codec: &str, part: Part, bytes: f64, codec_us: f64) -> Service {
+pub fn line(codec: &str, part: Part, bytes: f64, codec_us: f64) -> Service {
     Service {
         model: "pocket".into(),
         dataset: "arc_easy".into(),

@@ -43,7 +43,8 @@ pub(super) struct Claim {
     pub verdict: Verdict,
 }
 
-fn verdict(claimed: f64, found: &[(usize, f64, f64)]) -> Verdict {
+/// What times over FC's say of a claimed factor.
+pub(super) fn verdict(claimed: f64, found: &[(usize, f64, f64)]) -> Verdict {
     let low = |bound: f64| found.iter().all(|(_, ratio, error)| ratio - 2.0 * error >= bound);
     let below = |bound: f64| found.iter().any(|(_, ratio, error)| ratio + 2.0 * error < bound);
     if low(claimed) {

@@ -69,13 +69,15 @@ impl Table {
     pub fn markdown(&self) -> String {
         let mut out = format!("### {}\n\n{}\n\n", escape(&self.title), escape(&self.caption.join(" ")));
         let line = |cells: &mut dyn Iterator<Item = String>| format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "));
-        out += &line(&mut self.columns.iter().map(|cell| escape(cell)));
+        // Without names of sections the first column would be empty.
+        let skip = usize::from(self.sections.iter().all(|section| section.name.is_empty()));
+        out += &line(&mut self.columns.iter().skip(skip).map(|cell| escape(cell)));
         let rule = |at: usize| if at < 2 { ":--".to_string() } else { "--:".to_string() };
-        out += &line(&mut (0..self.columns.len()).map(rule));
+        out += &line(&mut (skip..self.columns.len()).map(rule));
         for section in &self.sections {
             for (at, row) in section.rows.iter().enumerate() {
                 let name = if at == 0 { format!("**{}**", escape(&section.name)) } else { String::new() };
-                out += &line(&mut std::iter::once(name).chain(row.iter().map(|text| cell(text))));
+                out += &line(&mut std::iter::once(name).chain(row.iter().map(|text| cell(text))).skip(skip));
             }
         }
         if !self.notes.0.is_empty() {

