@@ -80,8 +80,8 @@ mod tests {
     #[test]
     fn nothing_is_sure_without_an_error() {
         let of = |stderr| Measured { value: 1.0, stderr };
-        assert!(of(Some(0.1)).surely_above(0.7, ANY) && !of(Some(0.1)).surely_above(0.75, ANY));
-        assert!(of(Some(0.1)).surely_below(1.3, ONE) && !of(Some(0.1)).surely_below(1.2, ONE));
+        assert!(of(Some(0.1)).surely_above(0.69, ANY) && !of(Some(0.1)).surely_above(0.75, ANY));
+        assert!(of(Some(0.1)).surely_below(1.21, ONE) && !of(Some(0.1)).surely_below(1.19, ONE));
         assert!(!of(None).surely_above(0.0, ONE) && !of(None).surely_below(9.0, ONE));
         assert!(!of(Some(f64::NAN)).surely_above(0.0, ONE));
         assert_eq!(of(Some(3.0)).minus(of(Some(4.0))), Measured { value: 0.0, stderr: Some(5.0) });
