@@ -171,18 +171,25 @@ pub fn terminal(report: &Report, rows: &[Row], beside: &Beside, width: usize) ->
             .filter(|(_, made)| made.tables.is_empty())
             .map(|(name, _)| format!("{name}: no row of a codec for it, so it has only a header.\n")),
     );
+    parts.extend(missing(report, &view, beside));
+    Ok(parts.join("\n"))
+}
+
+/// A line for each figure that is wanted and has nothing to show, with the command that would make it.
+fn missing(report: &Report, view: &view::View, beside: &Beside) -> Vec<String> {
+    let mut out = Vec::new();
     for (wanted, kind) in [(report.ratio_plot, series::Kind::Ratio), (report.layer_plot, series::Kind::Layer)] {
-        if wanted && series::figures(&view, kind).is_empty() {
-            parts.push(format!("{}: no finished cell to draw, so there is no figure.\n", kind.file()));
+        if wanted && series::figures(view, kind).is_empty() {
+            out.push(format!("{}: no finished cell to draw, so there is no figure.\n", kind.file()));
         }
     }
     if report.activations && beside.similarity.is_empty() {
-        parts.push(NO_ACTIVATIONS.into());
+        out.push(NO_ACTIVATIONS.into());
     }
     if report.response.is_some() && beside.service.is_empty() {
-        parts.push(response::NO_TIMES.into());
+        out.push(response::NO_TIMES.into());
     }
-    Ok(parts.join("\n"))
+    out
 }
 
 fn checked<'a>(report: &Report, rows: &'a [Row]) -> Result<view::View<'a>> {

@@ -301,7 +301,7 @@ pub(super) fn table(lines: &[Line]) -> Table {
             "A verdict is about the model, data and machine named beside it, not about the paper's.".into(),
             format!("✓ or ✗ where the number is {ONE:.0} standard errors from the bound, or {ANY:.0} where any of several numbers could decide; ? where it is nearer, or was not measured."),
             "FC is `fc` as read by default, cut after layer 1, scope prompt+choice, ratios in elements; other readings are in the tables.".into(),
-            "Losses are paired with the uncompressed model on the same questions; differences between codecs or layers take the two losses as independent, which makes them look less certain than they are.".into(),
+            "Losses are paired with the uncompressed model on the same questions; differences between codecs or layers take the two losses as independent, which in general makes them look less certain than they are.".into(),
         ],
         columns: ["", "the paper says", "where", "judged on", "verdict", "numbers", "run"].map(String::from).to_vec(),
         sections: vec![Section { name: String::new(), rows: lines.iter().map(row).collect() }],

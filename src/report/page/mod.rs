@@ -232,6 +232,7 @@ fn part(source: &Source) -> Result<Vec<Block>> {
         Kind::Rows { report, rows, beside } => {
             let view = super::checked(report, rows)?;
             let sweeps = sweeps(report, rows, beside)?;
+            blocks.extend(super::missing(report, &view, beside).into_iter().map(Block::Text));
             let tables =
                 rendered(report, &view, beside, &sweeps, Place::Inside).into_iter().map(|(_, made)| made.tables);
             (tables.collect(), super::figures(report, &view, &sweeps, beside, Words::Beside)?)

@@ -197,7 +197,7 @@ fn few_cells_many_series_and_none_that_is_finite() {
             html.len()
         );
         match name {
-            "none" => assert!(html.contains("nothing finished to show")),
+            "none" => assert!(html.contains("accuracy-vs-ratio: no finished cell to draw")),
             "many" => assert!(html.contains("and 188 more") && html.contains("external:cmd=&lt;199&gt;")),
             "nan" => assert!(html.contains("2 without a number") && html.contains("2 of 3 cells failed")),
             _ => assert!(html.contains("50.0 ± 5.0")),
