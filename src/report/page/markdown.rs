@@ -53,13 +53,13 @@ fn block(out: &mut String, one: &Block, folder: &Path) {
     }
 }
 
-/// The way from a folder to a file, both absolute; none where they share nothing.
+/// The way from a folder to a file, both absolute; none where they share nothing but the root.
 fn relative(folder: &Path, file: &Path) -> Option<String> {
     let (from, to): (Vec<Component>, Vec<Component>) = (folder.components().collect(), file.components().collect());
     let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
     let up = std::iter::repeat_n("..".to_string(), from.len() - shared);
     let down = to[shared..].iter().map(|part| part.as_os_str().to_string_lossy().into_owned());
-    (shared > 0).then(|| up.chain(down).collect::<Vec<_>>().join("/"))
+    (shared > 1).then(|| up.chain(down).collect::<Vec<_>>().join("/"))
 }
 
 #[cfg(test)]
