@@ -225,12 +225,21 @@ fn slim(svg: &str) -> String {
             Some((look, points)) if open == Some(look) => out += &format!("M{points}"),
             _ => {
                 out += if open.is_some() { "\"/>\n" } else { "" };
-                out += &parts.map_or(format!("{line}\n"), |(look, points)| format!("<path {look}d=\"M{points}"));
+                out += &match parts {
+                    Some((look, points)) => format!("<path {look}d=\"M{points}"),
+                    None => format!("{}\n", once(line)),
+                };
             }
         }
         open = parts.map(|(look, _)| look);
     }
     out + if open.is_some() { "\"/>\n" } else { "" }
+}
+
+/// A picture's data stands in a file twice, for readers that know one name of the attribute only.
+fn once(line: &str) -> String {
+    let parts = line.split_once(" xlink:href=\"").and_then(|(before, rest)| Some((before, rest.split_once('"')?.1)));
+    parts.map_or(line.to_string(), |(before, after)| format!("{before}{after}"))
 }
 
 /// Pixels.
@@ -255,6 +264,7 @@ mod tests {
         let lines = "<polyline fill=\"none\" points=\"1,2 3,4 \"/>\n<polyline fill=\"none\" points=\"5,6 7,8 9,9 \"/>\n<polyline fill=\"red\" points=\"1,1 2,2 \"/>\n";
         let paths = "<path fill=\"none\" d=\"M1,2 3,4M5,6 7,8 9,9\"/>\n<path fill=\"red\" d=\"M1,1 2,2\"/>\n";
         assert_eq!((slim(lines), slim(&format!("{lines}</svg>"))), (paths.to_string(), format!("{paths}</svg>\n")));
+        assert_eq!(slim("<image xlink:href=\"data:a\" href=\"data:a\"/>"), "<image href=\"data:a\"/>\n");
         let svg = "<svg width=\"764\" xmlns=\"http://www.w3.org/2000/svg\">\n<text opacity=\"1\" x=\"1\">\n opacity=&quot;1&quot;\n</text>\n</svg>\n";
         assert_eq!(slim(svg), "<svg width=\"764\">\n<text x=\"1\">\n opacity=&quot;1&quot;\n</text>\n</svg>\n");
         assert_eq!(width(svg), Some(764.0));
