@@ -206,7 +206,7 @@ fn few_cells_many_series_and_none_that_is_finite() {
 }
 
 #[test]
-fn replays_and_simulations_have_pages_too() {
+fn a_replay_has_a_page_with_the_papers_seconds_in_its_cells() {
     let folder = tempfile::tempdir().unwrap();
     let replay = folder.path().join("results/table4/r");
     fs::create_dir_all(&replay).unwrap();
