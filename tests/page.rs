@@ -20,6 +20,8 @@ fn chromium() -> Option<PathBuf> {
 /// What is looked at from inside, once the page is there; the findings are attributes of its root.
 const PROBE: &str = r#"<script>
 addEventListener("load", () => setTimeout(() => {
+  // All of it is laid out, or what is off the screen would be too wide for nobody.
+  document.head.insertAdjacentHTML("beforeend", "<style>figure { content-visibility: visible !important }</style>");
   const root = document.documentElement;
   const said = {};
   const say = (name, value) => { said[name] = String(value); root.setAttribute("data-" + name, value); };
