@@ -105,6 +105,12 @@ figures limit="32":
     cargo run --release -- run figure6 --limit {{limit}} --run figures
     cargo run --release -- simulate figure7 --from results/figure6/figures --run figures
 
+# One page of the pocket model's runs: the paper's claims, tables and figures, as HTML and as Markdown, in results/report/pocket.
+report:
+    cargo run --release -- report results/table2/pocket results/table3/pocket results/table4/ten-sets results/figure2/pocket \
+        results/layer-sweep/pocket results/ratio-sweep/pocket results/figure6/pocket results/figure7/pocket \
+        results/figure7/assumed results/codecs/pocket results/layers/pocket --page results/report/pocket
+
 # A run on a Slurm cluster, from its login node; the same line again submits what failed.
 # `just cluster table2 qwen2.5-1.5b 32 --limit 50`; more in `experiments/slurm/submit --help`.
 cluster experiment="table2" model="pocket" shards="16" *args="":

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::report::simulation;
+use crate::report::{page, simulation};
 use crate::simulate::{Profile, Scenario, Simulate, Swept, find, sweep};
 
 /// Simulate many clients that share a link and a server: response time by codec and number of clients.
@@ -122,6 +122,7 @@ impl Args {
         let path = results.join("simulate.json");
         crate::save::replace(&path, (serde_json::to_string_pretty(&manifest)? + "\n").as_bytes())?;
         files.push(path);
+        files.extend(page::write(std::slice::from_ref(&results), &results, Some(&plots))?);
         match self.json {
             true => say!("{}", serde_json::to_string_pretty(&swept.points)?)?,
             false => {

@@ -345,6 +345,8 @@ pub(super) fn finish(store: &Store, report: &Report, collected: Collected) -> Re
     }
     let beside = report::Beside::of_run(&store.results, report)?;
     let mut files = report::write(&store.results, &store.plots, report, &rows, &beside)?;
+    let page = report::page::write(std::slice::from_ref(&store.results), &store.results, Some(&store.plots));
+    files.extend(page.context("writing the page of the run")?);
     let measured = if report.layers { &["layers.jsonl"][..] } else { &[] };
     files.extend(measured.iter().chain(&["timings.csv", "samples"]).map(|f| store.results.join(f)));
     let text = report::terminal(report, &rows, &beside, 160)?;

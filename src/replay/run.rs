@@ -19,7 +19,7 @@ use super::spec::Spec;
 use super::trace::Loaded;
 use crate::experiment::Store;
 use crate::experiment::machine::{Machine, load};
-use crate::report::table4;
+use crate::report::{page, table4};
 
 /// Fewest sequences of a sample, however little time there is: from fewer its error is not told well.
 const LEAST: usize = 20;
@@ -109,6 +109,7 @@ pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<Outcome> {
     files.extend(["manifest.json", "machine.json"].map(|file| store.results.join(file)));
     let (text, written) = table4::write(&store.results, &rows, spec.table4)?;
     files.extend(written);
+    files.extend(page::write(std::slice::from_ref(&store.results), &store.results, None)?);
     Ok(Outcome { text: format!("{text}\n{:.0} s\n", wall_seconds() - clock), files, rows })
 }
 

@@ -6,6 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{Canvas, text_width};
 use super::figure::{AXIS, GRID, HEAD, INK, MARGIN, SMALL, TITLE, fit, grid};
+use super::picture::{Picture, Words, few};
 
 /// A figure of bars: panels that share the meaning of the parts; each has its own scale from zero.
 #[derive(Debug)]
@@ -47,6 +48,20 @@ const BAR: i32 = 15;
 const STEP: i32 = 21;
 
 impl Bars {
+    /// The bars drawn, with their words inside or beside.
+    pub fn picture(mut self, file: String, words: Words) -> Result<Picture> {
+        let of = |bar: &Bar| format!("{}: {}", bar.name, bar.note);
+        let panel = |panel: &BarPanel| {
+            let title = if panel.title.is_empty() { String::new() } else { format!("{}: ", panel.title) };
+            format!("{title}{}", few(&panel.bars.iter().map(of).collect::<Vec<_>>()))
+        };
+        let panels: Vec<String> = self.panels.iter().map(panel).collect();
+        let alt = format!("{}. Bars of {}. {}.", self.title, self.x_label, panels.join("; "));
+        let (title, caption) = (self.title, self.subtitle);
+        (self.title, self.subtitle) = (words.drawn(&title).into(), words.drawn(&caption).into());
+        Ok(Picture { file, svg: self.svg()?, title, caption, alt })
+    }
+
     pub fn svg(&self) -> Result<String> {
         let bars = || self.panels.iter().flat_map(|panel| &panel.bars);
         let widest = |of: &dyn Fn(&Bar) -> &str| bars().map(|bar| text_width(of(bar), SMALL.size)).max().unwrap_or(0);

@@ -5,6 +5,7 @@ use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{Canvas, Type, text_width};
+use super::picture::{Picture, Words, few};
 use super::table::wrap;
 use super::{legend, number};
 
@@ -171,6 +172,22 @@ impl Frame {
 }
 
 impl Figure {
+    /// The figure drawn, with its words inside or beside.
+    pub fn picture(mut self, file: String, words: Words) -> Result<Picture> {
+        let titles: Vec<String> = self.panels.iter().map(|panel| panel.title.clone()).collect();
+        let y = if self.y_label.is_empty() { "numbers" } else { &self.y_label };
+        let alt = format!(
+            "{}. {y} against {}; panels: {}; series: {}.",
+            self.title,
+            self.x_label,
+            few(&titles),
+            few(&self.series)
+        );
+        let (title, caption) = (self.title, self.subtitle);
+        (self.title, self.subtitle) = (words.drawn(&title).into(), words.drawn(&caption).into());
+        Ok(Picture { file, svg: self.svg()?, title, caption, alt })
+    }
+
     /// The picture; fonts are whatever sans-serif the viewer has.
     pub fn svg(&self) -> Result<String> {
         let columns = match self.panels.len() {

@@ -8,6 +8,7 @@ use super::canvas::Canvas;
 use super::figure::{AXIS, HEAD, INK, MARGIN, SMALL, TITLE, fit};
 use super::names;
 use super::number::significant;
+use super::picture::{Picture, Words, few};
 use super::pixels::{beneath, color, image};
 use super::view;
 use crate::codec::Activation;
@@ -31,18 +32,18 @@ const ROW: i32 = 4;
 const MOST: i32 = 140;
 const WHITE: RGBColor = RGBColor(255, 255, 255);
 
-/// Heat maps and spectra of each model; file name and SVG.
-pub(super) fn figures(maps: &[Map]) -> Result<Vec<(String, String)>> {
+/// Heat maps and spectra of each model.
+pub(super) fn figures(maps: &[Map], words: Words) -> Result<Vec<Picture>> {
     let models = view::distinct(maps.iter().map(|map| map.line.model.as_str()));
     let mut out = Vec::new();
     for model in &models {
         let here: Vec<&Map> = maps.iter().filter(|map| map.line.model == *model).collect();
         let ending = if models.len() > 1 { format!("-{}", names::slug(model)) } else { String::new() };
         if here.iter().any(|map| map.line.kind == Kind::Activation && map.matrix.is_some()) {
-            out.push((format!("heat-maps{ending}"), heat_maps(model, &here)?));
+            out.push(heat_maps(model, &here, format!("heat-maps{ending}"), words)?);
         }
         if here.iter().any(|map| map.line.kind == Kind::Spectrum && map.matrix.is_some()) {
-            out.push((format!("spectrum{ending}"), spectra(model, &here)?));
+            out.push(spectra(model, &here, format!("spectrum{ending}"), words)?);
         }
     }
     Ok(out)
@@ -150,7 +151,7 @@ fn label(line: &Heat) -> String {
     }
 }
 
-fn heat_maps(model: &str, maps: &[&Map]) -> Result<String> {
+fn heat_maps(model: &str, maps: &[&Map], file: String, words: Words) -> Result<Picture> {
     struct Block {
         layer: u32,
         scale: f64,
@@ -198,7 +199,8 @@ fn heat_maps(model: &str, maps: &[&Map]) -> Result<String> {
     let columns = blocks.iter().map(|block| block.above.len()).max().unwrap_or(1).max(2) as i32;
     let inner = columns * (WIDTH + GAP);
     let first = &maps[0].line;
-    let title = fit(&format!("What codecs leave of an activation: {model}"), TITLE, inner);
+    let name = format!("What codecs leave of an activation: {model}");
+    let title = fit(words.drawn(&name), TITLE, inner);
     let mut about = format!(
         "Question {} of {}, gold choice; first {} of {} channels, all or the first {} tokens. Above A' as received, below the error A' - A with its relative Frobenius norm. One signed scale a layer, to the 99.5 % quantile of |A|; what lies beyond has the last colour.",
         first.question,
@@ -210,11 +212,14 @@ fn heat_maps(model: &str, maps: &[&Map]) -> Result<String> {
     if failed > 0 {
         about += &format!(" {failed} failed and are left out.");
     }
-    let subtitle = fit(&about, SMALL, inner);
+    let subtitle = fit(words.drawn(&about), SMALL, inner);
     let top = MARGIN + 24 * title.len() as i32 + 17 * subtitle.len() as i32 + 34;
     let tall = |block: &Block| 2 * (block.height + 46) + 14;
     let height = top + blocks.iter().map(tall).sum::<i32>() + MARGIN;
-    drawn((inner + 2 * MARGIN, height), |sheet| {
+    let titles: Vec<String> =
+        blocks.iter().flat_map(|block| block.above.iter().chain(&block.below)).map(|one| one.title.clone()).collect();
+    let alt = format!("{name}. Heat maps, tokens down and channels to the right: {}.", few(&titles));
+    let svg = drawn((inner + 2 * MARGIN, height), |sheet| {
         head(sheet, &title, &subtitle)?;
         let mut y = top;
         for block in &blocks {
@@ -233,7 +238,8 @@ fn heat_maps(model: &str, maps: &[&Map]) -> Result<String> {
             y += tall(block);
         }
         Ok(())
-    })
+    })?;
+    Ok(Picture { file, title: name, caption: about, alt, svg })
 }
 
 /// The block of FC as read by default, at ratio 8, in the half of the spectrum that is shown.
@@ -243,7 +249,7 @@ fn block(tokens: u64, hidden: u64) -> (f64, f64) {
     (rows, (s * d / (8.0 * rows)).floor().clamp(1.0, d))
 }
 
-fn spectra(model: &str, maps: &[&Map]) -> Result<String> {
+fn spectra(model: &str, maps: &[&Map], file: String, words: Words) -> Result<Picture> {
     let known: Vec<(&Heat, &Activation)> = maps
         .iter()
         .filter(|map| map.line.kind == Kind::Spectrum)
@@ -281,18 +287,21 @@ fn spectra(model: &str, maps: &[&Map]) -> Result<String> {
     let columns = panels.len().clamp(2, 3) as i32;
     let inner = columns * (WIDTH + GAP);
     let first = &known[0].0;
-    let title = fit(&format!("2-D spectrum of an activation: {model}"), TITLE, inner);
+    let name = format!("2-D spectrum of an activation: {model}");
+    let title = fit(words.drawn(&name), TITLE, inner);
     let about = format!(
         "Question {} of {}, gold choice. Share of the energy of each coefficient, log10; up: token frequency, right: channel frequency, of which the negative half mirrors this one. Dashed: the block that fc keeps at ratio 8 (with its mirror).",
         first.question,
         names::title(&first.dataset)
     );
-    let subtitle = fit(&about, SMALL, inner);
+    let subtitle = fit(words.drawn(&about), SMALL, inner);
     let top = MARGIN + 24 * title.len() as i32 + 17 * subtitle.len() as i32 + 34;
     let row_height = panels.iter().map(|(_, height)| height + 50).max().unwrap_or(0);
     let rows = panels.len().div_ceil(columns as usize) as i32;
     let height = top + rows * row_height + 64 + MARGIN;
-    drawn((inner + 2 * MARGIN, height), |sheet| {
+    let titles: Vec<String> = panels.iter().map(|(panel, _)| panel.title.clone()).collect();
+    let alt = format!("{name}. Maps of the energy of each frequency, {}.", few(&titles));
+    let svg = drawn((inner + 2 * MARGIN, height), |sheet| {
         head(sheet, &title, &subtitle)?;
         for (nth, (panel, height)) in panels.iter().enumerate() {
             let (row, column) = (nth as i32 / columns, nth as i32 % columns);
@@ -305,7 +314,8 @@ fn spectra(model: &str, maps: &[&Map]) -> Result<String> {
         // Between the two ends of the axis.
         let middle = |nth: usize| top + nth as i32 * row_height + panels[0].1 / 2;
         (0..rows as usize).try_for_each(|nth| sheet.canvas.text_up("token frequency", (MARGIN + 2, middle(nth)), AXIS))
-    })
+    })?;
+    Ok(Picture { file, title: name, caption: about, alt, svg })
 }
 
 #[cfg(test)]

@@ -40,9 +40,9 @@ fn maps(codecs: usize, layers: &[u32]) -> Vec<Map> {
 #[test]
 fn a_panel_a_matrix_and_a_scale_a_layer() {
     for (codecs, layers) in [(0, &[1u32][..]), (1, &[1]), (3, &[1, 3, 6]), (200, &[1, 2])] {
-        let drawn = figures(&maps(codecs, layers)).unwrap();
-        assert_eq!(drawn.iter().map(|one| one.0.as_str()).collect::<Vec<_>>(), ["heat-maps", "spectrum"]);
-        let (heat, spectrum) = (&drawn[0].1, &drawn[1].1);
+        let drawn = figures(&maps(codecs, layers), Words::Inside).unwrap();
+        assert_eq!(drawn.iter().map(|one| one.file.as_str()).collect::<Vec<_>>(), ["heat-maps", "spectrum"]);
+        let (heat, spectrum) = (&drawn[0].svg, &drawn[1].svg);
         // A again in each block of three codecs, each A' and its error.
         let blocks = codecs.div_ceil(COLUMNS - 1).max(1);
         assert_eq!(heat.matches("<image").count(), layers.len() * (blocks + 2 * codecs));
@@ -61,18 +61,20 @@ fn a_panel_a_matrix_and_a_scale_a_layer() {
 fn what_failed_is_counted_and_a_run_without_maps_has_no_figure() {
     let mut all = maps(2, &[1]);
     all.push(map(1, Kind::Received, "qr", None));
-    let heat = figures(&all).unwrap().remove(0).1;
+    let heat = figures(&all, Words::Inside).unwrap().remove(0).svg;
     assert!(heat.contains("1 failed and are left out") && !heat.contains("qr, ratio"), "{heat}");
-    assert!(figures(&[]).unwrap().is_empty());
+    assert!(figures(&[], Words::Inside).unwrap().is_empty());
     // An activation whose file is gone.
-    assert!(figures(&[map(1, Kind::Activation, "", None)]).unwrap().is_empty());
+    assert!(figures(&[map(1, Kind::Activation, "", None)], Words::Inside).unwrap().is_empty());
 }
 
 #[test]
 fn zeros_are_drawn() {
     let zeros = Activation::new(2, 2, vec![0.0; 4]).unwrap();
     let all = [map(1, Kind::Activation, "", Some(zeros.clone())), map(1, Kind::Spectrum, "", Some(zeros))];
-    assert!(figures(&all).unwrap().iter().all(|(_, svg)| !svg.contains("NaN") && !svg.contains("inf")));
+    assert!(
+        figures(&all, Words::Inside).unwrap().iter().all(|one| !one.svg.contains("NaN") && !one.svg.contains("inf"))
+    );
 }
 
 #[test]

@@ -23,8 +23,10 @@ mod legend;
 mod names;
 mod near_lossless;
 mod number;
+pub mod page;
 mod paired;
 pub mod paper;
+mod picture;
 mod pixels;
 mod response;
 mod rows_io;
@@ -44,6 +46,8 @@ mod view;
 pub use beside::Beside;
 pub use heat_figures::Map;
 pub use near_lossless::{NearLossless, Tried, near_lossless};
+use paper::Place;
+use picture::{Picture, Words};
 pub use response::Response;
 pub use rows_io::{read_rows, write_csv, write_parquet};
 pub use searched::tried;
@@ -137,18 +141,18 @@ pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row], beside
         anyhow::Ok(())
     };
     let sweeps = sweeps(report, rows, beside)?;
-    for (name, rendered) in rendered(report, &view, beside, &sweeps) {
+    for (name, rendered) in rendered(report, &view, beside, &sweeps, Place::Below) {
         put(results.join(format!("{name}.md")), &rendered.markdown())?;
         put(results.join(format!("{name}.csv")), &rendered.csv)?;
     }
     if report.paired {
         put(results.join("paired.csv"), &paired::csv(&view))?;
     }
-    let drawn = figures(report, &view, &sweeps, beside)?;
+    let drawn = figures(report, &view, &sweeps, beside, Words::Inside)?;
     if !drawn.is_empty() {
         create(plots)?;
     }
-    for (file, svg) in drawn {
+    for Picture { file, svg, .. } in drawn {
         put(plots.join(format!("{file}.svg")), &svg)?;
     }
     Ok(written)
@@ -157,7 +161,7 @@ pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row], beside
 /// The tables as aligned plain text in at most `width` columns, a caption's sentence only where it comes first, and a line for each figure that has nothing to show.
 pub fn terminal(report: &Report, rows: &[Row], beside: &Beside, width: usize) -> Result<String> {
     let view = checked(report, rows)?;
-    let tables = rendered(report, &view, beside, &sweeps(report, rows, beside)?);
+    let tables = rendered(report, &view, beside, &sweeps(report, rows, beside)?, Place::Below);
     let mut said = Vec::new();
     let mut parts: Vec<String> =
         tables.iter().flat_map(|(_, made)| &made.tables).map(|table| table.text(width, &mut said)).collect();
@@ -167,18 +171,25 @@ pub fn terminal(report: &Report, rows: &[Row], beside: &Beside, width: usize) ->
             .filter(|(_, made)| made.tables.is_empty())
             .map(|(name, _)| format!("{name}: no row of a codec for it, so it has only a header.\n")),
     );
+    parts.extend(missing(report, &view, beside));
+    Ok(parts.join("\n"))
+}
+
+/// A line for each figure that is wanted and has nothing to show, with the command that would make it.
+fn missing(report: &Report, view: &view::View, beside: &Beside) -> Vec<String> {
+    let mut out = Vec::new();
     for (wanted, kind) in [(report.ratio_plot, series::Kind::Ratio), (report.layer_plot, series::Kind::Layer)] {
-        if wanted && series::figures(&view, kind).is_empty() {
-            parts.push(format!("{}: no finished cell to draw, so there is no figure.\n", kind.file()));
+        if wanted && series::figures(view, kind).is_empty() {
+            out.push(format!("{}: no finished cell to draw, so there is no figure.\n", kind.file()));
         }
     }
     if report.activations && beside.similarity.is_empty() {
-        parts.push(NO_ACTIVATIONS.into());
+        out.push(NO_ACTIVATIONS.into());
     }
     if report.response.is_some() && beside.service.is_empty() {
-        parts.push(response::NO_TIMES.into());
+        out.push(response::NO_TIMES.into());
     }
-    Ok(parts.join("\n"))
+    out
 }
 
 fn checked<'a>(report: &Report, rows: &'a [Row]) -> Result<view::View<'a>> {
@@ -197,13 +208,14 @@ fn rendered(
     view: &view::View,
     beside: &Beside,
     sweeps: &[layers::Sweep],
+    place: Place,
 ) -> Vec<(&'static str, Rendered)> {
     let mut out = Vec::new();
     if report.table2 {
-        out.push(("table2", table2::table2(view, report.near_lossless_points)));
+        out.push(("table2", table2::table2(view, report.near_lossless_points, place)));
     }
     if report.table3 {
-        out.push(("table3", table3::table3(view)));
+        out.push(("table3", table3::table3(view, place)));
     }
     if report.codecs {
         out.push(("codecs", codecs::codecs(view, &beside.times)));
@@ -224,13 +236,14 @@ fn rendered(
     out
 }
 
-/// File names without ending, and SVG.
+/// All figures of a run, the ones that say most first.
 fn figures(
     report: &Report,
     view: &view::View,
     sweeps: &[layers::Sweep],
     beside: &Beside,
-) -> Result<Vec<(String, String)>> {
+    words: Words,
+) -> Result<Vec<Picture>> {
     let mut out = Vec::new();
     if report.ratio_plot {
         out.extend(series::figures(view, series::Kind::Ratio));
@@ -247,11 +260,13 @@ fn figures(
     if beside.partial {
         out.iter_mut().for_each(|drawing| drawing.figure.subtitle.insert_str(0, &format!("{PARTIAL} ")));
     }
-    let mut out: Vec<(String, String)> =
-        out.into_iter().map(|drawing| Ok((drawing.file, drawing.figure.svg()?))).collect::<Result<_>>()?;
-    out.extend(heat_figures::figures(&beside.maps)?);
+    let mut out: Vec<Picture> =
+        out.into_iter().map(|drawing| drawing.figure.picture(drawing.file, words)).collect::<Result<_>>()?;
+    out.extend(heat_figures::figures(&beside.maps, words)?);
     if let Some(response) = &report.response {
-        out.extend(response::figures(&beside.service, response)?);
+        for (file, bars) in response::figures(&beside.service, response) {
+            out.push(bars.picture(file, words)?);
+        }
     }
     Ok(out)
 }

@@ -13,8 +13,16 @@ pub(super) fn tenths(value: f64) -> String {
 
 /// One decimal with a sign, `0.0` when it rounds to nothing.
 pub(super) fn signed(value: f64) -> String {
-    let text = tenths(value);
-    if value > 0.0 && text != "0.0" { format!("+{text}") } else { text }
+    signed_to(value, 1)
+}
+
+/// The same to some decimals.
+pub(super) fn signed_to(value: f64, digits: usize) -> String {
+    let text = format!("{:.digits$}", value.abs());
+    match text.parse() {
+        Ok(0.0) => text,
+        _ => format!("{}{text}", if value > 0.0 { '+' } else { '-' }),
+    }
 }
 
 /// A round number as it is: `0.002`, `5`, `20000`.

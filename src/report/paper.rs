@@ -2,13 +2,22 @@
 
 use std::sync::LazyLock;
 
-use super::{names, number};
-use crate::experiment::Accuracy;
+use super::{names, number, table3};
+use crate::experiment::{Accuracy, Row};
 
 const TABLE2: &str = include_str!("../../results/paper/table2.csv");
 const TABLE3: &str = include_str!("../../results/paper/table3.csv");
 const TABLE4: &str = include_str!("../../results/paper/table4.csv");
 const NEAR_LOSSLESS: &str = include_str!("../../results/paper/table2_near_lossless_ratio.csv");
+
+/// Where a table has the paper's numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Place {
+    /// In a row of their own below ours: for files and the terminal.
+    Below,
+    /// In the cell of ours: for pages.
+    Inside,
+}
 
 /// A CSV of the paper: no quotes in it, so a comma always parts two fields.
 struct Sheet {
@@ -95,6 +104,53 @@ pub fn table3_ratio(dataset: &str) -> Option<f64> {
 /// Last row of the paper's Table II: the near-lossless ratio of a data set, averaged over its models.
 pub fn near_lossless(dataset: &str) -> Option<f64> {
     SHEET_RATIO.get(&[], dataset)
+}
+
+/// Points that FC loses in Table II at a ratio, mean over the paper's models. A small embedded set takes those of its namesake.
+pub(super) fn loss2(ratio: f64, dataset: &str) -> Option<f64> {
+    mean_loss(dataset, |model, name| Some(table2(model, None, name)? - table2(model, Some(ratio), name)?))
+}
+
+/// The same of a codec in Table III.
+pub(super) fn loss3(codec: &str, dataset: &str) -> Option<f64> {
+    mean_loss(dataset, |model, name| Some(table3(model, "baseline", name)? - table3(model, codec, name)?))
+}
+
+fn mean_loss(dataset: &str, of: impl Fn(&str, &str) -> Option<f64>) -> Option<f64> {
+    let name = names::DATASETS[names::paper_place(dataset)?].0;
+    let sum: Option<f64> = models().iter().map(|model| of(model, name)).sum();
+    sum.map(|sum| sum / MODELS.len() as f64)
+}
+
+/// What stands under our accuracies where the model is none of the paper's: points lost, the paper's loss, and ours minus that;
+/// last the same of the average.
+pub(super) fn losses(cells: &[Option<&Row>], baseline: &[Option<&Row>], papers: &[Option<f64>]) -> Vec<String> {
+    let text = |lost: Option<table3::Drop>, paper: Option<f64>| {
+        let Some(lost) = lost else { return String::new() };
+        let stderr = lost.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
+        let paper =
+            paper.map(|paper| format!("\npaper {} ({})", number::tenths(paper), number::signed(lost.points - paper)));
+        format!("loss {}{stderr}{}", number::tenths(lost.points), paper.unwrap_or_default())
+    };
+    let all = cells.iter().zip(baseline).all(|(cell, base)| table3::drop(&[*cell], &[*base]).is_some());
+    let mean = papers.iter().copied().sum::<Option<f64>>().map(|sum| sum / papers.len() as f64);
+    let average = text(table3::drop(cells, baseline).filter(|_| all), mean);
+    let one = |((cell, base), paper): ((&Option<&Row>, &Option<&Row>), &Option<f64>)| {
+        text(table3::drop(&[*cell], &[*base]), *paper)
+    };
+    cells.iter().zip(baseline).zip(papers).map(one).chain([average]).collect()
+}
+
+/// What a table says of the numbers in its cells, by whether any model is one of the paper's.
+pub(super) fn inside_sentences(papers: bool, others: bool) -> Vec<String> {
+    let mut out = Vec::new();
+    if papers {
+        out.push("Under a number: the paper's at the same place, and in brackets ours minus the paper's. The paper states no standard error, so that of the difference is at least ours.".into());
+    }
+    if others {
+        out.push("Models that are none of the paper's: under a number the points lost against the uncompressed model on the same questions, ± 1 paired standard error; then the paper's loss there, mean over its four models on the set of that name, and in brackets ours minus the paper's. Accuracies of other models on other questions are not subtracted from one another.".into());
+    }
+    out
 }
 
 /// The paper's numbers as cells, with ours minus the paper's in brackets, and last the same for the average over all sets.

@@ -135,16 +135,54 @@ pub(super) fn tables(lines: &[Service], response: &Response) -> Vec<(&'static st
     ]
 }
 
-/// Figure 6 and the bytes a generated token, for each model and cut; file name and SVG.
-pub(super) fn figures(lines: &[Service], response: &Response) -> Result<Vec<(String, String)>> {
+/// Figure 6 and the bytes a generated token, for each model and cut; with file names.
+pub(super) fn figures(lines: &[Service], response: &Response) -> Vec<(String, Bars)> {
     let places = places(lines, response);
     let mut out = Vec::new();
     for place in &places {
         let ending = if places.len() > 1 { format!("-{}", names::slug(&place.profile.name)) } else { String::new() };
-        out.push((format!("response{ending}"), place.share_bars().svg()?));
-        out.push((format!("bytes-per-generated-token{ending}"), place.step_bars().svg()?));
+        out.push((format!("response{ending}"), place.share_bars()));
+        out.push((format!("bytes-per-generated-token{ending}"), place.step_bars()));
     }
-    Ok(out)
+    out
+}
+
+/// The part of encoding and decoding in a response time.
+pub(super) struct Share {
+    /// Model and cut.
+    pub profile: String,
+    /// Codec without its ratio.
+    pub codec: String,
+    /// The link.
+    pub mbps: f64,
+    /// Of the mean request, as the table has it.
+    pub mean: f64,
+    /// Of each data set's.
+    pub sets: Vec<f64>,
+}
+
+/// Those of all codecs and links.
+pub(super) fn shares(lines: &[Service], response: &Response) -> Vec<Share> {
+    let mut out = Vec::new();
+    for place in places(lines, response) {
+        for load in &place.profile.loads {
+            let codec = place.lines.iter().find(|line| label(line) == load.codec).map(|line| line.codec.clone());
+            for &mbps in &response.links_mbps {
+                let share = |cost: &Cost| {
+                    let parts = parts(cost, mbps, response.round_trip_ms);
+                    (parts[1] + parts[3]) / parts.iter().sum::<f64>()
+                };
+                out.push(Share {
+                    profile: place.profile.name.clone(),
+                    codec: codec.clone().unwrap_or_default(),
+                    mbps,
+                    mean: share(&mean(load, Part::Prompt)),
+                    sets: load.classes.iter().map(|pair| share(&pair.prompt)).collect(),
+                });
+            }
+        }
+    }
+    out
 }
 
 fn ms(seconds: f64) -> String {
@@ -371,4 +409,4 @@ pub(super) fn rate(mbps: f64) -> String {
 
 #[cfg(test)]
 #[path = "response_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,6 @@
 use super::*;
 
-pub(crate) fn line(codec: &str, part: Part, bytes: f64, codec_us: f64) -> Service {
+pub fn line(codec: &str, part: Part, bytes: f64, codec_us: f64) -> Service {
     Service {
         model: "pocket".into(),
         dataset: "arc_easy".into(),
@@ -81,7 +81,8 @@ fn figures_of_few_and_of_many() {
     let names: Vec<String> = (0..200).map(|nth| format!("svd:rank=number_{nth}&<option>")).collect();
     let many: Vec<(&str, f64, f64)> = names.iter().map(|name| (name.as_str(), 1000.0, 10.0)).collect();
     for all in [lines(&[("fc", 1000.0, 30.0)]), lines(&[(RAW, 4000.0, 0.0), ("fc", 1000.0, 30.0)]), lines(&many)] {
-        let drawn = figures(&all, &links()).unwrap();
+        let drawn: Vec<(String, String)> =
+            figures(&all, &links()).into_iter().map(|(file, bars)| (file, bars.svg().unwrap())).collect();
         let files: Vec<&str> = drawn.iter().map(|(file, _)| file.as_str()).collect();
         assert_eq!(files, ["response", "bytes-per-generated-token"]);
         for (_, svg) in &drawn {
@@ -97,13 +98,13 @@ fn what_is_missing_is_left_out_and_said() {
     let mut all = lines(&[(RAW, 4000.0, 0.0), ("fc", 1000.0, 30.0), ("qr", 1000.0, 30.0), ("svd", 900.0, 3.0)]);
     all[4].bytes = Some(f64::NAN);
     (all[6].err, all[6].encode_us) = (Some("no convergence".into()), None);
-    let (_, svg) = figures(&all, &links()).unwrap().remove(0);
+    let svg = figures(&all, &links()).remove(0).1.svg().unwrap();
     let flat = svg.replace("</text>", " ").replace('\n', " ");
     assert!(svg.contains("fc at ratio 8"));
     assert!(flat.contains("Left out") && !flat.contains("NaN"), "{flat}");
     let text = tables(&all, &links())[0].1.markdown();
     assert!(text.contains("Left out: qr at ratio 8 in elements: not measured on every data set; svd at"), "{text}");
-    assert!(tables(&[], &links()).is_empty() && figures(&[], &links()).unwrap().is_empty());
+    assert!(tables(&[], &links()).is_empty() && figures(&[], &links()).is_empty());
     assert!(NO_TIMES.contains("splitbench run figure6"));
 }
 
@@ -111,7 +112,7 @@ fn what_is_missing_is_left_out_and_said() {
 fn two_cuts_are_two_figures() {
     let mut all = lines(&[("fc", 1000.0, 30.0)]);
     all.extend(lines(&[("fc", 1000.0, 30.0)]).into_iter().map(|line| Service { split_layer: 2, ..line }));
-    let files: Vec<String> = figures(&all, &links()).unwrap().into_iter().map(|(file, _)| file).collect();
+    let files: Vec<String> = figures(&all, &links()).into_iter().map(|(file, _)| file).collect();
     assert_eq!(files.len(), 4);
     assert!(files[2].contains("layer-2"), "{files:?}");
 }

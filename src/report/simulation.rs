@@ -65,7 +65,8 @@ pub fn terminal(results: &Path, width: usize) -> Result<String> {
     Ok(parts.join("\n"))
 }
 
-fn read(results: &Path) -> Result<(Swept, String)> {
+/// What a folder has, and what is printed under every figure.
+pub(super) fn read(results: &Path) -> Result<(Swept, String)> {
     let points = results.join("simulation.csv");
     let swept =
         Swept { points: table_file::read(&points)?, saturation: table_file::read(&results.join("saturation.csv"))? };
@@ -87,7 +88,7 @@ fn generated(tokens: usize) -> String {
 }
 
 /// For each server and number of generated tokens: the mean alone, and all four statistics.
-fn figures(swept: &Swept, about: &str) -> Vec<(String, Figure)> {
+pub(super) fn figures(swept: &Swept, about: &str) -> Vec<(String, Figure)> {
     let places =
         view::distinct(swept.points.iter().map(|point| (point.profile.as_str(), point.workers, point.generate)));
     let profiles = view::distinct(swept.points.iter().map(|point| point.profile.as_str()));
@@ -163,7 +164,7 @@ fn figure(points: &[&Point], statistics: &[Statistic], about: &str) -> Figure {
     }
 }
 
-fn rendered(swept: &Swept, about: &str) -> Rendered {
+pub(super) fn rendered(swept: &Swept, about: &str) -> Rendered {
     let columns = [
         "server",
         "link, codec",

@@ -43,7 +43,8 @@ pub(super) struct Claim {
     pub verdict: Verdict,
 }
 
-fn verdict(claimed: f64, found: &[(usize, f64, f64)]) -> Verdict {
+/// What times over FC's say of a claimed factor.
+pub(super) fn verdict(claimed: f64, found: &[(usize, f64, f64)]) -> Verdict {
     let low = |bound: f64| found.iter().all(|(_, ratio, error)| ratio - 2.0 * error >= bound);
     let below = |bound: f64| found.iter().any(|(_, ratio, error)| ratio + 2.0 * error < bound);
     if low(claimed) {
@@ -125,29 +126,53 @@ fn model_check(rows: &[Row]) -> Vec<(String, usize, f64)> {
     rows.iter().filter(|row| checks_the_model(row)).filter_map(compared).collect()
 }
 
-/// Top-k on one thread of this CPU over the transform on an accelerator, with the paper's factor beside it.
-fn hardware(rows: &[Row]) -> Vec<String> {
+/// The transform on an accelerator against Top-k on one thread of this CPU.
+#[derive(Debug, PartialEq)]
+pub(super) struct Accelerated {
+    /// Device, kernel and what its times contain.
+    pub name: String,
+    /// How its times came about.
+    pub provenance: Provenance,
+    /// The paper's averages over one another.
+    pub claimed: f64,
+    /// D, and Top-k's time over the transform's with its standard error.
+    pub found: Vec<(usize, f64, f64)>,
+}
+
+/// All accelerators, measured and modelled.
+pub(super) fn accelerated(rows: &[Row]) -> Vec<Accelerated> {
     let (Some(theirs), Some(fc)) = (paper::table4("Avg.", "topk"), paper::table4("Avg.", "fc-hardware")) else {
         return Vec::new();
     };
-    let claimed = theirs / fc;
     let mut out = Vec::new();
     let local = |row: &Row| row.backend == "cpu" || checks_the_model(row);
     let of = |row: &Row| (row.backend.clone(), row.device.clone(), row.variant.clone());
     for (backend, device, variant) in distinct(rows.iter().filter(|row| !local(row)).map(of)) {
-        let same = rows.iter().filter(|row| of(row) == (backend.clone(), device.clone(), variant.clone()));
-        let found: Vec<(&Row, f64, f64)> = same
+        let same = || rows.iter().filter(|row| of(row) == (backend.clone(), device.clone(), variant.clone()));
+        let found: Vec<(usize, f64, f64)> = same()
             .filter_map(|row| {
                 let (ratio, error) = over(on_cpu(rows, "topk", row.hidden, 1)?.both?, row.both?);
-                Some((row, ratio, error))
+                Some((row.hidden, ratio, error))
             })
             .collect();
-        let Some((first, ..)) = found.first() else { continue };
+        let Some(provenance) = same().find(|row| row.both.is_some()).map(|row| row.provenance) else { continue };
+        let parts = [device.clone(), variant.clone()].into_iter().filter(|part| !part.is_empty());
+        let name = format!("{} ({})", parts.collect::<Vec<_>>().join(", "), provenance.as_str());
+        if !found.is_empty() {
+            out.push(Accelerated { name, provenance, claimed: theirs / fc, found });
+        }
+    }
+    out
+}
+
+/// The same as sentences, with the paper's factor beside it.
+fn hardware(rows: &[Row]) -> Vec<String> {
+    let sentence = |Accelerated { name, provenance, claimed, found }: Accelerated| {
         let list: Vec<String> =
-            found.iter().map(|(row, ratio, error)| format!("{ratio:.1} ± {error:.1} at D {}", row.hidden)).collect();
+            found.iter().map(|(hidden, ratio, error)| format!("{ratio:.1} ± {error:.1} at D {hidden}")).collect();
         let reached = found.iter().all(|(_, ratio, error)| ratio - 2.0 * error >= claimed);
         let short = found.iter().any(|(_, ratio, error)| ratio + 2.0 * error < claimed);
-        let says = match (first.provenance, reached, short) {
+        let says = match (provenance, reached, short) {
             // The model is the least time that the device could take.
             (Provenance::Modelled, _, true) => "cannot be reached one activation at a time, by the model's bound",
             (Provenance::Modelled, ..) => "not excluded by the model's bound, and not measured",
@@ -155,14 +180,12 @@ fn hardware(rows: &[Row]) -> Vec<String> {
             (_, _, true) => "does not hold",
             _ => "undecided within two standard errors",
         };
-        let name = [device, variant].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
-        out.push(format!(
-            "FC in hardware {claimed:.0} times as fast as Top-k, {name} ({}) against Top-k on 1 thread of this CPU: {says}; {}.",
-            first.provenance.as_str(),
+        format!(
+            "FC in hardware {claimed:.0} times as fast as Top-k, {name} against Top-k on 1 thread of this CPU: {says}; {}.",
             list.join(", ")
-        ));
-    }
-    out
+        )
+    };
+    accelerated(rows).into_iter().map(sentence).collect()
 }
 
 /// The paragraph under the table.

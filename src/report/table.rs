@@ -40,6 +40,11 @@ impl Notes {
         format!("[{}]", at + 1)
     }
 
+    /// All of them, in order.
+    pub fn lines(&self) -> &[String] {
+        &self.0
+    }
+
     /// A missing cell with the reason.
     pub fn missing(&mut self, reason: Option<&str>) -> String {
         match reason {
@@ -64,13 +69,15 @@ impl Table {
     pub fn markdown(&self) -> String {
         let mut out = format!("### {}\n\n{}\n\n", escape(&self.title), escape(&self.caption.join(" ")));
         let line = |cells: &mut dyn Iterator<Item = String>| format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "));
-        out += &line(&mut self.columns.iter().map(|cell| escape(cell)));
+        // Without names of sections the first column would be empty.
+        let skip = usize::from(self.sections.iter().all(|section| section.name.is_empty()));
+        out += &line(&mut self.columns.iter().skip(skip).map(|cell| escape(cell)));
         let rule = |at: usize| if at < 2 { ":--".to_string() } else { "--:".to_string() };
-        out += &line(&mut (0..self.columns.len()).map(rule));
+        out += &line(&mut (skip..self.columns.len()).map(rule));
         for section in &self.sections {
             for (at, row) in section.rows.iter().enumerate() {
                 let name = if at == 0 { format!("**{}**", escape(&section.name)) } else { String::new() };
-                out += &line(&mut std::iter::once(name).chain(row.iter().map(|cell| escape(cell))));
+                out += &line(&mut std::iter::once(name).chain(row.iter().map(|text| cell(text))).skip(skip));
             }
         }
         if !self.notes.0.is_empty() {
@@ -161,6 +168,20 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Cells with others under them, beginning with `lead`; the label and empty ones have nothing under them.
+pub(super) fn stacked(above: Vec<String>, under: Vec<String>, lead: &str) -> Vec<String> {
+    let both = |(at, (above, under)): (usize, (String, String))| match at == 0 || under.is_empty() || under == MISSING {
+        true => above,
+        false => format!("{above}\n{lead}{under}"),
+    };
+    above.into_iter().zip(under).enumerate().map(both).collect()
+}
+
+/// The lines of a cell, escaped.
+fn cell(text: &str) -> String {
+    text.lines().map(escape).collect::<Vec<_>>().join("<br>")
 }
 
 /// Text that Markdown could read as markup: a bar ends a cell, `<` opens a tag, `*` emphasis.

@@ -4,7 +4,8 @@
 use super::caption::{self, Coverage};
 use super::near_lossless::{NearLossless, Tried, near_lossless};
 use super::number::{self, MISSING};
-use super::table::{Notes, Section, Table};
+use super::paper::Place;
+use super::table::{Notes, Section, Table, stacked};
 use super::view::{self, Cut, View};
 use super::{Rendered, names, paper};
 use crate::experiment::{Accuracy, Row};
@@ -17,6 +18,7 @@ struct Group<'v, 'a> {
     rows: Vec<&'a Row>,
     ratios: Vec<f64>,
     points: f64,
+    place: Place,
 }
 
 /// A row of the table: a ratio, none for a codec of fixed rate, or the baseline.
@@ -41,13 +43,14 @@ impl Line<'_> {
     }
 }
 
-/// Table II for every codec and cut of the rows; `points` is the loss that still counts as near-lossless.
-pub(super) fn table2(view: &View, points: f64) -> Rendered {
+/// Table II for every codec and cut of the rows; `points` is the loss that still counts as near-lossless, `place` where the paper's
+/// numbers stand.
+pub(super) fn table2(view: &View, points: f64, place: Place) -> Rendered {
     let mut groups = Vec::new();
     for (cut, rows) in view.cuts() {
         for codec in view::codecs(&rows) {
             let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec).collect();
-            groups.push(Group { view, cut: cut.clone(), codec, ratios: view::ratios(&rows), rows, points });
+            groups.push(Group { view, cut: cut.clone(), codec, ratios: view::ratios(&rows), rows, points, place });
         }
     }
     let with_paper = groups.iter().any(|group| view.models.iter().any(|model| group.paper_model(model).is_some()));
@@ -126,8 +129,13 @@ impl<'a> Group<'_, 'a> {
             let mut rows = Vec::new();
             for line in &lines {
                 line.cells.iter().for_each(|cell| coverage.count(*cell));
-                rows.push(self.row(line, &mut notes));
-                rows.extend(self.paper_row(model, line));
+                let row = self.row(line, &mut notes);
+                match (self.place, self.paper_row(model, line)) {
+                    (Place::Below, paper) => rows.extend([row].into_iter().chain(paper)),
+                    (Place::Inside, Some(paper)) => rows.push(stacked(row, paper, "paper ")),
+                    (Place::Inside, None) if line.baseline => rows.push(row),
+                    (Place::Inside, None) => rows.push(stacked(row, self.losses(model, line), "")),
+                }
             }
             rows.push(self.chance_row(model));
             let near = self.near_lossless(&lines);
@@ -172,6 +180,17 @@ impl<'a> Group<'_, 'a> {
         row.extend(paper::beside(&papers, &line.accuracies()));
         row.push(String::new());
         Some(row)
+    }
+
+    /// What a line of a model that is none of the paper's loses, and what FC loses there in the paper.
+    fn losses(&self, model: &'a str, line: &Line) -> Vec<String> {
+        let datasets = &self.view.datasets;
+        let baseline: Vec<Option<&Row>> = datasets.iter().map(|name| self.view.baseline(model, name)).collect();
+        let comparable = self.cut.is_papers() && names::codec_base(self.codec) == "fc";
+        let paper = |name: &&str| line.ratio.filter(|_| comparable).and_then(|ratio| paper::loss2(ratio, name));
+        let papers: Vec<Option<f64>> = datasets.iter().map(paper).collect();
+        let cells = paper::losses(&line.cells, &baseline, &papers);
+        [String::new()].into_iter().chain(cells).chain([String::new()]).collect()
     }
 
     fn chance_row(&self, model: &str) -> Vec<String> {
@@ -228,8 +247,11 @@ impl<'a> Group<'_, 'a> {
         if self.ratios.is_empty() {
             out.push("fixed: this codec's rate is not chosen, so ratios are ignored and it has one cell.".into());
         }
-        if names::codec_base(self.codec) == "fc" {
-            out.push(self.paper_sentence());
+        let papers = self.view.models.iter().filter(|model| self.paper_model(model).is_some()).count();
+        match self.place {
+            Place::Inside => out.extend(paper::inside_sentences(papers > 0, papers < self.view.models.len())),
+            Place::Below if names::codec_base(self.codec) == "fc" => out.push(self.paper_sentence()),
+            Place::Below => {}
         }
         out.extend(coverage.sentence());
         out.extend(caption::provenance(&self.rows));

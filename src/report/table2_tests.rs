@@ -17,7 +17,7 @@ fn rows(model: &str) -> Vec<Row> {
 }
 
 fn made(rows: &[Row]) -> Rendered {
-    table2(&View::new(rows).unwrap(), 0.3)
+    table2(&View::new(rows).unwrap(), 0.3, Place::Below)
 }
 
 #[test]

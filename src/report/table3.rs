@@ -2,7 +2,8 @@
 
 use super::caption::{self, Coverage};
 use super::number::{self, MISSING};
-use super::table::{Notes, Section, Table};
+use super::paper::Place;
+use super::table::{Notes, Section, Table, stacked};
 use super::view::{self, Cut, View};
 use super::{Rendered, names, paper};
 use crate::experiment::{Accuracy, Row};
@@ -13,6 +14,7 @@ struct Group<'v, 'a> {
     cut: Cut,
     rows: Vec<&'a Row>,
     methods: Vec<&'a str>,
+    place: Place,
 }
 
 /// One method of one model; no method is the baseline.
@@ -36,13 +38,16 @@ pub(super) struct Drop {
     /// Points, and their paired standard error.
     pub points: f64,
     pub stderr: Option<f64>,
-    sets: usize,
+    pub sets: usize,
 }
 
-/// Table III for every cut of the rows.
-pub(super) fn table3(view: &View) -> Rendered {
-    let groups: Vec<Group> =
-        view.cuts().into_iter().map(|(cut, rows)| Group { view, cut, methods: view::codecs(&rows), rows }).collect();
+/// Table III for every cut of the rows; `place` is where the paper's numbers stand.
+pub(super) fn table3(view: &View, place: Place) -> Rendered {
+    let groups: Vec<Group> = view
+        .cuts()
+        .into_iter()
+        .map(|(cut, rows)| Group { view, cut, methods: view::codecs(&rows), rows, place })
+        .collect();
     let mut csv = String::from("model,method");
     for suffix in ["", "_se", "_ratio"] {
         view.datasets.iter().for_each(|name| csv += &format!(",{}", number::csv_field(&format!("{name}{suffix}"))));
@@ -78,8 +83,13 @@ impl<'a> Group<'_, 'a> {
             let mut rows = Vec::new();
             for line in &lines {
                 line.cells.iter().for_each(|cell| coverage.count(*cell));
-                rows.push(self.row(line, &baseline, &mut notes));
-                rows.extend(self.paper_row(model, line));
+                let row = self.row(line, &baseline, &mut notes);
+                match (self.place, self.paper_row(model, line)) {
+                    (Place::Below, paper) => rows.extend([row].into_iter().chain(paper)),
+                    (Place::Inside, Some(paper)) => rows.push(stacked(row, paper, "paper ")),
+                    (Place::Inside, None) if line.method.is_none() => rows.push(row),
+                    (Place::Inside, None) => rows.push(stacked(row, self.losses(line, &baseline), "")),
+                }
             }
             sections.push(Section { name: model.to_string(), rows });
         }
@@ -155,6 +165,18 @@ impl<'a> Group<'_, 'a> {
         Some(row)
     }
 
+    /// What a method of a model that is none of the paper's loses, and what it loses in the paper at the same ratio.
+    fn losses(&self, line: &Line, baseline: &[Option<&Row>]) -> Vec<String> {
+        let paper = |(name, cell): (&&str, &Option<&Row>)| {
+            let place = names::paper_place(name).filter(|_| self.cut.is_papers())?;
+            let same = cell.is_some_and(|row| row.ratio_requested == paper::table3_ratio(names::DATASETS[place].0));
+            line.method.filter(|_| same).and_then(|method| paper::loss3(method, name))
+        };
+        let papers: Vec<Option<f64>> = self.view.datasets.iter().zip(&line.cells).map(paper).collect();
+        let cells = paper::losses(&line.cells, baseline, &papers);
+        [String::new()].into_iter().chain(cells).chain([String::new(), String::new()]).collect()
+    }
+
     fn caption(&self, coverage: Coverage) -> Vec<String> {
         let mut out = vec!["Accuracy in per cent ± 1 standard error.".to_string()];
         out.push("avg: mean over the data sets, where all have the cell.".into());
@@ -165,13 +187,17 @@ impl<'a> Group<'_, 'a> {
         out.push("wire: raw f16 bytes over packet bytes as measured, geometric mean over the sets.".into());
         out.push(super::STAR.into());
         let models = self.view.models.iter().copied();
-        let papers =
-            models.clone().any(|model| self.lines(model).iter().any(|line| self.paper_row(model, line).is_some()));
-        out.push(if papers {
-            "Rows marked paper: its number at the same ratio, and in brackets ours minus the paper's; its avg is the mean of those numbers.".into()
-        } else {
-            "The paper has no numbers to set beside these: it has other models, data sets or another cut.".into()
-        });
+        let has_paper = |model: &&str| self.lines(model).iter().any(|line| self.paper_row(model, line).is_some());
+        let papers = models.clone().filter(has_paper).count();
+        if self.place == Place::Inside {
+            out.extend(paper::inside_sentences(papers > 0, papers < models.clone().count()));
+        }
+        if self.place == Place::Below {
+            out.push(match papers {
+                0 => "The paper has no numbers to set beside these: it has other models, data sets or another cut.".into(),
+                _ => "Rows marked paper: its number at the same ratio, and in brackets ours minus the paper's; its avg is the mean of those numbers.".into(),
+            });
+        }
         let several =
             |method: &&str| self.rows.iter().filter(|row| row.codec == **method).any(|row| self.ambiguous(row));
         let several: Vec<&str> = self.methods.iter().filter(|method| several(method)).copied().collect();
@@ -247,7 +273,7 @@ pub(super) fn drop(cells: &[Option<&Row>], baseline: &[Option<&Row>]) -> Option<
 }
 
 /// Variance of the mean change of one set, each question changing by -1, 0 or 1.
-fn paired_variance(row: &Row) -> Option<f64> {
+pub(super) fn paired_variance(row: &Row) -> Option<f64> {
     let (lost, gained, n) = (row.lost? as f64, row.gained? as f64, row.questions as f64);
     (n > 1.0).then(|| ((lost + gained) / n - ((lost - gained) / n).powi(2)) / (n - 1.0))
 }

@@ -18,7 +18,7 @@ fn rows(model: &str) -> Vec<Row> {
 }
 
 fn made(rows: &[Row]) -> Rendered {
-    table3(&View::new(rows).unwrap())
+    table3(&View::new(rows).unwrap(), Place::Below)
 }
 
 #[test]

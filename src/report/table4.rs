@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::number::{MISSING, csv_field, tenths};
+use super::paper::Place;
 use super::table::{Notes, Section, Table};
-use super::{paper, speed};
+use super::{number, paper, speed};
 use crate::replay::Row;
 use crate::replay::row::Times;
 
@@ -45,7 +46,7 @@ pub fn write(results: &Path, rows: &[Row], table4: bool) -> Result<(String, Vec<
     let mut said = Vec::new();
     let mut text = list.text(160, &mut said);
     if table4 {
-        let (table, claims) = (self::table4(rows), speed::markdown(rows));
+        let (table, claims) = (self::table4(rows, Place::Below), speed::markdown(rows));
         put("table4.md", format!("{GENERATED}{}\n{}", table.markdown(), claims))?;
         put("table4.csv", csv(rows))?;
         text += &format!("\n{}\n{}", table.text(160, &mut said), claims);
@@ -71,7 +72,7 @@ fn seconds(times: Times) -> String {
 }
 
 /// Every row.
-fn list(rows: &[Row]) -> Table {
+pub(super) fn list(rows: &[Row]) -> Table {
     let mut notes = Notes::default();
     let columns = [
         "device",
@@ -193,17 +194,25 @@ fn mean(times: &[(usize, Times)]) -> Times {
 }
 
 /// The lines of one model, or of the mean over several: D of each, and the paper's name of the line.
-fn section(rows: &[Row], hidden: &[usize], printed_as: &str, name: String, notes: &mut Notes) -> Section {
+fn section(rows: &[Row], hidden: &[usize], printed_as: &str, name: String, notes: &mut Notes, place: Place) -> Section {
     let line = |label: &str, cell: &mut dyn FnMut(usize) -> String| -> Vec<String> {
         std::iter::once(label.to_string()).chain((0..COLUMNS.len()).map(cell)).collect()
     };
     let printed = |at: usize| COLUMNS[at].0.and_then(|method| paper::table4(printed_as, method));
     let text = |value: Option<f64>| value.map_or(MISSING.to_string(), tenths);
     let fc = printed(COLUMNS.iter().position(|(name, ..)| *name == Some("fc-software")).unwrap_or_default());
-    let factor = |at: usize| printed(at).zip(fc).map(|(value, fc)| format!("{:.2}", value / fc));
+    let factor = |at: usize| printed(at).zip(fc).map(|(value, fc)| value / fc);
+    let under = |ours: Option<f64>, paper: Option<f64>, digits: usize| match (place, ours, paper) {
+        (Place::Inside, Some(ours), Some(paper)) => {
+            format!("\npaper {paper:.digits$} ({})", number::signed_to(ours - paper, digits))
+        }
+        _ => String::new(),
+    };
     let mut lines = vec![
         line("paper: printed", &mut |at| text(printed(at))),
-        line("paper: over FC in software", &mut |at| factor(at).unwrap_or(MISSING.to_string())),
+        line("paper: over FC in software", &mut |at| {
+            factor(at).map_or(MISSING.to_string(), |value| format!("{value:.2}"))
+        }),
     ];
     for (backend, label) in ways(rows) {
         let find = |wanted: &dyn Fn(&Row) -> bool| -> Vec<&Row> {
@@ -223,31 +232,34 @@ fn section(rows: &[Row], hidden: &[usize], printed_as: &str, name: String, notes
         lines.push(line(&label, &mut |at| {
             let found = of_column(at);
             let error = found.iter().find_map(|row| row.err.as_deref());
-            total(&found).map_or_else(|| notes.missing(error), seconds)
+            let text = total(&found).map_or_else(|| notes.missing(error), seconds);
+            text + &under(total(&found).map(|both| both.total_s), printed(at), 1)
         }));
         if let Some(fc) = total(&find(&|row| row.backend == "cpu" && row.method == "fc")) {
             let label = format!("{}: over its FC", label.split(':').next().unwrap_or_default());
             lines.push(line(&label, &mut |at| {
                 let ratio = total(&of_column(at)).map(|both| speed::over(both, fc));
-                ratio.map_or(MISSING.to_string(), |(ratio, error)| format!("{ratio:.2} ± {error:.2}"))
+                let text = ratio.map_or(MISSING.to_string(), |(ratio, error)| format!("{ratio:.2} ± {error:.2}"));
+                text + &under(ratio.map(|(ratio, _)| ratio), factor(at), 2)
             }));
         }
     }
     Section { name, rows: lines }
 }
 
-fn table4(rows: &[Row]) -> Table {
+/// Table IV; `place` is where the paper's numbers stand beside their rows of their own.
+pub(super) fn table4(rows: &[Row], place: Place) -> Table {
     let mut notes = Notes::default();
     let mut sections = Vec::new();
     let measured = |hidden: &usize| rows.iter().any(|row| row.hidden == *hidden);
     let sizes: Vec<(&str, usize)> =
         paper::models().into_iter().filter_map(|model| Some((model, paper::hidden(model)?))).collect();
     for (model, hidden) in sizes.iter().filter(|(_, hidden)| measured(hidden)) {
-        sections.push(section(rows, &[*hidden], model, format!("{model} (D {hidden})"), &mut notes));
+        sections.push(section(rows, &[*hidden], model, format!("{model} (D {hidden})"), &mut notes, place));
     }
     if sections.len() == sizes.len() {
         let all: Vec<usize> = sizes.iter().map(|(_, hidden)| *hidden).collect();
-        sections.push(section(rows, &all, "Avg.", "Average of the four".to_string(), &mut notes));
+        sections.push(section(rows, &all, "Avg.", "Average of the four".to_string(), &mut notes, place));
     }
     let mut caption = rows.first().map(about).unwrap_or_default();
     caption.extend(
@@ -262,6 +274,9 @@ fn table4(rows: &[Row]) -> Table {
         ]
         .map(String::from),
     );
+    if place == Place::Inside {
+        caption.push("Under a number of ours: the paper's, and in brackets ours minus the paper's. The machines differ, so factors over FC say more than seconds.".into());
+    }
     caption.extend(machine(rows));
     Table {
         title: "Table IV: total time for activation compression and decompression (s)".into(),
@@ -373,7 +388,7 @@ pub(super) mod tests {
             row("cpu", "fc-kernel", Some(1.0)),
             row("model", "fc-kernel", Some(0.5)),
         ];
-        let text = table4(&rows).markdown();
+        let text = table4(&rows, Place::Below).markdown();
         for expected in [
             "| **Llama 3-1B (D 2048)** | paper: printed | 90.4 | 197.8 | 94.2 | 2354.0 | 22.8 | 6.9 | 1.0 | – | – |",
             "| paper: over FC in software | 13.10 | 28.67 | 13.65 | 341.16 | 3.30 | 1.00 | 0.14 | – | – |",

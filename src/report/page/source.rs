@@ -1,0 +1,144 @@
+//! A run as a page shows it: what it left, and who made it, where and how.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::super::simulation;
+use super::super::{Beside, Report, read_rows};
+use crate::experiment::{Known, Row, spec};
+use crate::replay;
+use crate::simulate::Swept;
+
+/// A run and all that is in its folder.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// `table2/pocket`, as under `results/`.
+    pub name: String,
+    /// Its experiment.
+    pub experiment: String,
+    /// Whether it has not come to its end.
+    pub partial: bool,
+    /// Where its figures lie as files, if they do.
+    pub plots: Option<PathBuf>,
+    pub made: Made,
+    pub machine: Machine,
+    pub kind: Kind,
+}
+
+/// What kinds of runs there are.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Cells of an experiment.
+    Rows { report: Report, rows: Vec<Row>, beside: Beside },
+    /// A replay of a trace; `table4` where it is one of Table IV.
+    Replay { rows: Vec<replay::Row>, table4: bool },
+    /// A simulation of many clients, and what stands under its figures.
+    Simulated { swept: Swept, about: String },
+}
+
+/// What a manifest says; any of it may be missing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Made {
+    pub version: String,
+    pub command: Vec<String>,
+    pub started: Option<String>,
+    pub finished: Option<String>,
+    pub wall_seconds: Option<f64>,
+    pub notes: Vec<String>,
+    #[serde(alias = "scenario")]
+    pub spec: Asked,
+}
+
+/// What of an experiment's file a page prints.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    pub analysis: String,
+    pub table4: bool,
+}
+
+/// What machine.json says; any of it may be missing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Machine {
+    pub cpu: String,
+    pub cores: usize,
+    pub memory_bytes: u64,
+    pub os: String,
+}
+
+/// What the rows of a run are to be made into, and whether it has come to its end. One without a manifest has not; if its experiment
+/// is known by name, that says what to make.
+pub fn wanted(run: &Path, rows: &[Row]) -> Result<(Report, bool)> {
+    if let Some(known) = Known::of_run(run)? {
+        return Ok((known.spec.report, known.finished.is_none()));
+    }
+    let experiment = rows.first().map(|row| row.experiment.as_str()).unwrap_or_default();
+    let spec = spec::find(experiment).with_context(|| {
+        format!("{} has no manifest.json, as the run has not finished: run its experiment to the end", run.display())
+    })?;
+    Ok((spec.spec.report, true))
+}
+
+/// Rows of a run.
+pub fn rows(run: &Path) -> Result<Vec<Row>> {
+    read_rows(&run.join("rows.parquet")).with_context(|| {
+        format!(
+            "{} has no rows yet: `splitbench run EXPERIMENT` makes them, or `collect` where it is of shards",
+            run.display()
+        )
+    })
+}
+
+impl Source {
+    /// Reads a run's folder; its figures lie in `plots`, or where `run` and `report` put them.
+    pub fn read(folder: &Path, plots: Option<&Path>) -> Result<Self> {
+        let whole = fs::canonicalize(folder).with_context(|| format!("there is no run {}", folder.display()))?;
+        let part = |path: Option<&Path>| {
+            path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        };
+        let (experiment, run) = (part(whole.parent()), part(Some(&whole)));
+        let beside = whole.ancestors().nth(3).map(|out| out.join("plots").join(&experiment).join(&run));
+        let places = [plots.map(Path::to_path_buf), Some(whole.join("plots")), beside];
+        let plots = places.into_iter().flatten().find(|place| place.is_dir());
+        let (made, partial, kind) = if whole.join("replay.jsonl").is_file() {
+            let rows = replay::row::read(&whole.join("replay.jsonl"))?;
+            let made: Made = described(&whole, "manifest")?;
+            let partial = made.finished.is_none();
+            let table4 = made.spec.table4;
+            (made, partial, Kind::Replay { rows, table4 })
+        } else if simulation::is_in(&whole) {
+            let (swept, about) = simulation::read(&whole)?;
+            let made: Made = described(&whole, "simulate")?;
+            // Written last.
+            let partial = made.version.is_empty();
+            (made, partial, Kind::Simulated { swept, about })
+        } else {
+            let rows = rows(&whole).with_context(|| format!("reading the run {}", folder.display()))?;
+            let (report, partial) = wanted(&whole, &rows)?;
+            let beside = Beside { partial, ..Beside::of_run(&whole, &report)? };
+            (described(&whole, "manifest")?, partial, Kind::Rows { report, rows, beside })
+        };
+        let machine = described(&whole, "machine")?;
+        Ok(Self { name: format!("{experiment}/{run}"), experiment, partial, plots, made, machine, kind })
+    }
+}
+
+/// `name.json`, or that of a shard; nothing where there is none.
+fn described<T: DeserializeOwned + Default>(folder: &Path, name: &str) -> Result<T> {
+    let files = fs::read_dir(folder).with_context(|| format!("reading the folder {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = files.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    let is_it = |path: &&PathBuf| {
+        let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        file.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".json"))
+    };
+    let Some(path) = paths.iter().find(is_it) else { return Ok(T::default()) };
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not a file of this version", path.display()))
+}
