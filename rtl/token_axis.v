@@ -77,8 +77,9 @@ module token_axis #(
     // Registers for eight lanes each, then the lanes; the sums of all are taken at once and go out one after another.
     wire load = lasts[8];
     reg shift;
-    wire [512*LANES-1:0] sums;
-    reg [512*LANES-1:0] held;
+    wire [511:0] chain[0:LANES];
+    wire [511:0] held = chain[0];
+    assign chain[LANES] = 0;
     genvar g;
     generate
         for (g = 0; g < LANES / 8; g = g + 1) begin : group
@@ -88,15 +89,11 @@ module token_axis #(
                 token_lane #(.W(W + 1)) lane (
                     .clk(clk), .write(root_valid1), .to(root_index1), .root_in(root1), .step(valids[3]), .step_first(firsts[3]),
                     .p(new_p0 + 10'd0 + k), .tokens(period), .even(even5), .odd(odd5), .add(valids[7]), .add_first(firsts[7]),
-                    .cosines(sums[512*k+:256]), .sines(sums[512*k+256+:256])
+                    .load(load), .shift(shift), .chain_in(chain[k+1]), .chain(chain[k])
                 );
             end
         end
     endgenerate
-    always @(posedge clk)
-        if (load) held <= sums;
-        else if (shift) held <= held >> 512;
-
     // One sum a cycle.
     reg [9:0] p, period_out, from;
     reg [6:0] left;

@@ -15,8 +15,10 @@ module token_lane #(
     input [8*W-1:0] odd,
     input add,  // four cycles after step
     input add_first,
-    output [8*32-1:0] cosines,
-    output [8*32-1:0] sines
+    input load,  // the sums are done: they are taken into a chain
+    input shift,  // which goes from lane to lane
+    input [16*32-1:0] chain_in,
+    output [16*32-1:0] chain  // sums of cosines, then of sines
 );
     reg [35:0] roots[0:511];
     reg [35:0] read;
@@ -33,10 +35,12 @@ module token_lane #(
     generate
         for (i = 0; i < 8; i = i + 1) begin : number
             multiply_add #(.W(W)) cosine (
-                .clk(clk), .x(even[i*W+:W]), .root(read[35:18]), .add(add), .first(add_first), .sum(cosines[32*i+:32])
+                .clk(clk), .x(even[i*W+:W]), .root(read[35:18]), .add(add), .first(add_first), .load(load),
+                .shift(shift), .chain_in(chain_in[32*i+:32]), .chain(chain[32*i+:32])
             );
             multiply_add #(.W(W)) sine (
-                .clk(clk), .x(odd[i*W+:W]), .root(read[17:0]), .add(add), .first(add_first), .sum(sines[32*i+:32])
+                .clk(clk), .x(odd[i*W+:W]), .root(read[17:0]), .add(add), .first(add_first), .load(load),
+                .shift(shift), .chain_in(chain_in[256+32*i+:32]), .chain(chain[256+32*i+:32])
             );
         end
     endgenerate
