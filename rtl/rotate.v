@@ -10,6 +10,7 @@ module rotate #(
     output reg signed [W-1:0] re_out,
     output reg signed [W-1:0] im_out
 );
+    /* verilator no_inline_module */
     reg signed [W-1:0] a, b;
     reg signed [17:0] c, s;
     reg signed [W+17:0] ac, bs, as, bc;

@@ -20,6 +20,7 @@ module token_lane #(
     input [16*32-1:0] chain_in,
     output [16*32-1:0] chain  // sums of cosines, then of sines
 );
+    /* verilator no_inline_module */
     reg [35:0] roots[0:511];
     reg [35:0] read;
     reg [9:0] at, stride;
