@@ -86,13 +86,10 @@ module fc_decoder #(
         if (tile_in) begin
             a_tile <= a_pop ? 9'd0 : a_tile + 1'b1;
             tile_top[into] <= top_now;
-            full[into] <= 1;
             into <= !into;
         end
-        if (tile_read) begin
-            full[from] <= 0;
-            from <= !from;
-        end
+        if (tile_read) from <= !from;
+        full <= (full | (tile_in ? 2'b01 << into : 2'b00)) & ~(tile_read ? 2'b01 << from : 2'b00);
         if (rst) {a_tile, u, a_mirror, into, from, full, saturations} <= 0;
     end
     wire [143:0] word = {in_exponent, weighed};

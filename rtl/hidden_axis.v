@@ -56,7 +56,7 @@ module hidden_axis #(
         .clk(clk), .rst(rst), .write(write), .ready(buffer_ready), .in_shape(held_shape), .frequency(frequency), .x(spectrum),
         .shape(out_shape), .beats(out_beats), .taken(taken), .valid(out_valid), .last(out_last), .y(out_data), .en(move)
     );
-    fifo #(.WIDTH(TAG + 11), .LOG(3)) rows (
+    fifo #(.WIDTH(TAG + 11), .LOG(4)) rows (
         .clk(clk), .rst(rst), .in_valid(en & first), .in_ready(), .in_data({in_tag, in_shape, in_beats}), .out_valid(),
         .out_ready(taken), .out_data({tag, out_shape, out_beats}), .fill()
     );

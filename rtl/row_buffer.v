@@ -1,6 +1,6 @@
-// Two rows of D complex numbers: one comes in by eights of frequencies v, v + D/8, .. in any order of v, while the other goes
-// out by eights of neighbours. Eight banks, and number i of a row stands in bank i + floor(8 i / D) modulo 8: both ways
-// there is one of each bank.
+// Four rows of D complex numbers: one comes in by eights of frequencies v, v + D / 8, .. in any order of v, another goes out
+// by eights of neighbours, and with the others neither waits. Eight banks, and number i of a row stands in bank
+// i + floor(8 i / D) modulo 8: both ways there is one of each bank.
 module row_buffer #(
     parameter W = 54
 ) (
@@ -25,8 +25,8 @@ module row_buffer #(
         eighth = of == 0 ? 6'd3 : of == 1 ? 6'd24 : of == 2 ? 6'd32 : 6'd48;
     endfunction
 
-    reg [1:0] full;
-    reg into, out;
+    reg [3:0] full;
+    reg [1:0] into, out;
     reg [8:0] written, number;
     reg [5:0] step;  // within an eighth of the row
     reg [2:0] turn;
@@ -37,7 +37,8 @@ module row_buffer #(
     assign taken = read & number == beats - 1'b1;
 
     // Bank b gets number r = b - v of the eight, at v / 8 + r D / 64.
-    reg write1, into1, valid1, last1, row_written1;
+    reg write1, valid1, last1, row_written1;
+    reg [1:0] into1;
     reg [9*8-1:0] to;
     reg [8*W-1:0] x1;
     wire [8*W-1:0] words;
@@ -49,7 +50,7 @@ module row_buffer #(
                 to[9*b+:9] <= frequency[8:3] + r * in_eighth;
                 x1[b*W+:W] <= x[r*W+:W];
             end
-            reg [W-1:0] memory[0:1023];
+            reg [W-1:0] memory[0:2047];
             reg [W-1:0] word;
             always @(posedge clk) if (write1) memory[{into1, to[9*b+:9]}] <= x1[b*W+:W];
             always @(posedge clk) if (en) word <= memory[{out, number}];
@@ -63,13 +64,10 @@ module row_buffer #(
         write1 <= write & ready;
         into1 <= into;
         if (write & ready) written <= row_written ? 9'd0 : written + 1'b1;
-        if (row_written) into <= !into;
+        if (row_written) into <= into + 1'b1;
         // A write is a cycle late: the row counts as full when it is in.
-        if (row_written1) full[into1] <= 1;
-        if (taken) begin
-            full[out] <= 0;
-            out <= !out;
-        end
+        full <= (full | (row_written1 ? 4'b1 << into1 : 4'b0)) & ~(taken ? 4'b1 << out : 4'b0);
+        if (taken) out <= out + 1'b1;
         if (read) begin
             number <= taken ? 9'd0 : number + 1'b1;
             step <= taken | step == out_eighth - 1'b1 ? 6'd0 : step + 1'b1;

@@ -5,6 +5,7 @@ pub mod cmd;
 pub mod codec;
 pub mod data;
 pub mod experiment;
+pub mod fpga;
 pub mod hub;
 pub mod kernel;
 pub mod model;

@@ -103,7 +103,8 @@ fn measure(kind: Kind, shape: &Shape, random: &mut ChaCha8Rng) -> (f64, f64) {
 fn sixty_decibels_at_all_lengths() {
     let mut random = ChaCha8Rng::seed_from_u64(6);
     let mut worst = [f64::INFINITY; 2];
-    let mut shapes: Vec<(usize, usize)> = [1, 2, 3, 4, 5, 7, 12, 31, 64, 85, 128, 177, 200, 251, 256, 384, 509, 512].map(|s| (s, 192)).to_vec();
+    let mut shapes: Vec<(usize, usize)> =
+        [1, 2, 3, 4, 5, 7, 12, 31, 64, 85, 128, 177, 200, 251, 256, 384, 509, 512].map(|s| (s, 192)).to_vec();
     shapes.extend([(1, 2048), (1, 3072), (2, 1536), (9, 3072), (32, 2048), (33, 1536)]);
     for (tokens, hidden) in shapes {
         for kind in KINDS {
@@ -174,7 +175,9 @@ fn the_kernel_has_the_same_block() {
         let band = crate::kernel::Band::Mirrored;
         let mut kept = Vec::new();
         crate::kernel::forward(&values, tokens, hidden, band, block, 1.0).block(band, block, &mut kept);
-        assert!(decibels(found.into_iter().map(f64::from), &kept.iter().map(|v| f64::from(*v)).collect::<Vec<_>>()) > 60.0);
+        assert!(
+            decibels(found.into_iter().map(f64::from), &kept.iter().map(|v| f64::from(*v)).collect::<Vec<_>>()) > 60.0
+        );
         let mut restored = Vec::new();
         crate::kernel::inverse(&kept, band, block, tokens, hidden, 1.0, &mut restored);
         let decoded = decode(&shape, &shape.pack(&kept).unwrap()).unwrap().values.to_f64();

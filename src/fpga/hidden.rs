@@ -11,7 +11,8 @@ const SINE_THIRD: i64 = 113_512;
 /// Transforms a row of D complex numbers; each becomes the sum over 2^[`super::Shape::hidden_scale`].
 pub(super) fn transform(row: &[Complex]) -> Vec<Complex> {
     let (hidden, length) = (row.len(), row.len() / LANES);
-    let lanes: Vec<Vec<Complex>> = (0..LANES).map(|j| lane(row.iter().skip(j).step_by(LANES).copied().collect())).collect();
+    let lanes: Vec<Vec<Complex>> =
+        (0..LANES).map(|j| lane(row.iter().skip(j).step_by(LANES).copied().collect())).collect();
     let mut out = vec![Complex::default(); hidden];
     for position in 0..length {
         let frequency = frequency(position, length);

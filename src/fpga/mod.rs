@@ -4,6 +4,8 @@
 //! A row is transformed along D as it comes in, eight channels a cycle; the kept columns wait in a buffer, four a word with
 //! a common exponent, and are then summed along S against cosines and sines of any period. The decoder goes the other way.
 
+#[cfg(test)]
+mod accuracy;
 mod fixed;
 mod float;
 mod hidden;

@@ -100,10 +100,13 @@ pub fn decode(shape: &Shape, coefficients: &BlockFloat) -> Result<Decoded> {
     shape.check_coefficients(coefficients)?;
     let saturations = coefficients.mantissas.iter().filter(|m| **m == i16::MIN).count() as u64;
     let (tokens, tiles) = (shape.tokens(), shape.tiles());
-    let mut beats = coefficients.mantissas.as_chunks().0.iter().zip(&coefficients.exponents).map(|(beat, e)| Word {
-        mantissas: beat.map(|m| i64::from(m.max(-i16::MAX))),
-        exponent: (*e).into(),
-    });
+    let mut beats = coefficients
+        .mantissas
+        .as_chunks()
+        .0
+        .iter()
+        .zip(&coefficients.exponents)
+        .map(|(beat, e)| Word { mantissas: beat.map(|m| i64::from(m.max(-i16::MAX))), exponent: (*e).into() });
     let token_axis = TokenAxis::new(tokens);
     let mut buffer = vec![Word::ZERO; tokens * tiles];
     for tile in 0..tiles {
@@ -118,7 +121,8 @@ pub fn decode(shape: &Shape, coefficients: &BlockFloat) -> Result<Decoded> {
         let exponent = pairs.iter().map(|(a, b)| a.exponent.max(b.exponent)).max().unwrap_or(ZERO);
         for (s, sums) in token_axis.sums(&pairs, exponent, tokens / 2 + 1).into_iter().enumerate() {
             // Sixteen below, so that exponents stay within 8 bits.
-            let mut put = |row: usize, values| buffer[row * tiles + tile] = Word::new(values, MANTISSA_BITS, exponent - 16);
+            let mut put =
+                |row: usize, values| buffer[row * tiles + tile] = Word::new(values, MANTISSA_BITS, exponent - 16);
             put(s, sums.plus);
             if s > 0 && 2 * s != tokens {
                 put(tokens - s, sums.minus);

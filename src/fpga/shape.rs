@@ -154,7 +154,8 @@ mod tests {
                 for kd in [1, 4, 5, 70, 96, 97, 98, 100, 101, 150, 191, 192] {
                     let shape = Shape::new(tokens, 192, Block { ks, kd }).unwrap();
                     let beats = shape.beats();
-                    let sent = |u, v| v <= 96 && beats.iter().filter(|b| b.row == u && b.tile == v / COLUMNS).count() == 1;
+                    let sent =
+                        |u, v| v <= 96 && beats.iter().filter(|b| b.row == u && b.tile == v / COLUMNS).count() == 1;
                     for (u, v) in (0..ks).flat_map(|u| (0..kd).map(move |v| (u, v))) {
                         let (mu, mv) = shape.mirror(u, v);
                         assert!(sent(u, v) || sent(mu, mv), "{shape:?}: ({u}, {v})");

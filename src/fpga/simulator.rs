@@ -100,12 +100,13 @@ impl Simulator {
     }
 
     /// Programs that are there already; fails where they are not of this version.
-    pub(super) fn in_folder(folder: &Path) -> Result<Self> {
+    fn in_folder(folder: &Path) -> Result<Self> {
         for name in ["encoder", "decoder"] {
             let path = folder.join(format!("fc_{name}"));
             let output = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
             let output = output.with_context(|| format!("cannot start the simulator {}", path.display()))?;
-            let (found, expected) = (String::from_utf8_lossy(&output.stdout), format!("splitbench-rtl {VERSION} {name}"));
+            let (found, expected) =
+                (String::from_utf8_lossy(&output.stdout), format!("splitbench-rtl {VERSION} {name}"));
             ensure!(
                 found.trim() == expected,
                 "the simulator {} says it is {:?}, but {expected:?} is needed: delete its folder, and it is built again",
@@ -126,7 +127,8 @@ impl Simulator {
         jobs.iter().try_for_each(|(shape, rows)| shape.check_rows(rows))?;
         let jobs = jobs.iter().map(|(shape, input)| Job { shape, input, beats_out: shape.beats().len() });
         let results = self.run("encoder", &jobs.collect::<Vec<_>>())?;
-        let run = |(coefficients, saturations, timing)| EncodeRun { encoded: Encoded { coefficients, saturations }, timing };
+        let run =
+            |(coefficients, saturations, timing)| EncodeRun { encoded: Encoded { coefficients, saturations }, timing };
         Ok(results.into_iter().map(run).collect())
     }
 
@@ -259,4 +261,82 @@ fn said_last(bytes: &[u8]) -> String {
     let last: String = lines[lines.len().saturating_sub(5)..].join(" | ");
     let last: String = last.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if last.is_empty() { "; it said nothing".to_string() } else { format!("; its standard error ended: {last}") }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::fpga::quantise;
+    use crate::kernel::Block;
+
+    /// Two programs that know their version, if it is that, and otherwise do what a shell script says.
+    fn fake(version: u32, script: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["encoder", "decoder"] {
+            let path = folder.path().join(format!("fc_{name}"));
+            let text = format!(
+                "#!/bin/sh\nif [ \"$1\" = --version ]; then echo splitbench-rtl {version} {name}; exit; fi\n{script}\n"
+            );
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        folder
+    }
+
+    fn error_of(script: &str) -> String {
+        let folder = fake(VERSION, script);
+        let simulator =
+            Simulator { timeout: Duration::from_millis(300), ..Simulator::in_folder(folder.path()).unwrap() };
+        let shape = Shape::new(2, 192, Block { ks: 1, kd: 3 }).unwrap();
+        let rows = quantise(&[0.5; 2 * 192], 192).unwrap().rows;
+        format!("{:#}", simulator.encode(&[(shape, &rows)]).unwrap_err())
+    }
+
+    #[test]
+    fn a_simulator_that_dies_is_reported_with_what_it_said() {
+        let error = error_of("echo first >&2; echo 'the core is stuck' >&2; exit 5");
+        assert!(error.contains("exit status: 5") && error.contains("first | the core is stuck"), "{error}");
+        assert!(error_of("kill -9 $$").contains("signal: 9"));
+        assert!(error_of("exit 1").contains("it said nothing"));
+    }
+
+    #[test]
+    fn a_simulator_that_hangs_is_killed_and_reported_with_what_it_said() {
+        let started = Instant::now();
+        // As itself, so that nothing is left behind.
+        let error = error_of("echo 'cycle 12' >&2; exec sleep 100");
+        assert!(error.contains("was not done after") && error.contains("cycle 12"), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_short_is_an_error() {
+        let error = error_of("cat > /dev/null; printf FCRT");
+        assert!(error.contains("the answer of the simulated encoder: has 4 bytes, not"), "{error}");
+        // One beat a tile and token frequency: 8 + 36 + 18 bytes.
+        let error = error_of("cat > /dev/null; head -c 62 /dev/zero");
+        assert!(error.contains("does not begin as it should"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_or_missing_version_is_refused() {
+        let folder = fake(VERSION + 1, "");
+        let error = format!("{:#}", Simulator::in_folder(folder.path()).unwrap_err());
+        let versions = [format!("splitbench-rtl {} encoder", VERSION + 1), format!("splitbench-rtl {VERSION} encoder")];
+        assert!(versions.iter().all(|version| error.contains(version)), "{error}");
+        let empty = tempfile::tempdir().unwrap();
+        assert!(
+            format!("{:#}", Simulator::in_folder(empty.path()).unwrap_err()).contains("cannot start the simulator")
+        );
+    }
+
+    #[test]
+    fn spans_reach_from_the_first_beat_to_the_last() {
+        let at = |first_in, last_out| Timing { first_in, last_in: first_in + 5, first_out: last_out - 3, last_out };
+        assert_eq!((at(4, 103).cycles(), Timing::span(&[at(4, 103), at(10, 203)]), Timing::span(&[])), (100, 200, 0));
+        assert_eq!(Timing::seconds(600), 2e-6);
+    }
 }

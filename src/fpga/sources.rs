@@ -87,7 +87,8 @@ fn digest(rtl: &Path) -> Result<String> {
 /// The line that Verilator says of itself; fails where there is none, or one too old.
 fn verilator() -> Result<()> {
     let output = Command::new("verilator").arg("--version").output();
-    let output = output.with_context(|| format!("Verilator, which simulates the FPGA cores, cannot be started; {INSTALL}"))?;
+    let output =
+        output.with_context(|| format!("Verilator, which simulates the FPGA cores, cannot be started; {INSTALL}"))?;
     check_version(String::from_utf8_lossy(&output.stdout).trim())
 }
 

@@ -98,7 +98,8 @@ impl TokenAxis {
             })
             .collect();
         let of = |p: usize| {
-            let (mut cosines, mut sines) = ([1i64 << (ROOT_BITS - 1); 2 * COLUMNS], [1i64 << (ROOT_BITS - 1); 2 * COLUMNS]);
+            let (mut cosines, mut sines) =
+                ([1i64 << (ROOT_BITS - 1); 2 * COLUMNS], [1i64 << (ROOT_BITS - 1); 2 * COLUMNS]);
             for (q, (even, odd)) in folded.iter().enumerate() {
                 let root = self.roots[p * q % self.tokens];
                 for i in 0..2 * COLUMNS {
