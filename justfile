@@ -17,9 +17,15 @@ table2 model="pocket" *args="":
 table3 model="pocket" *args="":
     cargo run --release -- run table3 --model {{model}} {{args}}
 
-# Table IV: seconds to encode and decode at the shapes of the paper's models, codec by codec (this CPU only).
-table4 model="pocket" *args="":
-    cargo run --release -- run table4 --model {{model}} {{args}}
+# Table IV: seconds to compress and decompress what a pass over the ten sets sends, at the paper's hidden sizes; 8 minutes. No
+# model or data is needed. Where a GPU is: `just features="--features cuda-kernel" table4`.
+features := ""
+table4 *args="":
+    cargo run --release {{features}} -- replay table4 {{args}}
+
+# Any codec over a trace: `just replay ten-sets --hidden 2048 --codecs fc,topk --seconds 20`.
+replay trace *args="":
+    cargo run --release {{features}} -- replay {{trace}} {{args}}
 
 # Figure 4: accuracy by split layer.
 layer-sweep model="pocket" *args="":
@@ -51,7 +57,7 @@ reference python="python3":
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} -m venv target/reference
     target/reference/bin/pip install --quiet --requirement tests/reference/requirements.txt
-    for script in harness metrics decoder loglik codecs adaptive coefficients indicators transforms; do target/reference/bin/python tests/reference/$script.py --check; done
+    for script in harness metrics paired decoder loglik codecs adaptive coefficients indicators transforms; do target/reference/bin/python tests/reference/$script.py --check; done
 
 # Scoring speed beside lm-evaluation-harness with transformers. TOKENIZER is a Qwen2 tokenizer.json, DATA holds
 # arc_easy/eval.jsonl; further arguments such as `--dataset piqa --limit 30` go to the script.
@@ -69,3 +75,34 @@ peers-codecs python="python3" *args:
     set -euo pipefail
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} benches/peers_codecs.py {{args}}
+
+# Figure 2: activations, their similarity, spectra and indicators.
+figure2 model="pocket" *args="":
+    cargo run --release -- run figure2 --model {{model}} {{args}}
+
+# Figure 6: where a request's time goes, and from which link rate down a codec pays.
+figure6 model="pocket" *args="":
+    cargo run --release -- run figure6 --model {{model}} {{args}}
+
+# Figure 7: many clients, from the service times of a run of figure6 or of a profile (`--profile FILE`).
+figure7 *args="--from results/figure6/pocket":
+    cargo run --release -- simulate figure7 {{args}}
+
+# Figures 2, 4, 5, 6 and 7 of the pocket model from nothing, 32 questions a set, in results/*/figures and plots/*/figures.
+figures limit="32":
+    cargo run --release -- run figure2 --limit {{limit}} --run figures
+    cargo run --release -- run layer-sweep --limit {{limit}} --run figures
+    cargo run --release -- run ratio-sweep --limit {{limit}} --run figures
+    cargo run --release -- run figure6 --limit {{limit}} --run figures
+    cargo run --release -- simulate figure7 --from results/figure6/figures --run figures
+
+# A run on a Slurm cluster, from its login node; the same line again submits what failed.
+# `just cluster table2 qwen2.5-1.5b 32 --limit 50`; more in `experiments/slurm/submit --help`.
+cluster experiment="table2" model="pocket" shards="16" *args="":
+    cargo build --release
+    EXPERIMENT={{experiment}} MODEL={{model}} SHARDS={{shards}} experiments/slurm/submit {{args}}
+
+# The Slurm scripts on a Slurm of this one machine, killed task and all; skipped where there is none.
+slurm:
+    cargo build --release
+    experiments/slurm/try-on-one-node

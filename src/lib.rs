@@ -11,11 +11,17 @@ pub mod kernel;
 pub mod model;
 pub mod npy;
 pub mod prepare;
+pub mod replay;
 pub mod report;
 mod save;
 pub mod score;
+pub mod simulate;
 pub mod suggest;
+mod table_file;
 mod vector;
+
+#[cfg(all(feature = "cuda-model", feature = "cuda-kernel"))]
+compile_error!("cuda-model links CUDA and cuda-kernel loads it when it is run: build with one of the two features");
 
 /// Version and git revision of this build; `-dirty` where the tree had changes.
 pub const VERSION: &str = env!("SPLITBENCH_VERSION");

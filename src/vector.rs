@@ -3,6 +3,9 @@
 /// Values of a vector.
 pub(crate) const LANES: usize = 8;
 
+/// The bits of a magnitude.
+const MAGNITUDE: u32 = i32::MAX as u32;
+
 /// Arithmetic on eight f32. Whatever takes a vector must be inlined into the function that was compiled for it, or each
 /// operation becomes a call: `inline(always)` on functions and closures, and none of the library's closures between.
 pub(crate) trait Vector: Copy {
@@ -19,6 +22,8 @@ pub(crate) trait Vector: Copy {
     /// Lane j of vector i becomes lane i of vector j.
     fn transpose(rows: [Self; LANES]) -> [Self; LANES];
 
+    /// Lane by lane the larger magnitude, of NaN the largest: magnitudes are ordered as their bits are.
+    fn larger_magnitude(self, other: Self) -> Self;
     /// Of which lanes the magnitude has bits of at least `least`, below 2^31: bit i for lane i. Magnitudes are ordered as
     /// their bits are.
     fn at_least(self, least: u32) -> u8;
@@ -27,6 +32,14 @@ pub(crate) trait Vector: Copy {
 
     /// Calls `body`, compiled for this vector, without copying it into the caller.
     fn enter<R>(body: impl FnOnce() -> R) -> R;
+
+    /// Bits of the largest magnitude.
+    #[inline(always)]
+    fn top_bits(self) -> u32 {
+        let mut lanes = [0.0; LANES];
+        self.store(&mut lanes);
+        lanes.iter().fold(0, |top, lane| top.max(lane.to_bits() & MAGNITUDE))
+    }
 
     #[inline(always)]
     fn zero() -> Self {
@@ -89,6 +102,11 @@ impl Vector for Plain {
     #[inline(never)]
     fn enter<R>(body: impl FnOnce() -> R) -> R {
         body()
+    }
+
+    #[inline(always)]
+    fn larger_magnitude(self, other: Self) -> Self {
+        self.zip(other, |a, b| f32::from_bits((a.to_bits() & MAGNITUDE).max(b.to_bits() & MAGNITUDE)))
     }
 
     #[inline(always)]
@@ -196,6 +214,14 @@ mod avx {
                 body()
             }
             unsafe { compiled(body) }
+        }
+
+        #[inline(always)]
+        fn larger_magnitude(self, other: Self) -> Self {
+            unsafe {
+                let magnitude = |v: Self| _mm256_and_si256(_mm256_castps_si256(v.0), _mm256_set1_epi32(i32::MAX));
+                Self(_mm256_castsi256_ps(_mm256_max_epu32(magnitude(self), magnitude(other))))
+            }
         }
 
         #[inline(always)]

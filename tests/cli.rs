@@ -233,7 +233,7 @@ fn layers_are_compared_and_reported_again_from_their_files() {
     let layers = told[0]["layers"].as_array().unwrap();
     assert_eq!((layers.len(), told[0]["codec"].as_str()), (6, Some("topk")));
     assert_eq!(layers[1]["errors"].as_array().unwrap().len(), 5);
-    assert_eq!(told[0]["indicators"].as_array().unwrap().len(), 7);
+    assert_eq!(told[0]["indicators"].as_array().unwrap().len(), 9);
 
     let results = folder.path().join("results/layers/a");
     let plots = folder.path().join("plots/layers/a");
@@ -258,13 +258,29 @@ fn layers_are_compared_and_reported_again_from_their_files() {
 
 #[test]
 fn every_listing_and_help_answers() {
-    for what in ["models", "datasets", "codecs", "experiments"] {
+    for what in ["models", "datasets", "codecs", "experiments", "backends"] {
         let output = splitbench(&["list", what, "--json"]);
         assert!(output.status.success());
         let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert!(list.as_array().unwrap().len() >= 5, "{what}");
+        assert!(list.as_array().unwrap().len() >= if what == "backends" { 2 } else { 5 }, "{what}");
     }
-    for verb in ["list", "prepare", "plan", "run", "layers", "report", "score", "codec", "train-pocket"] {
+    for verb in [
+        "list",
+        "prepare",
+        "plan",
+        "run",
+        "near-lossless",
+        "layers",
+        "collect",
+        "report",
+        "compare",
+        "simulate",
+        "score",
+        "codec",
+        "trace",
+        "replay",
+        "train-pocket",
+    ] {
         let help = splitbench(&[verb, "--help"]);
         assert!(String::from_utf8_lossy(&help.stdout).contains("splitbench "), "{verb} --help has no example");
     }
@@ -430,4 +446,200 @@ fn token_ids_need_a_model() {
         let decode = ["codec", "--decode", packet.to_str().unwrap(), "--output", &output];
         fails(&[&decode[..], codec].concat(), &["token-ids.bin", "only a model", "splitbench score"]);
     }
+}
+
+#[test]
+fn a_trace_is_recorded_and_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let record = |name: &str, batch: &str| {
+        let output = splitbench(&[
+            "trace",
+            "--datasets",
+            "piqa-mini,qasc-mini",
+            "--limit",
+            "2",
+            "--split",
+            "2",
+            "--batch-tokens",
+            batch,
+            "--output",
+            &path(name),
+        ]);
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    record("a.json", "2048");
+    record("b.json", "10");
+    let bytes = |name: &str| fs::read(path(name)).unwrap();
+    assert!(bytes("a.npy") == bytes("b.npy"), "activations depend on the batch");
+    let shapes = splitbench(&[
+        "trace",
+        "--shapes",
+        "--datasets",
+        "piqa-mini,qasc-mini",
+        "--limit",
+        "2",
+        "--output",
+        &path("s.json"),
+    ]);
+    assert!(shapes.status.success() && !folder.path().join("s.npy").exists(), "{}", stderr(&shapes));
+    let trace = |name: &str| serde_json::from_slice::<serde_json::Value>(&bytes(name)).unwrap();
+    for nth in 0..2 {
+        assert_eq!(trace("a.json")["datasets"][nth]["lengths"], trace("s.json")["datasets"][nth]["lengths"]);
+    }
+
+    let replay = |arguments: &[&str]| {
+        let common = ["--out", folder.path().to_str().unwrap(), "--run", "r", "--json"];
+        let output = splitbench(&[&["replay"], arguments, &common[..]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice::<Vec<serde_json::Value>>(&output.stdout).unwrap()
+    };
+    let rows = replay(&[
+        &path("a.json"),
+        "--codecs",
+        "fc:band=centered,values=f32,topk",
+        "--threads",
+        "1,all",
+        "--ratio",
+        "4",
+    ]);
+    assert_eq!(rows.len(), 4);
+    for row in &rows {
+        assert!(row["err"].is_null() && row["both"]["total_s"].as_f64() > Some(0.0), "{row}");
+        assert_eq!((row["hidden"].as_u64(), row["activations"].as_str()), (Some(192), Some("recorded")));
+    }
+    assert_eq!(rows[0]["method"], "fc:band=centered,values=f32");
+    let rows = replay(&[&path("s.json"), "--hidden", "64,96", "--codecs", "fc-kernel", "--devices", "jetson-agx-orin"]);
+    assert!(rows.iter().any(|row| row["provenance"] == "modelled" && row["hidden"] == 96));
+    assert!(rows.iter().any(|row| row["provenance"] == "measured" && row["activations"] == "seeded"));
+    let run = folder.path().join("results/replay/r");
+    for file in ["replay.jsonl", "timings.csv", "machine.json", "manifest.json", "replay.md"] {
+        assert!(fs::metadata(run.join(file)).unwrap().len() > 0, "{file}");
+    }
+    let again = fs::read(run.join("replay.md")).unwrap();
+    fs::remove_file(run.join("replay.md")).unwrap();
+    let report = splitbench(&["report", run.to_str().unwrap()]);
+    assert!(report.status.success(), "{}", stderr(&report));
+    assert_eq!(fs::read(run.join("replay.md")).unwrap(), again);
+
+    fs::write(path("a.npy"), &bytes("a.npy")[..1000]).unwrap();
+    fails(&["replay", &path("a.json")], &["a.json", "a.npy", "the file ends"]);
+    fs::write(path("b.json"), &bytes("b.json")[..200]).unwrap();
+    fails(&["replay", &path("b.json")], &["b.json", "cut short"]);
+}
+
+#[test]
+fn a_replay_that_cannot_be_is_refused() {
+    let ten =
+        |more: &[&str]| [&["replay", "ten-sets"], more].concat().into_iter().map(String::from).collect::<Vec<_>>();
+    for (arguments, expected) in [
+        (ten(&[]), vec!["--hidden"]),
+        (ten(&["--hidden", "64", "--codecs", "fc,tpk"]), vec!["tpk", "\"topk\""]),
+        (ten(&["--hidden", "64", "--backend", "cuad"]), vec!["cuad", "\"cuda\""]),
+        (ten(&["--hidden", "64", "--threads", "3"]), vec!["3", "all"]),
+        (ten(&["--hidden", "64", "--ratio", "0.5"]), vec!["ratio 0.5"]),
+        (ten(&["--hidden", "64", "--ratio", "papre"]), vec!["papre", "paper"]),
+        (ten(&["--hidden", "0"]), vec!["hidden 0"]),
+        (ten(&["--hidden", "9999999"]), vec!["9999999"]),
+        (ten(&["--hidden", "64", "--seconds", "0"]), vec!["seconds"]),
+        (ten(&["--hidden", "64", "--devices", "jetson-orin"]), vec!["jetson-orin-nano"]),
+        (vec!["replay".into(), "ten-stes".into()], vec!["ten-stes", "\"ten-sets\""]),
+        (vec!["replay".into(), "table2".into()], vec!["table2", "splitbench run"]),
+        (vec!["run".into(), "table4".into()], vec!["splitbench replay table4"]),
+        (vec!["trace".into(), "--output".into(), "a.npy".into()], vec!["a.npy", ".json"]),
+        (
+            vec!["trace".into(), "--output".into(), "a.json".into(), "--datasets".into(), "piqa".into()],
+            vec!["piqa", "--data-dir"],
+        ),
+        (
+            ["trace", "--output", "a.json", "--datasets", "piqa-mini", "--split", "9", "--limit", "1"]
+                .map(String::from)
+                .to_vec(),
+            vec!["split layer 9", "1..=6"],
+        ),
+    ] {
+        fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &expected);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let old = small(folder.path(), &SMALL.replace("table3 = true", "table4 = true"));
+    fails(&["run", &old], &["splitbench replay table4"]);
+}
+
+const OBSERVED: &str = r#"
+analysis = "Everything that figures want beside rows."
+datasets = ["arc_easy-mini", "qasc-mini"]
+split_layers = [1, 3]
+codecs = ["fc", "topk", "token-ids", "klt"]
+ratios = [8.0]
+calibration_rows = 8
+limit = 6
+
+[report]
+activations = true
+layers = true
+
+[report.response]
+links_mbps = [10.0]
+"#;
+
+#[test]
+fn figures_from_a_run_a_simulation_and_a_comparison() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("observed.toml");
+    fs::write(&path, OBSERVED).unwrap();
+    let out = folder.path().display().to_string();
+    let done = |arguments: &[&str]| {
+        let output = splitbench(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    done(&["run", &path.display().to_string(), "--out", &out, "--run", "a"]);
+    let (results, plots) = (folder.path().join("results/observed/a"), folder.path().join("plots/observed/a"));
+    for file in ["heat-maps", "spectrum", "similarity", "energy", "layers", "growth"] {
+        assert!(plots.join(format!("{file}.svg")).exists(), "{file}");
+    }
+    for cut in ["1", "3"] {
+        let file = format!("response-pocket-after-layer-{cut}-scope-prompt-choice.svg");
+        assert!(plots.join(&file).exists(), "{file} is not in {:?}", plots.read_dir().unwrap().collect::<Vec<_>>());
+    }
+    // Reports come from the files alone, and alike.
+    let before = fs::read(plots.join("heat-maps.svg")).unwrap();
+    done(&["report", &results.display().to_string(), "--plots", &plots.display().to_string()]);
+    assert!(fs::read(plots.join("heat-maps.svg")).unwrap() == before);
+    // Times of two cuts, two sets, two parts: raw and four codecs each.
+    let service = fs::read_to_string(results.join("service.csv")).unwrap();
+    assert_eq!(service.lines().count(), 1 + 2 * 2 * 2 * 5, "{service}");
+
+    let from = results.display().to_string();
+    let common = ["--clients", "1,50", "--seconds", "30", "--seeds", "2", "--out", &out, "--run", "a"];
+    let text = done(&[&["simulate", "--from", &from][..], &common].concat());
+    assert!(text.contains("saturates at") && text.contains("raw f16"), "{text}");
+    let simulated = folder.path().join("results/figure7/a");
+    let points = fs::read(simulated.join("simulation.csv")).unwrap();
+    done(&[&["simulate", "--from", &from][..], &common].concat());
+    assert!(fs::read(simulated.join("simulation.csv")).unwrap() == points, "the same seeds, other numbers");
+    done(&["report", &simulated.display().to_string()]);
+    done(&["compare", &from, &from, "--a", "fc@8", "--b", "topk@8", "--layer", "1"]);
+
+    // A run that was cut off: its experiment's name says what to draw, here one that the program does not know.
+    let manifest = fs::read_to_string(results.join("manifest.json")).unwrap();
+    fs::write(results.join("manifest.json"), manifest.replace("\"finished\": \"", "\"finished\": null, \"was\": \""))
+        .unwrap();
+    assert!(done(&["report", &from]).contains("Partial: the run has not finished."));
+    fs::rename(results.join("manifest.json"), results.join("kept.json")).unwrap();
+    fails(&["report", &from], &["manifest.json", "has not finished"]);
+    fs::rename(results.join("kept.json"), results.join("manifest.json")).unwrap();
+    fails(&["report", &out], &["has no rows yet", "splitbench run"]);
+
+    // What a run lacks is said with the command that makes it.
+    for file in ["service.csv", "similarity.csv", "energy.csv", "heat.csv"] {
+        fs::remove_file(results.join(file)).unwrap();
+    }
+    let text = done(&["report", &from]);
+    assert!(text.contains("`splitbench run figure2`") && text.contains("`splitbench run figure6`"), "{text}");
+    fails(&["simulate", "--from", &from], &["service.csv", "splitbench run figure6"]);
+    fails(&["simulate"], &["--from", "--profile"]);
+    fails(&["run", "figure7"], &["is a simulation", "splitbench simulate figure7"]);
+    fails(&["compare", &from, &from, "--a", "qr"], &["no cell like that"]);
+    fails(&["compare", &from, "nowhere"], &["nowhere", "splitbench run"]);
 }

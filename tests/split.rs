@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use splitbench::codec::{self, Activation, Budget, CodecSpec, Packet, Received};
 use splitbench::data::{self, Source};
-use splitbench::experiment::{Cell, Indicators, Row, Scope, ScoreRequest, score};
+use splitbench::experiment::{Cell, Indicators, Row, Scope, ScoreRequest, score_in_memory};
 use splitbench::model::split::{activation, from_values, to_values};
 use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, source};
 use splitbench::score::{Request, encode_requests};
@@ -211,17 +211,18 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
                 calibrations: None,
                 cells: &cells,
                 limit: None,
+                shard: None,
                 batch_tokens,
                 // Following errors behind the cut changes no bit either.
                 probe: (batch_tokens == 90).then(|| Budget::elements(3.0).unwrap()),
             };
-            let run = score(&request, &mut Default::default(), |_| {}).unwrap();
+            let (_, samples) = score_in_memory(&request).unwrap();
             for (nth, question) in dataset.questions.iter().enumerate() {
                 let requests = encode_requests(&model.tokenizer, question).unwrap();
                 let whole: Vec<f64> =
                     requests.iter().map(|r| unsplit(&model.decoder, &[&r.tokens], &[&r.targets])[0]).collect();
-                assert_eq!(run.baseline[nth].loglik, whole, "{name} {nth}");
-                for (cell, samples) in cells.iter().zip(&run.cells) {
+                assert_eq!(samples[0][nth].loglik, whole, "{name} {nth}");
+                for (cell, samples) in cells.iter().zip(&samples[1..]) {
                     let (logliks, bytes): (Vec<f64>, Vec<usize>) = requests.iter().map(|r| alone(r, cell)).unzip();
                     assert_eq!(samples[nth].loglik, logliks, "{name} {nth}, {cell}, {batch_tokens}");
                     let sent = samples[nth].codec.as_ref().unwrap().wire_bytes;
@@ -243,10 +244,11 @@ fn indicators(cells: &[Cell], dataset: &str) -> (Vec<Row>, Vec<Indicators>) {
         calibrations: None,
         cells,
         limit: None,
+        shard: None,
         batch_tokens: 200,
         probe: Some(Budget::elements(8.0).unwrap()),
     };
-    let run = score(&request, &mut Default::default(), |_| {}).unwrap();
+    let (run, _) = score_in_memory(&request).unwrap();
     (run.rows[1..].to_vec(), run.indicators)
 }
 
@@ -355,14 +357,15 @@ fn token_ids_lose_nothing_and_only_those_that_cross_are_sent() {
         calibrations: None,
         cells: &cells,
         limit: None,
+        shard: None,
         batch_tokens: 200,
         probe: None,
     };
-    let run = score(&request, &mut Default::default(), |_| {}).unwrap();
+    let (run, of_cells) = score_in_memory(&request).unwrap();
     let bits = (model.decoder.config().vocab_size - 1).ilog2() as usize + 1;
-    for ((cell, samples), row) in cells.iter().zip(&run.cells).zip(&run.rows[1..]) {
+    for ((cell, samples), row) in cells.iter().zip(&of_cells[1..]).zip(&run.rows[1..]) {
         assert_eq!((row.rel_error, row.lost, row.gained), (Some(0.0), Some(0), Some(0)), "{cell}");
-        for ((sample, baseline), question) in samples.iter().zip(&run.baseline).zip(&dataset.questions) {
+        for ((sample, baseline), question) in samples.iter().zip(&of_cells[0]).zip(&dataset.questions) {
             assert_eq!(sample.loglik, baseline.loglik, "{cell}");
             let requests = encode_requests(&model.tokenizer, question).unwrap();
             let bytes = |request: &Request| {

@@ -34,7 +34,7 @@ pub struct Args {
 
 impl Args {
     /// Runs the experiment.
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         let budget = self.ratio.budget()?;
         let mut experiment = find("layers")?;
         experiment.spec.codecs = vec![self.codec];

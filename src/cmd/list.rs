@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use crate::codec::{Allowed, Rate};
 use crate::experiment::spec;
 use crate::model::source::{self, POCKET};
+use crate::replay::backend;
 use crate::{codec, data};
 
-/// List what there is: models, data sets, codecs, experiments.
+/// List what there is: models, data sets, codecs, experiments, back ends of replay.
 ///
 /// Example: splitbench list codecs
 #[derive(clap::Args)]
@@ -27,6 +28,7 @@ enum What {
     Datasets,
     Codecs,
     Experiments,
+    Backends,
 }
 
 impl Args {
@@ -37,6 +39,7 @@ impl Args {
             What::Datasets => datasets(),
             What::Codecs => codecs(),
             What::Experiments => experiments()?,
+            What::Backends => backends(),
         };
         if self.json {
             say!("{}", serde_json::to_string_pretty(&items)?)?;
@@ -121,11 +124,23 @@ fn allowed(values: &Allowed) -> String {
     }
 }
 
+fn backends() -> Vec<Value> {
+    let about = |name: &&str| {
+        let opened = backend::open(name);
+        let text = match &opened {
+            Ok(backend) => backend.device().name.clone(),
+            Err(why) => format!("not here: {why:#}"),
+        };
+        json!({"name": name, "about": text, "here": opened.is_ok()})
+    };
+    backend::NAMES.iter().map(about).collect()
+}
+
 fn experiments() -> Result<Vec<Value>> {
     spec::embedded()
         .into_iter()
         .map(|name| {
-            let analysis = spec::find(name)?.spec.analysis;
+            let analysis = spec::analysis(name)?;
             let first = analysis.split_whitespace().collect::<Vec<_>>().join(" ");
             let about = first.split_inclusive(". ").next().unwrap_or_default().trim().to_string();
             Ok(json!({"name": name, "about": about}))

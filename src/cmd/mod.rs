@@ -6,15 +6,21 @@ macro_rules! say {
 }
 
 mod codec;
+mod collect;
+mod compare;
 mod layers;
 mod list;
+mod near_lossless;
 mod plan;
 mod prepare;
 mod ratio;
+mod replay;
 mod report;
 mod run;
 mod score;
 mod selection;
+mod simulate;
+mod trace;
 mod train_pocket;
 
 use std::io::{ErrorKind, Write};
@@ -39,10 +45,16 @@ enum Command {
     Prepare(prepare::Args),
     Plan(plan::Args),
     Run(run::Args),
+    Collect(collect::Args),
     Report(report::Args),
+    Compare(compare::Args),
     Score(score::Args),
     Layers(layers::Args),
+    NearLossless(near_lossless::Args),
+    Simulate(simulate::Args),
     Codec(codec::Args),
+    Trace(trace::Args),
+    Replay(replay::Args),
     TrainPocket(train_pocket::Args),
 }
 
@@ -54,10 +66,16 @@ impl Cli {
             Command::Prepare(args) => args.run(),
             Command::Plan(args) => args.run(),
             Command::Run(args) => args.run(),
+            Command::Collect(args) => args.run(),
             Command::Report(args) => args.run(),
+            Command::Compare(args) => args.run(),
             Command::Score(args) => args.run(),
             Command::Layers(args) => args.run(),
+            Command::NearLossless(args) => args.run(),
+            Command::Simulate(args) => args.run(),
             Command::Codec(args) => args.run(),
+            Command::Trace(args) => args.run(),
+            Command::Replay(args) => args.run(),
             Command::TrainPocket(args) => args.run(),
         }
     }

@@ -20,7 +20,7 @@ pub struct Args {
 
 impl Args {
     /// Plans.
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         let experiment = self.selection.resolve()?;
         let Part { data_dir, batch_tokens, dtype, .. } = self.selection.part;
         let dtype = Placement::open("cpu", &dtype)?.dtype;

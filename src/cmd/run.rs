@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 
 use super::selection::{Part, Selection};
-use crate::experiment::{self, Options, Outcome};
+use crate::experiment::{self, Options, Outcome, Shard};
 
 /// Run an experiment: ends in rows, tables and plots.
 ///
-/// Writes results/<experiment>/<run>/ and plots/<experiment>/<run>/. Examples:
+/// Writes results/<experiment>/<run>/ and plots/<experiment>/<run>/. What is computed is kept there batch by batch: the same
+/// command again, after whatever ended it, does only what is missing. With --shard it does a share of the questions, and
+/// `splitbench collect` makes the tables when all shares are done. Examples:
 ///   splitbench run smoke
 ///   splitbench run table2 --data-dir DIR --limit 50
+///   splitbench run table2 --data-dir DIR --run cluster --shard 1/4
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -19,6 +22,9 @@ pub struct Args {
     selection: Selection,
     #[command(flatten)]
     place: Place,
+    /// Score this share of the questions only, i/n: shares take about as long as one another.
+    #[arg(long, value_name = "I/N", requires = "run", conflicts_with = "json")]
+    shard: Option<Shard>,
     /// Print the rows as JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -30,7 +36,7 @@ pub(super) struct Place {
     /// Where results/ and plots/ go.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// Name of the run's folder; date, revision and a hash of the settings if not given.
+    /// Name of the run's folder; revision and a hash of the settings if not given.
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
     /// Where the decoder runs: cpu, cuda or cuda:N (the latter in a build with --features cuda-model).
@@ -45,6 +51,8 @@ impl Place {
             data_dir: part.data_dir,
             out: self.out,
             run: self.run,
+            shard: None,
+            search: None,
             batch_tokens: part.batch_tokens,
             device: self.device,
             dtype: part.dtype,
@@ -54,9 +62,10 @@ impl Place {
 
 impl Args {
     /// Runs.
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
         let experiment = self.selection.resolve()?;
-        let outcome = experiment::run(&experiment, &self.place.options(self.selection.part))?;
+        let options = Options { shard: self.shard, ..self.place.options(self.selection.part) };
+        let outcome = experiment::run(&experiment, &options)?;
         match self.json {
             true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
             false => show(&outcome)?,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::ratio::{RatioArgs, requested};
 use crate::codec::CodecSpec;
 use crate::data::{self, Source};
-use crate::experiment::{Cell, Row, Scope, ScoreRequest, check_memory, score};
+use crate::experiment::{Cell, Row, Scope, ScoreRequest, check_memory, score_in_memory};
 use crate::model::{Placement, SplitPoint, source};
 
 /// Score one cell: one model, data set, split layer, codec and ratio; one line.
@@ -102,22 +102,18 @@ impl Args {
             calibrations: None,
             cells: &cells,
             limit: self.limit,
+            shard: None,
             batch_tokens: self.batch_tokens,
             probe: None,
         };
-        let scored = score(&request, &mut Default::default(), |_| {})?;
-        let row = &scored.rows[scored.rows.len() - 1];
+        let (collected, samples) = score_in_memory(&request)?;
+        // Of the cell, or of the baseline where there is none.
+        let row = &collected.rows[collected.rows.len() - 1];
         if let Some(error) = &row.err {
             anyhow::bail!("{error}");
         }
-        if let Some(path) = &self.samples {
-            let lines: Vec<String> = scored
-                .cells
-                .last()
-                .unwrap_or(&scored.baseline)
-                .iter()
-                .map(serde_json::to_string)
-                .collect::<serde_json::Result<_>>()?;
+        if let (Some(path), Some(samples)) = (&self.samples, samples.last()) {
+            let lines: Vec<String> = samples.iter().map(serde_json::to_string).collect::<serde_json::Result<_>>()?;
             std::fs::File::create(path)
                 .and_then(|mut file| file.write_all((lines.join("\n") + "\n").as_bytes()))
                 .with_context(|| format!("writing {}", path.display()))?;

@@ -85,6 +85,11 @@ pub(super) fn choose(aspect: Aspect, band: Band, shape: (usize, usize), allowanc
     }
 }
 
+/// The block that `fc` keeps of an S x D activation at a ratio in elements by aspect `proportional`.
+pub fn proportional(band: Band, shape: (usize, usize), ratio: f64) -> Block {
+    choose(Aspect::Proportional, band, shape, Allowance::Ratio(ratio))
+}
+
 /// The block of `adaptive`: of all K_S with the largest K_D allowed beside it, the pair whose reconstruction restores
 /// the most energy; ties go to the smaller K_S.
 pub(super) fn most_energy(spectrum: &Spectrum, band: Band, allowance: Allowance) -> Block {

@@ -11,7 +11,7 @@ use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
 use super::rotation::{self, Rotated, Rotation};
 use super::values::power_of_two;
 use super::{Accounting, Activation, Budget, Codec, CodecSpec};
-use crate::kernel::{self, Band, Block, Spectrum};
+use crate::kernel::{self, Band, Block};
 
 pub(super) const INFO: CodecInfo = CodecInfo {
     name: "fc",
@@ -55,7 +55,7 @@ pub(super) const INFO: CodecInfo = CodecInfo {
         }))
     },
     layout,
-    decode: |packet| restore(packet, None),
+    decode: |packet| Ok(restore(packet, None)?.values),
 };
 
 /// Own header: band and rotation 1, K_S 4, K_D 4; where the rotation is calibrated, its digest.
@@ -76,10 +76,7 @@ impl Codec for Fc {
 
     fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
         budget.check()?;
-        let top = super::check_finite(activation)?;
-        let (tokens, hidden) = (activation.tokens(), activation.hidden());
-        let shape = (tokens, hidden);
-        let Rotated { rows, gain, shift } = self.rotation.apply(activation, top)?;
+        let shape @ (tokens, hidden) = (activation.tokens(), activation.hidden());
         let own_bytes = OWN_BYTES + self.rotation.digest().len();
         let room = wire_items(budget.ratio, shape, HEADER_BYTES + own_bytes, 1);
         let certain = self.coefficients.certain(room, 2).max(1);
@@ -87,27 +84,30 @@ impl Codec for Fc {
             Accounting::Elements => Allowance::Ratio(budget.ratio),
             Accounting::Wire => Allowance::Count(certain),
         };
-        let send = |spectrum: &Spectrum, block: Block| -> Result<(Block, Scratch<u8>)> {
-            let mut kept = Scratch::new(2 * block.ks * block.kd);
-            spectrum.block(self.band, block, &mut kept);
-            Ok((block, self.coefficients.encode(&kept, shift)?))
-        };
         let searched = self.coefficients.coded && budget.accounting == Accounting::Wire;
         let (block, payload) = if searched || self.aspect == Aspect::Adaptive {
+            let Rotated { rows, gain, shift } = self.rotation.apply(activation, super::check_finite(activation)?)?;
             let spectrum = kernel::forward_all(&rows, tokens, hidden, gain);
+            let send = |block: Block| -> Result<(Block, Scratch<u8>)> {
+                let mut kept = Scratch::new(2 * block.ks * block.kd);
+                spectrum.block(self.band, block, &mut kept);
+                Ok((block, self.coefficients.encode(&kept, shift)?))
+            };
             let block = |allowance| match self.aspect {
                 Aspect::Adaptive => block::most_energy(&spectrum, self.band, allowance),
                 _ => block::choose(self.aspect, self.band, shape, allowance),
             };
             let most = if searched { tokens * hidden } else { certain };
-            let make = |count| send(&spectrum, block(Allowance::Count(count)));
+            let make = |count| send(block(Allowance::Count(count)));
             match allowance {
                 Allowance::Count(least) => largest_that_fits(least, most, make, |(_, sent)| sent.len() <= room)?,
-                ratio => send(&spectrum, block(ratio))?,
+                ratio => send(block(ratio))?,
             }
         } else {
             let block = block::choose(self.aspect, self.band, shape, allowance);
-            send(&kernel::forward(&rows, tokens, hidden, self.band, block, gain), block)?
+            let mut kept = Scratch::new(2 * block.ks * block.kd);
+            let shift = self.transform(activation, block, &mut kept)?;
+            (block, self.coefficients.encode(&kept, shift)?)
         };
         let mut bytes = packet::begin(&INFO, self.coefficients.kind, shape, own_bytes + payload.len())?;
         bytes.push(self.band.id() | self.rotation.id() << 4);
@@ -120,7 +120,27 @@ impl Codec for Fc {
 
     fn decode(&self, packet: &Packet) -> Result<Activation> {
         super::check_codec(&self.spec, packet)?;
-        super::received(packet, restore(packet, Some(&self.rotation))?)
+        let Restored { values, finite } = restore(packet, Some(&self.rotation))?;
+        if finite { Activation::new(packet.tokens(), packet.hidden(), values) } else { super::received(packet, values) }
+    }
+}
+
+impl Fc {
+    /// Makes `kept` the coefficients of a block, and gives the power of two they were divided by.
+    fn transform(&self, activation: &Activation, block: Block, kept: &mut Vec<f32>) -> Result<i32> {
+        let (tokens, hidden) = (activation.tokens(), activation.hidden());
+        let mut forward = |rows: &[f32], gain| kernel::forward(rows, tokens, hidden, self.band, block, gain, kept);
+        // Ordinary values need no shift: the transform tells the largest, so that they are read once.
+        let top = match self.rotation {
+            Rotation::None => forward(activation.values(), 1.0),
+            _ => None,
+        };
+        let top = top.map_or_else(|| super::check_finite(activation), Ok)?;
+        let Rotated { rows, gain, shift } = self.rotation.apply(activation, top)?;
+        if !(matches!(self.rotation, Rotation::None) && shift == 0) {
+            forward(&rows, gain);
+        }
+        Ok(shift)
     }
 }
 
@@ -150,17 +170,28 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     Ok(kept)
 }
 
+/// What a packet stands for.
+struct Restored {
+    values: Vec<f32>,
+    /// Whether they are known to be finite.
+    finite: bool,
+}
+
 /// The values of a packet, which `own` may be needed for.
-fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Vec<f32>> {
+fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Restored> {
     let (sent, Own { band, block, rotation }, exponent) = sent(packet)?;
     let (tokens, hidden) = (packet.tokens(), packet.hidden());
     let inverse = |gain| {
-        let mut out = buffers::floats(tokens * hidden);
-        kernel::inverse(&sent, band, block, tokens, hidden, gain, &mut out);
-        out
+        let mut values = buffers::floats(tokens * hidden);
+        let top = kernel::inverse(&sent, band, block, tokens, hidden, gain, &mut values);
+        Restored { values, finite: top.is_some() }
     };
     let gain = power_of_two(exponent);
-    if rotation.0 == 0 { Ok(inverse(gain)) } else { rotation::undo(own, packet, rotation, inverse(1.0), gain) }
+    if rotation.0 == 0 {
+        return Ok(inverse(gain));
+    }
+    let values = rotation::undo(own, packet, rotation, inverse(1.0).values, gain)?;
+    Ok(Restored { values, finite: false })
 }
 
 /// The stored coefficients of an `fc` packet (real and imaginary parts in turn), its own header, and the exponent they

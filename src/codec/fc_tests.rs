@@ -46,7 +46,12 @@ fn random(s: usize, d: usize) -> Activation {
 /// The kernel's block.
 fn kept(a: &Activation, band: Band, block: Block) -> Vec<f32> {
     let mut kept = Vec::new();
-    kernel::forward(a.values(), a.tokens(), a.hidden(), band, block, 1.0).block(band, block, &mut kept);
+    let top = kernel::forward(a.values(), a.tokens(), a.hidden(), band, block, 1.0, &mut kept);
+    assert_eq!(top, a.values().iter().map(|v| v.abs()).reduce(f32::max));
+    // A block of the whole spectrum is the same to the bit.
+    let mut of_all = Vec::new();
+    kernel::forward_all(a.values(), a.tokens(), a.hidden(), 1.0).block(band, block, &mut of_all);
+    assert_eq!(kept, of_all);
     kept
 }
 

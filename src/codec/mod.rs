@@ -66,7 +66,7 @@ mod weighed;
 mod zfp;
 
 pub use activation::{Activation, TokenIds};
-pub use block::Aspect;
+pub use block::{Aspect, proportional};
 pub use budget::{Accounting, Budget, raw_bytes};
 pub use calibration::{Calibration, CalibrationBuilder, CalibrationNeed};
 pub use packet::{MAX_ELEMENTS, MAX_SIDE, Packet};

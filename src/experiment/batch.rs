@@ -7,8 +7,8 @@ use crate::score::Request;
 /// The requests of one question, or one by itself.
 pub struct Group<'a> {
     requests: &'a [Request],
-    /// Index of its first request among those of all groups.
-    first: usize,
+    /// Its place among all questions.
+    question: usize,
     /// Distinct sequences; the first is the trunk that others may branch off.
     sequences: Vec<Sequence<'a>>,
     /// The sequence of each request: choices of one token are scored on the prompt alone, the same for all.
@@ -34,7 +34,7 @@ pub enum Sharing {
 }
 
 impl<'a> Group<'a> {
-    fn new(requests: &'a [Request], first: usize) -> Self {
+    fn new(requests: &'a [Request], question: usize) -> Self {
         let mut sequences: Vec<Sequence> = Vec::new();
         let of_request = requests
             .iter()
@@ -49,7 +49,12 @@ impl<'a> Group<'a> {
                 })
             })
             .collect();
-        Self { requests, first, sequences, of_request }
+        Self { requests, question, sequences, of_request }
+    }
+
+    /// Its place among all questions.
+    pub fn question(&self) -> usize {
+        self.question
     }
 
     /// Number of distinct sequences.
@@ -108,27 +113,22 @@ impl<'a> Group<'a> {
         self.sequences.iter().flat_map(|s| &s.tokens[s.shared..]).copied()
     }
 
-    /// Each request: its index among those of all groups, its sequence, and its targets.
-    pub fn requests(&self) -> impl Iterator<Item = (usize, usize, &'a [u32])> {
-        let each = self.requests.iter().zip(&self.of_request).enumerate();
-        each.map(|(nth, (request, sequence))| (self.first + nth, *sequence, request.targets.as_slice()))
+    /// Each request: its sequence, and its targets.
+    pub fn requests(&self) -> impl Iterator<Item = (usize, &'a [u32])> {
+        self.requests.iter().zip(&self.of_request).map(|(request, sequence)| (*sequence, request.targets.as_slice()))
     }
 
     /// What to score where the group's sequences begin at `at` in a packing, in the order of `requests`.
     pub fn scored(&self, at: usize) -> impl Iterator<Item = Scored<'a>> {
-        self.requests().map(move |(_, sequence, targets)| Scored { sequence: at + sequence, targets })
+        self.requests().map(move |(sequence, targets)| Scored { sequence: at + sequence, targets })
     }
 }
 
 /// A group a question, those with the longest sequences first: memory trouble shows at once and time estimates only
 /// shrink.
-pub fn groups(questions: &[Vec<Request>]) -> Vec<Group<'_>> {
-    let mut first = 0;
-    let mut groups: Vec<Group> = Vec::with_capacity(questions.len());
-    for requests in questions.iter().filter(|requests| !requests.is_empty()) {
-        groups.push(Group::new(requests, first));
-        first += requests.len();
-    }
+pub fn groups<Q: AsRef<[Request]>>(questions: &[Q]) -> Vec<Group<'_>> {
+    let asked = questions.iter().map(Q::as_ref).enumerate().filter(|(_, requests)| !requests.is_empty());
+    let mut groups: Vec<Group> = asked.map(|(question, requests)| Group::new(requests, question)).collect();
     let longest = |group: &Group| (0..group.sequences()).map(|s| group.tokens(s)).max();
     // Stable: equal lengths keep their order.
     groups.sort_by_key(|group| std::cmp::Reverse(longest(group)));
@@ -184,8 +184,8 @@ mod tests {
         let mut packing = Packing::of([1]);
         group.pack(&mut packing, Sharing::Computed);
         assert_eq!(packing.rows_of(2).collect::<Vec<_>>(), [1, 2, 3, 5, 6]);
-        let found: Vec<(usize, usize)> = group.requests().map(|(index, sequence, _)| (index, sequence)).collect();
-        assert_eq!(found, [(1, 0), (2, 1), (3, 0), (4, 2)]);
+        assert_eq!(group.requests().map(|(sequence, _)| sequence).collect::<Vec<_>>(), [0, 1, 0, 2]);
+        assert_eq!((group.question(), groups[1].question()), (2, 0));
         assert_eq!(group.scored(1).map(|s| s.sequence).collect::<Vec<_>>(), [1, 2, 1, 3]);
         assert_eq!([0, 1].map(|s| group.compressed(s, Scope::Prompt)), [2, 2]);
         assert_eq!([0, 1].map(|s| group.compressed(s, Scope::PromptAndChoice)), [4, 5]);

@@ -24,9 +24,10 @@ pub struct Entry {
 }
 
 /// What tells apart programs made of code that was not committed: when this one was written.
-fn unnamed_build() -> Option<std::time::SystemTime> {
+pub(super) fn unnamed_build() -> Option<String> {
     let written = || std::env::current_exe().and_then(fs::metadata).and_then(|file| file.modified()).ok();
-    crate::VERSION.ends_with("-dirty").then(written).flatten()
+    let since = || written()?.duration_since(std::time::UNIX_EPOCH).ok();
+    crate::VERSION.ends_with("-dirty").then(since).flatten().map(|since| format!(" of {}", since.as_millis()))
 }
 
 impl Entry {

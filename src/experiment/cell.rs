@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::scope::Scope;
 use crate::codec::{Budget, CodecSpec, Rate};
 use crate::model::SplitPoint;
@@ -47,4 +49,53 @@ pub fn cells(splits: &[usize], scopes: &[Scope], codecs: &[CodecSpec], budgets: 
         }
     }
     out
+}
+
+/// What a cell is called in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CellKey {
+    /// The cut: after this layer.
+    pub split_layer: usize,
+    /// What is compressed.
+    pub scope: String,
+    /// Codec with its options.
+    pub codec: String,
+    /// Compression ratio asked for.
+    pub ratio: Option<String>,
+    /// What it counts.
+    pub accounting: Option<String>,
+    /// Hash of what the codec was calibrated with.
+    pub calibration: Option<String>,
+    /// Whether indicators were taken.
+    pub probed: bool,
+}
+
+impl CellKey {
+    /// Of a cell.
+    pub fn new(cell: &Cell, calibration: Option<&str>, probed: bool) -> Self {
+        Self {
+            split_layer: cell.split.after_layer,
+            scope: cell.scope.to_string(),
+            codec: cell.codec.to_string(),
+            ratio: cell.budget.map(|b| b.ratio.to_string()),
+            accounting: cell.budget.map(|b| b.accounting.to_string()),
+            calibration: calibration.map(str::to_string),
+            probed,
+        }
+    }
+
+    /// Compression ratio asked for.
+    pub fn ratio(&self) -> Option<f64> {
+        self.ratio.as_ref()?.parse().ok()
+    }
+}
+
+impl fmt::Display for CellKey {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} after layer {}, {}", self.codec, self.split_layer, self.scope)?;
+        match (&self.ratio, &self.accounting) {
+            (Some(ratio), Some(accounting)) => write!(f, ", ratio {ratio} in {accounting}"),
+            _ => Ok(()),
+        }
+    }
 }

@@ -50,12 +50,14 @@ pub struct Prepared<'a> {
 /// For codecs of fixed rate, which do not look at it.
 const ANY: Budget = Budget { ratio: 1.0, accounting: Accounting::Elements };
 
-/// Log-likelihoods of all requests.
-pub struct Evaluated {
-    /// Without cut and codec.
+/// One question in every cell.
+pub struct Finished {
+    /// Its place among the questions given.
+    pub question: usize,
+    /// Log-likelihoods without cut and codec, one a request; empty where they were not asked for.
     pub baseline: Vec<f64>,
-    /// One list a cell, in request order; or what made the cell fail.
-    pub cells: Vec<Result<Vec<Outcome>, String>>,
+    /// One list a cell, an outcome a request; none of a cell that has failed.
+    pub cells: Vec<Option<Vec<Outcome>>>,
 }
 
 /// Where the time went, summed over the run. Encode and decode are sums over threads.
@@ -69,18 +71,28 @@ pub struct Spent {
     pub server_s: f64,
 }
 
-/// Scores the requests of `questions` unsplit and in every cell. Batches have at most `most_rows` rows, of one question at
-/// least; the scores do not depend on it. `done` hears the number of (request, cell or baseline) pairs finished.
+/// What to look at beside the cells.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// The unsplit model.
+    pub baseline: bool,
+    /// Each activation that is sent.
+    pub probe: Option<Probe>,
+}
+
+/// Scores the requests of `questions` in every cell. Batches have at most `most_rows` rows, of one question at least; the scores
+/// do not depend on it. `finished` hears of each batch when it is done. Gives for each cell what made it fail, if anything did.
 pub fn evaluate(
     decoder: &Decoder,
-    questions: &[Vec<Request>],
+    questions: &[&[Request]],
     cells: &[Prepared],
     most_rows: usize,
-    probe: Option<Probe>,
+    wanted: Wanted,
     spent: &mut Spent,
-    mut done: impl FnMut(u64),
-) -> Result<Evaluated> {
+    mut finished: impl FnMut(Vec<Finished>) -> Result<()>,
+) -> Result<Vec<Option<String>>> {
     let groups = groups(questions);
+    let Wanted { baseline, probe } = wanted;
     let mut splits: Vec<SplitPoint> = cells.iter().map(|c| c.cell.split).collect();
     splits.sort_unstable();
     splits.dedup();
@@ -89,18 +101,14 @@ pub fn evaluate(
         let layers = first.after_layer..=decoder.config().num_hidden_layers;
         splits = layers.map(|after_layer| SplitPoint { after_layer }).collect();
     }
-    let requests = questions.iter().map(Vec::len).sum();
-    let mut baseline = vec![0f64; requests];
-    let mut outcomes: Vec<Result<Vec<Outcome>, String>> = cells
-        .iter()
-        .map(|c| c.codec.as_ref().map(|_| vec![Outcome::default(); requests]).map_err(String::clone))
-        .collect();
+    let mut failed: Vec<Option<String>> = cells.iter().map(|c| c.codec.as_ref().err().cloned()).collect();
 
     for batch in runs(&groups, most_rows, |group| group.rows(Sharing::Computed)) {
         let (mut packing, mut ids, mut scored) = (Packing::default(), Vec::new(), Vec::new());
-        let mut firsts = Vec::with_capacity(batch.len());
+        let (mut firsts, mut starts) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for group in batch {
             firsts.push(packing.sequences());
+            starts.push(scored.len());
             scored.extend(group.scored(packing.sequences()));
             group.pack(&mut packing, Sharing::Computed);
             ids.extend(group.ids());
@@ -109,15 +117,13 @@ pub fn evaluate(
         let clock = Instant::now();
         let hidden = decoder.client(&ids, &packing, &splits)?;
         // The unsplit model goes on from the last split: the same operations in the same order.
-        let logliks = match (hidden.last(), splits.last()) {
-            (Some(hidden), Some(&split)) => decoder.server(hidden.clone(), &packing, split, &scored)?,
+        let logliks = match (baseline, hidden.last(), splits.last()) {
+            (false, ..) => Vec::new(),
+            (true, Some(hidden), Some(&split)) => decoder.server(hidden.clone(), &packing, split, &scored)?,
             _ => decoder.unsplit(&ids, &packing, &scored)?,
         };
         spent.client_s += clock.elapsed().as_secs_f64();
-        for ((i, ..), loglik) in batch.iter().flat_map(Group::requests).zip(logliks) {
-            baseline[i] = loglik;
-        }
-        done(scored.len() as u64);
+        let mut outcomes = vec![vec![Outcome::default(); scored.len()]; cells.len()];
         for (nth, &split) in splits.iter().enumerate() {
             let values = to_values(&hidden[nth])?;
             let work = SplitWork {
@@ -125,17 +131,26 @@ pub fn evaluate(
                 cells,
                 batch,
                 firsts: &firsts,
+                starts: &starts,
                 split,
                 values: &values,
                 packing: &packing,
                 probe,
                 computed: &hidden[nth..],
             };
-            work.run(most_rows, &mut outcomes, spent)?;
-            done((scored.len() * cells.iter().filter(|c| c.cell.split == split).count()) as u64);
+            work.run(most_rows, &mut outcomes, &mut failed, spent)?;
         }
+        let range = |nth: usize| starts[nth]..starts.get(nth + 1).copied().unwrap_or(scored.len());
+        let done = batch.iter().enumerate().map(|(nth, group)| Finished {
+            question: group.question(),
+            baseline: logliks.get(range(nth)).map(<[f64]>::to_vec).unwrap_or_default(),
+            cells: (outcomes.iter().zip(&failed))
+                .map(|(outcomes, failed)| failed.is_none().then(|| outcomes[range(nth)].to_vec()))
+                .collect(),
+        });
+        finished(done.collect())?;
     }
-    Ok(Evaluated { baseline, cells: outcomes })
+    Ok(failed)
 }
 
 /// One batch at one split layer.
@@ -145,6 +160,8 @@ struct SplitWork<'a> {
     batch: &'a [Group<'a>],
     /// For each group its first sequence in `packing`.
     firsts: &'a [usize],
+    /// For each group its first request among those of the batch.
+    starts: &'a [usize],
     split: SplitPoint,
     /// The residual stream, rows x D.
     values: &'a [f32],
@@ -170,9 +187,15 @@ struct Sent {
 
 impl SplitWork<'_> {
     /// All cells of this split in larger server batches, so that weights are read once for many cells.
-    fn run(&self, most_rows: usize, outcomes: &mut [Result<Vec<Outcome>, String>], spent: &mut Spent) -> Result<()> {
+    fn run(
+        &self,
+        most_rows: usize,
+        outcomes: &mut [Vec<Outcome>],
+        failed: &mut [Option<String>],
+        spent: &mut Spent,
+    ) -> Result<()> {
         let jobs: Vec<Job> = (0..self.cells.len())
-            .filter(|&cell| self.cells[cell].cell.split == self.split)
+            .filter(|&cell| self.cells[cell].cell.split == self.split && failed[cell].is_none())
             .flat_map(|cell| (0..self.batch.len()).map(move |group| Job { cell, group }))
             .collect();
         for chunk in runs(&jobs, most_rows, |job| self.batch[job.group].rows(self.sharing(*job))) {
@@ -180,7 +203,7 @@ impl SplitWork<'_> {
             let packets: Vec<(usize, usize)> = chunk
                 .iter()
                 .enumerate()
-                .filter(|(_, job)| outcomes[job.cell].is_ok())
+                .filter(|(_, job)| failed[job.cell].is_none())
                 .flat_map(|(nth, job)| (0..self.batch[job.group].sequences()).map(move |sequence| (nth, sequence)))
                 .filter(|&(nth, sequence)| sequence == 0 || self.shared(chunk[nth], sequence) == 0)
                 .collect();
@@ -193,12 +216,12 @@ impl SplitWork<'_> {
             for ((nth, sequence), sent) in packets.into_iter().zip(sent) {
                 match sent {
                     Ok(sent) => drop(of.insert((nth, sequence), sent)),
-                    Err(error) => outcomes[chunk[nth].cell] = Err(format!("{error:#}")),
+                    Err(error) => drop(failed[chunk[nth].cell].get_or_insert(format!("{error:#}"))),
                 }
             }
             let (mut packing, mut values, mut scored) = (Packing::default(), Vec::new(), Vec::new());
             let (mut places, mut origins) = (Vec::new(), Vec::new());
-            for (nth, &job) in chunk.iter().enumerate().filter(|(_, job)| outcomes[job.cell].is_ok()) {
+            for (nth, &job) in chunk.iter().enumerate().filter(|(_, job)| failed[job.cell].is_none()) {
                 let group = &self.batch[job.group];
                 let at = packing.sequences();
                 scored.extend(group.scored(at));
@@ -207,9 +230,9 @@ impl SplitWork<'_> {
                 for sequence in 0..group.sequences() {
                     self.receive(job, sequence, of.get(&(nth, sequence)), &mut values);
                 }
-                for (i, sequence, _) in group.requests() {
+                for (i, (sequence, _)) in group.requests().enumerate() {
                     let sent = of.get(&(nth, sequence)).unwrap_or(&of[&(nth, 0)]);
-                    places.push((job.cell, i, at + sequence, sent.outcome.clone()));
+                    places.push((job.cell, self.starts[job.group] + i, at + sequence, sent.outcome.clone()));
                 }
             }
             if scored.is_empty() {
@@ -229,9 +252,7 @@ impl SplitWork<'_> {
                 if let Some(probed) = &mut outcome.probed {
                     probed.errors = errors[sequence].clone();
                 }
-                if let Ok(list) = &mut outcomes[cell] {
-                    list[i] = Outcome { loglik, ..outcome };
-                }
+                outcomes[cell][i] = Outcome { loglik, ..outcome };
             }
         }
         Ok(())

@@ -34,6 +34,12 @@ pub struct Indicators {
     pub variation_hidden: Option<f64>,
     /// Mean cosine of adjacent tokens.
     pub adjacent_cosine: Option<f64>,
+    /// Effective rank over the largest it could be; missing in files of earlier versions.
+    #[serde(default)]
+    pub effective_rank: Option<f64>,
+    /// Share of ||A||^2 in the largest 1 % of the values; missing in files of earlier versions.
+    #[serde(default)]
+    pub outlier_share: Option<f64>,
     /// Relative error of the hidden state at the cut and after each later layer.
     pub errors: Vec<f64>,
     /// Mean |change| of a request's log-likelihood against the unsplit model, nats.
@@ -60,6 +66,8 @@ impl Indicators {
             variation_tokens: over(&|one| one.variation_tokens),
             variation_hidden: over(&|one| one.variation_hidden),
             adjacent_cosine: over(&|one| one.adjacent_cosine),
+            effective_rank: over(&|one| one.effective_rank),
+            outlier_share: over(&|one| one.outlier_share),
             errors: (0..layers).map(|layer| over(&|one| one.errors.get(layer).copied())).collect::<Option<_>>()?,
             loglik_change: mean(changes)?,
         })

@@ -48,6 +48,28 @@ impl Machine {
     }
 }
 
+/// Clock of the first processor, MHz, as the system states it.
+pub fn clock_mhz() -> Option<f64> {
+    let frequencies = sysinfo::CpuRefreshKind::nothing().with_frequency();
+    let system = sysinfo::System::new_with_specifics(sysinfo::RefreshKind::nothing().with_cpu(frequencies));
+    system.cpus().first().map(|cpu| cpu.frequency() as f64).filter(|mhz| *mhz > 0.0)
+}
+
+/// Processes that ran or waited for a processor, mean of the last minute; none where the system does not say.
+pub fn load() -> Option<f64> {
+    cfg!(unix).then(|| sysinfo::System::load_average().one)
+}
+
+/// A library's name and the version that this program was built with.
+pub fn library(name: &str) -> String {
+    let lock = include_str!("../../Cargo.lock");
+    let version = lock
+        .split("[[package]]")
+        .find(|package| package.contains(&format!("name = \"{name}\"\n")))
+        .and_then(|package| package.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"')));
+    format!("{name} {}", version.unwrap_or("of unknown version"))
+}
+
 #[cfg(target_arch = "x86_64")]
 pub(super) fn simd() -> Vec<&'static str> {
     let mut found = Vec::new();

@@ -1,6 +1,6 @@
 //! How much memory a model takes, before it is loaded.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 
 use crate::model::{Config, Placement, source, split};
@@ -18,6 +18,36 @@ pub(super) fn bytes(c: &Config, dtype: DType, batch_tokens: usize) -> f64 {
     let batch = batch_tokens as f64 * (8 * c.hidden_size + 3 * c.intermediate_size) as f64;
     let logits = (split::MOST_LOGITS as f64).min(batch_tokens as f64 * c.vocab_size as f64);
     dtype.size_in_bytes() as f64 * weights + 4.0 * (batch + 2.0 * logits)
+}
+
+/// Rows of a batch that gain nothing by more.
+const MOST_ROWS: usize = 8192;
+
+/// Rows a batch of a model may have where all of it is to fit into so many bytes; fails where the weights leave no room.
+pub fn largest_batch(model: &str, dtype: DType, most_bytes: f64) -> Result<usize> {
+    let config = source::load_config(model)?;
+    let rows = fitting(|rows| bytes(&config, dtype, rows) <= most_bytes);
+    rows.with_context(|| {
+        format!(
+            "model {model} takes {:.2} GiB with batches of one row, more than the {:.2} GiB of --memory; give more, or \
+             keep the weights in half of it with --dtype bf16",
+            bytes(&config, dtype, 1) / (1u64 << 30) as f64,
+            most_bytes / (1u64 << 30) as f64
+        )
+    })
+}
+
+/// The largest number of rows that fits; memory grows with them.
+fn fitting(fits: impl Fn(usize) -> bool) -> Option<usize> {
+    if !fits(1) {
+        return None;
+    }
+    let (mut low, mut high) = (1, MOST_ROWS + 1);
+    while high - low > 1 {
+        let middle = (low + high) / 2;
+        if fits(middle) { low = middle } else { high = middle }
+    }
+    Some(low)
 }
 
 /// Says on the terminal what a model will take, and fails where this machine has not that much left. Knows nothing of a
@@ -56,6 +86,20 @@ fn fits(model: &str, needed: f64, free: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_are_as_large_as_fit() {
+        for most in [1, 2, 777, MOST_ROWS] {
+            assert_eq!(fitting(|rows| rows <= most), Some(most));
+        }
+        assert_eq!(fitting(|_| true), Some(MOST_ROWS));
+        assert_eq!(fitting(|_| false), None);
+        let of = |bytes: f64| largest_batch(source::POCKET, DType::F32, bytes);
+        let (small, large) = (of(60e6).unwrap(), of(100e6).unwrap());
+        assert!(1 < small && small < large, "{small} {large}");
+        let error = of(1e6).unwrap_err().to_string();
+        assert!(error.contains("--memory") && error.contains("pocket"), "{error}");
+    }
 
     #[test]
     fn a_model_that_cannot_fit_is_refused_with_both_numbers() {

@@ -15,6 +15,7 @@ use super::run::{Task, tasks};
 use super::spec::Experiment;
 use crate::model::split::scored_rows;
 use crate::model::{Config, Packing, source};
+use crate::replay::trace::lengths;
 use crate::score::{Request, encode_requests};
 
 /// The work of one model and data set.
@@ -82,10 +83,7 @@ pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, dtype: DType, batc
                 requests: flat.len(),
                 tokens: flat.iter().map(|r| r.tokens.len()).sum(),
                 longest: flat.iter().map(|r| r.tokens.len()).max().unwrap_or(0),
-                lengths: flat.iter().fold(BTreeMap::new(), |mut lengths, r| {
-                    *lengths.entry(r.tokens.len()).or_default() += 1;
-                    lengths
-                }),
+                lengths: lengths(&flat),
                 cells: task.cells.len(),
                 flops: flops(&config, &task, &requests),
             });

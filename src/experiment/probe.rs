@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::cell::Cell;
+use super::concentration::{effective_rank, outlier_share};
 use super::smoothness::{adjacent_cosine, variation_hidden, variation_tokens};
 use crate::codec::{Activation, Budget, CodecSpec, build};
 use crate::model::split::{activation, to_values};
@@ -30,6 +31,10 @@ pub struct Probed {
     pub variation_hidden: Option<f64>,
     /// See [`adjacent_cosine`].
     pub adjacent_cosine: Option<f64>,
+    /// See [`effective_rank`].
+    pub effective_rank: Option<f64>,
+    /// See [`outlier_share`].
+    pub outlier_share: Option<f64>,
     /// Relative error of the whole sequence's hidden state at the cut and after each later layer.
     pub errors: Vec<f64>,
 }
@@ -42,6 +47,8 @@ impl Probe {
             variation_tokens: variation_tokens(a),
             variation_hidden: variation_hidden(a),
             adjacent_cosine: adjacent_cosine(a),
+            effective_rank: effective_rank(a),
+            outlier_share: outlier_share(a),
             errors: Vec::new(),
         })
     }

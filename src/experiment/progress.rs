@@ -31,6 +31,11 @@ impl Progress {
         self.bar.set_message(what.to_string());
     }
 
+    /// `count` more pairs are to be done.
+    pub fn expect(&self, count: u64) {
+        self.bar.inc_length(count);
+    }
+
     /// `count` more pairs are done.
     pub fn add(&mut self, count: u64) {
         self.bar.inc(count);

@@ -1,21 +1,24 @@
-//! All cells of one model and data set: from questions to rows and samples.
+//! All cells of one model and data set: from questions to the journal.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use super::calibrate::calibrate;
-use super::cell::Cell;
-use super::evaluate::{Outcome, Prepared, Spent, evaluate};
-use super::indicators::Indicators;
+use super::cell::{Cell, CellKey};
+use super::collect::{Collected, collect};
+use super::entry::{Answer, Measured};
+use super::evaluate::{Finished, Prepared, Spent, Wanted, evaluate};
+use super::journal::{Journal, Line, Plan};
 use super::probe::Probe;
 use super::row::Row;
-use super::store::Timing;
+use super::shard::Shard;
 use crate::codec::{self, Budget, Calibration, Codec};
 use crate::data::{Dataset, Question};
 use crate::model::source::Model;
 use crate::model::{SplitPoint, device_name};
-use crate::score::{self as scoring, CodecSample, Request, Sample};
+use crate::score::{Asked, Request, Sample, encode_requests};
 
 /// What to score.
 pub struct ScoreRequest<'a> {
@@ -33,96 +36,106 @@ pub struct ScoreRequest<'a> {
     pub cells: &'a [Cell],
     /// Questions asked for, for the rows.
     pub limit: Option<usize>,
+    /// Which of the questions to score, if not all.
+    pub shard: Option<Shard>,
     /// Rows of the residual stream a batch has at most.
     pub batch_tokens: usize,
     /// Whether to look at each layer's indicators; the low band of a cell without a budget of its own has this one.
     pub probe: Option<Budget>,
 }
 
-/// What came out: the baseline first, then one entry a cell.
-pub struct Scored {
-    /// Rows.
-    pub rows: Vec<Row>,
-    /// Samples of the unsplit model.
-    pub baseline: Vec<Sample>,
-    /// Samples a cell; empty where it failed.
-    pub cells: Vec<Vec<Sample>>,
-    /// Mean codec times a cell that did not fail.
-    pub timings: Vec<Timing>,
-    /// Indicators of each cell that did not fail, where they were asked for.
-    pub indicators: Vec<Indicators>,
-}
-
-/// Scores every cell. A cell that fails becomes a row with `err`; an error here means that nothing could be scored.
-pub fn score(request: &ScoreRequest, spent: &mut Spent, done: impl FnMut(u64)) -> Result<Scored> {
-    let ScoreRequest { model, dataset, cells, .. } = *request;
-    let requests: Vec<Vec<Request>> = dataset
-        .questions
-        .iter()
+/// Scores what the journal does not have yet. `done` hears of sequences, those of the journal first. A cell that fails is a line
+/// of the journal; an error here means that nothing more could be scored.
+pub fn score(
+    request: &ScoreRequest,
+    journal: &mut Journal,
+    spent: &mut Spent,
+    mut done: impl FnMut(u64),
+) -> Result<()> {
+    let ScoreRequest { model, dataset, cells, shard, .. } = *request;
+    let requests: Vec<Vec<Request>> = (dataset.questions.iter())
         .map(|q| {
-            scoring::encode_requests(&model.tokenizer, q)
+            encode_requests(&model.tokenizer, q)
                 .with_context(|| format!("data set {}, question {}", dataset.info.name, q.id))
         })
         .collect::<Result<_>>()?;
     let calibrations = calibrations(request)?;
-    let codecs: Vec<Result<Box<dyn Codec>, String>> = cells
-        .iter()
+    let calibration = |cell: &Cell| {
+        let (_, found) = calibrations.iter().find(|(split, _)| *split == cell.split)?;
+        found.as_ref()
+    };
+    let codecs: Vec<Result<Box<dyn Codec>, String>> =
+        cells.iter().map(|cell| codec::build(&cell.codec, calibration(cell)).map_err(|e| format!("{e:#}"))).collect();
+    let keys: Vec<CellKey> = (cells.iter())
         .map(|cell| {
-            let calibration = calibrations.iter().find(|(split, _)| *split == cell.split);
-            codec::build(&cell.codec, calibration.and_then(|(_, c)| c.as_ref())).map_err(|e| format!("{e:#}"))
+            let used = cell.codec.calibration().and_then(|_| calibration(cell));
+            CellKey::new(cell, used.map(Calibration::sha256), request.probe.is_some())
         })
         .collect();
-    let prepared: Vec<Prepared> = cells
-        .iter()
-        .zip(&codecs)
-        .map(|(cell, codec)| Prepared { cell, codec: codec.as_ref().map(|c| c.as_ref()).map_err(String::clone) })
-        .collect();
-    let probe = request.probe.map(|budget| Probe { budget });
-    let evaluated = evaluate(&model.decoder, &requests, &prepared, request.batch_tokens, probe, spent, done)?;
+    let questions: Vec<usize> = dataset.questions.iter().map(|q| q.index).collect();
+    journal.begin(Plan::new(empty(request), keys.clone(), questions))?;
 
-    let baseline = samples(dataset, &requests, &evaluated.baseline, None)?;
-    let mut scored = Scored {
-        rows: vec![summary(request, &baseline)],
-        baseline,
-        cells: Vec::new(),
-        timings: Vec::new(),
-        indicators: Vec::new(),
-    };
-    for (cell, outcomes) in cells.iter().zip(evaluated.cells) {
-        let made = outcomes.map_err(anyhow::Error::msg).and_then(|outcomes| {
-            let logliks: Vec<f64> = outcomes.iter().map(|o| o.loglik).collect();
-            Ok((samples(dataset, &requests, &logliks, Some(&outcomes))?, outcomes))
-        });
-        let blank = Row {
-            codec: cell.codec.to_string(),
-            ratio_requested: cell.budget.map(|b| b.ratio),
-            accounting: cell.budget.map(|b| b.accounting.to_string()).unwrap_or_default(),
-            ..empty(request)
-        };
-        let blank = Row {
-            split_layer: Some(cell.split.after_layer as u32),
-            scope: cell.scope.to_string(),
-            calibration: cell.codec.calibration().and_then(|_| {
-                let (_, found) = calibrations.iter().find(|(split, _)| *split == cell.split)?;
-                Some(found.as_ref()?.sha256().to_string())
-            }),
-            ..blank
-        };
-        match made {
-            Ok((samples, outcomes)) => {
-                let row = cell_row(blank, request, &scored.baseline, &samples, &outcomes)?;
-                scored.indicators.extend(Indicators::of(&row, &outcomes, &evaluated.baseline));
-                scored.rows.push(row);
-                scored.timings.push(timing(request, cell, &outcomes));
-                scored.cells.push(samples);
-            }
-            Err(error) => {
-                scored.rows.push(Row { err: Some(format!("{error:#}")), ..blank });
-                scored.cells.push(Vec::new());
-            }
+    let mine = shard.map(|shard| shard.of(&requests));
+    let mine = |nth: &usize| mine.as_ref().is_none_or(|mine| mine[*nth]);
+    // Questions that lack the same: the baseline, then cells.
+    let mut pending: BTreeMap<Vec<bool>, Vec<usize>> = BTreeMap::new();
+    for nth in (0..requests.len()).filter(mine) {
+        let question = dataset.questions[nth].index;
+        let lacks = |(key, codec): (&CellKey, &Result<_, _>)| codec.is_ok() && !journal.has(key, question);
+        let cells = keys.iter().zip(&codecs).map(lacks);
+        let lacking: Vec<bool> = std::iter::once(!journal.has_answer(question)).chain(cells).collect();
+        done((requests[nth].len() * lacking.iter().filter(|lacks| !**lacks).count()) as u64);
+        if lacking.contains(&true) {
+            pending.entry(lacking).or_default().push(nth);
         }
     }
-    Ok(scored)
+    let mut failures: Vec<(usize, String)> =
+        codecs.iter().enumerate().filter_map(|(cell, codec)| Some((cell, codec.as_ref().err()?.clone()))).collect();
+    for (lacking, places) in pending {
+        let chosen: Vec<usize> = (0..cells.len()).filter(|&cell| lacking[cell + 1]).collect();
+        let prepared: Vec<Prepared> = (chosen.iter())
+            .map(|&cell| Prepared {
+                cell: &cells[cell],
+                codec: codecs[cell].as_ref().map(|c| c.as_ref()).map_err(String::clone),
+            })
+            .collect();
+        let asked: Vec<&[Request]> = places.iter().map(|&nth| requests[nth].as_slice()).collect();
+        let wanted = Wanted { baseline: lacking[0], probe: request.probe.map(|budget| Probe { budget }) };
+        let finished = |batch: Vec<Finished>| -> Result<()> {
+            let mut sequences = 0;
+            let mut lines = Vec::new();
+            for Finished { question, baseline, cells } in batch {
+                let nth = places[question];
+                let (question, requests) = (&dataset.questions[nth], &requests[nth]);
+                if wanted.baseline {
+                    lines.push(Line::Baseline(Answer::new(Asked::new(question, requests), &baseline)));
+                }
+                for (outcomes, &cell) in cells.iter().zip(&chosen) {
+                    lines.extend(outcomes.as_ref().map(|o| Line::Cell(cell, Measured::new(question.index, o))));
+                }
+                sequences += requests.len() * lacking.iter().filter(|lacks| **lacks).count();
+            }
+            journal.append(lines)?;
+            done(sequences as u64);
+            Ok(())
+        };
+        let failed = evaluate(&model.decoder, &asked, &prepared, request.batch_tokens, wanted, spent, finished)?;
+        failures.extend(chosen.into_iter().zip(failed).filter_map(|(cell, failed)| Some((cell, failed?))));
+    }
+    journal.append(failures.into_iter().map(|(cell, error)| Line::Failed(cell, error)).collect())?;
+    journal.sync()
+}
+
+/// Scores without keeping a journal. Gives what it comes to, and the samples of the baseline and of each cell.
+pub fn score_in_memory(request: &ScoreRequest) -> Result<(Collected, Vec<Vec<Sample>>)> {
+    let mut journal = Journal::in_memory();
+    score(request, &mut journal, &mut Spent::default(), |_| {})?;
+    let mut samples = Vec::new();
+    let collected = collect(&mut [journal], |_, of_cell| {
+        samples.push(of_cell.to_vec());
+        Ok(())
+    })?;
+    Ok((collected, samples))
 }
 
 /// One calibration a split layer at which a codec asks for one.
@@ -143,33 +156,7 @@ fn calibrations(request: &ScoreRequest) -> Result<Vec<(SplitPoint, Option<Calibr
         .collect()
 }
 
-fn samples(
-    dataset: &Dataset,
-    requests: &[Vec<Request>],
-    logliks: &[f64],
-    outcomes: Option<&[Outcome]>,
-) -> Result<Vec<Sample>> {
-    let mut at = 0;
-    let mut out = Vec::with_capacity(requests.len());
-    for (question, requests) in dataset.questions.iter().zip(requests) {
-        let range = at..at + requests.len();
-        at = range.end;
-        let codec = outcomes.map(|all| codec_sample(&all[range.clone()]));
-        out.push(Sample::new(&dataset.info.name, question, requests, logliks[range].to_vec(), codec)?);
-    }
-    Ok(out)
-}
-
-fn codec_sample(outcomes: &[Outcome]) -> CodecSample {
-    CodecSample {
-        raw_elements: outcomes.iter().map(|o| o.raw_elements as u64).sum(),
-        elements: outcomes.iter().map(|o| o.elements as u64).sum(),
-        wire_bytes: outcomes.iter().map(|o| o.wire_bytes as u64).sum(),
-        rel_error: outcomes.iter().map(|o| o.rel_error).sum::<f64>() / outcomes.len() as f64,
-    }
-}
-
-/// A row with everything but numbers.
+/// A row with everything but cell and numbers.
 fn empty(request: &ScoreRequest) -> Row {
     let ScoreRequest { model, dataset, .. } = request;
     Row {
@@ -198,7 +185,7 @@ fn empty(request: &ScoreRequest) -> Row {
         acc_stderr: None,
         acc_norm: None,
         acc_norm_stderr: None,
-        chance: scoring::chance(dataset.questions.iter().map(|q| q.choices.len())),
+        chance: None,
         metric: dataset.info.metric.as_str().to_string(),
         lost: None,
         gained: None,
@@ -210,61 +197,5 @@ fn empty(request: &ScoreRequest) -> Row {
         limit: request.limit.map(|n| n as u64),
         version: crate::VERSION.to_string(),
         err: None,
-    }
-}
-
-fn summary(request: &ScoreRequest, samples: &[Sample]) -> Row {
-    with_accuracy(empty(request), samples)
-}
-
-fn with_accuracy(row: Row, samples: &[Sample]) -> Row {
-    let right: Vec<bool> = samples.iter().map(Sample::right).collect();
-    let right_norm: Vec<bool> = samples.iter().map(Sample::right_norm).collect();
-    Row {
-        tokens: samples.iter().map(|s| s.tokens as u64).sum(),
-        acc: scoring::mean(&right),
-        acc_stderr: scoring::standard_error(&right),
-        acc_norm: scoring::mean(&right_norm),
-        acc_norm_stderr: scoring::standard_error(&right_norm),
-        ..row
-    }
-}
-
-fn cell_row(
-    blank: Row,
-    request: &ScoreRequest,
-    baseline: &[Sample],
-    samples: &[Sample],
-    outcomes: &[Outcome],
-) -> Result<Row> {
-    let by_norm = request.dataset.info.metric.as_str() == "acc_norm";
-    let right = |s: &Sample| if by_norm { s.right_norm() } else { s.right() };
-    let list = |samples: &[Sample]| samples.iter().map(right).collect::<Vec<bool>>();
-    let gold = |samples: &[Sample]| samples.iter().map(Sample::gold_loglik).collect::<Vec<f64>>();
-    let paired = scoring::paired(&list(baseline), &list(samples))?;
-    let total = |f: fn(&Outcome) -> usize| outcomes.iter().map(|o| f(o) as u64).sum::<u64>() as f64;
-    let (raw, wire) = (total(|o| o.raw_elements), total(|o| o.wire_bytes));
-    Ok(Row {
-        ratio_elements: Some(raw / total(|o| o.elements)),
-        ratio_wire: Some(2.0 * raw / wire),
-        wire_bytes_per_token: Some(wire / total(|o| o.tokens)),
-        rel_error: Some(outcomes.iter().map(|o| o.rel_error).sum::<f64>() / outcomes.len() as f64),
-        lost: Some(paired.lost),
-        gained: Some(paired.gained),
-        mcnemar_p: Some(paired.mcnemar_p),
-        gold_loglik_change: scoring::gold_loglik_change(&gold(baseline), &gold(samples))?,
-        ..with_accuracy(blank, samples)
-    })
-}
-
-fn timing(request: &ScoreRequest, cell: &Cell, outcomes: &[Outcome]) -> Timing {
-    let mean = |f: fn(&Outcome) -> f64| 1e6 * outcomes.iter().map(f).sum::<f64>() / outcomes.len() as f64;
-    Timing {
-        model: request.model.name.clone(),
-        dataset: request.dataset.info.name.clone(),
-        cell: cell.clone(),
-        activations: outcomes.len(),
-        encode_us: mean(|o| o.encode.as_secs_f64()),
-        decode_us: mean(|o| o.decode.as_secs_f64()),
     }
 }

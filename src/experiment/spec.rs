@@ -132,9 +132,25 @@ pub fn embedded() -> Vec<&'static str> {
     names
 }
 
+/// The text of an experiment of [`embedded`].
+pub fn embedded_text(name: &str) -> Option<&'static str> {
+    EMBEDDED.get_file(format!("{name}.toml"))?.contents_utf8()
+}
+
+/// What an embedded experiment is about; a simulation has that too.
+pub fn analysis(name: &str) -> Result<String> {
+    #[derive(Deserialize)]
+    struct About {
+        analysis: String,
+    }
+    let about: About =
+        toml::from_str(embedded_text(name).unwrap_or_default()).with_context(|| format!("experiments/{name}.toml"))?;
+    Ok(about.analysis)
+}
+
 /// Reads an experiment: a name of [`embedded`], or a path that ends in `.toml`.
 pub fn find(name: &str) -> Result<Experiment> {
-    if let Some(text) = EMBEDDED.get_file(format!("{name}.toml")).and_then(|f| f.contents_utf8()) {
+    if let Some(text) = embedded_text(name) {
         return parse(name, text, &format!("experiments/{name}.toml"));
     }
     let path = Path::new(name);
@@ -148,6 +164,11 @@ pub fn find(name: &str) -> Result<Experiment> {
 }
 
 fn parse(name: &str, text: &str, origin: &str) -> Result<Experiment> {
+    let table: toml::Table = toml::from_str(text).with_context(|| origin.to_string())?;
+    ensure!(!table.contains_key("trace"), "{origin} is a replay over a trace: `splitbench replay {name}` runs it");
+    if table.contains_key("simulate") {
+        bail!("{origin} is a simulation, which runs no model: `splitbench simulate {name} --from results/figure6/RUN`");
+    }
     let spec: Spec = toml::from_str(text).with_context(|| origin.to_string())?;
     spec.check().with_context(|| origin.to_string())?;
     Ok(Experiment { name: name.to_string(), spec })
@@ -156,6 +177,7 @@ fn parse(name: &str, text: &str, origin: &str) -> Result<Experiment> {
 impl Spec {
     /// Fails on a name, option or number that no run could use.
     pub fn check(&self) -> Result<()> {
+        ensure!(!self.report.table4, "report.table4: Table IV is a replay over a trace: `splitbench replay table4`");
         ensure!(!self.models.is_empty(), "models is empty");
         ensure!(!self.codecs.is_empty(), "codecs is empty");
         ensure!(!self.scopes.is_empty(), "scopes is empty; give \"prompt+choice\", \"prompt\" or both");

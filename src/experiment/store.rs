@@ -1,34 +1,40 @@
-//! The folders of a run: manifest, machine, samples, rows, timings.
+//! The folders of a run: manifest, machine, journals, samples, rows, timings.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::cell::Cell;
+use super::cell::CellKey;
+use super::collect::{Collected, collect};
 use super::indicators::Indicators;
+use super::journal::Journal;
 use super::row::Row;
+use super::shard::Shard;
 use crate::report;
 use crate::score::Sample;
 
-/// Where a run writes.
+/// Where a run writes. While it is there, no other run of the same share writes to the same place.
 pub struct Store {
     /// `results/<experiment>/<run>`.
     pub results: PathBuf,
     /// `plots/<experiment>/<run>`.
     pub plots: PathBuf,
+    shard: Option<Shard>,
+    /// Locked; the system lets go of it whatever way the program ends.
+    _lock: Option<File>,
 }
 
 /// A line of `samples/*.jsonl`: the cell, then the question.
 #[derive(Serialize)]
 struct Line<'a> {
     split_layer: Option<usize>,
-    scope: String,
-    codec: String,
+    scope: &'a str,
+    codec: &'a str,
     ratio: Option<f64>,
-    accounting: Option<String>,
+    accounting: Option<&'a str>,
     #[serde(flatten)]
     sample: &'a Sample,
 }
@@ -40,7 +46,7 @@ pub struct Timing {
     /// Data set name.
     pub dataset: String,
     /// The cell.
-    pub cell: Cell,
+    pub cell: CellKey,
     /// Activations measured.
     pub activations: usize,
     /// Mean time to encode one, microseconds, one thread.
@@ -50,16 +56,50 @@ pub struct Timing {
 }
 
 impl Store {
-    /// Makes the folders, so that a place that cannot be written to is known before anything is computed.
-    pub fn create(out: &Path, experiment: &str, run: &str) -> Result<Self> {
+    /// Makes the folders, so that a place that cannot be written to is known before anything is computed. Fails where another
+    /// program is at work there.
+    pub fn create(out: &Path, experiment: &str, run: &str, shard: Option<Shard>) -> Result<Self> {
         let results = out.join("results").join(experiment).join(run);
         let plots = out.join("plots").join(experiment).join(run);
-        for folder in [&results.join("samples"), &plots] {
+        for folder in [&results.join("samples"), &results.join("journal"), &plots] {
             fs::create_dir_all(folder).with_context(|| {
                 format!("cannot make the folder {}; choose another place with --out DIR", folder.display())
             })?;
         }
-        Ok(Self { results, plots })
+        let path = results.join("journal").join(of_shard("lock", shard));
+        let lock = File::create(&path)
+            .with_context(|| format!("cannot write {}; choose another place with --out DIR", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => bail!(
+                "another splitbench is writing to {}; wait until it is done, or give this one a --run NAME of its own",
+                results.display()
+            ),
+            // Some network file systems know no locks.
+            Err(fs::TryLockError::Error(error)) => {
+                eprintln!("note: {} cannot be locked ({error}): see that no other run writes there", path.display());
+            }
+        }
+        Ok(Self { results, plots, shard, _lock: Some(lock) })
+    }
+
+    /// Opens the journal of one model and data set.
+    pub fn journal(&self, model: &str, dataset: &str) -> Result<Journal> {
+        let name = of_shard(&format!("{}--{dataset}", file_name(model)), self.shard);
+        Journal::open(&self.results.join("journal").join(format!("{name}.journal")))
+    }
+
+    /// Name of a file that each shard has of its own.
+    pub fn own(&self, name: &str, kind: &str) -> String {
+        format!("{}.{kind}", of_shard(name, self.shard))
+    }
+
+    /// A folder for results without samples or plots.
+    pub fn at(results: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&results).with_context(|| {
+            format!("cannot make the folder {}; choose another place with --out DIR", results.display())
+        })?;
+        Ok(Self { plots: results.clone(), results, shard: None, _lock: None })
     }
 
     /// Writes a JSON file of the run.
@@ -74,25 +114,25 @@ impl Store {
         Ok(path)
     }
 
-    /// Writes the samples of one model and data set: the baseline's, then each cell's.
-    pub fn samples(&self, model: &str, dataset: &str, cells: &[(Option<&Cell>, &[Sample])]) -> Result<()> {
+    /// Writes the samples of one model and data set, the baseline's, then each cell's, and gives what the journals come to.
+    pub fn collect(&self, model: &str, dataset: &str, journals: &mut [Journal]) -> Result<Collected> {
         let path = self.results.join("samples").join(format!("{}--{dataset}.jsonl", file_name(model)));
         write_whole(&path, |file| {
-            for (cell, samples) in cells {
-                for sample in *samples {
+            collect(journals, |cell, samples| {
+                for sample in samples {
                     let line = Line {
-                        split_layer: cell.map(|c| c.split.after_layer),
-                        scope: cell.map(|c| c.scope.to_string()).unwrap_or_default(),
-                        codec: cell.map_or("baseline".to_string(), |c| c.codec.to_string()),
-                        ratio: cell.and_then(|c| c.budget).map(|b| b.ratio),
-                        accounting: cell.and_then(|c| c.budget).map(|b| b.accounting.to_string()),
+                        split_layer: cell.map(|c| c.split_layer),
+                        scope: cell.map_or("", |c| &c.scope),
+                        codec: cell.map_or("baseline", |c| &c.codec),
+                        ratio: cell.and_then(CellKey::ratio),
+                        accounting: cell.and_then(|c| c.accounting.as_deref()),
                         sample,
                     };
                     serde_json::to_writer(&mut *file, &line)?;
                     file.write_all(b"\n")?;
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         })
     }
 
@@ -113,9 +153,10 @@ impl Store {
         write_whole(&self.results.join("timings.csv"), |file| {
             writeln!(file, "model,dataset,split_layer,scope,codec,ratio,accounting,activations,encode_us,decode_us")?;
             for t in timings {
-                let budget = t.cell.budget.map(|b| format!("{},{}", b.ratio, b.accounting)).unwrap_or(",".into());
-                let (cell, split) = (&t.cell, t.cell.split.after_layer);
-                let codec = cell.codec.to_string().replace('"', "\"\"");
+                let (cell, split) = (&t.cell, t.cell.split_layer);
+                let asked = |part: &Option<String>| part.clone().unwrap_or_default();
+                let budget = format!("{},{}", asked(&cell.ratio), asked(&cell.accounting));
+                let codec = cell.codec.replace('"', "\"\"");
                 writeln!(
                     file,
                     "\"{}\",{},{split},{},\"{}\",{budget},{},{:.2},{:.2}",
@@ -132,14 +173,20 @@ pub fn file_name(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
 }
 
+/// A name, and the shard it is of.
+fn of_shard(name: &str, shard: Option<Shard>) -> String {
+    shard.map_or(name.to_string(), |shard| format!("{name}.{shard}"))
+}
+
 /// Writes beside the file and renames: a full disk never costs what was there before.
-fn write_whole(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+fn write_whole<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
     let partial = path.with_extension("partial");
-    let write = || -> Result<()> {
+    let write = || -> Result<T> {
         let mut file = BufWriter::new(File::create(&partial)?);
-        fill(&mut file)?;
+        let made = fill(&mut file)?;
         file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-        Ok(fs::rename(&partial, path)?)
+        fs::rename(&partial, path)?;
+        Ok(made)
     };
     write().with_context(|| format!("writing {}", path.display())).inspect_err(|_| {
         let _ = fs::remove_file(&partial);

@@ -67,13 +67,13 @@ impl AxisPlan {
                     let from = Places { first: n, step: n2, next: 1 };
                     let to = Places { first: n, step: n2, next: 1 };
                     let factors = Factors::Scalars(&factors[n * n1..]);
-                    first.transform::<V>((lines, from), (between, to), count, short, factors, Cut::Nothing);
+                    first.transform::<V>((lines, from), (between, to), count, short, factors, Cut::NOTHING);
                 }
                 for k in (0..n1).step_by(second.batch()) {
                     let count = second.batch().min(n1 - k);
                     let from = Places { first: k * n2, step: 1, next: n2 };
                     let to = Places { first: k, step: n1, next: 1 };
-                    second.transform::<V>((between, from), (lines, to), count, short, Factors::None, Cut::Nothing);
+                    second.transform::<V>((between, from), (lines, to), count, short, Factors::None, Cut::NOTHING);
                 }
             }
             Self::Library(fft) => {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 /// Where the kept block lies in the spectrum (paper, section III-C, steps 2 and 3; the text leaves it open).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,13 +51,13 @@ impl Band {
         }
     }
 
-    /// True where a block of `ks` rows holds row frequency u.
-    pub(crate) fn holds_row(self, u: usize, ks: usize, tokens: usize) -> bool {
+    /// The row of a block of `ks` that holds row frequency u, where one does.
+    pub(super) fn row(self, u: usize, ks: usize, tokens: usize) -> Option<usize> {
         let row = match self {
             Self::Corner | Self::Mirrored => u,
             Self::Centered => (u + ks / 2) % tokens,
         };
-        row < ks
+        (row < ks).then_some(row)
     }
 }
 
@@ -81,4 +81,15 @@ pub struct Block {
     pub ks: usize,
     /// Hidden frequencies, K_D in 1..=D (D/2 + 1 for `centered`).
     pub kd: usize,
+}
+
+impl Block {
+    /// Fails, naming the side, where the block is not part of the spectrum of an S x D activation.
+    pub fn check(self, band: Band, (tokens, hidden): (usize, usize)) -> Result<()> {
+        let Self { ks, kd } = self;
+        let most = band.max_kd(hidden);
+        ensure!((1..=tokens).contains(&ks), "K_S is {ks}: of {tokens} tokens 1..={tokens} row frequencies can be kept");
+        ensure!((1..=most).contains(&kd), "K_D is {kd}: of {hidden} channels 1..={most} columns can be kept");
+        Ok(())
+    }
 }

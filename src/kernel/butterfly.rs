@@ -75,36 +75,44 @@ impl<V: Vector> Eight<V> {
     }
 }
 
-/// Whether the upper half of a butterfly's inputs is zero and left out: radices 4 and 8.
-pub(super) fn takes_half(radix: usize) -> bool {
-    matches!(radix, 4 | 8)
-}
-
-/// The transform of R numbers, in place. `roots` are powers of the root of R. With `HALF`, which only a radix of
-/// [`takes_half`] may have, the upper half of them counts as zeros.
+/// The transform of R numbers, in place. `roots` are powers of the root of R. Those from `IN` on count as zeros: of 8 all but 3
+/// or 4, of 4 all but 2.
 #[inline(always)]
-pub(super) fn butterfly<V: Vector, const R: usize, const HALF: bool>(x: &mut [Eight<V>; R], roots: &[[f32; 2]]) {
+pub(super) fn butterfly<V: Vector, const R: usize, const IN: usize>(x: &mut [Eight<V>; R], roots: &[[f32; 2]]) {
     match R {
         2 => (x[0], x[1]) = (x[0].add(x[1]), x[0].sub(x[1])),
-        4 => [x[0], x[1], x[2], x[3]] = four::<V, HALF>([x[0], x[1], x[2], x[3]]),
+        4 => {
+            let [a, b, c, d] = [x[0], x[1], x[2], x[3]];
+            [x[0], x[1], x[2], x[3]] = if IN == 2 { four_of_two(a, b) } else { four([a, b, c, d]) };
+        }
         6 => six(x, roots),
-        8 => eight::<V, HALF>(x),
+        8 => {
+            let (even, odd) = match IN {
+                3 => (four_of_two(x[0], x[2]), [x[1]; 4]),
+                4 => (four_of_two(x[0], x[2]), four_of_two(x[1], x[3])),
+                _ => (four([x[0], x[2], x[4], x[6]]), four([x[1], x[3], x[5], x[7]])),
+            };
+            eight(x, even, odd);
+        }
         _ => odd(x, roots),
     }
 }
 
 #[inline(always)]
-fn four<V: Vector, const HALF: bool>(x: [Eight<V>; 4]) -> [Eight<V>; 4] {
-    let (sum, difference, other, turned) =
-        if HALF { (x[0], x[0], x[1], x[1]) } else { (x[0].add(x[2]), x[0].sub(x[2]), x[1].add(x[3]), x[1].sub(x[3])) };
+fn four<V: Vector>(x: [Eight<V>; 4]) -> [Eight<V>; 4] {
+    let (sum, difference, other, turned) = (x[0].add(x[2]), x[0].sub(x[2]), x[1].add(x[3]), x[1].sub(x[3]));
     [sum.add(other), difference.add_turned(turned), sum.sub(other), difference.sub_turned(turned)]
 }
 
-/// Two of four.
+/// The first two and zeros.
 #[inline(always)]
-fn eight<V: Vector, const HALF: bool>(x: &mut [Eight<V>]) {
-    let even = four::<V, HALF>([x[0], x[2], x[4], x[6]]);
-    let odd = four::<V, HALF>([x[1], x[3], x[5], x[7]]);
+fn four_of_two<V: Vector>(x: Eight<V>, y: Eight<V>) -> [Eight<V>; 4] {
+    [x.add(y), x.add_turned(y), x.sub(y), x.sub_turned(y)]
+}
+
+/// Two of four, transformed.
+#[inline(always)]
+fn eight<V: Vector>(x: &mut [Eight<V>], even: [Eight<V>; 4], odd: [Eight<V>; 4]) {
     (x[0], x[4]) = (even[0].add(odd[0]), even[0].sub(odd[0]));
     (x[2], x[6]) = (even[2].add_turned(odd[2]), even[2].sub_turned(odd[2]));
     // Times the first and third power of the root, (1 - i) and (-1 - i) over the root of two.

@@ -78,16 +78,17 @@ macro_rules! by_radix {
     };
 }
 
-/// The terms of all streams of a strip of row-major S x D `values`, each times `gain`.
+/// The terms of all streams of a strip of row-major S x D `values`, each times `gain`. Gives the values' largest magnitudes, lane
+/// by lane.
 #[inline(always)]
-pub(super) fn read<V: Vector>(classes: Classes, strip: &Strip<'_>, values: &[f32], gain: f32, terms: &mut [Line]) {
-    by_radix!(classes.radix, read_with::<V>(classes, strip, values, gain, terms));
+pub(super) fn read<V: Vector>(classes: Classes, strip: &Strip<'_>, values: &[f32], gain: f32, terms: &mut [Line]) -> V {
+    by_radix!(classes.radix, read_with::<V>(classes, strip, values, gain, terms))
 }
 
 /// The opposite of [`read`].
 #[inline(always)]
-pub(super) fn write<V: Vector>(classes: Classes, strip: &Strip<'_>, terms: &[Line], values: &mut [f32]) {
-    by_radix!(classes.radix, write_with::<V>(classes, strip, terms, values));
+pub(super) fn write<V: Vector>(classes: Classes, strip: &Strip<'_>, terms: &[Line], values: &mut [f32]) -> V {
+    by_radix!(classes.radix, write_with::<V>(classes, strip, terms, values))
 }
 
 #[inline(always)]
@@ -97,17 +98,18 @@ fn read_with<V: Vector, const R: usize>(
     values: &[f32],
     gain: f32,
     terms: &mut [Line],
-) {
+) -> V {
     let m = classes.apart;
     let gain = V::splat(gain);
+    let mut top = V::zero();
     for s in 0..classes.terms() {
         let alone = s == 0 || 2 * s == m;
         for (nth, first) in widths(strip.hidden, strip.first) {
-            let here = class_sums::<V, R>(strip, values, m, s, first, gain);
+            let here = class_sums::<V, R>(strip, values, m, (s, first), gain, &mut top);
             let there = if alone {
                 [[[V::zero(); SIDE]; 2]; R]
             } else {
-                class_sums::<V, R>(strip, values, m, m - s, first, gain)
+                class_sums::<V, R>(strip, values, m, (m - s, first), gain, &mut top)
             };
             let at = |stream: usize| classes.stream(nth, stream).at(s);
             // Where s has no partner its difference meets a sine of zero, and halfway angles of m/2 a cosine of zero.
@@ -134,6 +136,7 @@ fn read_with<V: Vector, const R: usize>(
             }
         }
     }
+    top
 }
 
 /// Of tokens s, s + m, ... what belongs to each class r up to R/2: real and imaginary parts, those of r times the root's power
@@ -143,14 +146,15 @@ fn class_sums<V: Vector, const R: usize>(
     strip: &Strip<'_>,
     values: &[f32],
     m: usize,
-    s: usize,
-    first: usize,
+    (s, first): (usize, usize),
     gain: V,
+    top: &mut V,
 ) -> [[[V; SIDE]; 2]; R] {
     let mut x = [[V::zero(); SIDE]; R];
     for (j, x) in x.iter_mut().enumerate() {
         let row = &values[(s + j * m) * strip.hidden..][..strip.hidden];
         let [low, high] = channels::<V>(row, first);
+        *top = top.larger_magnitude(low).larger_magnitude(high);
         *x = [low.mul(gain), high.mul(gain)];
     }
     let mut out = [[[V::zero(); SIDE]; 2]; R];
@@ -160,12 +164,12 @@ fn class_sums<V: Vector, const R: usize>(
     }
     if R.is_multiple_of(2) {
         out[R / 2][0] = x[0];
-        for (j, x) in x.iter().enumerate().skip(1) {
+        for (j, x) in (1usize..).zip(&x[1..]) {
             let total = out[R / 2][0];
             out[R / 2][0] = if j.is_multiple_of(2) { sum(total, *x) } else { difference(total, *x) };
         }
     }
-    for (r, out) in out.iter_mut().enumerate().take(pairs(R) + 1).skip(1) {
+    for (r, out) in (1usize..).zip(&mut out[1..=pairs(R)]) {
         let (mut re, mut im) = (x[0], [V::zero(); SIDE]);
         if R.is_multiple_of(2) {
             re = if r.is_multiple_of(2) { sum(re, x[R / 2]) } else { difference(re, x[R / 2]) };
@@ -186,8 +190,9 @@ fn class_sums<V: Vector, const R: usize>(
 }
 
 #[inline(always)]
-fn write_with<V: Vector, const R: usize>(classes: Classes, strip: &Strip<'_>, terms: &[Line], values: &mut [f32]) {
+fn write_with<V: Vector, const R: usize>(classes: Classes, strip: &Strip<'_>, terms: &[Line], values: &mut [f32]) -> V {
     let m = classes.apart;
+    let mut top = V::zero();
     for s in 0..classes.terms() {
         for (nth, first) in widths(strip.hidden, strip.first) {
             let at = |stream: usize| classes.stream(nth, stream).at(s);
@@ -205,12 +210,13 @@ fn write_with<V: Vector, const R: usize>(classes: Classes, strip: &Strip<'_>, te
                 here[r] = [sum(even_re, odd_im), difference(even_im, odd_re)];
                 there[r] = [difference(even_re, odd_im), sum(even_im, odd_re)];
             }
-            spread::<V, R>(strip, values, m, s, first, here);
+            spread::<V, R>(strip, values, m, (s, first), here, &mut top);
             if s > 0 && 2 * s != m {
-                spread::<V, R>(strip, values, m, m - s, first, there);
+                spread::<V, R>(strip, values, m, (m - s, first), there, &mut top);
             }
         }
     }
+    top
 }
 
 /// The opposite of [`class_sums`]: tokens s, s + m, ... from what belongs to each class.
@@ -219,11 +225,11 @@ fn spread<V: Vector, const R: usize>(
     strip: &Strip<'_>,
     values: &mut [f32],
     m: usize,
-    s: usize,
-    first: usize,
+    (s, first): (usize, usize),
     mut classes: [[[V; SIDE]; 2]; R],
+    top: &mut V,
 ) {
-    for (r, [re, im]) in classes.iter_mut().enumerate().take(pairs(R) + 1).skip(1) {
+    for (r, [re, im]) in (1usize..).zip(&mut classes[1..=pairs(R)]) {
         let [cos, minus_sin] = strip.root::<V>(r * s);
         for (re, im) in re.iter_mut().zip(im) {
             (*re, *im) = (im.mul_add(minus_sin, re.mul(cos)), re.neg_mul_add(minus_sin, im.mul(cos)));
@@ -234,20 +240,28 @@ fn spread<V: Vector, const R: usize>(
         if R.is_multiple_of(2) {
             even = if j.is_multiple_of(2) { sum(even, classes[R / 2][0]) } else { difference(even, classes[R / 2][0]) };
         }
-        for (r, [re, im]) in classes.iter().enumerate().take(pairs(R) + 1).skip(1) {
+        for (r, [re, im]) in (1usize..).zip(&classes[1..=pairs(R)]) {
             let [cos, minus_sin] = strip.root::<V>(j * r * m);
             even = add_scaled(even, *re, cos);
             odd = add_scaled(odd, *im, minus_sin);
         }
-        put_token(strip, values, s + j * m, first, sum(even, odd));
+        put_token(strip, values, s + j * m, first, sum(even, odd), top);
         if j > 0 && 2 * j != R {
-            put_token(strip, values, s + (R - j) * m, first, difference(even, odd));
+            put_token(strip, values, s + (R - j) * m, first, difference(even, odd), top);
         }
     }
 }
 
 #[inline(always)]
-fn put_token<V: Vector>(strip: &Strip<'_>, values: &mut [f32], token: usize, first: usize, channels: [V; SIDE]) {
+fn put_token<V: Vector>(
+    strip: &Strip<'_>,
+    values: &mut [f32],
+    token: usize,
+    first: usize,
+    channels: [V; SIDE],
+    top: &mut V,
+) {
+    *top = top.larger_magnitude(channels[0]).larger_magnitude(channels[1]);
     put(&mut values[token * strip.hidden..][..strip.hidden], first, channels);
 }
 

@@ -2,9 +2,8 @@
 
 use super::axis::Line;
 use super::band::{Band, Block};
-use super::forward::{columns, needed};
-use super::row::RowPlan;
-use super::token_axis::{Rows, SIDE, STRIP, WIDTH, widths};
+use super::forward::{Part, columns, finite, needed};
+use super::token_axis::{Rows, SIDE, STRIP, WIDTH, up_to_middle, widths};
 use super::work::{WORK, Work, pitch};
 use crate::vector::{LANES, Vector, dispatch};
 
@@ -18,90 +17,85 @@ pub fn normalisation(tokens: usize, hidden: usize) -> f64 {
 /// to this keeps their sums within f32, and one down to its reciprocal keeps all that f16 tells apart.
 const MODERATE: f64 = (1u64 << 60) as f64;
 
-/// A block as it was sent.
-pub(super) struct Kept<'a> {
-    /// In the order of [`super::Spectrum::block`].
-    pub values: &'a [f32],
-    pub band: Band,
-    pub block: Block,
-    /// S of the activation.
-    pub tokens: usize,
-}
-
 /// Makes `out` the values that a kept block stands for, row-major S x D, each times `gain`, a power of two, and normalised.
-/// `kept` has the order of [`super::Spectrum::block`].
+/// `kept` has the order of [`super::Spectrum::block`]. Gives their largest magnitude; `None` where one is not finite.
 ///
 /// The spectrum restored is zero outside the block and its mirror positions. Where a position and its mirror
 /// (S - u, D - v) were both kept, or are the same, their conjugate mean is used: that is what the real part of the inverse
 /// leaves. Where one was kept, `mirrored` and `centered` give the other its conjugate and `corner` halves both.
-pub fn inverse(kept: &[f32], band: Band, block: Block, tokens: usize, hidden: usize, gain: f64, out: &mut Vec<f32>) {
+pub fn inverse(
+    kept: &[f32],
+    band: Band,
+    block: Block,
+    tokens: usize,
+    hidden: usize,
+    gain: f64,
+    out: &mut Vec<f32>,
+) -> Option<f32> {
     assert_eq!(kept.len(), 2 * block.ks * block.kd, "the coefficients are not {} x {}", block.ks, block.kd);
-    let kept = Kept { values: kept, band, block, tokens };
+    let part = Part { band, block, tokens, hidden };
     out.resize(tokens * hidden, 0.0);
     // A power of two changes no digit, wherever it comes in, but where the range of f32 ends.
     let within = (MODERATE.recip()..=MODERATE).contains(&gain);
     let (early, late) = if within { (gain, 1.0) } else { (1.0, gain) };
     let factor = (normalisation(tokens, hidden) * early) as f32;
-    WORK.with_borrow_mut(|work| dispatch!(inverse_with(work, &kept, hidden, factor, out)));
-    if late != 1.0 {
-        out.iter_mut().for_each(|v| *v = (f64::from(*v) * late) as f32);
+    let top = finite(WORK.with_borrow_mut(|work| dispatch!(inverse_with(work, kept, part, factor, out))))?;
+    if late == 1.0 {
+        return Some(top);
     }
+    out.iter_mut().for_each(|v| *v = (f64::from(*v) * late) as f32);
+    finite(((f64::from(top) * late) as f32).to_bits())
 }
 
+/// Gives the bits of the values' largest magnitude.
 #[inline(always)]
-pub(super) fn inverse_with<V: Vector>(work: &mut Work, kept: &Kept<'_>, hidden: usize, factor: f32, out: &mut [f32]) {
-    let rows = needed(kept.band, kept.block, kept.tokens);
-    let plan = work.prepare(kept.tokens, hidden, rows, true);
-    let inputs = columns(kept.band, kept.block, rows, hidden);
+pub(super) fn inverse_with<V: Vector>(work: &mut Work, kept: &[f32], part: Part, factor: f32, out: &mut [f32]) -> u32 {
+    let Part { band, block, tokens, hidden } = part;
+    let rows = needed(band, block, tokens);
+    let plan = work.prepare(tokens, hidden, rows, true);
+    let inputs = columns(band, block, rows, hidden);
     let pitch = pitch(hidden);
-    spread::<V>(&mut work.lines, &plan, kept, inputs, factor);
-    for row in work.lines.chunks_exact_mut(pitch) {
-        plan.forward::<V>(row, &mut work.scratch, inputs, hidden);
+    let Work { token_axis, lines, row, scratch, .. } = work;
+    let read = plan.lines_read(inputs);
+    for (u, line) in lines.chunks_exact_mut(pitch).enumerate() {
+        spread::<V>(&mut row[..read], kept, part, u, factor);
+        plan.forward::<V>((row, inputs), (line, hidden), scratch);
     }
-    let Work { token_axis, lines, .. } = work;
+    let mut top = V::zero();
     for strip in (0..hidden).step_by(STRIP * WIDTH) {
         for (nth, first) in widths(hidden, strip) {
             token_axis.inverse::<V>(nth, lines, Rows { first: first / WIDTH * SIDE, step: pitch, count: rows });
         }
-        token_axis.write::<V>(out, hidden, strip);
+        top = top.larger_magnitude(token_axis.write::<V>(out, hidden, strip));
     }
+    top.top_bits()
 }
 
-/// Puts the kept coefficients, weighed and times `norm`, into the rows of a spectrum that is zero elsewhere, so that its
-/// inverse has the wanted real part. Real and imaginary parts change places: a forward transform between two such exchanges
-/// is the inverse.
+/// Makes a row that of frequency u, up to the middle, of a spectrum that is zero but for the kept coefficients, weighed and
+/// times `norm` so that its inverse has the wanted real part. Real and imaginary parts change places: a forward transform
+/// between two such exchanges is the inverse.
 #[inline(always)]
-fn spread<V: Vector>(lines: &mut [Line], plan: &RowPlan, kept: &Kept<'_>, inputs: usize, norm: f32) {
-    let Kept { values: kept, band, block, tokens } = *kept;
-    let (hidden, width, pitch) = (plan.length, 2 * block.kd, pitch(plan.length));
-    let rows = lines.len() / pitch;
+fn spread<V: Vector>(row: &mut [Line], kept: &[f32], part: Part, u: usize, norm: f32) {
+    let Part { band, block, tokens, hidden } = part;
+    let width = 2 * block.kd;
     let alone = if band == Band::Corner { norm } else { 2.0 * norm };
-    let frequency = |i: usize| band.frequency(i, block.ks, tokens);
-    // Rows up to the middle stand in the block one after another, from row 0 on.
-    let first = (0..block.ks).find(|i| frequency(*i) == 0).unwrap_or(0);
-    let computed = rows.min(block.ks - first);
-    let read = plan.lines_read(inputs);
-    for (u, lines) in lines.chunks_exact_mut(pitch).enumerate() {
-        let present = kept[first * width..].chunks_exact(width).take(computed).nth(u).unwrap_or_default();
-        separate::<V>(&mut lines[..read], present, alone);
-    }
+    let kept_row = |u: usize| band.row(u, block.ks, tokens).map(|i| &kept[i * width..][..width]);
+    let own = kept_row(u);
+    let mirror = tokens - u;
+    separate::<V>(row, own.unwrap_or_default(), alone);
     // Where the mirror is kept too, or is the same, each counts once.
-    for u in (0..computed).filter(|u| band != Band::Corner && band.holds_row((tokens - u) % tokens, block.ks, tokens)) {
+    if band != Band::Corner && own.is_some() && kept_row(mirror % tokens).is_some() {
         for v in (0..1).chain((hidden + 1).saturating_sub(block.kd).max(1)..block.kd) {
-            let line = &mut lines[u * pitch + v / LANES];
+            let line = &mut row[v / LANES];
             line.re[v % LANES] *= 0.5;
             line.im[v % LANES] *= 0.5;
         }
     }
-    for i in (0..block.ks).filter(|i| !(first..first + computed).contains(i)) {
-        let u = frequency(i);
-        let mirror = tokens - u;
-        let mirror_held = band.holds_row(mirror, block.ks, tokens);
-        let lines = &mut lines[mirror * pitch..][..pitch];
-        for (v, [re, im]) in kept[i * width..][..width].as_chunks::<2>().0.iter().enumerate() {
+    if let Some(beyond) = kept_row(mirror).filter(|_| (up_to_middle(tokens)..tokens).contains(&mirror)) {
+        for (v, [re, im]) in beyond.as_chunks::<2>().0.iter().enumerate() {
             let mirror_v = if v == 0 { 0 } else { hidden - v };
-            let weight = if mirror_held && mirror_v < block.kd { norm } else { alone };
-            let line = &mut lines[mirror_v / LANES];
+            let weight = if own.is_some() && mirror_v < block.kd { norm } else { alone };
+            let line = &mut row[mirror_v / LANES];
             line.im[mirror_v % LANES] += weight * re;
             line.re[mirror_v % LANES] -= weight * im;
         }

@@ -54,28 +54,33 @@ impl RowPlan {
     /// Lines of a row that are read where inputs from `inputs` on are zeros.
     pub fn lines_read(&self, inputs: usize) -> usize {
         match &self.method {
-            Method::Steps { first, second, .. } => rows_read(first, second, inputs) * second.size / LANES,
+            Method::Steps { first, second, .. } => first.reads(inputs.div_ceil(second.size)) * second.size / LANES,
             Method::Library(_) => self.length.div_ceil(LANES),
         }
     }
 
-    /// Transforms a row in place, e^-, not normalised. Inputs from `inputs` on are zeros, and count as such where they lie
-    /// beyond [`RowPlan::lines_read`]; outputs from `outputs` on need not be there.
+    /// Transforms a row, e^-, not normalised. Inputs from `inputs` on are zeros, and count as such where they lie beyond
+    /// [`RowPlan::lines_read`]; outputs from `outputs` on need not be there.
     #[inline(always)]
-    pub fn forward<V: Vector>(&self, row: &mut [Line], scratch: &mut Scratch, inputs: usize, outputs: usize) {
+    pub fn forward<V: Vector>(
+        &self,
+        (from, inputs): (&[Line], usize),
+        (to, outputs): (&mut [Line], usize),
+        scratch: &mut Scratch,
+    ) {
         match &self.method {
             Method::Steps { first, second, factors } => {
                 let (n1, n2) = (first.size, second.size);
                 let (batch, columns) = (first.batch(), n2 / LANES);
                 let [between, tiles, short] =
                     scratch.split([n1 * columns, batch * n1, first.scratch().max(second.scratch())]);
-                let cut = if rows_read(first, second, inputs) < n1 { Cut::Inputs } else { Cut::Nothing };
+                let cut = Cut { inputs: inputs.div_ceil(n2), ..Cut::NOTHING };
                 for column in (0..columns).step_by(batch) {
                     let count = batch.min(columns - column);
-                    let from = Places { first: column, step: columns, next: 1 };
-                    let to = Places { first: 0, step: 1, next: n1 };
+                    let places = Places { first: column, step: columns, next: 1 };
+                    let tiled = Places { first: 0, step: 1, next: n1 };
                     let factors = Factors::Lines(&factors[column * n1..]);
-                    first.transform::<V>((row, from), (tiles, to), count, short, factors, cut);
+                    first.transform::<V>((from, places), (tiles, tiled), count, short, factors, cut);
                     for (nth, tiles) in tiles[..count * n1].chunks_exact(n1).enumerate() {
                         for (tile, between) in tiles.as_chunks().0.iter().zip(between.chunks_exact_mut(n2)) {
                             let to = &mut between[(column + nth) * LANES..][..LANES];
@@ -83,24 +88,24 @@ impl RowPlan {
                         }
                     }
                 }
-                let cut = if outputs.div_ceil(n1) <= n2 / 2 { Cut::Outputs } else { Cut::Nothing };
+                let cut = Cut { outputs: outputs.div_ceil(n1), ..Cut::NOTHING };
                 let side = n1 / LANES;
                 for k in (0..side).step_by(second.batch()) {
                     let count = second.batch().min(side - k);
-                    let from = Places { first: k * n2, step: 1, next: n2 };
-                    let to = Places { first: k, step: side, next: 1 };
-                    second.transform::<V>((between, from), (row, to), count, short, Factors::None, cut);
+                    let turned = Places { first: k * n2, step: 1, next: n2 };
+                    let places = Places { first: k, step: side, next: 1 };
+                    second.transform::<V>((between, turned), (to, places), count, short, Factors::None, cut);
                 }
             }
             Method::Library(fft) => {
                 let (values, short) = scratch.complex(self.length, fft.get_inplace_scratch_len());
-                for (values, line) in values.chunks_mut(LANES).zip(&*row) {
+                for (values, line) in values.chunks_mut(LANES).zip(from) {
                     for (lane, value) in values.iter_mut().enumerate() {
                         *value = Complex32::new(line.re[lane], line.im[lane]);
                     }
                 }
                 fft.process_with_scratch(values, short);
-                for (values, line) in values.chunks(LANES).zip(row) {
+                for (values, line) in values.chunks(LANES).zip(to) {
                     for (lane, value) in values.iter().enumerate() {
                         (line.re[lane], line.im[lane]) = (value.re, value.im);
                     }
@@ -108,12 +113,6 @@ impl RowPlan {
             }
         }
     }
-}
-
-/// Rows of n2 that the first step reads: half of them where the rest are zeros and it can do without.
-fn rows_read(first: &Short, second: &Short, inputs: usize) -> usize {
-    let half = first.size / 2;
-    if first.takes_half() && inputs.div_ceil(second.size) <= half { half } else { first.size }
 }
 
 /// Transposes a tile of 8 x 8.

@@ -1,7 +1,7 @@
 //! Short transforms, a few at a time: Stockham's method with radices 8, 6, 4, 2, 3, 5 and 7.
 
 use super::axis::{Line, root};
-use super::butterfly::{Eight, butterfly, takes_half};
+use super::butterfly::{Eight, butterfly};
 use crate::vector::Vector;
 
 /// A short transform.
@@ -29,14 +29,17 @@ pub(super) struct Places {
     pub next: usize,
 }
 
-/// What need not be done.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
-    Nothing,
-    /// The upper half of the inputs counts as zeros.
-    Inputs,
-    /// The upper half of the results is not wanted.
-    Outputs,
+/// What need not be done: numbers of lines, of as many as the transform has.
+#[derive(Clone, Copy)]
+pub(super) struct Cut {
+    /// Inputs from here on count as zeros: [`Short::reads`] of what there is.
+    pub inputs: usize,
+    /// Results from here on are not wanted.
+    pub outputs: usize,
+}
+
+impl Cut {
+    pub const NOTHING: Self = Self { inputs: usize::MAX, outputs: usize::MAX };
 }
 
 /// What results are multiplied by: result k of transform t by number k + t * size.
@@ -102,12 +105,15 @@ impl Short {
         2 * self.batch() * self.size
     }
 
-    /// Whether it does without the upper half of its inputs where it is zero.
-    pub fn takes_half(&self) -> bool {
-        matches!(&self.passes[..], [first, _, ..] if takes_half(first.radix))
+    /// How many inputs it reads where those from `inputs` on are zeros.
+    pub fn reads(&self, inputs: usize) -> usize {
+        match &self.passes[..] {
+            [Pass { radix, groups, .. }, _, ..] => groups * reads(*radix, inputs.div_ceil(*groups)),
+            _ => self.size,
+        }
     }
 
-    /// Transforms `count` times the lines at one place to another. [`Cut::Inputs`] is for [`Short::takes_half`] only.
+    /// Transforms `count` times the lines at one place to another.
     #[inline(always)]
     pub fn transform<V: Vector>(
         &self,
@@ -118,6 +124,7 @@ impl Short {
         factors: Factors<'_>,
         cut: Cut,
     ) {
+        let nothing = Cut::NOTHING;
         let [first, middle @ .., last] = &self.passes[..] else {
             return match &self.passes[..] {
                 [only] => only.run::<V>(from, to, count, factors, cut),
@@ -126,18 +133,22 @@ impl Short {
         };
         let (mut here, mut there) = scratch.split_at_mut(self.batch() * self.size);
         let buffered = Places { first: 0, step: 1, next: self.size };
-        first.run::<V>(
-            from,
-            (here, buffered),
-            count,
-            Factors::None,
-            if cut == Cut::Inputs { cut } else { Cut::Nothing },
-        );
+        first.run::<V>(from, (here, buffered), count, Factors::None, Cut { outputs: usize::MAX, ..cut });
         for step in middle {
-            step.run::<V>((here, buffered), (there, buffered), count, Factors::None, Cut::Nothing);
+            step.run::<V>((here, buffered), (there, buffered), count, Factors::None, nothing);
             std::mem::swap(&mut here, &mut there);
         }
-        last.run::<V>((here, buffered), to, count, factors, if cut == Cut::Outputs { cut } else { Cut::Nothing });
+        last.run::<V>((here, buffered), to, count, factors, Cut { inputs: usize::MAX, ..cut });
+    }
+}
+
+/// How many inputs a butterfly of a radix reads where those from `inputs` on are zeros: as many as there is code for.
+fn reads(radix: usize, inputs: usize) -> usize {
+    match (radix, inputs) {
+        (8, ..=3) => 3,
+        (8, 4) => 4,
+        (4, ..=2) => 2,
+        _ => radix,
     }
 }
 
@@ -152,32 +163,51 @@ impl Pass {
         cut: Cut,
     ) {
         let ends = Ends::new(self, from, to, count, factors);
+        let inputs = reads(self.radix, cut.inputs.div_ceil(self.groups));
+        let outputs = cut.outputs.div_ceil(self.stride);
         // One copy of all of it: there are many calls, and each would take its time to compile.
         V::enter(
             #[inline(always)]
             || match self.radix {
-                2 => self.by_cut::<V, 2>(ends, cut),
-                3 => self.by_cut::<V, 3>(ends, cut),
-                4 => self.by_cut::<V, 4>(ends, cut),
-                5 => self.by_cut::<V, 5>(ends, cut),
-                6 => self.by_cut::<V, 6>(ends, cut),
-                8 => self.by_cut::<V, 8>(ends, cut),
-                _ => self.by_cut::<V, 7>(ends, cut),
+                2 => self.by_half::<V, 2, 1>(ends, outputs),
+                3 => self.by_half::<V, 3, 2>(ends, outputs),
+                4 => self.fours::<V>(ends, (inputs, outputs)),
+                5 => self.by_half::<V, 5, 3>(ends, outputs),
+                6 => self.by_half::<V, 6, 3>(ends, outputs),
+                8 => self.eights::<V>(ends, (inputs, outputs)),
+                _ => self.by_half::<V, 7, 4>(ends, outputs),
             },
         );
     }
 
+    /// With butterflies that leave out what they can: in a first pass inputs, in a last one results.
     #[inline(always)]
-    fn by_cut<V: Vector, const R: usize>(&self, ends: Ends<'_>, cut: Cut) {
-        match (cut, ends.factors) {
-            (Cut::Inputs, _) if takes_half(R) => self.butterflies::<V, R, true, false>(ends),
-            (Cut::Outputs, _) => self.butterflies::<V, R, false, true>(ends),
-            _ => self.butterflies::<V, R, false, false>(ends),
+    fn eights<V: Vector>(&self, ends: Ends<'_>, (inputs, outputs): (usize, usize)) {
+        match (inputs, outputs) {
+            (3, _) => self.butterflies::<V, 8, 3, 8>(ends),
+            (4, _) => self.butterflies::<V, 8, 4, 8>(ends),
+            (_, ..=3) => self.butterflies::<V, 8, 8, 3>(ends),
+            (_, 4) => self.butterflies::<V, 8, 8, 4>(ends),
+            _ => self.butterflies::<V, 8, 8, 8>(ends),
         }
     }
 
     #[inline(always)]
-    fn butterflies<V: Vector, const R: usize, const HALF_IN: bool, const HALF_OUT: bool>(&self, ends: Ends<'_>) {
+    fn fours<V: Vector>(&self, ends: Ends<'_>, (inputs, outputs): (usize, usize)) {
+        match (inputs, outputs) {
+            (2, _) => self.butterflies::<V, 4, 2, 4>(ends),
+            _ => self.by_half::<V, 4, 2>(ends, outputs),
+        }
+    }
+
+    #[inline(always)]
+    fn by_half<V: Vector, const R: usize, const HALF: usize>(&self, ends: Ends<'_>, outputs: usize) {
+        if outputs <= HALF { self.butterflies::<V, R, R, HALF>(ends) } else { self.butterflies::<V, R, R, R>(ends) }
+    }
+
+    /// Butterflies of R, whose inputs from `IN` on are zeros and whose results from `OUT` on are not wanted.
+    #[inline(always)]
+    fn butterflies<V: Vector, const R: usize, const IN: usize, const OUT: usize>(&self, ends: Ends<'_>) {
         let Ends { from, from_places, to, to_places, count, factors } = ends;
         let Self { groups, stride, .. } = *self;
         let (from_far, to_far) = (stride * groups * from_places.step, stride * to_places.step);
@@ -192,11 +222,11 @@ impl Pass {
                     unsafe {
                         let from =
                             from.add(from_places.first + t * from_places.next + (q + stride * p) * from_places.step);
-                        for (i, x) in x.iter_mut().enumerate().take(if HALF_IN { R / 2 } else { R }) {
+                        for (i, x) in x.iter_mut().enumerate().take(IN) {
                             *x = Eight::load(&*from.add(i * from_far));
                         }
                     }
-                    butterfly::<V, R, HALF_IN>(&mut x, &self.roots);
+                    butterfly::<V, R, IN>(&mut x, &self.roots);
                     if p > 0 {
                         for (x, twiddle) in x[1..].iter_mut().zip(twiddles) {
                             *x = x.times(twiddle);
@@ -219,7 +249,7 @@ impl Pass {
                             }
                         }
                         let to = to.add(to_places.first + t * to_places.next + k * to_places.step);
-                        for (i, x) in x.into_iter().enumerate().take(if HALF_OUT { R.div_ceil(2) } else { R }) {
+                        for (i, x) in x.into_iter().enumerate().take(OUT) {
                             x.store(&mut *to.add(i * to_far));
                         }
                     }

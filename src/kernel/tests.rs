@@ -1,5 +1,5 @@
-use super::forward::{columns, forward_with, needed};
-use super::inverse::{Kept, inverse_with};
+use super::forward::{Part, forward_with};
+use super::inverse::inverse_with;
 use super::work::Work;
 use super::*;
 use crate::vector::{Plain, Vector};
@@ -8,14 +8,13 @@ use crate::vector::{Plain, Vector};
 fn both<V: Vector>(tokens: usize, hidden: usize, block: Block) -> (Vec<f32>, Vec<f32>) {
     let values: Vec<f32> = (0..tokens * hidden).map(|i| ((i * i + 7 * i) % 1013) as f32 / 500.0 - 1.0).collect();
     let mut work = Work::default();
-    let rows = needed(Band::Mirrored, block, tokens);
-    let part = (rows, columns(Band::Mirrored, block, rows, hidden));
-    let spectrum = forward_with::<V>(&mut work, &values, hidden, part, 1.0);
-    let mut kept = Vec::new();
-    spectrum.block(Band::Mirrored, block, &mut kept);
+    let part = Part { band: Band::Mirrored, block, tokens, hidden };
+    let mut kept = vec![0.0; 2 * block.ks * block.kd];
+    let largest = |values: &[f32]| values.iter().fold(0f32, |top, v| top.max(v.abs())).to_bits();
+    assert_eq!(forward_with::<V>(&mut work, &values, part, 1.0, &mut kept), largest(&values));
     let mut out = vec![0.0; tokens * hidden];
-    let sent = Kept { values: &kept, band: Band::Mirrored, block, tokens };
-    inverse_with::<V>(&mut work, &sent, hidden, normalisation(tokens, hidden) as f32, &mut out);
+    let top = inverse_with::<V>(&mut work, &kept, part, normalisation(tokens, hidden) as f32, &mut out);
+    assert_eq!(top, largest(&out));
     (kept, out)
 }
 

@@ -149,10 +149,11 @@ impl TokenAxis {
         self.plan = Some(plan);
     }
 
-    /// Reads a strip of row-major S x D `values`, each times `gain`.
+    /// Reads a strip of row-major S x D `values`, each times `gain`. Gives the largest magnitudes, lane by lane.
     #[inline(always)]
-    pub fn read<V: Vector>(&mut self, values: &[f32], hidden: usize, strip: usize, gain: f32) {
-        let Some(plan) = &self.plan else { return };
+    pub fn read<V: Vector>(&mut self, values: &[f32], hidden: usize, strip: usize, gain: f32) -> V {
+        let mut top = V::zero();
+        let Some(plan) = &self.plan else { return top };
         let tokens = plan.roots.len();
         if let Some(classes) = self.classes {
             let strip = Strip { hidden, first: strip, roots: &plan.roots };
@@ -162,11 +163,13 @@ impl TokenAxis {
         for (s, row) in values.chunks_exact(hidden).enumerate() {
             for (nth, first) in widths(hidden, strip) {
                 let [low, high] = channels::<V>(row, first);
+                top = top.larger_magnitude(low).larger_magnitude(high);
                 let line = &mut self.columns[nth * tokens + s];
                 low.mul(gain).store(&mut line.re);
                 high.mul(gain).store(&mut line.im);
             }
         }
+        top
     }
 
     /// The first rows of the spectrum of the nth channels of the strip.
@@ -269,10 +272,11 @@ impl TokenAxis {
         plan.axis.forward::<V>(columns, &mut self.scratch);
     }
 
-    /// Writes a strip of row-major S x D `values`.
+    /// Writes a strip of row-major S x D `values`. Gives the largest magnitudes, lane by lane.
     #[inline(always)]
-    pub fn write<V: Vector>(&self, values: &mut [f32], hidden: usize, strip: usize) {
-        let Some(plan) = &self.plan else { return };
+    pub fn write<V: Vector>(&self, values: &mut [f32], hidden: usize, strip: usize) -> V {
+        let mut top = V::zero();
+        let Some(plan) = &self.plan else { return top };
         let tokens = plan.roots.len();
         if let Some(classes) = self.classes {
             let strip = Strip { hidden, first: strip, roots: &plan.roots };
@@ -281,9 +285,12 @@ impl TokenAxis {
         for (s, row) in values.chunks_exact_mut(hidden).enumerate() {
             for (nth, first) in widths(hidden, strip) {
                 let line = &self.columns[nth * tokens + s];
-                put(row, first, [V::load(&line.im), V::load(&line.re)]);
+                let [low, high] = [V::load(&line.im), V::load(&line.re)];
+                top = top.larger_magnitude(low).larger_magnitude(high);
+                put(row, first, [low, high]);
             }
         }
+        top
     }
 }
 

@@ -18,8 +18,12 @@ pub(super) struct Work {
     plans: HashMap<usize, Rc<RowPlan>>,
     token_plans: HashMap<usize, Rc<TokenPlan>>,
     pub token_axis: TokenAxis,
-    /// The rows of a spectrum, [`pitch`] lines apart.
+    /// The wanted row frequencies of each channel, [`pitch`] lines apart.
     pub lines: Vec<Line>,
+    /// One row of the spectrum.
+    pub row: Vec<Line>,
+    /// The rows of a whole spectrum, [`pitch`] lines apart.
+    pub spectrum: Vec<Line>,
     pub scratch: Scratch,
 }
 
@@ -47,6 +51,7 @@ impl Work {
         let token_plan = cached(&mut self.token_plans, tokens, || TokenPlan::new(tokens));
         self.token_axis.prepare(token_plan, hidden, rows, inverse);
         self.lines.resize(rows * pitch(hidden), Line::default());
+        self.row.resize(pitch(hidden), Line::default());
         plan
     }
 }

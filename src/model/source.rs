@@ -133,10 +133,24 @@ pub fn load_config(name: &str) -> Result<Config> {
 
 /// Reads only tokenizer.json.
 pub fn load_tokenizer(name: &str) -> Result<Tokenizer> {
+    Ok(tokenizer_of(name)?.0)
+}
+
+/// Reads only tokenizer.json; also gives its SHA-256.
+pub fn tokenizer_of(name: &str) -> Result<(Tokenizer, String)> {
     match locate(name)? {
-        ModelFiles::Embedded => parse_tokenizer(POCKET_TOKENIZER, POCKET),
-        ModelFiles::Folder { tokenizer, .. } => parse_tokenizer(&read(&tokenizer)?, &tokenizer.display().to_string()),
+        ModelFiles::Embedded => {
+            let digest = Sha256::new().chain_update(POCKET_TOKENIZER);
+            Ok((parse_tokenizer(POCKET_TOKENIZER, POCKET)?, hex(digest)))
+        }
+        ModelFiles::Folder { tokenizer, .. } => tokenizer_file(&tokenizer),
     }
+}
+
+/// A tokenizer.json of its own, and its SHA-256.
+pub fn tokenizer_file(path: &Path) -> Result<(Tokenizer, String)> {
+    let text = read(path)?;
+    Ok((parse_tokenizer(&text, &path.display().to_string())?, hex(Sha256::new().chain_update(&text))))
 }
 
 /// Loads a model: `pocket`, a name of the registry that is in the hub's cache, or a folder.

@@ -44,6 +44,11 @@ impl<'a> Canvas<'a> {
         self.area.draw(&element).map_err(|err| anyhow!("drawing: {err}"))
     }
 
+    /// A filled rectangle between two corners.
+    pub fn rectangle(&self, from: (i32, i32), to: (i32, i32), color: RGBColor) -> Result<()> {
+        self.area.draw(&Rectangle::new([from, to], color.filled())).map_err(|err| anyhow!("drawing: {err}"))
+    }
+
     /// A path in dashes: lengths of stroke and gap in turn; none is a solid line.
     pub fn dashed(&self, points: &[(i32, i32)], dash: &[f64], color: RGBColor, width: u32) -> Result<()> {
         if dash.is_empty() {

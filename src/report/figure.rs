@@ -27,17 +27,25 @@ pub(super) enum Axis {
     Values,
     /// By its logarithm, the points apart.
     Log,
+    /// By its logarithm, the points of a series joined.
+    LogLines,
 }
 
 impl Axis {
     /// What lies evenly along the axis.
     fn even(self, x: f64) -> f64 {
-        if self == Self::Log { x.log10() } else { x }
+        if self.is_log() { x.log10() } else { x }
+    }
+
+    fn is_log(self) -> bool {
+        self != Self::Values
     }
 
     /// Ticks for some values, ascending: the values themselves, or 1, 2 and 5 times powers of ten around them.
     fn ticks(self, values: &[f64]) -> Vec<f64> {
-        let (Self::Log, Some(first), Some(last)) = (self, values.first(), values.last()) else { return values.into() };
+        let (true, Some(first), Some(last)) = (self.is_log(), values.first(), values.last()) else {
+            return values.into();
+        };
         let powers = first.log10().floor() as i32 - 1..=last.log10().ceil() as i32;
         let ticks: Vec<f64> = powers.flat_map(|p| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(p))).collect();
         let from = ticks.iter().rposition(|tick| tick <= first).unwrap_or(0);
@@ -48,7 +56,7 @@ impl Axis {
     /// From and to, along the axis.
     fn range(self, ticks: &[f64]) -> (f64, f64) {
         match (self, ticks.first(), ticks.last()) {
-            (Self::Log, Some(first), Some(last)) => (first.log10() - 0.05, last.log10() + 0.05),
+            (Self::Log | Self::LogLines, Some(first), Some(last)) => (first.log10() - 0.05, last.log10() + 0.05),
             _ => x_range(ticks),
         }
     }
@@ -76,13 +84,19 @@ pub(super) struct Scale {
     high: f64,
     /// Smallest distance of grid lines; two of them are the least span.
     step: f64,
+    /// By its logarithm, in whole ticks; values must be above 0.
+    log: bool,
 }
 
 impl Scale {
     /// Never beyond 0 to 100, in whole points.
-    pub const PERCENT: Self = Self { low: 0.0, high: 100.0, step: 1.0 };
+    pub const PERCENT: Self = Self { low: 0.0, high: 100.0, step: 1.0, log: false };
     /// Any numbers, to thousandths.
-    pub const FREE: Self = Self { low: f64::NEG_INFINITY, high: f64::INFINITY, step: 0.001 };
+    pub const FREE: Self = Self { low: f64::NEG_INFINITY, high: f64::INFINITY, step: 0.001, log: false };
+    /// By the logarithm, from the tick below `low` to the one above `high`; both above 0.
+    pub fn log(low: f64, high: f64) -> Self {
+        Self { low, high, step: 0.0, log: true }
+    }
 }
 
 /// A cell as it is drawn.
@@ -93,20 +107,22 @@ pub(super) struct Point {
     pub stderr: f64,
 }
 
-const INK: RGBColor = RGBColor(30, 30, 30);
+pub(super) const INK: RGBColor = RGBColor(30, 30, 30);
 const BASELINE: RGBColor = RGBColor(70, 70, 70);
 const CHANCE: RGBColor = RGBColor(110, 110, 110);
 const FRONT: RGBColor = RGBColor(200, 200, 200);
-const GRID: RGBColor = RGBColor(228, 228, 228);
-const MARGIN: i32 = 18;
+pub(super) const GRID: RGBColor = RGBColor(228, 228, 228);
+pub(super) const MARGIN: i32 = 18;
 /// Left of the plot: numbers of the y axis.
 const LEFT: i32 = 40;
 /// Right of the plot: names of the two horizontal lines.
 const RIGHT: i32 = 104;
-const SMALL: Type = Type { size: 12.0, bold: false, color: INK };
-const AXIS: Type = Type { size: 13.0, bold: false, color: INK };
-const HEAD: Type = Type { size: 14.0, bold: true, color: INK };
-const TITLE: Type = Type { size: 18.0, bold: true, color: INK };
+/// The same where there are none.
+const BARE_RIGHT: i32 = 32;
+pub(super) const SMALL: Type = Type { size: 12.0, bold: false, color: INK };
+pub(super) const AXIS: Type = Type { size: 13.0, bold: false, color: INK };
+pub(super) const HEAD: Type = Type { size: 14.0, bold: true, color: INK };
+pub(super) const TITLE: Type = Type { size: 18.0, bold: true, color: INK };
 
 /// Where a panel's plot lies, and its scales.
 struct Frame {
@@ -119,6 +135,7 @@ struct Frame {
     x: (f64, f64),
     /// From, to, and the step of the grid.
     y: (f64, f64, f64),
+    log_y: bool,
 }
 
 impl Frame {
@@ -129,8 +146,27 @@ impl Frame {
     }
 
     fn height_of(&self, y: f64) -> i32 {
-        let share = (y.clamp(self.y.0, self.y.1) - self.y.0) / (self.y.1 - self.y.0);
+        let even = |y: f64| if self.log_y { y.log10() } else { y };
+        let (low, high) = (even(self.y.0), even(self.y.1));
+        let share = (even(y.clamp(self.y.0, self.y.1)) - low) / (high - low);
         (f64::from(self.top + self.height) - share * f64::from(self.height)).round() as i32
+    }
+}
+
+impl Frame {
+    /// Where grid lines are, and what stands beside them.
+    fn y_ticks(&self) -> Vec<(f64, String)> {
+        let (low, high, step) = self.y;
+        if self.log_y {
+            let all = Axis::Log.ticks(&[low, high]);
+            let decades = (high / low).log10() > 2.0;
+            let shown = all.into_iter().filter(|tick| !decades || (tick.log10() - tick.log10().round()).abs() < 1e-9);
+            return shown.map(|tick| (tick, number::plain(tick))).collect();
+        }
+        let digits = (-step.log10().floor()).max(0.0) as usize;
+        let first = (low / step - 1e-9).ceil();
+        let count = ((high + 1e-9 * step) / step - first).floor().max(-1.0) as i64;
+        (0..=count).map(|nth| (first + nth as f64) * step).map(|value| (value, format!("{value:.digits$}"))).collect()
     }
 }
 
@@ -144,14 +180,16 @@ impl Figure {
             _ => 4,
         };
         let (plot_width, plot_height) = if self.panels.len() == 1 { (560, 330) } else { (244, 180) };
-        let cell_width = LEFT + plot_width + RIGHT;
+        let named = self.panels.iter().any(|panel| panel.baseline.is_some() || panel.chance.is_some());
+        let right_room = if named || self.panels.len() == 1 { RIGHT } else { BARE_RIGHT };
+        let cell_width = LEFT + plot_width + right_room;
         let lines = columns * cell_width + 24;
         let inner = lines.max(legend::entry_width(&self.series));
         let width = inner + 2 * MARGIN;
         let title = fit(&self.title, TITLE, inner);
         let subtitle = fit(&self.subtitle, SMALL, inner);
         let heads: Vec<Vec<String>> =
-            self.panels.iter().map(|panel| fit(&panel.title, HEAD, plot_width + RIGHT - 8)).collect();
+            self.panels.iter().map(|panel| fit(&panel.title, HEAD, plot_width + right_room - 8)).collect();
         let head_height = 20 * heads.iter().map(Vec::len).max().unwrap_or(1) as i32;
         let cell_height = head_height + plot_height + 34;
         let rows = self.panels.len().div_ceil(columns as usize) as i32;
@@ -188,15 +226,16 @@ impl Figure {
                 axis: self.axis,
                 x: self.axis.range(&ticks),
                 y: panel.y_range(),
+                log_y: panel.scale.log,
             };
             if column == 0 && !self.y_label.is_empty() {
                 canvas.text_up(&self.y_label, (MARGIN + 8, frame.top + plot_height / 2), AXIS)?;
             }
             panel.draw(&canvas, &frame, &ticks)?;
         }
-        let middle = MARGIN + 24 + LEFT + (columns * cell_width - LEFT - RIGHT) / 2;
+        let middle = MARGIN + 24 + LEFT + (columns * cell_width - LEFT - right_room) / 2;
         canvas.text(&self.x_label, (middle, x_label_top), AXIS, (HPos::Center, VPos::Top))?;
-        legend::draw(&canvas, &self.series, (MARGIN, legend_top), inner, self.axis == Axis::Values)?;
+        legend::draw(&canvas, &self.series, (MARGIN, legend_top), inner, self.axis != Axis::Log)?;
         canvas.finish()?;
         Ok(svg)
     }
@@ -213,6 +252,11 @@ impl Figure {
 impl Panel {
     /// From the data, error bars, baseline and chance, out to whole ticks; never beyond its scale.
     fn y_range(&self) -> (f64, f64, f64) {
+        if self.scale.log {
+            let ends = Axis::Log.ticks(&[self.scale.low, self.scale.high]);
+            let (low, high) = (ends[0], ends[ends.len() - 1]);
+            return if low < high { (low, high, 0.0) } else { (low / 2.0, high * 2.0, 0.0) };
+        }
         let points = self.series.iter().flatten();
         let ends = points.flat_map(|point| [point.y - point.stderr, point.y + point.stderr]);
         let values: Vec<f64> = ends.chain(self.baseline).chain(self.chance).collect();
@@ -230,16 +274,10 @@ impl Panel {
 
     fn draw(&self, canvas: &Canvas, frame: &Frame, ticks: &[f64]) -> Result<()> {
         let (right, bottom) = (frame.left + frame.width, frame.top + frame.height);
-        let step = frame.y.2;
-        let digits = (-step.log10().floor()).max(0.0) as usize;
-        for nth in 0.. {
-            let value = ((frame.y.0 / step - 1e-9).ceil() + f64::from(nth)) * step;
-            if value > frame.y.1 + 1e-9 * step {
-                break;
-            }
+        for (value, text) in frame.y_ticks() {
             let y = frame.height_of(value);
             canvas.path(&[(frame.left, y), (right, y)], GRID, 1)?;
-            canvas.text(&format!("{value:.digits$}"), (frame.left - 6, y), SMALL, (HPos::Right, VPos::Center))?;
+            canvas.text(&text, (frame.left - 6, y), SMALL, (HPos::Right, VPos::Center))?;
         }
         let mut free_from = i32::MIN;
         for &tick in ticks {
@@ -260,7 +298,7 @@ impl Panel {
             canvas.text("no finished cell", middle, SMALL, (HPos::Center, VPos::Center))?;
         }
         self.draw_front(canvas, frame)?;
-        let dodge = if frame.axis == Axis::Log { 0.0 } else { self.dodge(frame, ticks) };
+        let dodge = if frame.axis.is_log() { 0.0 } else { self.dodge(frame, ticks) };
         for (at, points) in self.series.iter().enumerate() {
             let look = legend::look(at);
             let shift = ((at as f64 - (self.series.len() as f64 - 1.0) / 2.0) * dodge).round() as i32;
@@ -269,14 +307,17 @@ impl Panel {
                 (x + shift, y)
             };
             let line: Vec<(i32, i32)> = points.iter().map(|point| place(point, point.y)).collect();
-            if frame.axis == Axis::Values {
+            if frame.axis != Axis::Log {
                 canvas.dashed(&line, look.dash, look.color, 2)?;
             }
             for point in points {
                 let (low, high) = (place(point, point.y - point.stderr), place(point, point.y + point.stderr));
-                canvas.path(&[low, high], look.color, 1)?;
-                for (x, y) in [low, high] {
-                    canvas.path(&[(x - 3, y), (x + 3, y)], look.color, 1)?;
+                // One that is no higher than its own line would only lie under the marker.
+                if low.1 > high.1 + 1 {
+                    canvas.path(&[low, high], look.color, 1)?;
+                    for (x, y) in [low, high] {
+                        canvas.path(&[(x - 3, y), (x + 3, y)], look.color, 1)?;
+                    }
                 }
                 canvas.marker(&look, place(point, point.y))?;
             }
@@ -342,6 +383,12 @@ fn y_step(span: f64) -> f64 {
     step.unwrap_or(10.0 * power)
 }
 
+/// Distance of grid lines from 0 to `most`, and the decimals that tell them apart.
+pub(super) fn grid(most: f64) -> (f64, usize) {
+    let step = y_step(most);
+    (step, (-step.log10().floor()).max(0.0) as usize)
+}
+
 /// Half a step of room at both ends.
 fn x_range(ticks: &[f64]) -> (f64, f64) {
     let (Some(first), Some(last)) = (ticks.first(), ticks.last()) else { return (0.0, 1.0) };
@@ -350,7 +397,7 @@ fn x_range(ticks: &[f64]) -> (f64, f64) {
 }
 
 /// Lines of a text that fit in a width; a word that is longer by itself is broken.
-fn fit(text: &str, kind: Type, width: i32) -> Vec<String> {
+pub(super) fn fit(text: &str, kind: Type, width: i32) -> Vec<String> {
     let letter = if kind.bold { 0.64 } else { 0.56 } * kind.size;
     let most = ((f64::from(width) / letter) as usize).max(1);
     let broken = |line: String| {

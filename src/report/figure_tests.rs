@@ -41,8 +41,16 @@ fn the_y_axis_holds_everything() {
 
 #[test]
 fn dodge_keeps_series_within_their_x() {
-    let frame =
-        Frame { left: 0, top: 0, width: 240, height: 100, axis: Axis::Values, x: (5.5, 10.5), y: (0.0, 100.0, 20.0) };
+    let frame = Frame {
+        left: 0,
+        top: 0,
+        width: 240,
+        height: 100,
+        axis: Axis::Values,
+        x: (5.5, 10.5),
+        y: (0.0, 100.0, 20.0),
+        log_y: false,
+    };
     let points: &[(f64, f64)] = &[(6.0, 50.0)];
     for count in [1, 3, 20] {
         let spread = panel(&vec![points; count]).dodge(&frame, &[6.0, 7.0, 8.0, 9.0, 10.0]) * count as f64;
@@ -81,4 +89,32 @@ fn a_log_axis_has_round_ticks_around_its_values() {
     assert_eq!(Axis::Log.ticks(&[30.0, 48.0, 390.0]), [20.0, 50.0, 100.0, 200.0, 500.0]);
     assert_eq!(Axis::Log.ticks(&[100.0]), [100.0]);
     assert_eq!(Axis::Values.ticks(&[6.0, 7.0]), [6.0, 7.0]);
+}
+
+#[test]
+fn a_log_scale_has_whole_ticks_and_even_decades() {
+    let mut shown = panel(&[&[(1.0, 0.025), (2000.0, 3.8)]]);
+    (shown.scale, shown.baseline, shown.chance) = (Scale::log(0.025, 3.8), None, None);
+    let y = shown.y_range();
+    assert!((y.0 - 0.02).abs() < 1e-12 && (y.1 - 5.0).abs() < 1e-12, "{y:?}");
+    let frame = Frame {
+        left: 0,
+        top: 0,
+        width: 100,
+        height: 300,
+        axis: Axis::LogLines,
+        x: (0.0, 3.0),
+        y: (0.01, 10.0, 0.0),
+        log_y: true,
+    };
+    assert_eq!([0.01, 0.1, 1.0, 10.0].map(|y| frame.height_of(y)), [300, 200, 100, 0]);
+    assert_eq!(frame.height_of(0.0), 300, "the lower end of an error bar may be beyond it");
+    let texts: Vec<String> = frame.y_ticks().into_iter().map(|tick| tick.1).collect();
+    assert_eq!(texts, ["0.01", "0.1", "1", "10"]);
+    let near = Frame { y: (0.02, 1.0, 0.0), ..frame };
+    assert_eq!(
+        near.y_ticks().into_iter().map(|tick| tick.1).collect::<Vec<_>>(),
+        ["0.02", "0.05", "0.1", "0.2", "0.5", "1"]
+    );
+    assert_eq!(Axis::LogLines.ticks(&[1.0, 2000.0]).len(), 11);
 }

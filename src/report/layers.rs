@@ -53,6 +53,10 @@ pub struct Line {
     pub variation_hidden: Option<f64>,
     /// Mean cosine of adjacent tokens.
     pub adjacent_cosine: Option<f64>,
+    /// Effective rank over the largest it could be.
+    pub effective_rank: Option<f64>,
+    /// Share of ||A||^2 in the largest 1 % of the values.
+    pub outlier_share: Option<f64>,
     /// Relative error of the hidden state at the cut and after each later layer.
     pub errors: Vec<f64>,
     /// Mean |change| of a request's log-likelihood, nats.
@@ -92,7 +96,7 @@ pub(super) struct Indicator {
 }
 
 /// All of them; the last two need the server half too.
-pub(super) const INDICATORS: [Indicator; 7] = [
+pub(super) const INDICATORS: [Indicator; 9] = [
     Indicator { name: "low-band energy", key: "low_band", highest: true, of: |line| line.low_band },
     Indicator { name: "variation, tokens", key: "variation_tokens", highest: false, of: |line| line.variation_tokens },
     Indicator {
@@ -102,6 +106,8 @@ pub(super) const INDICATORS: [Indicator; 7] = [
         of: |line| line.variation_hidden,
     },
     Indicator { name: "adjacent cosine", key: "adjacent_cosine", highest: true, of: |line| line.adjacent_cosine },
+    Indicator { name: "effective rank", key: "effective_rank", highest: false, of: |line| line.effective_rank },
+    Indicator { name: "outlier share", key: "outlier_share", highest: true, of: |line| line.outlier_share },
     Indicator { name: "error at the cut", key: "error", highest: false, of: |line| line.errors.first().copied() },
     Indicator { name: "error, last layer", key: "last_error", highest: false, of: |line| line.errors.last().copied() },
     Indicator { name: "log-lik. change", key: "loglik_change", highest: false, of: |line| line.loglik_change },
@@ -154,6 +160,8 @@ fn line(split_layer: u32, sets: &[Option<&Indicators>], cells: &[Option<&Row>], 
         variation_tokens: mean(&|one| one.variation_tokens),
         variation_hidden: mean(&|one| one.variation_hidden),
         adjacent_cosine: mean(&|one| one.adjacent_cosine),
+        effective_rank: mean(&|one| one.effective_rank),
+        outlier_share: mean(&|one| one.outlier_share),
         errors: (0..layers).map_while(|nth| mean(&|one| one.errors.get(nth).copied())).collect(),
         loglik_change: mean(&|one| Some(one.loglik_change)),
     }
@@ -257,7 +265,7 @@ impl Sweep<'_> {
         let mut caption = vec![
             "Accuracy in per cent ± 1 standard error, mean over the data sets; drop: unsplit model minus codec in points, ± 1 paired standard error.".to_string(),
             "The other numbers are means over the requests of a set, each weighing alike, then over the sets.".into(),
-            "low-band energy: share of ||A||² that FC's block at this ratio restores; variation: mean |difference| of neighbours over mean |A|; error: ||H - H'||_F / ||H||_F of the hidden state; log-lik. change: mean |change| in nats.".into(),
+            "low-band energy: share of ||A||² that FC's block at this ratio restores; variation: mean |difference| of neighbours over mean |A|; effective rank: exp of the entropy of the squared singular values, over min(S, D); outlier share: of ||A||² in the largest 1 % of the values; error: ||H - H'||_F / ||H||_F of the hidden state; log-lik. change: mean |change| in nats.".into(),
         ];
         caption
             .extend(number::average(&unsplit).map(|cell| format!("The unsplit model has {}.", number::percent(cell))));

@@ -15,6 +15,8 @@ fn indicators(row: &Row, low_band: f64, errors: &[f64]) -> Indicators {
         variation_tokens: Some(1.0 - low_band),
         variation_hidden: None,
         adjacent_cosine: Some(0.5),
+        effective_rank: Some(0.25),
+        outlier_share: None,
         errors: errors.to_vec(),
         loglik_change: 0.1,
     }
@@ -69,12 +71,12 @@ fn tables_and_csv() {
     let text = layers.markdown();
     assert!(
         text.contains(
-            "| **pocket** | 1 | 60.0 ± 3.4 | 30.0 ± 1.7 | 0.700 | 0.300 | – | 0.500 | 0.600 | 0.400 | 0.100 |"
+            "| **pocket** | 1 | 60.0 ± 3.4 | 30.0 ± 1.7 | 0.700 | 0.300 | – | 0.500 | 0.250 | – | 0.600 | 0.400 | 0.100 |"
         ),
         "{text}"
     );
     assert!(text.contains("Partial: 1 of 6 cells not run yet"), "{text}");
-    let line = "pocket,fc,8,elements,prompt+choice,2,80.000000,2.842676,10.000000,1.734964,0.400000,0.600000,,0.500000,0.400000,0.300000,0.100000";
+    let line = "pocket,fc,8,elements,prompt+choice,2,80.000000,2.842676,10.000000,1.734964,0.400000,0.600000,,0.500000,0.250000,,0.400000,0.300000,0.100000";
     assert!(layers.csv.lines().any(|found| found == line), "{}", layers.csv);
     let text = growth.markdown();
     assert!(text.contains("| cut after | layer 1 | layer 2 | layer 3 |"), "{text}");

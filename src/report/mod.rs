@@ -8,11 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::Row;
 
+mod activation_figures;
+mod bars;
 mod beside;
 mod canvas;
 mod caption;
 mod codecs;
+pub mod compare;
 mod figure;
+mod heat_figures;
 mod layer_figures;
 pub mod layers;
 mod legend;
@@ -21,8 +25,13 @@ mod near_lossless;
 mod number;
 mod paired;
 pub mod paper;
+mod pixels;
+mod response;
 mod rows_io;
+mod searched;
 mod series;
+pub mod simulation;
+mod speed;
 mod table;
 mod table2;
 mod table3;
@@ -33,8 +42,11 @@ mod times;
 mod view;
 
 pub use beside::Beside;
+pub use heat_figures::Map;
 pub use near_lossless::{NearLossless, Tried, near_lossless};
+pub use response::Response;
 pub use rows_io::{read_rows, write_csv, write_parquet};
+pub use searched::tried;
 use times::Times;
 
 /// What to make of the rows of an experiment: its `[report]` section.
@@ -47,7 +59,8 @@ pub struct Report {
     pub table3: bool,
     /// Every codec at every budget: accuracy, bytes, error and time; and a figure of accuracy against bytes.
     pub codecs: bool,
-    /// Table IV: time to compress and decompress, on this CPU.
+    /// Of no use: Table IV is made by `splitbench replay table4`. Manifests of older runs have it, as false.
+    #[serde(skip_serializing)]
     pub table4: bool,
     /// Figures of accuracy against compression ratio.
     pub ratio_plot: bool,
@@ -55,9 +68,15 @@ pub struct Report {
     pub layer_plot: bool,
     /// Indicators of each split layer, how errors grow behind it, and which layer each indicator would choose.
     pub layers: bool,
+    /// Figure 2: heat maps, similarity of inputs, spectra and energy inside FC's block; needs them measured.
+    pub activations: bool,
+    /// Figure 6: shares of the response time, and bytes a generated token; needs the times of single requests.
+    pub response: Option<Response>,
     /// `paired.csv`: each cell against the baseline on the same questions.
     pub paired: bool,
-    /// Loss in points that Table II still calls near-lossless.
+    /// The largest ratio that loses at most `near_lossless_points`, set by set, with its interval.
+    pub near_lossless: bool,
+    /// Loss in points that Table II and the search still call near-lossless.
     pub near_lossless_points: f64,
 }
 
@@ -71,7 +90,10 @@ impl Default for Report {
             ratio_plot: false,
             layer_plot: false,
             layers: false,
+            activations: false,
+            response: None,
             paired: true,
+            near_lossless: false,
             near_lossless_points: 0.3,
         }
     }
@@ -79,6 +101,12 @@ impl Default for Report {
 
 /// What a star means, for captions.
 const STAR: &str = "*: differs from the baseline on the same questions, exact McNemar p < 0.05, not corrected for the number of cells.";
+
+/// What to say where nothing of Figure 2 was measured: which command does.
+const NO_ACTIVATIONS: &str = "activations: the run has no similarity.csv, energy.csv and heat.csv; `splitbench run figure2` measures them, and so does any experiment with `activations = true` in its report.\n";
+
+/// First words about a run that has not come to its end.
+const PARTIAL: &str = "Partial: the run has not finished.";
 
 /// First line of generated Markdown.
 const GENERATED: &str = "<!-- Written by splitbench from rows.parquet: change the experiment, not this file. -->\n\n";
@@ -116,12 +144,12 @@ pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row], beside
     if report.paired {
         put(results.join("paired.csv"), &paired::csv(&view))?;
     }
-    let drawn = figures(report, &view, &sweeps);
+    let drawn = figures(report, &view, &sweeps, beside)?;
     if !drawn.is_empty() {
         create(plots)?;
     }
-    for drawing in drawn {
-        put(plots.join(format!("{}.svg", drawing.file)), &drawing.figure.svg()?)?;
+    for (file, svg) in drawn {
+        put(plots.join(format!("{file}.svg")), &svg)?;
     }
     Ok(written)
 }
@@ -144,12 +172,19 @@ pub fn terminal(report: &Report, rows: &[Row], beside: &Beside, width: usize) ->
             parts.push(format!("{}: no finished cell to draw, so there is no figure.\n", kind.file()));
         }
     }
+    if report.activations && beside.similarity.is_empty() {
+        parts.push(NO_ACTIVATIONS.into());
+    }
+    if report.response.is_some() && beside.service.is_empty() {
+        parts.push(response::NO_TIMES.into());
+    }
     Ok(parts.join("\n"))
 }
 
 fn checked<'a>(report: &Report, rows: &'a [Row]) -> Result<view::View<'a>> {
     let points = report.near_lossless_points;
     ensure!(points.is_finite() && points >= 0.0, "near_lossless_points is {points}: it must be 0 or more");
+    report.response.as_ref().map_or(Ok(()), Response::check)?;
     view::View::new(rows)
 }
 
@@ -176,13 +211,30 @@ fn rendered(
     if report.layers {
         out.extend(layers::tables(view, sweeps));
     }
+    if report.near_lossless {
+        out.push(("near-lossless", searched::table(view.rows, report.near_lossless_points)));
+    }
+    if let Some(response) = &report.response {
+        out.extend(response::tables(&beside.service, response));
+    }
+    if beside.partial {
+        let tables = out.iter_mut().flat_map(|(_, made)| &mut made.tables);
+        tables.for_each(|table| table.caption.insert(0, PARTIAL.into()));
+    }
     out
 }
 
-fn figures(report: &Report, view: &view::View, sweeps: &[layers::Sweep]) -> Vec<series::Drawing> {
+/// File names without ending, and SVG.
+fn figures(
+    report: &Report,
+    view: &view::View,
+    sweeps: &[layers::Sweep],
+    beside: &Beside,
+) -> Result<Vec<(String, String)>> {
     let mut out = Vec::new();
     if report.ratio_plot {
         out.extend(series::figures(view, series::Kind::Ratio));
+        out.extend(series::figures(view, series::Kind::Bytes));
     }
     if report.layer_plot {
         out.extend(series::figures(view, series::Kind::Layer));
@@ -191,7 +243,17 @@ fn figures(report: &Report, view: &view::View, sweeps: &[layers::Sweep]) -> Vec<
         out.extend(codecs::figures(view));
     }
     out.extend(layer_figures::figures(view, sweeps));
-    out
+    out.extend(activation_figures::figures(&beside.similarity, &beside.energy));
+    if beside.partial {
+        out.iter_mut().for_each(|drawing| drawing.figure.subtitle.insert_str(0, &format!("{PARTIAL} ")));
+    }
+    let mut out: Vec<(String, String)> =
+        out.into_iter().map(|drawing| Ok((drawing.file, drawing.figure.svg()?))).collect::<Result<_>>()?;
+    out.extend(heat_figures::figures(&beside.maps)?);
+    if let Some(response) = &report.response {
+        out.extend(response::figures(&beside.service, response)?);
+    }
+    Ok(out)
 }
 
 fn create(folder: &Path) -> Result<()> {

@@ -17,6 +17,19 @@ pub(super) fn signed(value: f64) -> String {
     if value > 0.0 && text != "0.0" { format!("+{text}") } else { text }
 }
 
+/// A round number as it is: `0.002`, `5`, `20000`.
+pub(super) fn plain(value: f64) -> String {
+    // A tick such as 2 * 10^-3 is not quite 0.002.
+    let digits = (-value.abs().log10().floor()).clamp(0.0, 12.0) as usize;
+    format!("{value:.digits$}")
+}
+
+/// Three significant digits, whole numbers in full.
+pub(super) fn significant(value: f64) -> String {
+    let digits = if value == 0.0 { 0 } else { (2 - value.abs().log10().floor() as i32).clamp(0, 9) };
+    format!("{value:.0$}", digits as usize)
+}
+
 /// Accuracy and its standard error in per cent.
 pub(super) fn percent(accuracy: Accuracy) -> String {
     format!("{} ± {}", tenths(100.0 * accuracy.value), tenths(100.0 * accuracy.stderr))
@@ -56,6 +69,12 @@ pub(super) fn csv_percent(share: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn three_digits() {
+        let shown = [0.0, 0.01234, 1.0, 9.996, 12.34, 123.4, 98765.4].map(significant);
+        assert_eq!(shown, ["0", "0.0123", "1.00", "10.00", "12.3", "123", "98765"]);
+    }
 
     #[test]
     fn no_negative_zero() {

@@ -7,6 +7,7 @@ use crate::experiment::Accuracy;
 
 const TABLE2: &str = include_str!("../../results/paper/table2.csv");
 const TABLE3: &str = include_str!("../../results/paper/table3.csv");
+const TABLE4: &str = include_str!("../../results/paper/table4.csv");
 const NEAR_LOSSLESS: &str = include_str!("../../results/paper/table2_near_lossless_ratio.csv");
 
 /// A CSV of the paper: no quotes in it, so a comma always parts two fields.
@@ -30,6 +31,7 @@ impl Sheet {
 
 static SHEET2: LazyLock<Sheet> = LazyLock::new(|| Sheet::parse(TABLE2));
 static SHEET3: LazyLock<Sheet> = LazyLock::new(|| Sheet::parse(TABLE3));
+static SHEET4: LazyLock<Sheet> = LazyLock::new(|| Sheet::parse(TABLE4));
 static SHEET_RATIO: LazyLock<Sheet> = LazyLock::new(|| Sheet::parse(NEAR_LOSSLESS));
 
 /// Names a model may be given by, letters and digits only, and the paper's name for it.
@@ -74,6 +76,16 @@ pub fn table3(model: &str, codec: &str, dataset: &str) -> Option<f64> {
     SHEET3.get(&[model, method], dataset)
 }
 
+/// Seconds in Table IV to compress and decompress by a method, `fc_hardware` included; model `Avg.` is its printed average.
+pub fn table4(model: &str, method: &str) -> Option<f64> {
+    SHEET4.get(&[model], &format!("{}_s", method.replace('-', "_")))
+}
+
+/// Channels of one of the paper's models, as its Table IV needs them.
+pub fn hidden(model: &str) -> Option<usize> {
+    SHEET4.get(&[model], "hidden_size").map(|hidden| hidden as usize)
+}
+
 /// Whole ratio at which a set's FC column in Table III equals Table II, in 35 of 40 cells; found by comparing the two.
 pub fn table3_ratio(dataset: &str) -> Option<f64> {
     const RATIOS: [f64; 10] = [9.0, 8.0, 8.0, 10.0, 6.0, 6.0, 7.0, 7.0, 8.0, 7.0];
@@ -111,6 +123,8 @@ mod tests {
         assert_eq!(table3("Llama 3-3B", "topk:values=f32", "avg"), Some(46.8));
         assert_eq!(table3("Llama 3-3B", "svd", "avg"), None);
         assert_eq!(near_lossless("siqa"), Some(6.0));
+        assert_eq!((table4("Llama 3-3B", "svd-llm"), table4("Avg.", "fc-hardware")), (Some(141.8), Some(0.7)));
+        assert_eq!((table4("Llama 3-3B", "svd"), hidden("Qwen2.5-1.5B"), hidden("Avg.")), (None, Some(1536), None));
         for model in models() {
             for (dataset, _) in names::DATASETS {
                 assert!(table2(model, None, dataset).is_some() && table3(model, "fc", dataset).is_some());

@@ -1,4 +1,4 @@
-//! From rows to figures: accuracy against ratio, accuracy against split layer.
+//! From rows to figures: accuracy against ratio, against measured bytes, against split layer.
 
 use super::caption::{self, Coverage};
 use super::figure::{Axis, Figure, Panel, Point, Scale};
@@ -10,6 +10,8 @@ use crate::experiment::{Accuracy, Row};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     Ratio,
+    /// Measured bytes a token, at the ratios that were asked for.
+    Bytes,
     Layer,
 }
 
@@ -18,6 +20,7 @@ impl Kind {
     pub fn file(self) -> &'static str {
         match self {
             Self::Ratio => "accuracy-vs-ratio",
+            Self::Bytes => "accuracy-vs-bytes-per-token",
             Self::Layer => "accuracy-vs-layer",
         }
     }
@@ -75,7 +78,7 @@ pub(super) fn figures(view: &View, kind: Kind) -> Vec<Drawing> {
 
 /// Rows that share a figure: the split layer parts them only where it is not the x axis.
 fn groups<'a>(view: &View<'a>, kind: Kind) -> Vec<(Cut, Vec<&'a Row>)> {
-    if kind == Kind::Ratio {
+    if kind != Kind::Layer {
         return view.cuts();
     }
     let mut out: Vec<(Cut, Vec<&Row>)> = Vec::new();
@@ -92,7 +95,7 @@ fn groups<'a>(view: &View<'a>, kind: Kind) -> Vec<(Cut, Vec<&'a Row>)> {
 fn keys(kind: Kind, rows: &[&Row]) -> Vec<Key> {
     let whole = |codec: &str| Key { codec: codec.to_string(), ratio: None };
     let codecs = view::codecs(rows);
-    if kind == Kind::Ratio {
+    if kind != Kind::Layer {
         return codecs.into_iter().map(whole).collect();
     }
     let several = |codec: &str| {
@@ -112,6 +115,13 @@ fn keys(kind: Kind, rows: &[&Row]) -> Vec<Key> {
         }
     }
     out
+}
+
+/// Mean over the data sets; none where one lacks it.
+fn mean_bytes(cells: &[Option<&Row>]) -> Option<f64> {
+    let bytes = |cell: &Option<&Row>| cell.and_then(|row| row.wire_bytes_per_token).filter(|bytes| *bytes > 0.0);
+    let all: Vec<f64> = cells.iter().map(bytes).collect::<Option<_>>()?;
+    Some(all.iter().sum::<f64>() / all.len() as f64)
 }
 
 fn capital(text: &str) -> String {
@@ -143,11 +153,13 @@ impl Sheet<'_, '_> {
         }
         let against = match self.kind {
             Kind::Ratio => "compression ratio",
+            Kind::Bytes => "bytes on the wire",
             Kind::Layer => "split layer",
         };
         let x_label = match self.kind {
             Kind::Ratio if self.cut.accounting == "wire" => "compression ratio: raw bytes / packet bytes (×)".into(),
             Kind::Ratio => "compression ratio: raw numbers / kept numbers (×)".into(),
+            Kind::Bytes => "packet bytes a token (log scale)".into(),
             Kind::Layer => "split after layer".to_string(),
         };
         Figure {
@@ -155,7 +167,7 @@ impl Sheet<'_, '_> {
             subtitle: self.subtitle(only_average),
             x_label,
             y_label: "accuracy (%)".into(),
-            axis: Axis::Values,
+            axis: if self.kind == Kind::Bytes { Axis::LogLines } else { Axis::Values },
             series: self.keys.iter().map(Key::label).collect(),
             panels,
         }
@@ -180,7 +192,7 @@ impl Sheet<'_, '_> {
     /// Where a row stands. One of a codec of fixed rate was asked for no ratio.
     fn x(&self, row: &Row) -> Option<f64> {
         match self.kind {
-            Kind::Ratio => row.ratio_requested.or_else(|| self.measured(&row.codec)),
+            Kind::Ratio | Kind::Bytes => row.ratio_requested.or_else(|| self.measured(&row.codec)),
             Kind::Layer => row.split_layer.map(f64::from),
         }
     }
@@ -202,18 +214,22 @@ impl Sheet<'_, '_> {
         let at = |x: f64| {
             let of = |set: &&str| {
                 let row = rows.iter().rfind(|row| row.dataset == **set && self.x(row) == Some(x));
-                row.and_then(|row| view::accuracy(row))
+                row.copied().filter(|row| view::accuracy(row).is_some())
             };
-            let cells: Vec<Option<Accuracy>> = sets.iter().map(of).collect();
-            let cell = number::average(&cells)?;
+            let cells: Vec<Option<&Row>> = sets.iter().map(of).collect();
+            let accuracies: Vec<Option<Accuracy>> = cells.iter().map(|cell| cell.and_then(view::accuracy)).collect();
+            let cell = number::average(&accuracies)?;
+            let x = if self.kind == Kind::Bytes { mean_bytes(&cells)? } else { x };
             Some(Point { x, y: 100.0 * cell.value, stderr: 100.0 * cell.stderr })
         };
-        xs.into_iter().filter_map(at).collect()
+        let mut points: Vec<Point> = xs.into_iter().filter_map(at).collect();
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        points
     }
 
     fn coverage(&self) -> Coverage {
         let mut coverage = Coverage::default();
-        let one_cell = |row: &Row| self.kind == Kind::Ratio && row.ratio_requested.is_none();
+        let one_cell = |row: &Row| self.kind != Kind::Layer && row.ratio_requested.is_none();
         let swept = self.rows.iter().filter(|row| !one_cell(row));
         let xs: Vec<Option<f64>> = view::distinct(swept.map(|row| self.x(row)));
         for key in &self.keys {
@@ -233,6 +249,10 @@ impl Sheet<'_, '_> {
     fn subtitle(&self, only_average: bool) -> String {
         let mut out = match self.kind {
             Kind::Ratio => format!("{}.", capital(&caption::cut(self.cut))),
+            Kind::Bytes => format!(
+                "{}. Bytes as measured, header and all, mean over the sets; a line joins the ratios asked for.",
+                capital(&caption::cut(self.cut))
+            ),
             Kind::Layer => format!("{}{}.", capital(&caption::counted(self.cut)), self.ratios()),
         };
         out += " Error bars: 1 standard error.";
@@ -250,6 +270,7 @@ impl Sheet<'_, '_> {
                 Kind::Ratio => {
                     " A codec of fixed rate is a point at its measured ratio: 1 where every number is kept, however few its bits."
                 }
+                Kind::Bytes => " A codec of fixed rate is a point.",
                 Kind::Layer => " Codecs of fixed rate ignore ratios.",
             };
         }

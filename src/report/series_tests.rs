@@ -155,3 +155,36 @@ fn a_codec_of_fixed_rate_is_one_point_at_its_measured_ratio() {
         assert_eq!(layers.series, ["fc at ratio 8", "fc at ratio 6", "int8"]);
     }
 }
+
+#[test]
+fn against_bytes_a_point_has_the_mean_of_its_sets() {
+    let mut rows = sweep(&["fc".to_string()], &["arc_easy", "piqa"], &[6.0, 8.0]);
+    rows.iter_mut()
+        .filter(|row| row.dataset == "piqa")
+        .for_each(|row| row.wire_bytes_per_token = row.wire_bytes_per_token.map(|bytes| bytes + 10.0));
+    let drawn = figures(&View::new(&rows).unwrap(), Kind::Bytes);
+    assert_eq!(drawn[1].file, "accuracy-vs-bytes-per-token");
+    let xs =
+        |panel: usize| -> Vec<f64> { drawn[1].figure.panels[panel].series[0].iter().map(|point| point.x).collect() };
+    // 384 bytes over the ratio; fewest first.
+    assert_eq!((xs(0), xs(1), xs(2)), (vec![48.0, 64.0], vec![58.0, 74.0], vec![53.0, 69.0]));
+    assert!(drawn.iter().all(|one| one.figure.panels.iter().all(|panel| panel.chance.is_some())));
+    let svg = drawn[1].figure.svg().unwrap();
+    assert!(svg.contains("packet bytes a token (log scale)") && svg.contains("chance 25.0"));
+    // One ratio only, and bytes that are missing.
+    rows.retain(|row| row.ratio_requested != Some(6.0));
+    rows.iter_mut().filter(|row| row.dataset == "piqa").for_each(|row| row.wire_bytes_per_token = None);
+    let figure = figures(&View::new(&rows).unwrap(), Kind::Bytes).remove(1).figure;
+    assert_eq!(figure.panels.iter().map(|panel| panel.series[0].len()).collect::<Vec<_>>(), [1, 0, 0]);
+}
+
+#[test]
+fn two_hundred_series_are_drawn_and_named() {
+    let codecs: Vec<String> = (0..200).map(|at| format!("codec-{at}")).collect();
+    let rows = sweep(&codecs, &["arc_easy"], &[8.0]);
+    for kind in [Kind::Ratio, Kind::Bytes, Kind::Layer] {
+        let svg = figures(&View::new(&rows).unwrap(), kind).remove(0).figure.svg().unwrap();
+        well_formed(&svg);
+        assert!(texts(&svg).iter().any(|text| text == "codec-199"));
+    }
+}

@@ -36,6 +36,8 @@ fn writes_what_is_asked_for_and_the_rows_always() {
             "paired.csv",
             "accuracy-vs-ratio-average.svg",
             "accuracy-vs-ratio.svg",
+            "accuracy-vs-bytes-per-token-average.svg",
+            "accuracy-vs-bytes-per-token.svg",
             "accuracy-vs-layer-average.svg",
             "accuracy-vs-layer.svg",
             "accuracy-vs-bytes.svg",
@@ -102,4 +104,24 @@ fn the_report_section_of_an_experiment() {
     assert!(section.paired && section.near_lossless_points == 0.3);
     let message = toml::from_str::<Report>("tabel2 = true").unwrap_err().to_string();
     assert!(message.contains("tabel2") && message.contains("table2"), "{message}");
+}
+
+#[test]
+fn a_run_that_has_not_finished_says_so_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let partial = Beside { partial: true, ..Beside::default() };
+    let written = write(folder.path(), folder.path(), &everything(), &rows(), &partial).unwrap();
+    for path in written.iter().filter(|path| path.extension().is_some_and(|end| end == "md" || end == "svg")) {
+        assert!(fs::read_to_string(path).unwrap().contains(PARTIAL), "{}", path.display());
+    }
+    assert!(terminal(&everything(), &rows(), &partial, 100).unwrap().contains(PARTIAL));
+}
+
+#[test]
+fn what_was_not_measured_is_said_with_its_command() {
+    let wanted = Report { activations: true, response: Some(Response::default()), ..Report::default() };
+    let text = terminal(&wanted, &rows(), &Beside::default(), 100).unwrap();
+    assert!(text.contains("`splitbench run figure2`") && text.contains("`splitbench run figure6`"), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    assert!(write(folder.path(), folder.path(), &wanted, &rows(), &Beside::default()).is_ok());
 }

@@ -6,10 +6,12 @@ mod paired;
 mod rank;
 mod request;
 mod sample;
+mod search;
 
 pub use loglik::log_softmax_at;
 pub use metrics::{argmax, argmax_norm, chance, mean, standard_error};
-pub use paired::{gold_loglik_change, mcnemar_exact, paired};
+pub use paired::{gold_loglik_change, loss_interval, mcnemar_exact, paired};
 pub use rank::spearman;
 pub use request::{Request, encode_request, encode_requests};
-pub use sample::{CodecSample, Sample};
+pub use sample::{Asked, CodecSample, Sample};
+pub use search::{Bound, Largest, Tried, largest, next_ratios};

@@ -50,21 +50,50 @@ pub struct CodecSample {
     pub rel_error: f64,
 }
 
+/// A question as it was asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The row's own id, or its index.
+    pub id: String,
+    /// Number of the row in its file, from 0.
+    pub index: usize,
+    /// The right choice, from 0.
+    pub gold: usize,
+    /// Tokens of each choice's continuation.
+    pub choice_tokens: Vec<usize>,
+    /// Code points that `acc_norm` divides by, a choice.
+    pub choice_chars: Vec<usize>,
+    /// Tokens fed to the model over all choices.
+    pub tokens: usize,
+    /// Hash of the question's contexts and continuations.
+    pub prompt_sha256: String,
+}
+
+impl Asked {
+    /// A question and its requests, one a choice.
+    pub fn new(question: &Question, requests: &[Request]) -> Self {
+        Self {
+            id: question.id.clone(),
+            index: question.index,
+            gold: question.gold,
+            choice_tokens: requests.iter().map(|r| r.targets.len()).collect(),
+            choice_chars: question.choices.iter().map(|c| c.chars()).collect(),
+            tokens: requests.iter().map(|r| r.tokens.len()).sum(),
+            prompt_sha256: question.prompt_sha256(),
+        }
+    }
+}
+
 impl Sample {
     /// Scores a question from the log-likelihoods of its requests, one a choice.
-    pub fn new(
-        dataset: &str,
-        question: &Question,
-        requests: &[Request],
-        loglik: Vec<f64>,
-        codec: Option<CodecSample>,
-    ) -> Result<Sample> {
-        let choices = question.choices.len();
+    pub fn new(dataset: &str, asked: &Asked, loglik: Vec<f64>, codec: Option<CodecSample>) -> Result<Sample> {
+        let choices = asked.choice_chars.len();
         ensure!(
-            requests.len() == choices && loglik.len() == choices,
-            "question {} has {choices} choices, but {} requests and {} log-likelihoods",
-            question.id,
-            requests.len(),
+            asked.choice_tokens.len() == choices && loglik.len() == choices && asked.gold < choices,
+            "question {} has {choices} choices, the right one number {}, but {} requests and {} log-likelihoods",
+            asked.id,
+            asked.gold,
+            asked.choice_tokens.len(),
             loglik.len()
         );
         for (i, value) in loglik.iter().enumerate() {
@@ -72,22 +101,22 @@ impl Sample {
                 value.is_finite(),
                 "question {}: the log-likelihood of choice {i} is {value}: weights or activation hold a value that is \
                  not finite",
-                question.id
+                asked.id
             );
         }
-        let choice_chars: Vec<usize> = question.choices.iter().map(|c| c.chars()).collect();
+        let asked = asked.clone();
         Ok(Sample {
             dataset: dataset.to_owned(),
-            id: question.id.clone(),
-            index: question.index,
-            gold: question.gold,
             pred: argmax(&loglik)?,
-            pred_norm: argmax_norm(&loglik, &choice_chars)?,
+            pred_norm: argmax_norm(&loglik, &asked.choice_chars)?,
+            id: asked.id,
+            index: asked.index,
+            gold: asked.gold,
             loglik,
-            choice_tokens: requests.iter().map(|r| r.targets.len()).collect(),
-            choice_chars,
-            tokens: requests.iter().map(|r| r.tokens.len()).sum(),
-            prompt_sha256: question.prompt_sha256(),
+            choice_tokens: asked.choice_tokens,
+            choice_chars: asked.choice_chars,
+            tokens: asked.tokens,
+            prompt_sha256: asked.prompt_sha256,
             codec,
         })
     }
@@ -117,7 +146,8 @@ mod tests {
         let choice = |text: &str| Choice { context: "Q:".into(), continuation: format!(" {text}"), text: text.into() };
         let question = Question { index: 3, id: "x".into(), gold: 1, choices: vec![choice("é"), choice("long one")] };
         let request = |targets: Vec<u32>| Request { tokens: vec![1; 1 + targets.len()], prompt_tokens: 2, targets };
-        Sample::new("qasc", &question, &[request(vec![5]), request(vec![5, 6])], vec![-2.0, -4.0], codec).unwrap()
+        let asked = Asked::new(&question, &[request(vec![5]), request(vec![5, 6])]);
+        Sample::new("qasc", &asked, vec![-2.0, -4.0], codec).unwrap()
     }
 
     #[test]
@@ -135,10 +165,11 @@ mod tests {
         let question = Question { index: 0, id: "x".into(), gold: 0, choices: vec![choice.clone(), choice] };
         let requests = vec![Request { tokens: vec![1], prompt_tokens: 1, targets: vec![2] }; 2];
         for bad in [f64::NAN, f64::NEG_INFINITY] {
-            let error = Sample::new("qasc", &question, &requests, vec![-1.0, bad], None).unwrap_err().to_string();
+            let asked = Asked::new(&question, &requests);
+            let error = Sample::new("qasc", &asked, vec![-1.0, bad], None).unwrap_err().to_string();
             assert!(error.contains("choice 1"), "{error}");
         }
-        assert!(Sample::new("qasc", &question, &requests[1..], vec![-1.0, -2.0], None).is_err());
+        assert!(Sample::new("qasc", &Asked::new(&question, &requests[1..]), vec![-1.0, -2.0], None).is_err());
     }
 
     #[test]

@@ -349,7 +349,7 @@ fn run_has_a_row_for_every_cell_whatever_threads() {
     let experiment = folder.path().join("small.toml");
     let spec = format!(
         "analysis = \"External.\"\ndatasets = [\"piqa-mini\"]\nsplit_layers = [2]\nratios = [8.0, 3.0]\nlimit = 6\n\
-         codecs = [\"noop\", \"{good}\", \"{bad}\"]\n[report]\ntable2 = true\ntable3 = true\nratio_plot = true\ntable4 = true\n"
+         codecs = [\"noop\", \"{good}\", \"{bad}\"]\n[report]\ntable2 = true\ntable3 = true\nratio_plot = true\n"
     );
     fs::write(&experiment, spec).unwrap();
     let run = |threads: &str| {

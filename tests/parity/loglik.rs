@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use splitbench::data::{Dataset, Question, Source, find, load};
-use splitbench::experiment::{ScoreRequest, score};
+use splitbench::experiment::{ScoreRequest, score_in_memory};
 use splitbench::model::{Placement, source};
 
 use crate::real_rows::shared;
@@ -57,10 +57,11 @@ fn compare(case: &str, file: &str, questions: impl Fn(&str) -> Vec<Question>) {
             calibrations: None,
             cells: &[],
             limit: None,
+            shard: None,
             batch_tokens: 512,
             probe: None,
         };
-        let samples = score(&request, &mut Default::default(), |_| {}).unwrap().baseline;
+        let samples = score_in_memory(&request).unwrap().1.remove(0);
         for (sample, expected) in samples.iter().zip(set) {
             let place = format!("{case}: {name} {}", sample.id);
             assert_eq!(sample.loglik.len(), expected.loglik.len(), "{place}");

@@ -1,0 +1,37 @@
+//! `splitbench collect`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::run::{check, show};
+use crate::experiment::merge;
+
+/// Merge the shards of a run: ends in rows, tables and plots.
+///
+/// Takes the folders that `run --shard` wrote, one where all machines write to the same place, and writes into the first what a
+/// run in one go would have. Examples:
+///   splitbench collect results/table2/cluster
+///   splitbench collect results/table2/cluster other-machine/results/table2/cluster
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Folders of runs, results/<experiment>/<run>.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Print the rows as JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// Merges.
+    pub fn run(self) -> Result<()> {
+        let outcome = merge(&self.runs)?;
+        match self.json {
+            true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
+            false => show(&outcome)?,
+        }
+        check(&outcome)
+    }
+}

@@ -1,0 +1,69 @@
+//! `splitbench compare`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::report::compare::{Wanted, compare, text};
+
+/// Compare two runs on the same questions: paired differences with 95 % intervals.
+///
+/// Two versions of the program or two models: cells that are alike go together. Two codecs: choose one cell of each with --a and
+/// --b, of one run given twice if they are in one. Needs the runs' samples. Examples:
+///   splitbench compare results/table2/OLD results/table2/NEW
+///   splitbench compare results/codecs/RUN results/codecs/RUN --a fc@8 --b topk@8
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Folder of run A: results/<experiment>/<run>.
+    run_a: PathBuf,
+    /// Folder of run B.
+    run_b: PathBuf,
+    /// Cell of A: CODEC or CODEC@RATIO, such as fc:band=centered@8; `baseline` for the unsplit model. All if not given.
+    #[arg(long, value_name = "CELL")]
+    a: Option<String>,
+    /// Cell of B.
+    #[arg(long, value_name = "CELL")]
+    b: Option<String>,
+    /// Only the cut after this layer, of both.
+    #[arg(long, value_name = "L")]
+    layer: Option<u32>,
+    /// Only this model of A, as in the names of its samples.
+    #[arg(long, value_name = "MODEL")]
+    model_a: Option<String>,
+    /// Only this model of B.
+    #[arg(long, value_name = "MODEL")]
+    model_b: Option<String>,
+    /// Compare by acc_norm instead of acc.
+    #[arg(long)]
+    norm: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// Reads samples and prints.
+    pub fn run(self) -> Result<()> {
+        let (a, b) = (wanted(self.a, self.model_a, self.layer)?, wanted(self.b, self.model_b, self.layer)?);
+        let found = compare(&self.run_a, &self.run_b, &a, &b, self.norm)?;
+        match self.json {
+            true => say!("{}", serde_json::to_string_pretty(&found)?),
+            false => say!("{}", text(&found, self.norm, 160)),
+        }
+    }
+}
+
+fn wanted(cell: Option<String>, model: Option<String>, layer: Option<u32>) -> Result<Wanted> {
+    let Some(cell) = cell else { return Ok(Wanted { model, layer, ..Wanted::default() }) };
+    let (codec, ratio) = match cell.rsplit_once('@') {
+        Some((codec, ratio)) => {
+            let ratio = ratio.parse().with_context(|| format!("cell {cell:?}: {ratio:?} is not a ratio"))?;
+            (codec.to_string(), Some(ratio))
+        }
+        None => (cell, None),
+    };
+    // The unsplit model has no cut.
+    let layer = layer.filter(|_| codec != "baseline");
+    Ok(Wanted { model, codec: Some(codec), ratio, layer })
+}

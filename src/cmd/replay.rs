@@ -1,0 +1,117 @@
+//! `splitbench replay`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::replay::run::{Options, run};
+use crate::replay::spec::{Ratio, Spec, find};
+use crate::replay::{Method, trace};
+
+/// Time codecs and the FC kernel over the activations of a trace; no model is needed.
+///
+/// Writes rows, every single time and tables to results/<name>/<run>/. Where a trace has shapes only, activations are seeded
+/// numbers. Examples:
+///   splitbench replay table4
+///   splitbench replay ten-sets --hidden 2048 --codecs fc,topk --ratio 7.6 --seconds 30
+///   splitbench replay piqa.json --codecs fc-kernel,svd --threads 1,all --json
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// A replay experiment (`table4`, or a .toml file with a trace), or a trace: `ten-sets`, or a .json file.
+    what: String,
+    /// Codecs, and fc-kernel for the transform alone, separated by commas.
+    #[arg(long, value_name = "LIST")]
+    codecs: Option<String>,
+    /// Where they run: cpu, cuda (`splitbench list backends`), separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    backend: Vec<String>,
+    /// Hidden sizes, separated by commas; that of the trace's activations if not given.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    hidden: Vec<usize>,
+    /// Compression ratio in elements, at least 1, or paper: each data set's of the paper's Table III.
+    #[arg(long)]
+    ratio: Option<Ratio>,
+    /// 1, all, or both separated by a comma.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    threads: Vec<String>,
+    /// Devices whose time for the FC kernel is modelled: jetson-orin-nano, jetson-orin-nx, jetson-agx-orin, or a .toml file.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    devices: Vec<String>,
+    /// Time for timing, s: a sample of the sequences is run and scaled, and the error of that is printed.
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+    /// Seed of the sample and of seeded activations.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Where results/ goes.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// Name of the run's folder; date and revision if not given.
+    #[arg(long, value_name = "NAME")]
+    run: Option<String>,
+    /// Print the rows as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// Replays.
+    pub fn run(self) -> Result<()> {
+        let (name, spec) = self.resolve()?;
+        let outcome = run(&name, &spec, &Options { out: self.out, run: self.run })?;
+        if self.json {
+            return say!("{}", serde_json::to_string_pretty(&outcome.rows)?);
+        }
+        say!("{}", outcome.text)?;
+        outcome.files.iter().try_for_each(|file| say!("wrote {}", file.display()))
+    }
+
+    /// The experiment, or a replay of the trace, with what the command line changes.
+    fn resolve(&self) -> Result<(String, Spec)> {
+        let (name, mut spec) = match find(&self.what)? {
+            Some(found) => found,
+            None => {
+                // Before anything else is said: what is neither a trace nor an experiment.
+                trace::check_name(&self.what)?;
+                let of_trace = |methods: &[&str]| methods.iter().map(|m| m.to_string()).collect();
+                let spec = Spec {
+                    analysis: String::new(),
+                    trace: self.what.clone(),
+                    hidden: Vec::new(),
+                    methods: of_trace(&["fc"]),
+                    ratio: Ratio::Number(8.0),
+                    backends: of_trace(&["cpu"]),
+                    threads: of_trace(&["1"]),
+                    devices: Vec::new(),
+                    seconds: None,
+                    seed: 0,
+                    table4: false,
+                };
+                ("replay".to_string(), spec)
+            }
+        };
+        if let Some(list) = &self.codecs {
+            spec.methods = Method::parse_list(list)?.iter().map(Method::to_string).collect();
+        }
+        for (given, field) in [
+            (&self.backend, &mut spec.backends),
+            (&self.threads, &mut spec.threads),
+            (&self.devices, &mut spec.devices),
+        ] {
+            if !given.is_empty() {
+                field.clone_from(given);
+            }
+        }
+        if !self.hidden.is_empty() {
+            spec.hidden.clone_from(&self.hidden);
+        }
+        if let Some(ratio) = &self.ratio {
+            spec.ratio = ratio.clone();
+        }
+        spec.seconds = self.seconds.or(spec.seconds);
+        spec.seed = self.seed.unwrap_or(spec.seed);
+        spec.check()?;
+        Ok((name, spec))
+    }
+}

@@ -1,0 +1,161 @@
+//! `splitbench simulate`.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail, ensure};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::report::simulation;
+use crate::simulate::{Profile, Scenario, Simulate, Swept, find, sweep};
+
+/// Simulate many clients that share a link and a server: response time by codec and number of clients.
+///
+/// Nothing is computed by a model: what one request takes was measured by a run (--from) or is assumed in a profile
+/// (--profile). Writes results/<name>/<run>/ and plots/<name>/<run>/. Examples:
+///   splitbench simulate --from results/figure6/RUN
+///   splitbench simulate figure7 --profile experiments/services/rtx4090-llama-3.2-1b.toml --clients 100,2000
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Simulation: figure7 or a TOML file.
+    #[arg(default_value = "figure7")]
+    simulation: String,
+    /// Folder of a run with times of single requests, results/<experiment>/<run>.
+    #[arg(long, value_name = "DIR", conflicts_with = "profile")]
+    from: Option<PathBuf>,
+    /// Profile of service times in TOML.
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+    /// Numbers of clients instead of the simulation's, separated by commas.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    clients: Vec<usize>,
+    /// Simulated time instead of the simulation's, s.
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<f64>,
+    /// Runs with different random numbers instead of the simulation's.
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    /// Requests a worker takes at once instead of the simulation's.
+    #[arg(long, value_name = "N")]
+    most_batch: Option<usize>,
+    /// Codecs instead of the simulation's, as the profile names them or without their ratio; once for each.
+    #[arg(long, value_name = "CODEC")]
+    codec: Vec<String>,
+    /// Where results/ and plots/ go.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// Name of the run's folder; date, revision and a hash of the settings if not given.
+    #[arg(long, value_name = "NAME")]
+    run: Option<String>,
+    /// Print the points as JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `simulate.json`: all that is needed to do it again.
+#[derive(Serialize)]
+struct Manifest<'a> {
+    version: &'static str,
+    command: Vec<String>,
+    started: String,
+    wall_seconds: f64,
+    runs: u64,
+    scenario: &'a Scenario,
+    sources: Vec<String>,
+}
+
+impl Args {
+    /// Simulates and writes.
+    pub fn run(self) -> Result<()> {
+        let (clock, started) = (std::time::Instant::now(), jiff::Zoned::now());
+        let mut scenario = find(&self.simulation)?;
+        let simulate = &mut scenario.simulate;
+        if !self.clients.is_empty() {
+            simulate.clients = self.clients.clone();
+        }
+        if !self.codec.is_empty() {
+            simulate.codecs = Some(self.codec.clone());
+        }
+        simulate.most_batch = self.most_batch.unwrap_or(simulate.most_batch);
+        simulate.seeds = self.seeds.unwrap_or(simulate.seeds);
+        simulate.seconds = self.seconds.unwrap_or(simulate.seconds);
+        simulate.check()?;
+        let profiles = match (&self.from, &self.profile) {
+            (Some(run), _) => Profile::of_run(run)?,
+            (None, Some(file)) => vec![Profile::read(file)?],
+            (None, None) => bail!("whose times? Give a run with --from results/figure6/RUN, or --profile FILE"),
+        };
+        let mut swept = Swept::default();
+        let mut runs = 0;
+        for profile in &profiles {
+            for reason in &profile.left_out {
+                say!("left out of {}: {reason}", profile.name)?;
+            }
+            let one = sweep(profile, simulate)?;
+            runs += one.points.iter().map(|point| point.seeds).sum::<u64>();
+            swept.points.extend(one.points);
+            swept.saturation.extend(one.saturation);
+        }
+        let stem = std::path::Path::new(&self.simulation).file_stem().and_then(|stem| stem.to_str());
+        let run = match &self.run {
+            Some(run) => run.clone(),
+            None => {
+                let settings = serde_json::to_string(&(&scenario, &self.from, &self.profile))?;
+                let digest: String = Sha256::digest(settings).iter().take(3).map(|b| format!("{b:02x}")).collect();
+                format!("{}-{digest}", started.date())
+            }
+        };
+        ensure!(!run.is_empty() && !run.contains(['/', '\\']), "run name {run:?} must be a plain folder name");
+        let folder = |kind: &str| self.out.join(kind).join(stem.unwrap_or("simulation")).join(&run);
+        let (results, plots) = (folder("results"), folder("plots"));
+        let mut files = simulation::write(&results, &plots, &swept, &about(&scenario.simulate, &profiles))?;
+        let manifest = Manifest {
+            version: crate::VERSION,
+            command: ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect(),
+            started: started.to_string(),
+            wall_seconds: clock.elapsed().as_secs_f64(),
+            runs,
+            scenario: &scenario,
+            sources: profiles.iter().map(|profile| profile.source.clone()).collect(),
+        };
+        let path = results.join("simulate.json");
+        crate::save::replace(&path, (serde_json::to_string_pretty(&manifest)? + "\n").as_bytes())?;
+        files.push(path);
+        match self.json {
+            true => say!("{}", serde_json::to_string_pretty(&swept.points)?)?,
+            false => {
+                say!("{}", simulation::terminal(&results, 160)?)?;
+                say!("{runs} runs simulated in {:.1} s", clock.elapsed().as_secs_f64())?;
+                files.iter().try_for_each(|file| say!("wrote {}", file.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands under every figure: how clients ask and where times come from.
+fn about(simulate: &Simulate, profiles: &[Profile]) -> String {
+    let mut sources: Vec<&str> = profiles.iter().map(|profile| profile.source.as_str()).collect();
+    sources.dedup();
+    let asking = match simulate.arrivals {
+        crate::simulate::Asking::Closed => {
+            format!("A client waits for its answer, thinks for {} s on average, and asks again.", simulate.think_s)
+        }
+        crate::simulate::Asking::Open => {
+            format!("A client asks once in {} s on average, whatever it waits for.", simulate.think_s)
+        }
+    };
+    let batch = match simulate.most_batch {
+        1 => "A worker of the server takes one request at a time.".to_string(),
+        most => format!("A worker of the server takes up to {most} requests at once."),
+    };
+    format!(
+        "{asking} {batch} Round trip {} ms. {} s simulated after {} s of warm-up. Service times: {}. splitbench {}.",
+        simulate.round_trip_ms,
+        simulate.seconds - simulate.warm_up_s,
+        simulate.warm_up_s,
+        sources.join("; "),
+        crate::VERSION
+    )
+}

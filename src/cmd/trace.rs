@@ -1,0 +1,119 @@
+//! `splitbench trace`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::data::{self, Dataset, Source};
+use crate::experiment::check_memory;
+use crate::model::{Placement, SplitPoint, source};
+use crate::replay::record::{self, About};
+use crate::replay::trace::{TokenizerId, Trace};
+
+/// Record what a pass over data sets sends: every activation, or only how many tokens each has.
+///
+/// With activations FILE.npy is written beside FILE.json. `splitbench replay FILE.json` times codecs on it. Examples:
+///   splitbench trace --datasets piqa-mini --split 1 --limit 20 --output piqa.json
+///   splitbench trace --shapes --tokenizer tokenizer.json --data-dir DIR --output shapes.json
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Model: a name (`splitbench list models`) or a folder.
+    #[arg(long, default_value = source::POCKET)]
+    model: String,
+    /// Data sets, separated by commas; all ten if not given.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    datasets: Vec<String>,
+    /// Split layer, 1 up to the number of layers.
+    #[arg(long, value_name = "LAYER", default_value_t = 1)]
+    split: usize,
+    /// Only the number of tokens of each request: no weights are needed.
+    #[arg(long)]
+    shapes: bool,
+    /// With --shapes: a tokenizer.json in place of the model's.
+    #[arg(long, value_name = "tokenizer.json", requires = "shapes", conflicts_with = "model")]
+    tokenizer: Option<PathBuf>,
+    /// What to call the tokenizer in the trace, and where it is from.
+    #[arg(long, value_name = "TEXT", requires = "tokenizer")]
+    tokenizer_origin: Option<String>,
+    /// First questions of each data set only.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Folder with the rows of the real data sets.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Rows of the residual stream a batch has at most; no value depends on it.
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    batch_tokens: usize,
+    /// Type the weight matrices are kept in: f32 or bf16.
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    dtype: String,
+    /// The trace, a .json file.
+    #[arg(long, value_name = "FILE.json")]
+    output: PathBuf,
+    /// Print the trace as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// Records.
+    pub fn run(self) -> Result<()> {
+        ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
+        ensure!(
+            self.output.extension().is_some_and(|e| e == "json"),
+            "--output {}: a trace is a .json file, its activations a .npy file of the same name",
+            self.output.display()
+        );
+        let source = Source::of(self.data_dir.as_deref());
+        let names: Vec<String> = match self.datasets.is_empty() {
+            true => data::registry().iter().filter(|d| !d.mini).map(|d| d.name.clone()).collect(),
+            false => self.datasets.clone(),
+        };
+        let datasets: Vec<Dataset> =
+            names.iter().map(|name| data::load(name, &source, self.limit)).collect::<Result<_>>()?;
+        datasets.iter().filter_map(Dataset::note).for_each(|note| eprintln!("note: {note}"));
+        let trace = if self.shapes { self.shapes(&datasets)? } else { self.activations(&datasets)? };
+        if self.json {
+            return say!("{}", serde_json::to_string_pretty(&trace)?);
+        }
+        for set in &trace.datasets {
+            say!("{:<20} {:>6} sequences {:>9} tokens", set.dataset, set.sequences, set.tokens)?;
+        }
+        say!("wrote {}: {} sequences of {} tokens", self.output.display(), trace.sequences(), trace.tokens())
+    }
+
+    fn shapes(&self, datasets: &[Dataset]) -> Result<Trace> {
+        let (tokenizer, sha256) = match &self.tokenizer {
+            Some(path) => source::tokenizer_file(path)?,
+            None => source::tokenizer_of(&self.model)?,
+        };
+        // A tokenizer.json is told from others by its folder.
+        let folder =
+            |path: &PathBuf| path.parent().and_then(|p| p.file_name()).and_then(|n| n.to_str()).map(String::from);
+        let name = match &self.tokenizer {
+            Some(path) => folder(path).unwrap_or_else(|| path.display().to_string()),
+            None => self.model.clone(),
+        };
+        let origin = self.tokenizer_origin.clone().unwrap_or_else(|| format!("tokenizer.json of {name}"));
+        let about = About { tokenizer: TokenizerId { name, origin, sha256 }, limit: self.limit };
+        let trace = record::shapes(about, &tokenizer, datasets)?;
+        trace.save(&self.output)?;
+        Ok(trace)
+    }
+
+    fn activations(&self, datasets: &[Dataset]) -> Result<Trace> {
+        let placement = Placement::open("cpu", &self.dtype)?;
+        check_memory(&self.model, &placement, self.batch_tokens)?;
+        let model = source::load(&self.model, &placement)?;
+        let tokenizer = TokenizerId {
+            name: model.name.clone(),
+            origin: format!("tokenizer.json of {}", model.title),
+            sha256: model.tokenizer_sha256.clone(),
+        };
+        let about = About { tokenizer, limit: self.limit };
+        let split = SplitPoint { after_layer: self.split };
+        record::activations(about, &model, split, datasets, self.batch_tokens, &self.output)
+            .with_context(|| format!("model {}", self.model))
+    }
+}

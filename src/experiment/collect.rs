@@ -1,0 +1,227 @@
+//! Journals of one model and data set, to rows, samples and times.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::cell::CellKey;
+use super::entry::{Answer, Measured};
+use super::evaluate::Outcome;
+use super::indicators::Indicators;
+use super::journal::{Journal, Plan};
+use super::row::Row;
+use super::store::Timing;
+use crate::score::{self as scoring, CodecSample, Sample};
+
+/// What the journals come to: the baseline first, then one entry a cell.
+#[derive(Default)]
+pub struct Collected {
+    /// Rows.
+    pub rows: Vec<Row>,
+    /// Mean codec times of each cell that did not fail.
+    pub timings: Vec<Timing>,
+    /// Indicators of each cell that did not fail, where they were asked for.
+    pub indicators: Vec<Indicators>,
+}
+
+impl Collected {
+    /// Adds what other journals come to.
+    pub fn extend(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+        self.timings.extend(other.timings);
+        self.indicators.extend(other.indicators);
+    }
+}
+
+/// Reads the journals of one plan, such as those of all shards. `samples` gets those of the baseline, then each cell's in turn,
+/// of one that failed none.
+/// Fails where journals are of different plans, where two disagree about a question, and, naming it, where something is missing.
+pub fn collect(
+    journals: &mut [Journal],
+    mut samples: impl FnMut(Option<&CellKey>, &[Sample]) -> Result<()>,
+) -> Result<Collected> {
+    let plan = common_plan(journals)?;
+    let name = plan.row.dataset.as_str();
+    let mut answers = Vec::with_capacity(plan.questions.len());
+    let mut missing = Vec::new();
+    for &question in &plan.questions {
+        match one(journals, |journal| journal.answer(question), Answer::agrees)
+            .with_context(|| format!("data set {name}, question {question}, unsplit model"))?
+        {
+            Some(answer) => answers.push(answer),
+            None => missing.push(question),
+        }
+    }
+    ensure!(missing.is_empty(), "data set {name}: {}", lacking("the unsplit model", &missing, &plan, journals));
+    let chance = scoring::chance(answers.iter().map(|a| a.asked.choice_chars.len()));
+    let empty = Row { chance, ..plan.row.clone() };
+    let logliks: Vec<f64> = answers.iter().flat_map(Answer::loglik).collect();
+    let baseline: Vec<Sample> =
+        answers.iter().map(|a| Sample::new(name, &a.asked, a.loglik(), None)).collect::<Result<_>>()?;
+    samples(None, &baseline)?;
+    let mut collected = Collected { rows: vec![with_accuracy(empty.clone(), &baseline)], ..Collected::default() };
+    for key in &plan.cells {
+        let blank = Row {
+            split_layer: Some(key.split_layer as u32),
+            scope: key.scope.clone(),
+            codec: key.codec.clone(),
+            ratio_requested: key.ratio(),
+            accounting: key.accounting.clone().unwrap_or_default(),
+            calibration: key.calibration.clone(),
+            ..empty.clone()
+        };
+        let found = outcomes(journals, key, &plan).with_context(|| format!("data set {name}, {key}"))?;
+        let made = found.and_then(|outcomes| Ok((cell_samples(name, &answers, &outcomes)?, outcomes)));
+        match made {
+            Ok((cell, outcomes)) => {
+                samples(Some(key), &cell)?;
+                let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
+                let row = cell_row(blank, &baseline, &cell, &outcomes)?;
+                collected.indicators.extend(Indicators::of(&row, &outcomes, &logliks));
+                collected.rows.push(row);
+                collected.timings.push(timing(&plan, key, &outcomes));
+            }
+            Err(error) => {
+                samples(Some(key), &[])?;
+                collected.rows.push(Row { err: Some(format!("{error:#}")), ..blank });
+            }
+        }
+    }
+    Ok(collected)
+}
+
+/// The plan that all journals are of.
+fn common_plan(journals: &[Journal]) -> Result<Plan> {
+    let mut plans = journals.iter().map(|journal| {
+        let path = journal.path().display().to_string();
+        journal.plan().map(|plan| (path.clone(), plan)).with_context(|| format!("{path} is empty"))
+    });
+    let (first, plan) = plans.next().context("there is no journal")??;
+    for other in plans {
+        let (path, other) = other?;
+        plan.check_same_inputs(other).with_context(|| format!("{path} was computed of other inputs than {first}"))?;
+        ensure!(
+            plan.cells == other.cells && plan.questions == other.questions,
+            "{path} was asked for other cells or questions than {first}: give all shards the same command and \
+             calibrations"
+        );
+    }
+    Ok(plan.clone())
+}
+
+/// What the journals say of one thing. Fails where two of them disagree.
+fn one<T>(
+    journals: &mut [Journal],
+    mut read: impl FnMut(&mut Journal) -> Result<Option<T>>,
+    agree: impl Fn(&T, &T) -> bool,
+) -> Result<Option<T>> {
+    let mut found: Option<(usize, T)> = None;
+    for nth in 0..journals.len() {
+        let Some(other) = read(&mut journals[nth])? else { continue };
+        match &found {
+            None => found = Some((nth, other)),
+            Some((first, one)) if !agree(one, &other) => bail!(
+                "{} and {} disagree; remove the wrong one",
+                journals[*first].path().display(),
+                journals[nth].path().display()
+            ),
+            Some(_) => {}
+        }
+    }
+    Ok(found.map(|(_, one)| one))
+}
+
+/// The outcomes of each question; the inner error is the reason why the cell has none.
+fn outcomes(journals: &mut [Journal], key: &CellKey, plan: &Plan) -> Result<Result<Vec<Vec<Outcome>>>> {
+    let (mut found, mut missing) = (Vec::with_capacity(plan.questions.len()), Vec::new());
+    for &question in &plan.questions {
+        match one(journals, |journal| journal.measured(key, question), Measured::agrees)
+            .with_context(|| format!("question {question}"))?
+        {
+            Some(measured) => found.push(measured.outcomes().context("a line of the journal lacks numbers")?),
+            None => missing.push(question),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(Ok(found));
+    }
+    if let Some(error) = journals.iter().find_map(|journal| journal.failure(key)) {
+        return Ok(Err(anyhow::anyhow!("{error}")));
+    }
+    bail!("{}", lacking("this cell", &missing, plan, journals))
+}
+
+/// What is said where questions are missing.
+fn lacking(what: &str, missing: &[usize], plan: &Plan, journals: &[Journal]) -> String {
+    let some: Vec<String> = missing.iter().take(5).map(usize::to_string).collect();
+    let files: Vec<String> = journals.iter().map(|journal| journal.path().display().to_string()).collect();
+    format!(
+        "{what} lacks {} of {} questions (numbers {}{}) in {}; give the same command again, of each shard that did not end",
+        missing.len(),
+        plan.questions.len(),
+        some.join(", "),
+        if missing.len() > some.len() { ", ..." } else { "" },
+        files.join(", ")
+    )
+}
+
+fn cell_samples(dataset: &str, answers: &[Answer], outcomes: &[Vec<Outcome>]) -> Result<Vec<Sample>> {
+    let sample = |(answer, outcomes): (&Answer, &Vec<Outcome>)| {
+        let loglik = outcomes.iter().map(|o| o.loglik).collect();
+        Sample::new(dataset, &answer.asked, loglik, Some(codec_sample(outcomes)))
+    };
+    answers.iter().zip(outcomes).map(sample).collect()
+}
+
+fn codec_sample(outcomes: &[Outcome]) -> CodecSample {
+    CodecSample {
+        raw_elements: outcomes.iter().map(|o| o.raw_elements as u64).sum(),
+        elements: outcomes.iter().map(|o| o.elements as u64).sum(),
+        wire_bytes: outcomes.iter().map(|o| o.wire_bytes as u64).sum(),
+        rel_error: outcomes.iter().map(|o| o.rel_error).sum::<f64>() / outcomes.len() as f64,
+    }
+}
+
+fn with_accuracy(row: Row, samples: &[Sample]) -> Row {
+    let right: Vec<bool> = samples.iter().map(Sample::right).collect();
+    let right_norm: Vec<bool> = samples.iter().map(Sample::right_norm).collect();
+    Row {
+        tokens: samples.iter().map(|s| s.tokens as u64).sum(),
+        acc: scoring::mean(&right),
+        acc_stderr: scoring::standard_error(&right),
+        acc_norm: scoring::mean(&right_norm),
+        acc_norm_stderr: scoring::standard_error(&right_norm),
+        ..row
+    }
+}
+
+fn cell_row(blank: Row, baseline: &[Sample], samples: &[Sample], outcomes: &[Outcome]) -> Result<Row> {
+    let by_norm = blank.metric == "acc_norm";
+    let right = |s: &Sample| if by_norm { s.right_norm() } else { s.right() };
+    let list = |samples: &[Sample]| samples.iter().map(right).collect::<Vec<bool>>();
+    let gold = |samples: &[Sample]| samples.iter().map(Sample::gold_loglik).collect::<Vec<f64>>();
+    let paired = scoring::paired(&list(baseline), &list(samples))?;
+    let total = |f: fn(&Outcome) -> usize| outcomes.iter().map(|o| f(o) as u64).sum::<u64>() as f64;
+    let (raw, wire) = (total(|o| o.raw_elements), total(|o| o.wire_bytes));
+    Ok(Row {
+        ratio_elements: Some(raw / total(|o| o.elements)),
+        ratio_wire: Some(2.0 * raw / wire),
+        wire_bytes_per_token: Some(wire / total(|o| o.tokens)),
+        rel_error: Some(outcomes.iter().map(|o| o.rel_error).sum::<f64>() / outcomes.len() as f64),
+        lost: Some(paired.lost),
+        gained: Some(paired.gained),
+        mcnemar_p: Some(paired.mcnemar_p),
+        gold_loglik_change: scoring::gold_loglik_change(&gold(baseline), &gold(samples))?,
+        ..with_accuracy(blank, samples)
+    })
+}
+
+fn timing(plan: &Plan, key: &CellKey, outcomes: &[Outcome]) -> Timing {
+    let mean = |f: fn(&Outcome) -> f64| 1e6 * outcomes.iter().map(f).sum::<f64>() / outcomes.len() as f64;
+    Timing {
+        model: plan.row.model.clone(),
+        dataset: plan.row.dataset.clone(),
+        cell: key.clone(),
+        activations: outcomes.len(),
+        encode_us: mean(|o| o.encode.as_secs_f64()),
+        decode_us: mean(|o| o.decode.as_secs_f64()),
+    }
+}

@@ -1,0 +1,63 @@
+//! The shards of a run, merged: rows, samples, tables and figures as of a run in one go.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::collect::Collected;
+use super::journal::{Journal, Plan};
+use super::manifest::Known;
+use super::run::{Outcome, finish};
+use super::store::Store;
+
+/// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first.
+pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
+    let first = folders.first().context("no run was given")?;
+    let first = first.canonicalize().with_context(|| format!("there is no run {}", first.display()))?;
+    let known = Known::of_run(&first)?;
+    let known = known.with_context(|| format!("{} has no manifest.json: it is no run", first.display()))?;
+    let Known { experiment, spec, .. } = known;
+    let (out, run) = place(&first, &experiment)
+        .with_context(|| format!("{} is not .../results/{experiment}/RUN", first.display()))?;
+    let store = Store::create(out, &experiment, run, None)?;
+    let mut journals: Vec<Journal> = Vec::new();
+    for folder in folders {
+        let folder = folder.join("journal");
+        let files = fs::read_dir(&folder).with_context(|| format!("there are no journals in {}", folder.display()))?;
+        let mut paths: Vec<PathBuf> = files.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
+        paths.retain(|path| path.extension().is_some_and(|kind| kind == "journal"));
+        paths.sort();
+        for path in paths {
+            journals.push(Journal::read(&path)?);
+        }
+    }
+    let mut collected = Collected::default();
+    for model in &spec.models {
+        for info in spec.dataset_infos()? {
+            // The embedded model is asked the mini set of the same name.
+            let names = [info.name.clone(), format!("{}-mini", info.name)];
+            let is_here = |plan: &Plan| plan.row.model == *model && names.contains(&plan.row.dataset);
+            let (mut here, others) =
+                journals.into_iter().partition::<Vec<Journal>, _>(|journal| journal.plan().is_some_and(is_here));
+            journals = others;
+            let plan = here.first().and_then(Journal::plan);
+            let dataset = plan.map(|plan| plan.row.dataset.clone());
+            let dataset = dataset.with_context(|| {
+                format!("model {model}, data set {}: no shard has begun it; give its command again", info.name)
+            })?;
+            collected.extend(store.collect(model, &dataset, &mut here)?);
+        }
+    }
+    let strange: Vec<String> = journals.iter().map(|journal| journal.path().display().to_string()).collect();
+    ensure!(strange.is_empty(), "not of this experiment: {}; remove them or give other runs", strange.join(", "));
+    finish(&store, &spec.report, collected)
+}
+
+/// The folder that holds results/, and the name of the run.
+fn place<'a>(folder: &'a Path, experiment: &str) -> Option<(&'a Path, &'a str)> {
+    let run = folder.file_name()?.to_str()?;
+    let of_experiment = folder.parent()?;
+    let results = of_experiment.parent()?;
+    (of_experiment.file_name()? == experiment && results.file_name()? == "results").then_some((results.parent()?, run))
+}

@@ -1,0 +1,159 @@
+//! What a report wants to know of a model beside its cells' scores: measured once a model, after its data sets.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::calibrate::calibrate;
+use super::cell::Cell;
+use super::energy::{self, Energy};
+use super::heat::{self, Heat, Kind};
+use super::run::Task;
+use super::service::{self, Service};
+use super::similarity::{Measure, Similarity, similarity};
+use super::spec::Spec;
+use crate::codec::Activation;
+use crate::model::source::Model;
+use crate::model::split::{activation, to_values};
+use crate::model::{Packing, SplitPoint};
+use crate::score::{Request, encode_requests};
+use crate::table_file;
+
+/// Inputs of a data set that are compared with each other.
+const INPUTS: usize = 32;
+
+/// Inputs whose spectrum is looked at.
+const SPECTRA: usize = 8;
+
+/// Measures what the experiment's report asks for and adds it to the files of the run in `results`, where it takes the place
+/// of what was there of this model.
+pub fn observe(results: &Path, spec: &Spec, model: &Model, tasks: &[Task], most_rows: usize) -> Result<()> {
+    // `results/<experiment>/<run>`: beside the experiments.
+    let calibrations = results.ancestors().nth(2).unwrap_or(results).join("calibrations");
+    let about = |task: &Task| format!("model {}, data set {}", model.name, task.dataset.info.name);
+    if spec.report.response.is_some() {
+        let mut lines = Vec::new();
+        for task in tasks {
+            lines.extend(service::measure(model, task, most_rows, &calibrations).with_context(|| about(task))?);
+        }
+        add(&results.join("service.csv"), lines, |line: &Service| line.model == model.name)?;
+    }
+    if spec.report.activations {
+        let (mut alike, mut energies) = (Vec::new(), Vec::new());
+        for task in tasks {
+            layers(model, task, &mut alike, &mut energies).with_context(|| about(task))?;
+        }
+        add(&results.join("similarity.csv"), alike, |line: &Similarity| line.model == model.name)?;
+        add(&results.join("energy.csv"), energies, |line: &Energy| line.model == model.name)?;
+        let mut drawn = Vec::new();
+        if let Some(task) = tasks.first() {
+            drawn = heat(&results.join("heat"), model, task, most_rows, &calibrations).with_context(|| about(task))?;
+        }
+        add(&results.join("heat.csv"), drawn, |line: &Heat| line.model == model.name)?;
+    }
+    Ok(())
+}
+
+/// Writes lines in place of those that are `mine`.
+fn add<T: Serialize + DeserializeOwned>(path: &Path, lines: Vec<T>, mine: impl Fn(&T) -> bool) -> Result<()> {
+    let mut all: Vec<T> = if path.exists() { table_file::read(path)? } else { Vec::new() };
+    all.retain(|line| !mine(line));
+    all.extend(lines);
+    table_file::write(path, &all)
+}
+
+/// The gold choices of `count` questions, spread over the data set.
+pub(super) fn spread(model: &Model, task: &Task, count: usize) -> Result<Vec<Request>> {
+    let questions = &task.dataset.questions;
+    let every = questions.len().div_ceil(count).max(1);
+    let one = |question: &crate::data::Question| {
+        let mut requests = encode_requests(&model.tokenizer, question)
+            .with_context(|| format!("data set {}, question {}", task.dataset.info.name, question.id))?;
+        Ok(requests.swap_remove(question.gold))
+    };
+    questions.iter().step_by(every).map(one).collect()
+}
+
+/// Similarity and energy after every layer.
+fn layers(model: &Model, task: &Task, alike: &mut Vec<Similarity>, energies: &mut Vec<Energy>) -> Result<()> {
+    let requests = spread(model, task, INPUTS)?;
+    let ids: Vec<u32> = requests.iter().flat_map(|request| &request.tokens).copied().collect();
+    let packing = Arc::new(Packing::of(requests.iter().map(|request| request.tokens.len())));
+    let layers = model.decoder.config().num_hidden_layers;
+    let splits: Vec<SplitPoint> = (1..=layers).map(|after_layer| SplitPoint { after_layer }).collect();
+    for (split, hidden) in splits.iter().zip(model.decoder.client(&ids, &packing, &splits)?) {
+        let values = to_values(&hidden)?;
+        let inputs: Vec<Activation> =
+            (0..requests.len()).map(|nth| activation(&values, &packing, nth)).collect::<Result<_>>()?;
+        let layer = split.after_layer as u32;
+        for measure in Measure::ALL {
+            alike.extend(similarity(&inputs, measure).map(|(cosine, stderr)| Similarity {
+                model: model.name.clone(),
+                dataset: task.dataset.info.name.clone(),
+                layer,
+                measure: measure.as_str().into(),
+                inputs: inputs.len() as u64,
+                cosine,
+                stderr,
+            }));
+        }
+        let some = &inputs[..inputs.len().min(SPECTRA)];
+        energies.extend(energy::curve(some)?.into_iter().map(|(reading, ratio, [kept, share, noise])| Energy {
+            model: model.name.clone(),
+            dataset: task.dataset.info.name.clone(),
+            layer,
+            reading: reading.into(),
+            ratio,
+            inputs: some.len() as u64,
+            kept,
+            share,
+            noise,
+        }));
+    }
+    Ok(())
+}
+
+/// The first question's activation at the first, the middle and the last cut, by each codec at its first budget.
+fn heat(folder: &Path, model: &Model, task: &Task, most_rows: usize, calibrations: &Path) -> Result<Vec<Heat>> {
+    let mut splits: Vec<SplitPoint> = task.cells.iter().map(|cell| cell.split).collect();
+    splits.sort_unstable();
+    splits.dedup();
+    let (Some(question), false) = (task.dataset.questions.first(), splits.is_empty()) else { return Ok(Vec::new()) };
+    let mut shown = vec![splits[0], splits[splits.len() / 2], splits[splits.len() - 1]];
+    shown.dedup();
+    let request = spread(model, task, 1)?.swap_remove(0);
+    let packing = Arc::new(Packing::of([request.tokens.len()]));
+    let mut out = Vec::new();
+    for (split, hidden) in shown.iter().zip(model.decoder.client(&request.tokens, &packing, &shown)?) {
+        let a = activation(&to_values(&hidden)?, &packing, 0)?
+            .with_token_ids(request.tokens.clone(), model.decoder.config().vocab_size)?;
+        let mut cells: Vec<&Cell> = Vec::new();
+        for cell in task.cells.iter().filter(|cell| cell.split == *split) {
+            if cells.iter().all(|known| known.codec != cell.codec) {
+                cells.push(cell);
+            }
+        }
+        let specs: Vec<_> = task.cells.iter().filter(|c| c.split == *split).map(|cell| cell.codec.clone()).collect();
+        let calibration = calibrate(model, &task.train, *split, &specs, most_rows, Some(calibrations))?;
+        let blank = Heat {
+            model: model.name.clone(),
+            dataset: task.dataset.info.name.clone(),
+            question: question.id.clone(),
+            split_layer: split.after_layer as u32,
+            kind: Kind::Activation,
+            codec: String::new(),
+            ratio: None,
+            accounting: String::new(),
+            tokens: a.tokens() as u64,
+            hidden: a.hidden() as u64,
+            rel_error: None,
+            file: String::new(),
+            err: None,
+        };
+        out.extend(heat::draw(folder, &blank, &a, &cells, calibration.as_ref())?);
+    }
+    Ok(out)
+}

@@ -1,0 +1,292 @@
+//! What one request takes when nothing else runs: client half, codec and server half, each timed by itself, and the bytes
+//! between them. Figures 6 and 7 are made of these.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::calibrate::calibrate;
+use super::cell::Cell;
+use super::observe::spread;
+use super::run::Task;
+use super::scope::Scope;
+use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received, build};
+use crate::model::source::Model;
+use crate::model::split::{activation, from_values, to_values};
+use crate::model::{Decoder, Packing, Scored, SplitPoint, device_name};
+use crate::score::Request;
+
+/// Name of the activation sent as it is, in f16 and without a header: what every codec is compared with.
+pub const RAW: &str = "raw f16";
+
+/// Requests of a data set that are timed, spread over its questions.
+const REQUESTS: usize = 16;
+
+/// Calls of which the median is taken; odd.
+const CALLS: usize = 3;
+
+/// Requests of the batch that tells what a further one adds.
+const BATCH: usize = 8;
+
+/// Which rows cross the cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// A whole request at once, as it is scored.
+    Prompt,
+    /// One row: a token generated after the prompt, whose rows the server has.
+    Step,
+}
+
+/// A line of `service.csv`: means over the timed requests of a cell, each alone on the machine. Missing where the cell failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Model name.
+    pub model: String,
+    /// Data set name.
+    pub dataset: String,
+    /// The cut: after this layer, 1..=N.
+    pub split_layer: u32,
+    /// What was compressed.
+    pub scope: String,
+    /// Codec with its options, or [`RAW`].
+    pub codec: String,
+    /// Compression ratio asked for; none of a codec of fixed rate.
+    pub ratio: Option<f64>,
+    /// What the ratio counts; empty where none was asked for.
+    pub accounting: String,
+    /// Which rows.
+    pub part: Part,
+    /// Requests timed.
+    pub requests: u64,
+    /// Rows that cross the cut.
+    pub tokens: f64,
+    /// The same rows in f16, bytes.
+    pub raw_bytes: f64,
+    /// Bytes that are sent; rows beside the packet in f16.
+    pub bytes: Option<f64>,
+    /// `||A - A'||_F / ||A||_F` of the compressed rows.
+    pub rel_error: Option<f64>,
+    /// Client half, all threads, microseconds.
+    pub client_us: f64,
+    /// Encoding, one thread.
+    pub encode_us: Option<f64>,
+    /// Decoding, one thread; of a codec that sends no activation the client half too, which the server then runs.
+    pub decode_us: Option<f64>,
+    /// Server half with norm and head, all threads.
+    pub server_us: f64,
+    /// What a further request adds to a batch of the server half.
+    pub server_more_us: f64,
+    /// `cpu` or a GPU.
+    pub device: String,
+    /// This program.
+    pub version: String,
+    /// Why the cell has no numbers.
+    pub err: Option<String>,
+}
+
+/// One request at one cut: what both halves take, and what crosses.
+struct Timed {
+    /// Rows x D.
+    rows: Activation,
+    /// Rows that are the prompt's.
+    prompt_rows: usize,
+    client_us: f64,
+    server_us: f64,
+}
+
+/// Times some requests of a data set in all its cells, and [`RAW`] at each cut and scope, as prompt and as single rows.
+pub fn measure(model: &Model, task: &Task, most_rows: usize, calibrations: &Path) -> Result<Vec<Service>> {
+    let requests = spread(model, task, REQUESTS)?;
+    let splits: BTreeSet<SplitPoint> = task.cells.iter().map(|cell| cell.split).collect();
+    let mut out = Vec::new();
+    for split in splits {
+        let cells: Vec<&Cell> = task.cells.iter().filter(|cell| cell.split == split).collect();
+        let specs: Vec<_> = cells.iter().map(|cell| cell.codec.clone()).collect();
+        let calibration = calibrate(model, &task.train, split, &specs, most_rows, Some(calibrations))
+            .with_context(|| format!("calibrating after layer {}", split.after_layer))?;
+        for part in [Part::Prompt, Part::Step] {
+            let timed = timed(&model.decoder, &requests, split, part)?;
+            let more_us = further(&model.decoder, &requests, split, part)?;
+            let mean = |of: &dyn Fn(&Timed) -> f64| timed.iter().map(of).sum::<f64>() / timed.len() as f64;
+            let line = |scope: Scope| Service {
+                model: model.name.clone(),
+                dataset: task.dataset.info.name.clone(),
+                split_layer: split.after_layer as u32,
+                scope: scope.to_string(),
+                codec: RAW.into(),
+                ratio: None,
+                accounting: String::new(),
+                part,
+                requests: timed.len() as u64,
+                tokens: mean(&|one| one.rows.tokens() as f64),
+                raw_bytes: mean(&|one| 2.0 * one.rows.values().len() as f64),
+                bytes: Some(mean(&|one| 2.0 * one.rows.values().len() as f64)),
+                rel_error: None,
+                client_us: mean(&|one| one.client_us),
+                encode_us: Some(0.0),
+                decode_us: Some(0.0),
+                server_us: mean(&|one| one.server_us),
+                server_more_us: more_us.min(mean(&|one| one.server_us)),
+                device: device_name(model.decoder.device()),
+                version: crate::VERSION.into(),
+                err: None,
+            };
+            let mut scopes: Vec<Scope> = Vec::new();
+            for cell in &cells {
+                if !scopes.contains(&cell.scope) {
+                    scopes.push(cell.scope);
+                    out.push(line(cell.scope));
+                }
+                let blank = Service {
+                    codec: cell.codec.to_string(),
+                    ratio: cell.budget.map(|budget| budget.ratio),
+                    accounting: cell.budget.map(|budget| budget.accounting.to_string()).unwrap_or_default(),
+                    bytes: None,
+                    encode_us: None,
+                    decode_us: None,
+                    ..line(cell.scope)
+                };
+                let sent: Result<Vec<Sent>> = build(&cell.codec, calibration.as_ref())
+                    .and_then(|codec| timed.iter().map(|one| send(codec.as_ref(), cell, one, part)).collect());
+                out.push(match sent {
+                    Ok(sent) => with_codec(blank, &sent),
+                    Err(error) => Service { err: Some(format!("{error:#}")), ..blank },
+                });
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn timed(decoder: &Decoder, requests: &[Request], split: SplitPoint, part: Part) -> Result<Vec<Timed>> {
+    let one = |request: &Request| -> Result<Timed> {
+        let whole = Arc::new(Packing::of([request.tokens.len()]));
+        // Values and not tensors: a GPU is done when they are here.
+        let client = |ids: &[u32], packing| to_values(&decoder.client(ids, packing, &[split])?[0]);
+        let last = [request.tokens[request.tokens.len() - 1]];
+        let single = Arc::new(Packing::of([1]));
+        let (rows, client_us) = match part {
+            Part::Prompt => {
+                let (values, client_us) = median(|| client(&request.tokens, &whole))?;
+                (activation(&values, &whole, 0)?, client_us)
+            }
+            Part::Step => {
+                // The row as it is after the prompt; the time without the prompt's keys, of which there is no cache here.
+                let values = client(&request.tokens, &whole)?;
+                let width = decoder.config().hidden_size;
+                let row = Activation::new(1, width, values[values.len() - width..].to_vec())?;
+                (row, median(|| client(&last, &single))?.1)
+            }
+        };
+        let rows = rows.with_token_ids(
+            if part == Part::Prompt { request.tokens.clone() } else { last.to_vec() },
+            decoder.config().vocab_size,
+        )?;
+        let server_us = server(decoder, &rows, request, split, part, 1)?;
+        let prompt_rows = if part == Part::Prompt { request.prompt_tokens } else { 1 };
+        Ok(Timed { rows, prompt_rows, client_us, server_us })
+    };
+    if let Some(request) = requests.first() {
+        one(request)?; // To warm up.
+    }
+    requests.iter().map(one).collect()
+}
+
+/// Time of the server half on `count` copies of a request.
+fn server(
+    decoder: &Decoder,
+    rows: &Activation,
+    request: &Request,
+    split: SplitPoint,
+    part: Part,
+    count: usize,
+) -> Result<f64> {
+    let packing = Arc::new(Packing::of(std::iter::repeat_n(rows.tokens(), count)));
+    let targets = if part == Part::Prompt { request.targets.as_slice() } else { &request.targets[..1] };
+    let scored: Vec<Scored> = (0..count).map(|sequence| Scored { sequence, targets }).collect();
+    let values = rows.values().repeat(count);
+    Ok(median(|| {
+        let hidden = from_values(values.clone(), packing.rows(), decoder)?;
+        decoder.server(hidden, &packing, split, &scored)
+    })?
+    .1)
+}
+
+/// What one more request adds to a batch of the server half: of the request of median length, eight against one.
+fn further(decoder: &Decoder, requests: &[Request], split: SplitPoint, part: Part) -> Result<f64> {
+    let mut by_length: Vec<&Request> = requests.iter().collect();
+    by_length.sort_by_key(|request| request.tokens.len());
+    let Some(request) = by_length.get(by_length.len() / 2) else { return Ok(0.0) };
+    let packing = Arc::new(Packing::of([request.tokens.len()]));
+    let values = to_values(&decoder.client(&request.tokens, &packing, &[split])?[0])?;
+    let rows = match part {
+        Part::Prompt => activation(&values, &packing, 0)?,
+        Part::Step => {
+            Activation::new(1, decoder.config().hidden_size, values[..decoder.config().hidden_size].to_vec())?
+        }
+    };
+    let one = server(decoder, &rows, request, split, part, 1)?;
+    let many = server(decoder, &rows, request, split, part, BATCH)?;
+    Ok(((many - one) / (BATCH - 1) as f64).max(0.0))
+}
+
+/// What a codec made of one request.
+struct Sent {
+    bytes: f64,
+    rel_error: f64,
+    encode_us: f64,
+    decode_us: f64,
+}
+
+fn send(codec: &dyn Codec, cell: &Cell, one: &Timed, part: Part) -> Result<Sent> {
+    let (tokens, hidden) = (one.rows.tokens(), one.rows.hidden());
+    let rows = if cell.scope == Scope::Prompt { one.prompt_rows } else { tokens };
+    let mut packed = Activation::new(rows, hidden, one.rows.values()[..rows * hidden].to_vec())?;
+    if let Some(ids) = one.rows.token_ids() {
+        packed = packed.with_token_ids(ids.ids[..rows].to_vec(), ids.vocabulary as usize)?;
+    }
+    let what = || format!("{cell}, {}", if part == Part::Step { "a single row" } else { "a request" });
+    // A codec of fixed rate does not look at it.
+    let budget = cell.budget.unwrap_or(Budget { ratio: 1.0, accounting: Accounting::Elements });
+    let encode = || codec.encode(&packed, budget).with_context(|| format!("encoding by {}", what()));
+    let packet = Packet::from_bytes(encode()?.into_bytes())?;
+    let decode = || codec.receive(&packet).with_context(|| format!("decoding by {}", what()));
+    decode()?;
+    let (_, encode_us) = median(encode)?;
+    let (received, decode_us) = median(decode)?;
+    let beside = 2.0 * ((tokens - rows) * hidden) as f64;
+    let (rel_error, again_us) = match received {
+        Received::Activation(received) => (packed.rel_error(&received), 0.0),
+        Received::TokenIds(_) => (0.0, one.client_us),
+    };
+    Ok(Sent { bytes: packet.len() as f64 + beside, rel_error, encode_us, decode_us: decode_us + again_us })
+}
+
+fn with_codec(blank: Service, sent: &[Sent]) -> Service {
+    let mean = |of: &dyn Fn(&Sent) -> f64| Some(sent.iter().map(of).sum::<f64>() / sent.len() as f64);
+    Service {
+        bytes: mean(&|one| one.bytes),
+        rel_error: mean(&|one| one.rel_error),
+        encode_us: mean(&|one| one.encode_us),
+        decode_us: mean(&|one| one.decode_us),
+        ..blank
+    }
+}
+
+/// The last result of some calls and the median of their times, microseconds.
+fn median<T>(mut call: impl FnMut() -> Result<T>) -> Result<(T, f64)> {
+    let mut times = [0.0; CALLS];
+    let mut last = None;
+    for time in &mut times {
+        let clock = Instant::now();
+        last = Some(call()?);
+        *time = 1e6 * clock.elapsed().as_secs_f64();
+    }
+    times.sort_by(f64::total_cmp);
+    last.map(|last| (last, times[CALLS / 2])).context("nothing was called")
+}

@@ -1,0 +1,169 @@
+//! The back end `cpu`: every codec and the FC kernel, on one thread or on all.
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+
+use super::backend::{Backend, Device, Job, Lane, Opened, Provenance, Threads, Timed};
+use super::clock::{thread_seconds, timed, wall_seconds};
+use super::method::Method;
+use super::profile::Profile;
+use crate::codec::{self, Activation, Calibration, Codec, Packet};
+use crate::experiment::machine::{Machine, clock_mhz, library};
+use crate::kernel::{self, Band, Block};
+
+/// Timed calls of each direction after one that is not counted; odd, so that the median is one of them.
+const CALLS: usize = 3;
+
+/// Activations a thread has in a call on all threads: the last one to finish costs the others little.
+const EACH: usize = 2;
+
+pub(super) struct Cpu {
+    device: Device,
+}
+
+impl Cpu {
+    pub fn here() -> Self {
+        let machine = Machine::here();
+        let libraries = ["rustfft", "faer", "half"].iter().map(|name| library(name)).collect();
+        let name = format!("{}, {} logical processors", machine.cpu, machine.cores);
+        Self { device: Device { name, clock_mhz: clock_mhz(), libraries } }
+    }
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn profile(&self) -> Option<Profile> {
+        Profile::of_this_cpu()
+    }
+
+    fn provenance(&self) -> Provenance {
+        Provenance::Measured
+    }
+
+    fn lanes<'a>(&'a self, job: &Job<'a>) -> Vec<Opened<'a>> {
+        let ways = || job.threads.iter().flat_map(|&threads| job.methods.iter().map(move |method| (method, threads)));
+        ways()
+            .map(|(method, threads)| Opened {
+                method: method.clone(),
+                variant: String::new(),
+                threads: Some(threads.count()),
+                lane: CpuLane::open(method, threads, job.calibration).map(|lane| Box::new(lane) as _),
+            })
+            .collect()
+    }
+}
+
+/// What one call compresses to.
+enum Sent {
+    Packet(Packet),
+    Block { kept: Vec<f32>, band: Band, block: Block, shape: (usize, usize) },
+}
+
+struct CpuLane {
+    work: Work,
+    threads: Threads,
+    setup_s: f64,
+    /// An external program works in a process of its own, which a thread's clock does not see.
+    clock: fn() -> f64,
+}
+
+enum Work {
+    Codec(Box<dyn Codec>),
+    Kernel(Band),
+}
+
+impl Work {
+    fn encode(&self, a: &Activation, ratio: f64) -> Result<Sent> {
+        match self {
+            Self::Codec(codec) => codec.encode(a, Method::budget(ratio)?).map(Sent::Packet),
+            Self::Kernel(band) => {
+                let shape = (a.tokens(), a.hidden());
+                let block = codec::proportional(*band, shape, ratio);
+                let mut kept = Vec::new();
+                kernel::forward(a.values(), shape.0, shape.1, *band, block, 1.0, &mut kept);
+                Ok(Sent::Block { kept, band: *band, block, shape })
+            }
+        }
+    }
+
+    fn decode(&self, sent: &Sent) -> Result<Vec<f32>> {
+        match (self, sent) {
+            (Self::Codec(codec), Sent::Packet(packet)) => Ok(codec.decode(packet)?.into_values()),
+            (_, Sent::Block { kept, band, block, shape }) => {
+                let mut out = Vec::new();
+                kernel::inverse(kept, *band, *block, shape.0, shape.1, 1.0, &mut out);
+                Ok(out)
+            }
+            (Self::Kernel(_), Sent::Packet(_)) => anyhow::bail!("the kernel reads no packets"),
+        }
+    }
+}
+
+impl CpuLane {
+    fn open(method: &Method, threads: Threads, calibration: Option<&Calibration>) -> Result<Self> {
+        let (work, setup_s) = timed(wall_seconds, || -> Result<Work> {
+            Ok(match method {
+                Method::Codec(spec) => Work::Codec(codec::build(spec, calibration)?),
+                Method::Kernel(band) => Work::Kernel(*band),
+            })
+        });
+        let apart = method.codec().is_some_and(|spec| spec.name() == "external");
+        let clock = if apart || threads == Threads::All { wall_seconds } else { thread_seconds };
+        Ok(Self { work: work.with_context(|| format!("building {method}"))?, threads, setup_s, clock })
+    }
+
+    /// Seconds an activation of one call: a thread's own, or those of all threads at work over the activations done.
+    fn call<T: Send>(&self, work: impl Fn() -> Result<T> + Sync) -> Result<f64> {
+        if self.threads == Threads::One {
+            let (out, seconds) = timed(self.clock, work);
+            // Not before the clock was read: giving memory back is not part of the codec.
+            out.map(|_| seconds)
+        } else {
+            let copies = EACH * self.threads.count();
+            let (done, seconds) = timed(self.clock, || (0..copies).into_par_iter().try_for_each(|_| work().map(drop)));
+            done.map(|()| seconds / copies as f64)
+        }
+    }
+}
+
+impl Lane for CpuLane {
+    fn setup_s(&self) -> f64 {
+        self.setup_s
+    }
+
+    fn time(&mut self, a: &Activation, ratio: f64) -> Result<Timed> {
+        // What the decoder gets is what the first call made; encoding gives the same bytes each time.
+        let encode = || self.work.encode(a, ratio).context("compressing");
+        let (sent, first_encode) = timed(self.clock, encode);
+        let sent = sent?;
+        let decode = || self.work.decode(&sent).context("decompressing");
+        let (first, first_decode) = timed(self.clock, decode);
+        drop(first?);
+        if self.threads == Threads::All {
+            // Each thread has plans and buffers of its own.
+            self.call(encode)?;
+            self.call(decode)?;
+        }
+        Ok(Timed {
+            first_s: first_encode + first_decode,
+            encode_s: (0..CALLS).map(|_| self.call(encode)).collect::<Result<_>>()?,
+            decode_s: (0..CALLS).map(|_| self.call(decode)).collect::<Result<_>>()?,
+        })
+    }
+
+    fn round_trip(&mut self, a: &Activation, ratio: f64) -> Result<Vec<f32>> {
+        let sent = match self.work.encode(a, ratio)? {
+            // What arrives is bytes: nothing of the encoder's state may help the decoder.
+            Sent::Packet(packet) => Sent::Packet(Packet::from_bytes(packet.into_bytes())?),
+            block => block,
+        };
+        self.work.decode(&sent)
+    }
+}

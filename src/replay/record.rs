@@ -1,0 +1,86 @@
+//! Recording a trace: from data sets and a tokenizer to shapes, or with a model to its activations.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use tokenizers::Tokenizer;
+
+use super::trace::{self, Stored, TokenizerId, Trace, TraceSet, activations_path, check_size};
+use crate::codec::Activation;
+use crate::data::Dataset;
+use crate::model::source::Model;
+use crate::model::split::to_values;
+use crate::model::{Packing, SplitPoint};
+use crate::score::{Request, encode_requests};
+use crate::{npy, save};
+
+/// What a trace says of how it came about.
+pub struct About {
+    /// The tokenizer.
+    pub tokenizer: TokenizerId,
+    /// First questions of each data set.
+    pub limit: Option<usize>,
+}
+
+/// The requests of a data set, in its order.
+fn requests(tokenizer: &Tokenizer, dataset: &Dataset) -> Result<Vec<Vec<Request>>> {
+    let encode = |q| encode_requests(tokenizer, q).with_context(|| format!("data set {}", dataset.info.name));
+    dataset.questions.par_iter().map(encode).collect()
+}
+
+/// The shapes of the activations that `datasets` send.
+pub fn shapes(about: About, tokenizer: &Tokenizer, datasets: &[Dataset]) -> Result<Trace> {
+    let of = |dataset| Ok(TraceSet::of(dataset, &requests(tokenizer, dataset)?, false));
+    Ok(assemble(about, datasets.iter().map(of).collect::<Result<_>>()?, None))
+}
+
+fn assemble(about: About, datasets: Vec<TraceSet>, activations: Option<Stored>) -> Trace {
+    let About { tokenizer, limit } = about;
+    Trace { splitbench_trace: trace::FORMAT, made_by: crate::VERSION.into(), tokenizer, activations, limit, datasets }
+}
+
+/// Runs the client half on every request of `datasets` and writes the activations after the split layer beside the trace,
+/// which goes to `path`. Batches have at most `most_rows` rows, of one request at least; the values do not depend on it.
+/// Fails before anything is computed where they would not fit into one matrix.
+pub fn activations(
+    about: About,
+    model: &Model,
+    split: SplitPoint,
+    datasets: &[Dataset],
+    most_rows: usize,
+    path: &Path,
+) -> Result<Trace> {
+    model.decoder.check_split(split)?;
+    let requests: Vec<Vec<Vec<Request>>> =
+        datasets.iter().map(|dataset| requests(&model.tokenizer, dataset)).collect::<Result<_>>()?;
+    let sets: Vec<TraceSet> =
+        datasets.iter().zip(&requests).map(|(dataset, requests)| TraceSet::of(dataset, requests, true)).collect();
+    let hidden = model.decoder.config().hidden_size;
+    let tokens = sets.iter().map(|set| set.tokens).sum();
+    check_size(tokens, hidden)?;
+    let mut values = Vec::with_capacity(tokens * hidden);
+    let flat: Vec<&Request> = requests.iter().flatten().flatten().collect();
+    for batch in crate::experiment::runs(&flat, most_rows, |request| request.tokens.len()) {
+        let ids: Vec<u32> = batch.iter().flat_map(|request| &request.tokens).copied().collect();
+        let packing = Arc::new(Packing::of(batch.iter().map(|request| request.tokens.len())));
+        values.extend(to_values(&model.decoder.client(&ids, &packing, &[split])?.remove(0))?);
+    }
+    let bytes = npy::to_bytes(&Activation::new(tokens, hidden, values)?);
+    let npy = activations_path(path);
+    let file = npy.file_name().and_then(|name| name.to_str());
+    let stored = Stored {
+        file: file.with_context(|| format!("{} names no file", npy.display()))?.to_string(),
+        sha256: Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect(),
+        hidden,
+        model: model.name.clone(),
+        model_sha256: model.sha256.clone(),
+        split_layer: split.after_layer,
+    };
+    save::replace(&npy, &bytes)?;
+    let made = assemble(about, sets, Some(stored));
+    made.save(path)?;
+    Ok(made)
+}

@@ -1,0 +1,195 @@
+//! What a replay runs: a file of `experiments/` with a `trace`, or what the command line says.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::backend::{self, Threads};
+use super::method::Method;
+use super::{profile, trace};
+use crate::codec::MAX_SIDE;
+use crate::data;
+use crate::experiment::spec::embedded_text;
+
+/// A replay experiment as written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// What it is about.
+    #[serde(default)]
+    pub analysis: String,
+    /// The trace: a name or a path.
+    pub trace: String,
+    /// Hidden sizes, D; where empty that of the recorded activations.
+    #[serde(default)]
+    pub hidden: Vec<usize>,
+    /// Codecs with their options, and `fc-kernel`.
+    pub methods: Vec<String>,
+    /// Ratio in elements, or `"paper"`: that of each data set in the paper's Table III.
+    pub ratio: Ratio,
+    /// Back ends.
+    #[serde(default = "default_backends")]
+    pub backends: Vec<String>,
+    /// `"1"`, `"all"`.
+    #[serde(default = "default_threads")]
+    pub threads: Vec<String>,
+    /// Devices whose times are modelled.
+    #[serde(default)]
+    pub devices: Vec<String>,
+    /// Time for timing, s: a sample of the sequences is run and scaled. Every shape where absent.
+    pub seconds: Option<f64>,
+    /// Seed of the sample and of seeded activations.
+    #[serde(default)]
+    pub seed: u64,
+    /// Make the paper's Table IV of the rows.
+    #[serde(default)]
+    pub table4: bool,
+}
+
+/// A ratio for all data sets, or the word `paper`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Ratio {
+    /// This one.
+    Number(f64),
+    /// Only `paper` is allowed.
+    Word(String),
+}
+
+fn default_backends() -> Vec<String> {
+    vec!["cpu".into()]
+}
+
+fn default_threads() -> Vec<String> {
+    vec!["1".into()]
+}
+
+impl std::str::FromStr for Ratio {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(text.parse().map_or_else(|_| Self::Word(text.to_string()), Self::Number))
+    }
+}
+
+impl std::fmt::Display for Ratio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(ratio) => ratio.fmt(f),
+            Self::Word(word) => f.write_str(word),
+        }
+    }
+}
+
+impl Ratio {
+    /// The ratio of each data set of a trace.
+    pub fn of(&self, dataset: &str) -> Result<f64> {
+        match self {
+            Self::Number(ratio) => Ok(*ratio),
+            Self::Word(_) => Ok(f64::from(data::find(dataset).context("ratio \"paper\"")?.paper_ratio)),
+        }
+    }
+}
+
+/// Reads a replay experiment: an embedded name, or a path that ends in `.toml`. `None` where `name` is neither.
+pub fn find(name: &str) -> Result<Option<(String, Spec)>> {
+    let (text, origin, stem) = match embedded_text(name) {
+        Some(text) => (text.to_string(), format!("experiments/{name}.toml"), name),
+        None if name.ends_with(".toml") => {
+            let text = std::fs::read_to_string(name).with_context(|| format!("reading experiment {name}"))?;
+            (text, name.to_string(), Path::new(name).file_stem().and_then(|s| s.to_str()).unwrap_or("experiment"))
+        }
+        None => return Ok(None),
+    };
+    let spec: Spec = toml::from_str(&text)
+        .with_context(|| format!("{origin}: not a replay, whose file names a trace; others go to `splitbench run`"))?;
+    spec.check().with_context(|| origin)?;
+    Ok(Some((stem.to_string(), spec)))
+}
+
+impl Spec {
+    /// Fails on a name or number that no replay could use.
+    pub fn check(&self) -> Result<()> {
+        let methods = self.parsed_methods()?;
+        ensure!(!methods.is_empty(), "methods is empty; give codecs, or fc-kernel");
+        for (i, method) in methods.iter().enumerate() {
+            ensure!(!methods[..i].contains(method), "method {method} is listed twice");
+        }
+        for &hidden in &self.hidden {
+            ensure!((1..=MAX_SIDE).contains(&hidden), "hidden {hidden} is outside 1..={MAX_SIDE}");
+        }
+        match &self.ratio {
+            Ratio::Number(ratio) => {
+                ensure!(ratio.is_finite() && *ratio >= 1.0, "ratio {ratio} is not a number of at least 1");
+            }
+            Ratio::Word(word) => ensure!(word == "paper", "ratio is {word:?}; expected \"paper\" or a number"),
+        }
+        ensure!(!self.backends.is_empty(), "backends is empty; give \"cpu\" or \"cuda\"");
+        for name in &self.backends {
+            if !backend::NAMES.contains(&name.as_str()) {
+                return Err(crate::suggest::unknown("back end", name, backend::NAMES));
+            }
+        }
+        ensure!(!self.threads.is_empty(), "threads is empty; give \"1\" or \"all\"");
+        self.parsed_threads()?;
+        for name in &self.devices {
+            profile::load(name)?;
+        }
+        if let Some(seconds) = self.seconds {
+            ensure!(seconds.is_finite() && seconds > 0.0, "seconds is {seconds}; expected a number above 0");
+        }
+        Ok(())
+    }
+
+    /// The methods, in order.
+    pub fn parsed_methods(&self) -> Result<Vec<Method>> {
+        self.methods.iter().map(|name| Method::parse(name)).collect()
+    }
+
+    /// The ways to use threads, in order.
+    pub fn parsed_threads(&self) -> Result<Vec<Threads>> {
+        self.threads.iter().map(|text| text.parse()).collect()
+    }
+
+    /// The trace.
+    pub fn load_trace(&self) -> Result<trace::Loaded> {
+        trace::load(&self.trace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_replay_is_sound() {
+        let (name, spec) = find("table4").unwrap().unwrap();
+        assert_eq!(name, "table4");
+        assert!(spec.table4 && spec.hidden == [1536, 2048, 3072]);
+        let error = format!("{:#}", find("table2").unwrap_err());
+        assert!(error.contains("table2.toml") && error.contains("splitbench run"), "{error}");
+        assert!(find("ten-sets").unwrap().is_none());
+    }
+
+    #[test]
+    fn what_no_replay_could_use_is_refused() {
+        let (_, good) = find("table4").unwrap().unwrap();
+        let error = |edit: fn(&mut Spec)| {
+            let mut spec = good.clone();
+            edit(&mut spec);
+            format!("{:#}", spec.check().unwrap_err())
+        };
+        assert!(error(|s| s.methods = vec!["tpk".into()]).contains("\"topk\""));
+        assert!(error(|s| s.methods = vec!["fc".into(), "fc:band=mirrored".into()]).contains("twice"));
+        assert!(error(|s| s.methods.clear()).contains("methods is empty"));
+        assert!(error(|s| s.hidden = vec![0]).contains("hidden 0"));
+        assert!(error(|s| s.hidden = vec![MAX_SIDE + 1]).contains("outside"));
+        assert!(error(|s| s.ratio = Ratio::Number(0.5)).contains("at least 1"));
+        assert!(error(|s| s.ratio = Ratio::Word("papre".into())).contains("\"paper\""));
+        assert!(error(|s| s.backends = vec!["cuad".into()]).contains("\"cuda\""));
+        assert!(error(|s| s.threads = vec!["4".into()]).contains("all"));
+        assert!(error(|s| s.devices = vec!["jetson".into()]).contains("jetson-orin-nano"));
+        assert!(error(|s| s.seconds = Some(0.0)).contains("seconds"));
+    }
+}

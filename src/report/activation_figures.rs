@@ -1,0 +1,139 @@
+//! Figure 2(b) and the curves of 2(c): similarity of inputs against layer, and energy inside FC's block against its size.
+
+use super::figure::{Axis, Figure, Panel, Point, Scale};
+use super::series::Drawing;
+use super::{names, view};
+use crate::experiment::{Energy, Similarity};
+
+/// Both of every model.
+pub(super) fn figures(alike: &[Similarity], energies: &[Energy]) -> Vec<Drawing> {
+    let models = view::distinct(
+        alike.iter().map(|line| line.model.as_str()).chain(energies.iter().map(|line| line.model.as_str())),
+    );
+    let mut out = Vec::new();
+    for model in &models {
+        let ending = if models.len() > 1 { format!("-{}", names::slug(model)) } else { String::new() };
+        let mine: Vec<&Similarity> = alike.iter().filter(|line| line.model == *model).collect();
+        if !mine.is_empty() {
+            out.push(Drawing { file: format!("similarity{ending}"), figure: similarity(model, &mine) });
+        }
+        let mine: Vec<&Energy> = energies.iter().filter(|line| line.model == *model).collect();
+        if !mine.is_empty() {
+            out.push(Drawing { file: format!("energy{ending}"), figure: energy(model, &mine) });
+        }
+    }
+    out
+}
+
+/// `2 lines without a number are left out.`
+fn left_out(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " 1 line without a finite number is left out.".into(),
+        _ => format!(" {count} lines without a finite number are left out."),
+    }
+}
+
+fn similarity(model: &str, lines: &[&Similarity]) -> Figure {
+    let sets = view::distinct(lines.iter().map(|line| line.dataset.as_str()));
+    let inputs = lines.iter().map(|line| line.inputs).max().unwrap_or(0);
+    let panel = |measure: &str, title: &str| {
+        let points = |set: &&str| {
+            let here = lines.iter().filter(|line| line.measure == measure && line.dataset == *set);
+            let point = |line: &&&Similarity| {
+                let stderr = line.stderr.filter(|stderr| stderr.is_finite()).unwrap_or(0.0);
+                line.cosine.is_finite().then_some(Point { x: f64::from(line.layer), y: line.cosine, stderr })
+            };
+            here.filter_map(|line| point(&line)).collect()
+        };
+        Panel {
+            title: title.into(),
+            scale: Scale::FREE,
+            baseline: None,
+            chance: None,
+            series: sets.iter().map(points).collect(),
+            front: Vec::new(),
+        }
+    };
+    Figure {
+        title: format!("How alike the activations of different inputs are: {model}"),
+        subtitle: format!(
+            "Mean over all pairs of up to {inputs} inputs of a set. Left: cosine of the means over tokens. Right: cosine of the rows at equal positions, mean over positions. Error bars: 1 standard error, by leaving out one input at a time. Each panel has its own y axis.{}",
+            left_out(lines.iter().filter(|line| !line.cosine.is_finite()).count())
+        ),
+        x_label: "after layer".into(),
+        y_label: "cosine similarity".into(),
+        axis: Axis::Values,
+        series: sets.iter().map(|set| names::title(set)).collect(),
+        panels: vec![panel("pooled", "means over tokens"), panel("aligned", "rows at equal positions")],
+    }
+}
+
+fn energy(model: &str, lines: &[&Energy]) -> Figure {
+    let sets = view::distinct(lines.iter().map(|line| line.dataset.as_str()));
+    let mut layers = view::distinct(lines.iter().map(|line| line.layer));
+    layers.sort_unstable();
+    let readings = view::distinct(lines.iter().map(|line| line.reading.as_str()));
+    let panel = |reading: &&str| {
+        let mut ratios = view::distinct(lines.iter().map(|line| line.ratio));
+        ratios.sort_by(|a, b| b.total_cmp(a));
+        // Mean over the sets, where all have it; of noise over layers too, as it knows none.
+        let mean = |of: &dyn Fn(&Energy) -> bool, wanted: usize, what: &dyn Fn(&Energy) -> f64| {
+            let here: Vec<f64> =
+                lines.iter().filter(|line| line.reading == *reading && of(line)).map(|l| what(l)).collect();
+            let finite = here.len() == wanted && here.iter().all(|value| value.is_finite());
+            finite.then(|| here.iter().sum::<f64>() / here.len() as f64)
+        };
+        let layer = |layer: &u32| -> Vec<Point> {
+            let point = |ratio: &f64| {
+                let of = |line: &Energy| line.ratio == *ratio && line.layer == *layer;
+                let (x, y) = (mean(&of, sets.len(), &|l| l.kept)?, mean(&of, sets.len(), &|l| l.share)?);
+                Some(Point { x: 100.0 * x, y: 100.0 * y, stderr: 0.0 })
+            };
+            ratios.iter().filter_map(point).collect()
+        };
+        let noise = ratios.iter().filter_map(|ratio| {
+            let of = |line: &Energy| line.ratio == *ratio;
+            let wanted = sets.len() * layers.len();
+            Some(Point {
+                x: 100.0 * mean(&of, wanted, &|l| l.kept)?,
+                y: 100.0 * mean(&of, wanted, &|l| l.noise)?,
+                stderr: 0.0,
+            })
+        });
+        let noise: Vec<Point> = noise.collect();
+        let title = match *reading {
+            "fc" => "fc: mirrored block".to_string(),
+            "fc:band=centered" => "fc:band=centered: true low-pass".into(),
+            "fc-mask" => "fc-mask: the largest, anywhere".into(),
+            other => other.into(),
+        };
+        Panel {
+            title,
+            scale: Scale::PERCENT,
+            baseline: None,
+            chance: None,
+            series: layers.iter().map(layer).chain([noise]).collect(),
+            front: Vec::new(),
+        }
+    };
+    let inputs = lines.iter().map(|line| line.inputs).max().unwrap_or(0);
+    let odd = lines.iter().filter(|line| !(line.share.is_finite() && line.kept.is_finite() && line.noise.is_finite()));
+    Figure {
+        title: format!("Energy inside the kept block against its size: {model}"),
+        subtitle: format!(
+            "Share of ||A||² that the kept coefficients restore, a conjugate counted with its coefficient; mean of {inputs} inputs a set and {} data sets. The last line is independent normal numbers of the same shape: what a block holds of nothing in particular.{}",
+            sets.len(),
+            left_out(odd.count())
+        ),
+        x_label: "coefficients kept (% of S D, log scale)".into(),
+        y_label: "energy restored (%)".into(),
+        axis: Axis::LogLines,
+        series: layers.iter().map(|layer| format!("after layer {layer}")).chain(["independent noise".into()]).collect(),
+        panels: readings.iter().map(panel).collect(),
+    }
+}
+
+#[cfg(test)]
+#[path = "activation_figures_tests.rs"]
+mod tests;

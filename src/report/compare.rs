@@ -1,0 +1,387 @@
+//! Two runs on the same questions: paired differences with intervals, from their samples.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::number::{self, MISSING};
+use super::table::{Notes, Section, Table};
+use super::{names, view};
+use crate::score::{Sample, paired};
+use crate::simulate::student;
+
+/// Which cells of a run: the whole name of a codec, a split layer, a ratio; what is absent may be anything.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wanted {
+    /// Model name.
+    pub model: Option<String>,
+    /// Codec with its options, or `baseline`.
+    pub codec: Option<String>,
+    /// Ratio asked for.
+    pub ratio: Option<f64>,
+    /// The cut.
+    pub layer: Option<u32>,
+}
+
+/// A line of `samples/*.jsonl`.
+#[derive(Deserialize)]
+struct Line {
+    split_layer: Option<u32>,
+    scope: String,
+    codec: String,
+    ratio: Option<f64>,
+    accounting: Option<String>,
+    #[serde(flatten)]
+    sample: Sample,
+}
+
+/// What a cell is, the data set aside.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cell {
+    /// Model name, as in the file's name.
+    pub model: String,
+    /// The cut; none of the baseline.
+    pub split_layer: Option<u32>,
+    /// What was compressed.
+    pub scope: String,
+    /// Codec with its options.
+    pub codec: String,
+    /// Ratio asked for.
+    pub ratio: Option<f64>,
+    /// What it counts.
+    pub accounting: String,
+}
+
+impl Cell {
+    fn is(&self, wanted: &Wanted) -> bool {
+        let any = |same: Option<bool>| same.unwrap_or(true);
+        any(wanted.model.as_ref().map(|model| *model == self.model))
+            && any(wanted.codec.as_ref().map(|codec| *codec == self.codec))
+            && any(wanted.ratio.map(|ratio| self.ratio == Some(ratio)))
+            && any(wanted.layer.map(|layer| self.split_layer == Some(layer)))
+    }
+
+    fn without_model(&self) -> Self {
+        Self { model: String::new(), ..self.clone() }
+    }
+
+    fn label(&self) -> String {
+        let ratio = self.ratio.map(|ratio| format!(" at ratio {} in {}", number::ratio(ratio), self.accounting));
+        let layer = self.split_layer.map(|layer| format!(", layer {layer}, scope {}", self.scope)).unwrap_or_default();
+        format!("{} {}{}{layer}", self.model, self.codec, ratio.unwrap_or_default())
+    }
+}
+
+/// Samples of one cell on one data set.
+struct Answers {
+    dataset: String,
+    cell: Cell,
+    samples: Vec<Sample>,
+}
+
+/// A mean difference, B minus A, and the 95 % interval of it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Difference {
+    /// Mean over questions, or over data sets.
+    pub mean: f64,
+    /// Half of the interval; none with fewer than two questions.
+    pub half: Option<f64>,
+}
+
+/// Two cells on one data set, or on all of them together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Compared {
+    /// Data set name; none for the mean over all of them.
+    pub dataset: Option<String>,
+    /// Questions.
+    pub questions: u64,
+    /// Per cent right in A.
+    pub a: f64,
+    /// Per cent right in B.
+    pub b: f64,
+    /// Points, B minus A.
+    pub accuracy: Difference,
+    /// Right in A, wrong in B.
+    pub lost: u64,
+    /// Wrong in A, right in B.
+    pub gained: u64,
+    /// Exact two-sided McNemar p.
+    pub mcnemar_p: f64,
+    /// Log-likelihood of the gold choice, nats, B minus A; none where A and B are of different models, whose tokens may differ.
+    pub gold_loglik: Option<Difference>,
+    /// Wire bytes of B over those of A; none where one sent none.
+    pub bytes: Option<f64>,
+}
+
+/// Two cells on all data sets that both have.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The first run's.
+    pub a: Cell,
+    /// The second run's.
+    pub b: Cell,
+    /// A line a data set, then the mean where there are several.
+    pub lines: Vec<Compared>,
+    /// Data sets that only one of the two has, and questions that are not the same.
+    pub notes: Vec<String>,
+}
+
+/// Compares two runs, `results/<experiment>/<run>`. Cells that are equal but for the model go together; where exactly one cell
+/// of each run is wanted, these two. Accuracy by `acc`, or by `acc_norm` where `by_norm`.
+pub fn compare(run_a: &Path, run_b: &Path, a: &Wanted, b: &Wanted, by_norm: bool) -> Result<Vec<Comparison>> {
+    let (all_a, all_b) = (read(run_a, a)?, read(run_b, b)?);
+    let cells = |all: &[Answers]| view::distinct(all.iter().map(|one| one.cell.clone()));
+    let (cells_a, cells_b) = (cells(&all_a), cells(&all_b));
+    let pairs: Vec<(Cell, Cell)> = match (cells_a.as_slice(), cells_b.as_slice()) {
+        ([one], [other]) => vec![(one.clone(), other.clone())],
+        _ => {
+            let same_models = cells_a.iter().any(|one| cells_b.iter().any(|other| one.model == other.model));
+            let pair = |one: &Cell| {
+                let like = |other: &&Cell| {
+                    if same_models { *other == one } else { other.without_model() == one.without_model() }
+                };
+                let found: Vec<&Cell> = cells_b.iter().filter(like).collect();
+                if let [other] = found.as_slice() { Some((one.clone(), (*other).clone())) } else { None }
+            };
+            cells_a.iter().filter_map(pair).collect()
+        }
+    };
+    ensure!(
+        !pairs.is_empty(),
+        "no cell of {} has one like it in {}: choose one of each with --a and --b (A has {}; B has {})",
+        run_a.display(),
+        run_b.display(),
+        some(&cells_a),
+        some(&cells_b)
+    );
+    let of =
+        |all: &[Answers], cell: &Cell| -> Vec<usize> { (0..all.len()).filter(|at| all[*at].cell == *cell).collect() };
+    let mut out = Vec::new();
+    for (one, other) in pairs {
+        let (ones, others) = (of(&all_a, &one), of(&all_b, &other));
+        let mut comparison = Comparison { a: one, b: other, lines: Vec::new(), notes: Vec::new() };
+        for at in &ones {
+            let a = &all_a[*at];
+            match others.iter().find(|at| all_b[**at].dataset == a.dataset) {
+                Some(at) => comparison.add(a, &all_b[*at], by_norm)?,
+                None => comparison.notes.push(format!("{} only in A", names::title(&a.dataset))),
+            }
+        }
+        for at in others {
+            if !ones.iter().any(|one| all_a[*one].dataset == all_b[at].dataset) {
+                comparison.notes.push(format!("{} only in B", names::title(&all_b[at].dataset)));
+            }
+        }
+        comparison.lines.sort_by_key(|line| line.dataset.as_deref().and_then(names::paper_place).unwrap_or(usize::MAX));
+        comparison.add_mean();
+        out.push(comparison);
+    }
+    ensure!(
+        out.iter().any(|one| !one.lines.is_empty()),
+        "{} and {} have no question in common: only runs on the same data sets can be compared",
+        run_a.display(),
+        run_b.display()
+    );
+    Ok(out)
+}
+
+/// The first few cells by name.
+fn some(cells: &[Cell]) -> String {
+    let mut text = cells.iter().take(4).map(Cell::label).collect::<Vec<_>>().join("; ");
+    if cells.len() > 4 {
+        text += &format!("; and {} more", cells.len() - 4);
+    }
+    text
+}
+
+/// Samples of the wanted cells.
+fn read(run: &Path, wanted: &Wanted) -> Result<Vec<Answers>> {
+    let folder = run.join("samples");
+    let entries = std::fs::read_dir(&folder).with_context(|| {
+        format!("reading {}: samples are made by `splitbench run EXPERIMENT` and are needed here", folder.display())
+    })?;
+    let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "jsonl"));
+    files.sort();
+    ensure!(!files.is_empty(), "{} has no samples: let the run score a data set first", folder.display());
+    let (mut out, mut seen): (Vec<Answers>, Vec<Cell>) = (Vec::new(), Vec::new());
+    for file in files {
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let model = stem.rsplit_once("--").map_or(stem, |(model, _)| model);
+        let opened = std::fs::File::open(&file).with_context(|| format!("opening {}", file.display()))?;
+        let mut here: Vec<Answers> = Vec::new();
+        for (nth, text) in BufReader::new(opened).lines().enumerate() {
+            let at = || format!("{} line {}", file.display(), nth + 1);
+            let text = text.with_context(at)?;
+            let line: Line = serde_json::from_str(&text).with_context(|| format!("{}: not a sample", at()))?;
+            let cell = Cell {
+                model: model.to_string(),
+                split_layer: line.split_layer,
+                scope: line.scope,
+                codec: line.codec,
+                ratio: line.ratio,
+                accounting: line.accounting.unwrap_or_default(),
+            };
+            if !seen.contains(&cell) {
+                seen.push(cell.clone());
+            }
+            if !cell.is(wanted) {
+                continue;
+            }
+            match here.iter_mut().find(|one| one.cell == cell) {
+                Some(one) => one.samples.push(line.sample),
+                None => here.push(Answers { dataset: line.sample.dataset.clone(), cell, samples: vec![line.sample] }),
+            }
+        }
+        out.extend(here);
+    }
+    if out.is_empty() {
+        bail!("{} has no cell like that; it has {}", run.display(), some(&seen));
+    }
+    Ok(out)
+}
+
+/// Mean of some differences and half of its 95 % interval, by Student's t.
+fn difference(values: &[f64]) -> Difference {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    Difference { mean, half: (values.len() > 1).then(|| student(values.len() - 1) * (variance / n).sqrt()) }
+}
+
+impl Comparison {
+    fn add(&mut self, a: &Answers, b: &Answers, by_norm: bool) -> Result<()> {
+        let of: HashMap<(usize, &str), &Sample> =
+            b.samples.iter().map(|sample| ((sample.index, sample.prompt_sha256.as_str()), sample)).collect();
+        let both: Vec<(&Sample, &Sample)> = a
+            .samples
+            .iter()
+            .filter_map(|one| Some((one, *of.get(&(one.index, one.prompt_sha256.as_str()))?)))
+            .collect();
+        let apart = a.samples.len() + b.samples.len() - 2 * both.len();
+        if apart > 0 {
+            self.notes.push(format!("{}: {apart} questions are not in both", names::title(&a.dataset)));
+        }
+        if both.is_empty() {
+            return Ok(());
+        }
+        let right = |sample: &Sample| if by_norm { sample.right_norm() } else { sample.right() };
+        let (was, is): (Vec<bool>, Vec<bool>) = both.iter().map(|(a, b)| (right(a), right(b))).unzip();
+        let flips = paired(&was, &is)?;
+        let share = |right: &[bool]| 100.0 * right.iter().filter(|right| **right).count() as f64 / right.len() as f64;
+        let points: Vec<f64> = was.iter().zip(&is).map(|(a, b)| 100.0 * (f64::from(*b) - f64::from(*a))).collect();
+        let gold: Vec<f64> = both.iter().map(|(a, b)| b.gold_loglik() - a.gold_loglik()).collect();
+        let same = self.a.model == self.b.model && gold.iter().all(|change| change.is_finite());
+        let bytes = |samples: &mut dyn Iterator<Item = &Sample>| -> Option<u64> {
+            samples.map(|sample| sample.codec.as_ref().map(|codec| codec.wire_bytes)).sum()
+        };
+        let (sent_a, sent_b) = (bytes(&mut both.iter().map(|pair| pair.0)), bytes(&mut both.iter().map(|pair| pair.1)));
+        self.lines.push(Compared {
+            dataset: Some(a.dataset.clone()),
+            questions: both.len() as u64,
+            a: share(&was),
+            b: share(&is),
+            accuracy: difference(&points),
+            lost: flips.lost,
+            gained: flips.gained,
+            mcnemar_p: flips.mcnemar_p,
+            gold_loglik: same.then(|| difference(&gold)),
+            bytes: sent_a.zip(sent_b).map(|(a, b)| b as f64 / a as f64),
+        });
+        Ok(())
+    }
+
+    /// Over the data sets, each weighing alike; their intervals are independent.
+    fn add_mean(&mut self) {
+        let n = self.lines.len() as f64;
+        if self.lines.len() < 2 {
+            return;
+        }
+        let mean = |of: &dyn Fn(&Compared) -> f64| self.lines.iter().map(of).sum::<f64>() / n;
+        let over = |of: &dyn Fn(&Compared) -> Option<Difference>| {
+            let all: Vec<Difference> = self.lines.iter().map(of).collect::<Option<_>>()?;
+            let halves: Option<Vec<f64>> = all.iter().map(|one| one.half).collect();
+            Some(Difference {
+                mean: all.iter().map(|one| one.mean).sum::<f64>() / n,
+                half: halves.map(|halves| halves.iter().map(|half| half * half).sum::<f64>().sqrt() / n),
+            })
+        };
+        let (lost, gained) =
+            (self.lines.iter().map(|line| line.lost).sum(), self.lines.iter().map(|line| line.gained).sum());
+        let Some(accuracy) = over(&|line| Some(line.accuracy)) else { return };
+        let line = Compared {
+            dataset: None,
+            questions: self.lines.iter().map(|line| line.questions).sum(),
+            a: mean(&|line| line.a),
+            b: mean(&|line| line.b),
+            accuracy,
+            lost,
+            gained,
+            mcnemar_p: crate::score::mcnemar_exact(lost, gained),
+            gold_loglik: over(&|line| line.gold_loglik),
+            bytes: number::geometric_mean(self.lines.iter().filter_map(|line| line.bytes)),
+        };
+        self.lines.push(line);
+    }
+}
+
+/// As a table for the terminal.
+pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
+    let metric = if by_norm { "acc_norm" } else { "acc" };
+    let columns = [
+        "pair",
+        "data set",
+        "questions",
+        "A %",
+        "B %",
+        "B - A points",
+        "lost",
+        "gained",
+        "McNemar p",
+        "gold nats",
+        "bytes B/A",
+    ];
+    let mut notes = Notes::default();
+    let beside = |found: Difference, digits: usize| match found.half {
+        Some(half) => format!("{:+.digits$} ± {half:.digits$}", found.mean),
+        None => format!("{:+.digits$}", found.mean),
+    };
+    let row = |line: &Compared| {
+        vec![
+            line.dataset.as_deref().map_or("mean".into(), names::title),
+            line.questions.to_string(),
+            number::tenths(line.a),
+            number::tenths(line.b),
+            beside(line.accuracy, 1),
+            line.lost.to_string(),
+            line.gained.to_string(),
+            format!("{:.3}", line.mcnemar_p),
+            line.gold_loglik.map_or(MISSING.into(), |found| beside(found, 3)),
+            line.bytes.map_or(MISSING.into(), |ratio| format!("{ratio:.2}")),
+        ]
+    };
+    let mut sections = Vec::new();
+    for one in comparisons {
+        let marks: Vec<String> = one.notes.iter().map(|note| notes.mark(note)).collect();
+        let name = format!("A: {}\nB: {} {}", one.a.label(), one.b.label(), marks.join(" "));
+        sections.push(Section { name: name.trim_end().to_string(), rows: one.lines.iter().map(row).collect() });
+    }
+    let table = Table {
+        title: format!("Paired comparison, {metric}, B minus A on the same questions"),
+        caption: vec![
+            "± half of the 95 % interval of the mean paired difference (Student's t over questions); of the mean, sets weigh alike and are independent.".into(),
+            "lost: right in A, wrong in B; gained: the other way; McNemar p: exact, two-sided, not corrected for the number of lines; in the line of the mean over all questions.".into(),
+        ],
+        columns: columns.map(String::from).to_vec(),
+        sections,
+        notes,
+    };
+    table.text(width, &mut Vec::new())
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

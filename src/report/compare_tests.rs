@@ -1,0 +1,138 @@
+use super::*;
+use crate::score::CodecSample;
+
+/// A question of two choices: right or wrong, and the gold choice's log-likelihood.
+fn sample(dataset: &str, index: usize, right: bool, gold: f64, wire_bytes: Option<u64>) -> Sample {
+    let other = if right { gold - 1.0 } else { gold + 1.0 };
+    Sample {
+        dataset: dataset.into(),
+        id: index.to_string(),
+        index,
+        gold: 0,
+        pred: usize::from(!right),
+        pred_norm: 0,
+        loglik: vec![gold, other],
+        choice_tokens: vec![1, 1],
+        choice_chars: vec![1, 1],
+        tokens: 10,
+        prompt_sha256: format!("{dataset}{index}"),
+        codec: wire_bytes.map(|wire_bytes| CodecSample { raw_elements: 100, elements: 10, wire_bytes, rel_error: 0.5 }),
+    }
+}
+
+fn write(run: &Path, model: &str, dataset: &str, cells: &[(&str, Vec<Sample>)]) {
+    std::fs::create_dir_all(run.join("samples")).unwrap();
+    let mut text = String::new();
+    for (codec, samples) in cells {
+        for sample in samples {
+            let mut line = serde_json::to_value(sample).unwrap();
+            let object = line.as_object_mut().unwrap();
+            let cut = (*codec != "baseline").then_some(1);
+            object.insert("split_layer".into(), serde_json::json!(cut));
+            object.insert("scope".into(), serde_json::json!("prompt+choice"));
+            object.insert("codec".into(), serde_json::json!(codec));
+            object.insert("ratio".into(), serde_json::json!(cut.map(|_| 8.0)));
+            object.insert("accounting".into(), serde_json::json!(cut.map(|_| "elements")));
+            text += &format!("{line}\n");
+        }
+    }
+    std::fs::write(run.join("samples").join(format!("{model}--{dataset}.jsonl")), text).unwrap();
+}
+
+fn answers(dataset: &str, right: &[bool], gold: f64, bytes: Option<u64>) -> Vec<Sample> {
+    right.iter().enumerate().map(|(at, right)| sample(dataset, at, *right, gold - at as f64, bytes)).collect()
+}
+
+const A: [bool; 4] = [true, true, false, true];
+const B: [bool; 4] = [true, false, true, false];
+
+#[test]
+fn two_versions_are_paired_cell_by_cell() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+    for set in ["piqa", "arc_easy"] {
+        let of = |right: &[bool], gold, bytes| {
+            vec![("baseline", answers(set, &A, -1.0, None)), ("fc", answers(set, right, gold, Some(bytes)))]
+        };
+        write(&a, "m", set, &of(&A, -1.0, 200));
+        write(&b, "m", set, &of(&B, -1.5, 100));
+    }
+    let found = compare(&a, &b, &Wanted::default(), &Wanted::default(), false).unwrap();
+    assert_eq!(found.len(), 2, "baseline and fc");
+    let same = &found[0].lines[0];
+    assert_eq!((same.accuracy.mean, same.lost, same.gained, same.bytes), (0.0, 0, 0, None));
+    let fc = &found[1].lines;
+    assert_eq!(
+        fc.iter().map(|line| line.dataset.as_deref()).collect::<Vec<_>>(),
+        [Some("arc_easy"), Some("piqa"), None]
+    );
+    let line = &fc[0];
+    assert_eq!((line.a, line.b, line.lost, line.gained, line.questions), (75.0, 50.0, 2, 1, 4));
+    // Differences 0, -100, 100, -100: deviation sqrt(27500 / 3), t = 3.182.
+    let half = 3.182 * (27500f64 / 3.0 / 4.0).sqrt();
+    assert!((line.accuracy.mean + 25.0).abs() < 1e-9 && (line.accuracy.half.unwrap() - half).abs() < 0.1, "{line:?}");
+    let gold = line.gold_loglik.unwrap();
+    assert!((gold.mean + 0.5).abs() < 1e-12 && gold.half.unwrap() < 1e-9 && line.bytes == Some(0.5));
+    let mean = &fc[2];
+    assert!((mean.accuracy.half.unwrap() - half / 2f64.sqrt()).abs() < 0.1 && mean.lost == 4, "{mean:?}");
+    let shown = text(&found, false, 200);
+    assert!(shown.contains("A: m fc at ratio 8 in elements, layer 1") && shown.contains("-25.0 ±"), "{shown}");
+}
+
+#[test]
+fn two_codecs_of_one_run_and_two_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("a");
+    let of = |gold| vec![("fc", answers("piqa", &A, gold, Some(200))), ("topk", answers("piqa", &B, gold, Some(50)))];
+    write(&run, "small", "piqa", &of(-1.0));
+    let codec = |codec: &str| Wanted { codec: Some(codec.into()), ..Wanted::default() };
+    let found = compare(&run, &run, &codec("fc"), &codec("topk"), false).unwrap();
+    assert_eq!((found.len(), found[0].lines.len()), (1, 1));
+    assert_eq!((found[0].lines[0].b, found[0].lines[0].bytes), (50.0, Some(0.25)));
+    // By characters all are right.
+    assert_eq!(compare(&run, &run, &codec("fc"), &codec("topk"), true).unwrap()[0].lines[0].accuracy.mean, 0.0);
+    let other = folder.path().join("b");
+    write(&other, "large", "piqa", &of(-9.0));
+    let found = compare(&run, &other, &Wanted::default(), &Wanted::default(), false).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!((found[0].a.model.as_str(), found[0].b.model.as_str()), ("small", "large"));
+    assert_eq!(found[0].lines[0].gold_loglik, None, "other tokens");
+}
+
+#[test]
+fn only_the_same_questions_count_and_the_others_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+    write(&a, "m", "piqa", &[("fc", answers("piqa", &A, -1.0, Some(1)))]);
+    write(&a, "m", "qasc", &[("fc", answers("qasc", &A, -1.0, Some(1)))]);
+    let mut fewer = answers("piqa", &B[..3], -1.0, Some(1));
+    fewer[0].prompt_sha256 = "another prompt".into();
+    write(&b, "m", "piqa", &[("fc", fewer)]);
+    let found = compare(&a, &b, &Wanted::default(), &Wanted::default(), false).unwrap();
+    assert_eq!(found[0].lines.len(), 1);
+    assert_eq!(found[0].lines[0].questions, 2);
+    assert_eq!(found[0].notes, ["PIQA: 3 questions are not in both", "QASC only in A"]);
+    assert!(text(&found, false, 200).contains("QASC only in A"));
+}
+
+#[test]
+fn what_cannot_be_compared_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+    let fails = |a: &Path, b: &Path, wanted: &Wanted, parts: &[&str]| {
+        let error = format!("{:#}", compare(a, b, wanted, wanted, false).unwrap_err());
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    };
+    fails(&a, &b, &Wanted::default(), &["samples", "splitbench run"]);
+    std::fs::create_dir_all(a.join("samples")).unwrap();
+    fails(&a, &b, &Wanted::default(), &["no samples"]);
+    write(&a, "m", "piqa", &[("fc", answers("piqa", &A, -1.0, Some(1)))]);
+    write(&b, "m", "qasc", &[("fc", answers("qasc", &A, -1.0, Some(1)))]);
+    fails(&a, &b, &Wanted::default(), &["no question in common"]);
+    fails(&a, &b, &Wanted { codec: Some("qr".into()), ..Wanted::default() }, &["no cell like that", "m fc at ratio 8"]);
+    write(&b, "m", "piqa", &[("topk", answers("piqa", &A, -1.0, Some(1))), ("qr", answers("piqa", &A, -1.0, Some(1)))]);
+    std::fs::remove_file(b.join("samples/m--qasc.jsonl")).unwrap();
+    fails(&a, &b, &Wanted::default(), &["--a and --b", "m topk at ratio 8"]);
+    std::fs::write(a.join("samples/m--piqa.jsonl"), "{\"codec\":").unwrap();
+    fails(&a, &b, &Wanted::default(), &["m--piqa.jsonl line 1", "not a sample"]);
+}

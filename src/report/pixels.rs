@@ -1,0 +1,103 @@
+//! Matrices as pictures: colours that keep their order in grey and for all kinds of colour vision, as PNG inside SVG.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use plotters::style::RGBColor;
+
+/// Nine colours of cividis (Nunez, Anderton and Renslow, 2018), dark blue to yellow: lightness rises evenly.
+const COLORS: [(u8, u8, u8); 9] = [
+    (0, 34, 78),
+    (18, 53, 112),
+    (59, 73, 108),
+    (87, 93, 109),
+    (112, 113, 115),
+    (138, 135, 121),
+    (166, 157, 117),
+    (196, 181, 108),
+    (254, 232, 56),
+];
+
+/// The colour of a share, 0 to 1.
+pub(super) fn color(share: f64) -> RGBColor {
+    let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+    let place = share * (COLORS.len() - 1) as f64;
+    let at = (place as usize).min(COLORS.len() - 2);
+    let (from, to, part) = (COLORS[at], COLORS[at + 1], place - at as f64);
+    let mix = |from: u8, to: u8| (f64::from(from) + part * (f64::from(to) - f64::from(from))).round() as u8;
+    RGBColor(mix(from.0, to.0), mix(from.1, to.1), mix(from.2, to.2))
+}
+
+/// A matrix of shares, 0 to 1, row by row, as an element of an SVG; one pixel a value.
+pub(super) fn image(shares: &[f64], columns: usize, (left, top): (i32, i32), (width, height): (i32, i32)) -> String {
+    let data = STANDARD.encode(png(shares, columns));
+    format!(
+        "<image x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\" image-rendering=\"pixelated\" style=\"image-rendering:pixelated\" xlink:href=\"data:image/png;base64,{data}\" href=\"data:image/png;base64,{data}\"/>\n"
+    )
+}
+
+/// Puts pictures right above the background, beneath all that was drawn.
+pub(super) fn beneath(svg: &str, images: &str) -> String {
+    let svg = svg.replacen("<svg ", "<svg xmlns:xlink=\"http://www.w3.org/1999/xlink\" ", 1);
+    let background = svg.find("<rect").and_then(|at| svg[at..].find("/>").map(|end| at + end + 2));
+    match background {
+        Some(at) => format!("{}\n{images}{}", &svg[..at], &svg[at..]),
+        None => svg,
+    }
+}
+
+/// A PNG of 256 colours (ISO/IEC 15948): signature, header, palette, one compressed block of rows, end.
+fn png(shares: &[f64], columns: usize) -> Vec<u8> {
+    let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |kind: &[u8; 4], data: &[u8]| {
+        out.extend((data.len() as u32).to_be_bytes());
+        let body = [kind.as_slice(), data].concat();
+        out.extend(&body);
+        out.extend(crc32fast::hash(&body).to_be_bytes());
+    };
+    let rows = shares.len() / columns.max(1);
+    let mut header = [(columns as u32).to_be_bytes(), (rows as u32).to_be_bytes()].concat();
+    header.extend([8, 3, 0, 0, 0]);
+    chunk(b"IHDR", &header);
+    let palette = (0..=255u8).flat_map(|level| {
+        let RGBColor(r, g, b) = color(f64::from(level) / 255.0);
+        [r, g, b]
+    });
+    chunk(b"PLTE", &palette.collect::<Vec<_>>());
+    let level = |share: &f64| (255.0 * share.clamp(0.0, 1.0)).round() as u8;
+    // Each row begins with its filter: none.
+    let raw: Vec<u8> =
+        shares.chunks(columns.max(1)).flat_map(|row| std::iter::once(0).chain(row.iter().map(level))).collect();
+    chunk(b"IDAT", &miniz_oxide::deflate::compress_to_vec_zlib(&raw, 9));
+    chunk(b"IEND", &[]);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lightness_rises() {
+        let grey = |share: f64| {
+            let RGBColor(r, g, b) = color(share);
+            0.2126 * f64::from(r) + 0.7152 * f64::from(g) + 0.0722 * f64::from(b)
+        };
+        let all: Vec<f64> = (0..=100).map(|nth| grey(f64::from(nth) / 100.0)).collect();
+        assert!(all.is_sorted_by(|a, b| a < b), "{all:?}");
+        assert_eq!((color(-1.0), color(f64::NAN)), (color(0.0), color(0.0)));
+    }
+
+    #[test]
+    fn a_png_holds_its_rows() {
+        let png = png(&[0.0, 1.0, 0.5, 0.2, 0.4, 0.6], 3);
+        assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
+        assert_eq!((&png[16..20], &png[20..24]), (&[0, 0, 0, 3][..], &[0, 0, 0, 2][..]));
+        let at = png.windows(4).position(|bytes| bytes == b"IDAT").unwrap();
+        let length = u32::from_be_bytes(png[at - 4..at].try_into().unwrap()) as usize;
+        let data = &png[at + 4..at + 4 + length];
+        let raw = miniz_oxide::inflate::decompress_to_vec_zlib(data).unwrap();
+        assert_eq!(raw, [0, 0, 255, 128, 0, 51, 102, 153]);
+        // The checksum of an empty end chunk is known.
+        assert_eq!(&png[png.len() - 12..], [0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xAE, 0x42, 0x60, 0x82]);
+    }
+}

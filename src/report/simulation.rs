@@ -1,0 +1,222 @@
+//! Figure 7: simulated response times against the number of clients, and where links and servers are full.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+
+use super::figure::{Axis, Figure, Panel, Point as Mark, Scale};
+use super::number::{self, MISSING, significant};
+use super::response::rate;
+use super::table::{Notes, Section, Table};
+use super::{Rendered, create, names, view};
+use crate::simulate::{Point, Saturation, Swept};
+use crate::table_file;
+
+/// One of the response times of a point.
+struct Statistic {
+    name: &'static str,
+    of: fn(&Point) -> (Option<f64>, Option<f64>),
+}
+
+const STATISTICS: [Statistic; 4] = [
+    Statistic { name: "mean", of: |point| (point.mean_s, point.mean_ci) },
+    Statistic { name: "median", of: |point| (point.median_s, point.median_ci) },
+    Statistic { name: "95th percentile", of: |point| (point.p95_s, point.p95_ci) },
+    Statistic { name: "99th percentile", of: |point| (point.p99_s, point.p99_ci) },
+];
+
+/// Writes `simulation.csv` and `saturation.csv` and what is made of them; `about` is printed under every figure.
+pub fn write(results: &Path, plots: &Path, swept: &Swept, about: &str) -> Result<Vec<PathBuf>> {
+    create(results)?;
+    let (points, saturation) = (results.join("simulation.csv"), results.join("saturation.csv"));
+    table_file::write(&points, &swept.points)?;
+    table_file::write(&saturation, &swept.saturation)?;
+    crate::save::replace(&results.join("about.txt"), about.as_bytes())?;
+    let mut files = vec![points, saturation, results.join("about.txt")];
+    files.extend(again(results, plots)?);
+    Ok(files)
+}
+
+/// Whether a folder has a simulation.
+pub fn is_in(results: &Path) -> bool {
+    results.join("simulation.csv").exists()
+}
+
+/// Tables and figures from the files of a simulation.
+pub fn again(results: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
+    let (swept, about) = read(results)?;
+    let table = results.join("saturation.md");
+    crate::save::replace(&table, rendered(&swept, &about).markdown().as_bytes())?;
+    create(plots)?;
+    let mut files = vec![table];
+    for (file, figure) in figures(&swept, &about) {
+        let path = plots.join(format!("{file}.svg"));
+        crate::save::replace(&path, figure.svg()?.as_bytes())?;
+        files.push(path);
+    }
+    Ok(files)
+}
+
+/// The saturation points as text of at most `width` columns.
+pub fn terminal(results: &Path, width: usize) -> Result<String> {
+    let (swept, about) = read(results)?;
+    let parts: Vec<String> =
+        rendered(&swept, &about).tables.iter().map(|table| table.text(width, &mut Vec::new())).collect();
+    Ok(parts.join("\n"))
+}
+
+fn read(results: &Path) -> Result<(Swept, String)> {
+    let points = results.join("simulation.csv");
+    let swept =
+        Swept { points: table_file::read(&points)?, saturation: table_file::read(&results.join("saturation.csv"))? };
+    ensure!(!swept.points.is_empty(), "{} has no lines: run `splitbench simulate` again", points.display());
+    let about = std::fs::read_to_string(results.join("about.txt")).unwrap_or_default();
+    Ok((swept, about))
+}
+
+fn servers(workers: usize) -> String {
+    if workers == 1 { "1 worker".into() } else { format!("{workers} workers") }
+}
+
+fn generated(tokens: usize) -> String {
+    match tokens {
+        0 => "prompts only".into(),
+        1 => "prompt and 1 generated token".into(),
+        _ => format!("prompt and {tokens} generated tokens"),
+    }
+}
+
+/// For each server and number of generated tokens: the mean alone, and all four statistics.
+fn figures(swept: &Swept, about: &str) -> Vec<(String, Figure)> {
+    let places =
+        view::distinct(swept.points.iter().map(|point| (point.profile.as_str(), point.workers, point.generate)));
+    let profiles = view::distinct(swept.points.iter().map(|point| point.profile.as_str()));
+    let mut out = Vec::new();
+    for (profile, workers, tokens) in places {
+        let points: Vec<&Point> = swept
+            .points
+            .iter()
+            .filter(|point| (point.profile.as_str(), point.workers, point.generate) == (profile, workers, tokens))
+            .collect();
+        let ending = if profiles.len() > 1 { format!("-{}", names::slug(profile)) } else { String::new() };
+        let place = format!("{}-{tokens}-tokens{ending}", names::slug(&servers(workers)));
+        out.push((format!("clients-{place}"), figure(&points, &STATISTICS[..1], about)));
+        out.push((format!("clients-{place}-percentiles"), figure(&points, &STATISTICS, about)));
+    }
+    out
+}
+
+fn figure(points: &[&Point], statistics: &[Statistic], about: &str) -> Figure {
+    let first = points[0];
+    let codecs = view::distinct(points.iter().map(|point| point.codec.clone()));
+    let links = view::distinct(points.iter().map(|point| point.link_gbps));
+    let time = |point: &Point, statistic: &Statistic| {
+        (statistic.of)(point).0.filter(|value| value.is_finite() && *value > 0.0)
+    };
+    // One scale for all panels, so that links compare.
+    let all = || points.iter().flat_map(|point| statistics.iter().filter_map(|statistic| time(point, statistic)));
+    let scale = match (all().reduce(f64::min), all().reduce(f64::max)) {
+        (Some(low), Some(high)) => Scale::log(low, high),
+        _ => Scale::log(0.01, 10.0),
+    };
+    let panel = |link: f64, statistic: &Statistic| {
+        let series = |codec: &String| {
+            let here = points.iter().filter(|point| point.link_gbps == link && point.codec == *codec);
+            let mark = |point: &&Point| {
+                let ci = (statistic.of)(point).1.unwrap_or(0.0);
+                Some(Mark { x: point.clients as f64, y: time(point, statistic)?, stderr: ci })
+            };
+            here.filter_map(mark).collect()
+        };
+        Panel {
+            title: format!("{}, {}", rate(1000.0 * link), statistic.name),
+            scale,
+            baseline: None,
+            chance: None,
+            series: codecs.iter().map(series).collect(),
+            front: Vec::new(),
+        }
+    };
+    let panels = links.iter().flat_map(|link| statistics.iter().map(|statistic| panel(*link, statistic))).collect();
+    let unanswered = points.iter().filter(|point| point.mean_s.is_none_or(|mean| !mean.is_finite())).count();
+    let mut subtitle = format!(
+        "{}, {}. Simulated. Error bars: 95 % confidence interval over {} seeds.",
+        servers(first.workers),
+        generated(first.generate),
+        first.seeds
+    );
+    if unanswered > 0 {
+        subtitle += &format!(
+            " {unanswered} of {} points are left out: the system had not settled, as an answer takes longer than the warm-up.",
+            points.len()
+        );
+    }
+    subtitle += &format!(" {about}");
+    Figure {
+        title: format!("Response time against clients, simulated: {}", first.profile),
+        subtitle,
+        x_label: "clients (log scale)".into(),
+        y_label: "response time (s, log scale)".into(),
+        axis: Axis::LogLines,
+        series: codecs,
+        panels,
+    }
+}
+
+fn rendered(swept: &Swept, about: &str) -> Rendered {
+    let columns = [
+        "server",
+        "link, codec",
+        "bytes a request",
+        "alone ms",
+        "link /s",
+        "compute /s",
+        "bottleneck",
+        "saturates at clients",
+        "mean doubled at",
+        "best seen /s",
+    ];
+    let places =
+        view::distinct(swept.saturation.iter().map(|line| (line.profile.as_str(), line.workers, line.generate)));
+    let section = |(profile, workers, tokens): (&str, usize, usize)| {
+        let here = swept
+            .saturation
+            .iter()
+            .filter(|line| (line.profile.as_str(), line.workers, line.generate) == (profile, workers, tokens));
+        Section { name: format!("{}, {}", servers(workers), generated(tokens)), rows: here.map(row).collect() }
+    };
+    let table = |profile: &str| {
+        Table {
+        title: format!("Saturation: {profile}"),
+        caption: vec![
+            "link /s, compute /s: requests a second that each can do at most, by arithmetic; the bottleneck is the smaller.".into(),
+            "alone ms: response time without waiting, by arithmetic. saturates at: capacity times (think time + time alone), the clients beyond which some must wait.".into(),
+            "mean doubled at: fewest simulated clients whose mean response time is at least twice the time alone (- none). best seen: most requests answered a second in the simulation.".into(),
+            about.to_string(),
+        ],
+        columns: columns.map(String::from).to_vec(),
+        sections: places.iter().filter(|place| place.0 == profile).map(|place| section(*place)).collect(),
+        notes: Notes::default(),
+    }
+    };
+    let profiles = view::distinct(places.iter().map(|place| place.0));
+    Rendered { tables: profiles.into_iter().map(table).collect(), csv: String::new() }
+}
+
+fn row(line: &Saturation) -> Vec<String> {
+    vec![
+        format!("{}, {}", rate(1000.0 * line.link_gbps), line.codec),
+        format!("{:.0}", line.bytes),
+        significant(1e3 * line.alone_s),
+        significant(line.link_per_s),
+        significant(line.compute_per_s),
+        line.bottleneck.clone(),
+        number::ratio(line.clients.round()),
+        line.doubled_at.map_or(MISSING.into(), |clients| clients.to_string()),
+        significant(line.best_per_s),
+    ]
+}
+
+#[cfg(test)]
+#[path = "simulation_tests.rs"]
+mod tests;

@@ -1,0 +1,13 @@
+//! Response times of many clients that share a link and a server, by simulation. What a request takes was measured, or is
+//! assumed and said so; how requests wait for each other is simulated.
+
+pub mod capacity;
+pub mod engine;
+mod load;
+mod scenario;
+mod sweep;
+
+pub use load::{Cost, Load, Pair, Profile, label};
+pub use scenario::{Asking, Scenario, Simulate, find};
+pub(crate) use sweep::student;
+pub use sweep::{Point, Saturation, Swept, sweep};

@@ -1,0 +1,282 @@
+//! A simulation over all links, servers, codecs and numbers of clients, with several seeds each.
+
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::capacity::Capacity;
+use super::engine::{Arrivals, Class, System};
+use super::load::{Load, Profile};
+use super::scenario::{Asking, Simulate};
+
+/// A line of `simulation.csv`. Times are simulated, from asking to the last answer, seconds; `_ci` is half of the 95 %
+/// confidence interval of the mean over seeds (Student's t), missing with one seed. Times are missing where the system had not
+/// settled: nobody was answered, or the warm-up is shorter than the response time must be by arithmetic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Where the service times come from.
+    pub profile: String,
+    /// Workers of the server.
+    pub workers: usize,
+    /// Rate of the link, Gbit/s.
+    pub link_gbps: f64,
+    /// Tokens generated after the prompt.
+    pub generate: usize,
+    /// Codec and what it was asked for.
+    pub codec: String,
+    /// Clients.
+    pub clients: usize,
+    /// Runs.
+    pub seeds: u64,
+    /// Requests answered after the warm-up, all runs.
+    pub requests: u64,
+    /// Requests answered a second, mean over runs.
+    pub per_s: f64,
+    /// Mean response time.
+    pub mean_s: Option<f64>,
+    /// See above.
+    pub mean_ci: Option<f64>,
+    /// Median response time.
+    pub median_s: Option<f64>,
+    /// See above.
+    pub median_ci: Option<f64>,
+    /// 95 % are answered in this time.
+    pub p95_s: Option<f64>,
+    /// See above.
+    pub p95_ci: Option<f64>,
+    /// 99 % are.
+    pub p99_s: Option<f64>,
+    /// See above.
+    pub p99_ci: Option<f64>,
+    /// Share of the time that the link was busy.
+    pub link_busy: f64,
+    /// Share of the time that a worker was busy.
+    pub workers_busy: f64,
+}
+
+/// A line of `saturation.csv`: where a curve must turn, by arithmetic, and where it did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Saturation {
+    /// Where the service times come from.
+    pub profile: String,
+    /// Workers of the server.
+    pub workers: usize,
+    /// Rate of the link, Gbit/s.
+    pub link_gbps: f64,
+    /// Tokens generated after the prompt.
+    pub generate: usize,
+    /// Codec and what it was asked for.
+    pub codec: String,
+    /// Bytes of a whole request: prompt and generated tokens.
+    pub bytes: f64,
+    /// Response time of a request that waits for nobody, s.
+    pub alone_s: f64,
+    /// Requests a second that the link can carry.
+    pub link_per_s: f64,
+    /// Requests a second that the workers can do.
+    pub compute_per_s: f64,
+    /// The smaller one: `link` or `compute`.
+    pub bottleneck: String,
+    /// Clients beyond which some must wait: the capacity times (think time + `alone_s`).
+    pub clients: f64,
+    /// Fewest simulated clients whose mean response time is at least twice `alone_s`; missing where none has.
+    pub doubled_at: Option<usize>,
+    /// Most requests answered a second in any simulated point.
+    pub best_per_s: f64,
+}
+
+/// What a simulation gives.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Swept {
+    /// A line a point.
+    pub points: Vec<Point>,
+    /// A line a curve.
+    pub saturation: Vec<Saturation>,
+}
+
+/// One curve: everything but the number of clients.
+struct Curve<'a> {
+    load: &'a Load,
+    workers: usize,
+    link_gbps: f64,
+    generate: usize,
+}
+
+/// One run's numbers.
+struct Seen {
+    requests: u64,
+    per_s: f64,
+    /// Mean, median, p95, p99.
+    times: Option<[f64; 4]>,
+    link_busy: f64,
+    workers_busy: f64,
+}
+
+/// Simulates a profile.
+pub fn sweep(profile: &Profile, simulate: &Simulate) -> Result<Swept> {
+    simulate.check()?;
+    let mut loads = Vec::new();
+    for load in &profile.loads {
+        let base = load.codec.split(" at ratio ").next().unwrap_or_default();
+        let wanted = |names: &Vec<String>| names.iter().any(|name| *name == load.codec || name == base);
+        if simulate.codecs.as_ref().is_none_or(wanted) {
+            loads.push(load);
+        }
+    }
+    let known: Vec<&str> = profile.loads.iter().map(|load| load.codec.as_str()).collect();
+    ensure!(!loads.is_empty(), "none of the codecs asked for is in the profile, which has {}", known.join(", "));
+    let mut curves = Vec::new();
+    for &workers in &simulate.workers {
+        for &generate in &simulate.generate {
+            for &link_gbps in &simulate.links_gbps {
+                curves.extend(loads.iter().map(|load| Curve { load, workers, link_gbps, generate }));
+            }
+        }
+    }
+    let runs: Vec<(usize, usize, u64)> = (0..curves.len())
+        .flat_map(|curve| simulate.clients.iter().map(move |clients| (curve, *clients)))
+        .flat_map(|(curve, clients)| (0..simulate.seeds).map(move |seed| (curve, clients, seed)))
+        .collect();
+    let seen: Vec<Seen> = runs
+        .par_iter()
+        .map(|&(curve, clients, seed)| curves[curve].system(simulate, clients).run_summed(seed))
+        .collect();
+    let mut swept = Swept::default();
+    let mut each = seen.chunks(simulate.seeds as usize);
+    for curve in &curves {
+        let points: Vec<Point> = simulate
+            .clients
+            .iter()
+            .zip(each.by_ref())
+            .map(|(clients, seen)| curve.point(profile, simulate, *clients, seen))
+            .collect();
+        swept.saturation.push(curve.saturation(profile, simulate, &points));
+        swept.points.extend(points);
+    }
+    Ok(swept)
+}
+
+impl Curve<'_> {
+    fn system(&self, simulate: &Simulate, clients: usize) -> System {
+        let (rate, trip) = (self.link_gbps * 1e9, simulate.round_trip_ms / 1e3);
+        let class =
+            |pair: &super::Pair| Class { prompt: pair.prompt.round(rate, trip), step: pair.step.round(rate, trip) };
+        System {
+            classes: self.load.classes.iter().map(class).collect(),
+            steps: self.generate,
+            arrivals: match simulate.arrivals {
+                Asking::Closed => Arrivals::Closed { clients, think_s: simulate.think_s },
+                Asking::Open => Arrivals::Open { per_s: clients as f64 / simulate.think_s },
+            },
+            workers: self.workers,
+            most_batch: simulate.most_batch,
+            law: simulate.service,
+            seconds: simulate.seconds,
+            warm_up_s: simulate.warm_up_s,
+        }
+    }
+
+    fn point(&self, profile: &Profile, simulate: &Simulate, clients: usize, seen: &[Seen]) -> Point {
+        let mean = |of: &dyn Fn(&Seen) -> f64| seen.iter().map(of).sum::<f64>() / seen.len() as f64;
+        // Times of the few that were answered early would be those of the lucky ones.
+        let system = self.system(simulate, clients);
+        let settled = Capacity::of(&system).response_s(system.arrivals) <= simulate.warm_up_s;
+        let times: Option<Vec<[f64; 4]>> = seen.iter().map(|one| one.times.filter(|_| settled)).collect();
+        let of = |nth: usize| times.as_ref().map(|times| interval(times.iter().map(|one| one[nth])));
+        let (value, ci) = (|nth| of(nth).map(|found| found.0), |nth| of(nth).and_then(|found| found.1));
+        Point {
+            profile: profile.name.clone(),
+            workers: self.workers,
+            link_gbps: self.link_gbps,
+            generate: self.generate,
+            codec: self.load.codec.clone(),
+            clients,
+            seeds: seen.len() as u64,
+            requests: seen.iter().map(|one| one.requests).sum(),
+            per_s: mean(&|one| one.per_s),
+            mean_s: value(0),
+            mean_ci: ci(0),
+            median_s: value(1),
+            median_ci: ci(1),
+            p95_s: value(2),
+            p95_ci: ci(2),
+            p99_s: value(3),
+            p99_ci: ci(3),
+            link_busy: mean(&|one| one.link_busy),
+            workers_busy: mean(&|one| one.workers_busy),
+        }
+    }
+
+    fn saturation(&self, profile: &Profile, simulate: &Simulate, points: &[Point]) -> Saturation {
+        let most = simulate.clients.iter().copied().max().unwrap_or(1);
+        let system = self.system(simulate, most);
+        let capacity = Capacity::of(&system);
+        let classes = &self.load.classes;
+        let bytes = classes.iter().map(|pair| pair.prompt.bytes + self.generate as f64 * pair.step.bytes).sum::<f64>();
+        let doubled = |point: &&Point| point.mean_s.is_none_or(|mean| mean >= 2.0 * capacity.alone_s);
+        Saturation {
+            profile: profile.name.clone(),
+            workers: self.workers,
+            link_gbps: self.link_gbps,
+            generate: self.generate,
+            codec: self.load.codec.clone(),
+            bytes: bytes / classes.len() as f64,
+            alone_s: capacity.alone_s,
+            link_per_s: capacity.link_per_s,
+            compute_per_s: capacity.compute_per_s,
+            bottleneck: capacity.bottleneck().as_str().into(),
+            clients: capacity.saturation(system.arrivals, most),
+            doubled_at: points.iter().filter(doubled).map(|point| point.clients).min(),
+            best_per_s: points.iter().map(|point| point.per_s).fold(0.0, f64::max),
+        }
+    }
+}
+
+impl System {
+    fn run_summed(&self, seed: u64) -> Seen {
+        let mut observed = self.run(seed);
+        let responses = &mut observed.responses;
+        responses.sort_unstable_by(f64::total_cmp);
+        let count = responses.len();
+        let at = |share: f64| responses[((share * count as f64).ceil() as usize).clamp(1, count) - 1];
+        let mean = responses.iter().sum::<f64>() / count as f64;
+        Seen {
+            requests: count as u64,
+            per_s: count as f64 / observed.seconds,
+            times: (count > 0).then(|| [mean, at(0.5), at(0.95), at(0.99)]),
+            link_busy: observed.link_busy,
+            workers_busy: observed.workers_busy,
+        }
+    }
+}
+
+/// Mean of some values, and half of its 95 % confidence interval where there are several.
+pub(crate) fn interval(values: impl Iterator<Item = f64>) -> (f64, Option<f64>) {
+    let values: Vec<f64> = values.collect();
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    if values.len() < 2 {
+        return (mean, None);
+    }
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    (mean, Some(student(values.len() - 1) * (variance / n).sqrt()))
+}
+
+/// 97.5 % quantile of Student's t, to a thousandth; by Cornish and Fisher's expansion beyond ten degrees of freedom.
+pub(crate) fn student(freedom: usize) -> f64 {
+    const TABLE: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+    let (z, n) = (1.959_964f64, freedom as f64);
+    match TABLE.get(freedom.wrapping_sub(1)) {
+        Some(known) => *known,
+        None => {
+            let first = (z.powi(3) + z) / (4.0 * n);
+            let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n);
+            let third = (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / (384.0 * n.powi(3));
+            z + first + second + third
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "sweep_tests.rs"]
+mod tests;

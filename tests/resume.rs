@@ -1,0 +1,249 @@
+//! Runs that end before their time, runs in shares, and what may be wrong with what they left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const EXPERIMENT: &str = r#"
+analysis = "A small one."
+datasets = ["arc_easy-mini", "qasc-mini"]
+split_layers = [1, 4]
+codecs = ["noop", "fc", "topk", "fwsvd"]
+ratios = [8.0, 3.3]
+calibration_rows = 8
+limit = 24
+
+[report]
+table2 = true
+paired = true
+"#;
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("small.toml"), EXPERIMENT).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `splitbench run` in small batches, so that there are many.
+    fn command(&self, run: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_splitbench"));
+        command.arg("run").arg(self.path().join("small.toml")).args(["--run", run, "--batch-tokens", "200", "--out"]);
+        command.arg(self.path()).args(more).stdout(Stdio::null());
+        command
+    }
+
+    fn run(&self, run: &str, more: &[&str]) -> Output {
+        self.command(run, more).output().unwrap()
+    }
+
+    fn done(&self, run: &str, more: &[&str]) -> PathBuf {
+        let output = self.run(run, more);
+        assert!(output.status.success(), "{}", stderr(&output));
+        self.results(run)
+    }
+
+    fn results(&self, run: &str) -> PathBuf {
+        self.path().join("results/small").join(run)
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Exit code 1, every part said, no panic.
+fn fails(output: &Output, expected: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    for part in expected {
+        assert!(text.contains(part), "it does not say {part:?}: {text}");
+    }
+}
+
+/// Rows, tables and samples are the same to the byte.
+fn same(one: &Path, other: &Path) {
+    for file in [
+        "rows.csv",
+        "rows.parquet",
+        "table2.md",
+        "paired.csv",
+        "samples/pocket--arc_easy-mini.jsonl",
+        "samples/pocket--qasc-mini.jsonl",
+    ] {
+        let bytes = fs::read(one.join(file)).unwrap();
+        assert!(!bytes.is_empty() && bytes == fs::read(other.join(file)).unwrap(), "{file} differs");
+    }
+}
+
+fn journal(results: &Path) -> PathBuf {
+    results.join("journal/pocket--arc_easy-mini.journal")
+}
+
+#[test]
+fn killed_at_twenty_moments_a_run_comes_to_the_same_rows() {
+    let place = Place::new();
+    let clock = Instant::now();
+    let undisturbed = place.done("whole", &[]);
+    let took = clock.elapsed();
+    let mut random = ChaCha8Rng::seed_from_u64(20);
+    let mut interrupted = 0;
+    for _ in 0..20 {
+        let mut child = place.command("killed", &[]).stderr(Stdio::null()).spawn().unwrap();
+        let moment = took.mul_f64(random.random_range(0.0..0.6)) + Duration::from_millis(30);
+        std::thread::sleep(moment);
+        // SIGKILL: nothing of the program runs after it.
+        child.kill().unwrap();
+        interrupted += usize::from(!child.wait().unwrap().success());
+        // A torn line on top of what the moment left.
+        let path = journal(&place.results("killed"));
+        if interrupted % 4 == 0 && path.exists() {
+            let mut bytes = fs::read(&path).unwrap();
+            bytes.extend_from_slice(b"0123 {\"cell\":[0,{\"ind");
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+    assert!(interrupted >= 3, "the run was over before it could be killed");
+    same(&undisturbed, &place.done("killed", &[]));
+    // Once more: nothing is computed, and the journal stays as it is.
+    let before = fs::read(journal(&place.results("killed"))).unwrap();
+    same(&undisturbed, &place.done("killed", &[]));
+    assert!(before == fs::read(journal(&place.results("killed"))).unwrap());
+}
+
+#[test]
+fn a_finished_run_goes_on_with_another_codec() {
+    let place = Place::new();
+    place.done("grown", &[]);
+    let text = EXPERIMENT.replace("[\"noop\", \"fc\"", "[\"int8\", \"noop\", \"fc\"");
+    fs::write(place.path().join("small.toml"), text).unwrap();
+    let grown = place.done("grown", &[]);
+    same(&grown, &place.done("fresh", &[]));
+}
+
+#[test]
+fn shares_collected_are_a_single_run() {
+    let place = Place::new();
+    let whole = place.done("whole", &[]);
+    for shard in ["3/4", "1/4", "2/4"] {
+        place.done("shared", &["--shard", shard]);
+    }
+    let collect = |folders: &[&Path]| {
+        Command::new(env!("CARGO_BIN_EXE_splitbench")).arg("collect").args(folders).output().unwrap()
+    };
+    let shared = place.results("shared");
+    fails(
+        &collect(&[&shared]),
+        &["arc_easy-mini", "lacks 6 of 24 questions", "4-of-4"].map(|part| {
+            // What is missing is named by its questions; the files that are there by their names.
+            if part == "4-of-4" { "1-of-4" } else { part }
+        }),
+    );
+    let report =
+        |folder: &Path| Command::new(env!("CARGO_BIN_EXE_splitbench")).arg("report").arg(folder).output().unwrap();
+    fails(&report(&shared), &["rows.parquet", "`collect` where it is of shards"]);
+    // The last share comes from another machine.
+    let elsewhere = Place::new();
+    let last = elsewhere.done("shared", &["--shard", "4/4"]);
+    let output = collect(&[&shared, &last]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    same(&whole, &shared);
+    // What shards came to is reported again like any run.
+    let table = fs::read(shared.join("table2.md")).unwrap();
+    fs::remove_file(shared.join("table2.md")).unwrap();
+    let again = report(&shared);
+    assert!(again.status.success(), "{}", stderr(&again));
+    assert!(table == fs::read(shared.join("table2.md")).unwrap());
+
+    // A share twice is no harm, as long as both say the same.
+    elsewhere.done("shared", &["--shard", "1/4"]);
+    assert!(collect(&[&shared, &last]).status.success());
+    let other = Place::new();
+    fs::write(other.path().join("small.toml"), EXPERIMENT.replace("calibration_rows = 8", "calibration_rows = 9"))
+        .unwrap();
+    let strange = other.done("shared", &["--shard", "1/4"]);
+    fails(&collect(&[&shared, &strange]), &["was asked for other cells"]);
+    fails(&collect(&[Path::new("nowhere")]), &["there is no run nowhere"]);
+    fails(&collect(&[place.path()]), &["no manifest.json"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_place_is_told() {
+    let place = Place::new();
+    let whole = place.done("a", &[]);
+    let path = journal(&whole);
+    let text = fs::read_to_string(&path).unwrap();
+
+    // An edited line.
+    let edited = text.replacen("\"elements\":[", "\"elements\":[9", 1);
+    fs::write(&path, &edited).unwrap();
+    fails(&place.run("a", &[]), &["line 3", "changed or damaged", "remove the line"]);
+    // Without it, it is computed again.
+    let third = text.lines().nth(2).unwrap();
+    fs::write(&path, text.replace(&format!("{third}\n"), "")).unwrap();
+    place.done("a", &[]);
+    assert!(fs::read_to_string(&path).unwrap().lines().count() == text.lines().count());
+
+    // Inputs that changed.
+    fails(&place.run("a", &["--dtype", "bf16"]), &["weight type: f32 there, bf16 now", "--run NAME"]);
+
+    // Two at once.
+    let lock = fs::File::create(whole.join("journal/lock")).unwrap();
+    lock.lock().unwrap();
+    fails(&place.run("a", &[]), &["another splitbench is writing", "--run NAME"]);
+    drop(lock);
+
+    // A file where a folder should be.
+    fs::write(place.results("taken"), "").unwrap();
+    fails(&place.run("taken", &[]), &["cannot make the folder", "--out DIR"]);
+}
+
+/// A limit on the size of files stands for a full disk.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_costs_nothing_that_was_computed() {
+    let place = Place::new();
+    let whole = place.done("whole", &[]);
+    let limited = |blocks: usize| {
+        let command = place.command("full", &[]);
+        let words: Vec<String> = std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .map(|word| format!("'{}'", word.to_str().unwrap()))
+            .collect();
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec {}", words.join(" "));
+        Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).output().unwrap()
+    };
+    let size = fs::metadata(journal(&whole)).unwrap().len() as usize;
+    fails(&limited(size / 512 / 2), &["arc_easy-mini.journal", "make room and give the same command again"]);
+    let kept = fs::metadata(journal(&place.results("full"))).unwrap().len() as usize;
+    assert!(kept > size / 4 && kept < size, "{kept} of {size} bytes");
+    same(&whole, &place.done("full", &[]));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_written_to_is_told_before_anything_is_computed() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let folder = place.path().join("results");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
+    if fs::write(folder.join("probe"), "").is_ok() {
+        return println!("skipped: this user may write anywhere");
+    }
+    fails(&place.run("a", &[]), &["cannot make the folder", "--out DIR"]);
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+}
