@@ -34,7 +34,7 @@ module fc_decoder #(
     wire a_valid, b_valid, c_valid, a_pop, b_pop, c_pop;
     wire [1:0] a_at, b_at, c_at;
     wire [82:0] a_job, b_job, c_job;
-    jobs #(.DECODE(1)) jobs (
+    jobs #(.DECODE(1), .DEPTH(DEPTH)) jobs (
         .clk(clk), .rst(rst), .cfg_valid(cfg_valid), .cfg_ready(cfg_ready), .cfg_tokens(cfg_tokens), .cfg_shape(cfg_shape),
         .cfg_ks(cfg_ks), .cfg_kd(cfg_kd), .refused(cfg_refused), .a_pop(a_pop), .b_pop(b_pop), .c_pop(c_pop),
         .a_valid(a_valid), .b_valid(b_valid), .c_valid(c_valid), .a_at(a_at), .b_at(b_at), .c_at(c_at), .a(a_job),

@@ -1,7 +1,9 @@
 // Up to four jobs under way: their shapes, and the numbers that follow from one. Three stages of a core are each at a job of
-// their own, and the last lets it go. A shape beyond the limits is taken and dropped, and `refused` says so for a cycle.
+// their own, and the last lets it go. A shape beyond the limits, or with more words than the column buffer has, is taken and
+// dropped, and `refused` says so for a cycle.
 module jobs #(
-    parameter DECODE = 0
+    parameter DECODE = 0,
+    parameter DEPTH = 98945  // words of either bank of the column buffer
 ) (
     input clk,
     input rst,
@@ -54,12 +56,12 @@ module jobs #(
         step1 <= cfg_valid & cfg_ready;
         if (cfg_valid & cfg_ready) {tokens, shape, ks, kd} <= {cfg_tokens, cfg_shape, cfg_ks, cfg_kd};
         step2 <= step1 & !bad;
-        refused <= step1 & bad;
+        refused <= step1 & bad | step3 & words > DEPTH;
         tiles <= columns_up[10:2];
         rows <= ks <= middle ? ks : middle + 1'b1;
         step3 <= step2;
         words <= DECODE ? tokens * ((tiles + 10'd1) >> 1) : (middle + 1'b1) * tiles;
-        if (step3) begin
+        if (step3 & words <= DEPTH) begin
             ring[head[1:0]] <= {tokens, shape, ks, kd, hidden, tiles, rows, words};
             head <= head + 1'b1;
         end

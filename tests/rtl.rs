@@ -4,8 +4,9 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use splitbench::codec::proportional;
 use splitbench::fpga::{BlockFloat, Shape, Simulator, Timing, decode, encode, quantise, quantise_at};
-use splitbench::kernel::Block;
+use splitbench::kernel::{Band, Block};
 
 fn simulator() -> Option<Simulator> {
     Simulator::find().map_err(|reason| println!("skipped: {reason:#}")).ok()
@@ -111,4 +112,40 @@ fn eight_samples_a_cycle() {
 fn the_largest_activation_is_bit_exact() {
     let Some(simulator) = simulator() else { return };
     compare(&simulator, &[shape(509, 3072, 40, 400)], 5);
+}
+
+/// When beats come follows from shapes alone, not from numbers: one simulation of a shape tells its time.
+#[test]
+fn cycles_do_not_depend_on_numbers() {
+    let Some(simulator) = simulator() else { return };
+    let shapes = [shape(9, 192, 4, 70), shape(3, 192, 3, 150)];
+    assert_eq!(compare(&simulator, &shapes, 6), compare(&simulator, &shapes, 7));
+}
+
+/// `cargo test --release --test rtl -- --ignored --nocapture`
+#[test]
+#[ignore = "prints the tables of rtl/README.md, in some minutes"]
+fn throughput() {
+    let Some(simulator) = simulator() else { return };
+    let row = |tokens: usize, hidden: usize, block: Block| {
+        let shapes = [Shape::new(tokens, hidden, block).unwrap(); 4];
+        let (there, back) = compare(&simulator, &shapes, 8);
+        let cells = [there, back].map(|timings| {
+            let (alone, between) = (timings[0].cycles(), timings[3].last_out - timings[2].last_out);
+            format!("{alone} | {between} | {:.2}", (tokens * hidden) as f64 / between as f64)
+        });
+        println!("| {tokens} | {hidden} | {} x {} | {} |", block.ks, block.kd, cells.join(" | "));
+    };
+    for tokens in [1, 2, 4, 8, 16, 32, 64, 96, 128, 160, 192, 256, 384, 512] {
+        row(tokens, 2048, proportional(Band::Mirrored, (tokens, 2048), 7.6));
+    }
+    for hidden in [192, 1536, 3072] {
+        for tokens in [32, 128, 512] {
+            row(tokens, hidden, proportional(Band::Mirrored, (tokens, hidden), 7.6));
+        }
+    }
+    // All that there is, which no codec would send.
+    for tokens in [32, 64, 128] {
+        row(tokens, 1536, Block { ks: tokens, kd: 1536 });
+    }
 }

@@ -174,7 +174,7 @@ fn the_kernel_has_the_same_block() {
         let found = shape.unpack(&encode(&shape, &rows).unwrap().coefficients).unwrap();
         let band = crate::kernel::Band::Mirrored;
         let mut kept = Vec::new();
-        crate::kernel::forward(&values, tokens, hidden, band, block, 1.0).block(band, block, &mut kept);
+        crate::kernel::forward(&values, tokens, hidden, band, block, 1.0, &mut kept);
         assert!(
             decibels(found.into_iter().map(f64::from), &kept.iter().map(|v| f64::from(*v)).collect::<Vec<_>>()) > 60.0
         );

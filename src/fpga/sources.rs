@@ -84,12 +84,20 @@ fn digest(rtl: &Path) -> Result<String> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The line that Verilator says of itself; fails where there is none, or one too old.
-fn verilator() -> Result<()> {
+/// What Verilator says of itself: name and version. Fails where there is none, or one too old, and where the cores' sources
+/// are not.
+pub fn tool() -> Result<String> {
+    digest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("rtl"))?;
+    verilator()
+}
+
+fn verilator() -> Result<String> {
     let output = Command::new("verilator").arg("--version").output();
     let output =
         output.with_context(|| format!("Verilator, which simulates the FPGA cores, cannot be started; {INSTALL}"))?;
-    check_version(String::from_utf8_lossy(&output.stdout).trim())
+    let line = String::from_utf8_lossy(&output.stdout).trim().to_string();
+    check_version(&line)?;
+    Ok(line)
 }
 
 fn check_version(line: &str) -> Result<()> {

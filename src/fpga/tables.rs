@@ -23,6 +23,7 @@ pub(super) fn quarter(k: usize) -> (i64, i64) {
 }
 
 /// Name and text of each file: one entry a line, two numbers of `bits` bits side by side in hexadecimal.
+#[cfg(test)]
 pub(super) fn files() -> Vec<(String, String)> {
     let text = |entries: Vec<(i64, i64)>, bits: u32| {
         let mask = (1i64 << bits) - 1;
