@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
@@ -31,7 +32,8 @@ pub(super) fn built() -> Result<PathBuf> {
     let making = all.join(format!(".{}.{}", &digest[..16], std::process::id()));
     eprintln!("building the simulator of the FPGA cores: a minute or two, once for these sources");
     let output = Command::new("make")
-        .args(["-s", "-C"])
+        .arg(format!("-sj{}", thread::available_parallelism().map_or(1, usize::from)))
+        .arg("-C")
         .arg(&rtl)
         .arg("simulator")
         .arg(format!("BUILD={}", making.display()))

@@ -3,6 +3,7 @@
 use std::f64::consts::TAU;
 
 use super::fixed::{Complex, ROOT_BITS};
+#[cfg(test)]
 use super::shape::LANES;
 
 /// e^(-2 pi i k / n) in units of 2^-16.

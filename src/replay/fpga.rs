@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::backend::{Backend, Device, Job, Lane, Opened, Provenance, Timed};
 use super::clock::{timed, wall_seconds};
@@ -41,17 +41,56 @@ impl Backend for Fpga {
     }
 
     fn lanes<'a>(&'a self, job: &Job<'a>) -> Vec<Opened<'a>> {
-        let opened = |method: &Method| {
-            let Method::Kernel(band) = method else { return None };
-            let lane = FpgaLane::open(*band, job.hidden).map(|lane| Box::new(lane) as Box<dyn Lane>);
-            let variant = format!("{:.0} MHz", CLOCK_HZ / 1e6);
-            Some(Opened { method: method.clone(), variant, threads: None, lane })
+        let ways = |method: &Method| -> Vec<Opened<'a>> {
+            let Method::Kernel(band) = method else { return Vec::new() };
+            let opened = |order: Order| {
+                let lane = FpgaLane::open(order, *band, job.hidden).map(|lane| Box::new(lane) as Box<dyn Lane>);
+                let variant = format!("{:.0} MHz, {}", CLOCK_HZ / 1e6, order.as_str());
+                Opened { method: method.clone(), variant, threads: None, lane }
+            };
+            [Order::Alone, Order::Queued].map(opened).into()
         };
-        job.methods.iter().filter_map(opened).collect()
+        job.methods.iter().flat_map(ways).collect()
+    }
+}
+
+/// What else a core has to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Order {
+    /// Nothing: from the first beat in to the last beat out.
+    Alone,
+    /// Activations wait on both sides: from the last beat of one to that of the next.
+    Queued,
+}
+
+impl Order {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Alone => "one at a time",
+            Self::Queued => "one behind another",
+        }
+    }
+
+    /// Activations of a simulation; of those that are queued the first find the three stages of a core empty.
+    fn jobs(self) -> usize {
+        match self {
+            Self::Alone => 1,
+            Self::Queued => 4,
+        }
+    }
+
+    /// Cycles of the last of them.
+    fn cycles(self, timings: &[Timing]) -> Option<u64> {
+        match (self, timings) {
+            (Self::Alone, [only]) => Some(only.cycles()),
+            (Self::Queued, [.., before, last]) => Some(last.last_out - before.last_out),
+            _ => None,
+        }
     }
 }
 
 struct FpgaLane {
+    order: Order,
     simulator: Simulator,
     setup_s: f64,
     /// Activations simulated, their numbers, and how many of these were at the rails.
@@ -61,7 +100,7 @@ struct FpgaLane {
 }
 
 impl FpgaLane {
-    fn open(band: Band, hidden: usize) -> Result<Self> {
+    fn open(order: Order, band: Band, hidden: usize) -> Result<Self> {
         ensure!(
             band == Band::Mirrored,
             "the FPGA cores keep the block of band=mirrored alone: leave other bands to another back end"
@@ -69,29 +108,37 @@ impl FpgaLane {
         // A length that the cores do not have is known before anything is built.
         Shape::new(1, hidden, Block { ks: 1, kd: 1 })?;
         let (simulator, setup_s) = timed(wall_seconds, Simulator::find);
-        Ok(Self { simulator: simulator?, setup_s, activations: 0, numbers: 0, saturated: 0 })
+        Ok(Self { order, simulator: simulator?, setup_s, activations: 0, numbers: 0, saturated: 0 })
     }
 
-    /// Compresses and restores an activation: cycles of both, and what comes back. Each number is compared with the model's.
-    fn simulate(&mut self, a: &Activation, ratio: f64) -> Result<([Timing; 2], Vec<f32>)> {
+    /// Compresses and restores an activation: seconds of both, and what comes back. Each number is compared with the model's.
+    fn simulate(&mut self, a: &Activation, ratio: f64) -> Result<([f64; 2], Vec<f32>)> {
         let block = codec::proportional(Band::Mirrored, (a.tokens(), a.hidden()), ratio);
         let shape = Shape::new(a.tokens(), a.hidden(), block)?;
         let rows = fpga::quantise(a.values(), a.hidden())?.rows;
-        let encoded = fpga::encode(&shape, &rows)?;
+        let (encoded, jobs) = (fpga::encode(&shape, &rows)?, self.order.jobs());
         // A process for each direction, at once: what the decoder gets is the model's, which the encoder's must be.
         let (there, back) = thread::scope(|scope| {
-            let there = scope.spawn(|| self.simulator.encode(&[(shape, &rows)]));
-            let back = self.simulator.decode(&[(shape, &encoded.coefficients)]);
+            let there = scope.spawn(|| self.simulator.encode(&vec![(shape, &rows); jobs]));
+            let back = self.simulator.decode(&vec![(shape, &encoded.coefficients); jobs]);
             (there.join().unwrap_or_else(|_| Err(anyhow!("the simulation of the encoder was cut short"))), back)
         });
-        let (Some(there), Some(back)) = (there?.pop(), back?.pop()) else { bail!("the simulator gave no result") };
-        ensure!(there.encoded == encoded, "what the simulated encoder gives is not what its model does");
-        let decoded = fpga::decode(&shape, &encoded.coefficients)?;
-        ensure!(back.decoded == decoded, "what the simulated decoder gives is not what its model does");
+        let (there, back, decoded) = (there?, back?, fpga::decode(&shape, &encoded.coefficients)?);
+        let all = there.iter().all(|run| run.encoded == encoded);
+        ensure!(all, "what the simulated encoder gives is not what its model does");
+        ensure!(
+            back.iter().all(|run| run.decoded == decoded),
+            "what the simulated decoder gives is not what its model does"
+        );
         self.activations += 1;
         self.numbers += a.values().len();
         self.saturated += encoded.saturations + decoded.saturations;
-        Ok(([there.timing, back.timing], decoded.values.to_f32()))
+        let seconds = |timings: Vec<Timing>| {
+            self.order.cycles(&timings).map(Timing::seconds).context("the simulator gave too few results")
+        };
+        let encode = seconds(there.iter().map(|run| run.timing).collect())?;
+        let decode = seconds(back.iter().map(|run| run.timing).collect())?;
+        Ok(([encode, decode], decoded.values.to_f32()))
     }
 }
 
@@ -100,10 +147,9 @@ impl Lane for FpgaLane {
         self.setup_s
     }
 
-    /// Alone and from a reset, so that all calls are like the first: the table of S is filled in each.
+    /// Each simulation begins with a reset, so that there is no first call unlike the others.
     fn time(&mut self, a: &Activation, ratio: f64) -> Result<Timed> {
-        let (timings, _) = self.simulate(a, ratio)?;
-        let [encode, decode] = timings.map(|timing| Timing::seconds(timing.cycles()));
+        let ([encode, decode], _) = self.simulate(a, ratio)?;
         Ok(Timed { first_s: encode + decode, encode_s: vec![encode], decode_s: vec![decode] })
     }
 
@@ -135,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_the_cores_do_not_take_is_an_error() {
-        let mut lane = match FpgaLane::open(Band::Mirrored, 192) {
+        let mut lane = match FpgaLane::open(Order::Alone, Band::Mirrored, 192) {
             Ok(lane) => lane,
             Err(why) => return println!("skipped: {why:#}"),
         };

@@ -152,9 +152,7 @@ fn hardware(rows: &[Row]) -> Vec<String> {
             (Provenance::Modelled, _, true) => "cannot be reached one activation at a time, by the model's bound",
             (Provenance::Modelled, ..) => "not excluded by the model's bound, and not measured",
             (Provenance::Simulated, true, _) => "holds in simulation, if the stated clock is met",
-            (Provenance::Simulated, _, true) => {
-                "does not hold one activation at a time, even if the stated clock is met"
-            }
+            (Provenance::Simulated, _, true) => "does not hold, even if the stated clock is met",
             (_, true, _) => "holds",
             (_, _, true) => "does not hold",
             _ => "undecided within two standard errors",

@@ -296,8 +296,9 @@ fn circuit(rows: &[Row]) -> Option<String> {
     let row = rows.iter().find(|row| row.provenance == Provenance::Simulated && row.both.is_some())?;
     let clock = row.clock_mhz.map_or(String::new(), |mhz| format!(" at an assumed {mhz:.0} MHz"));
     Some(format!(
-        "FPGA: {}, by {}; cycles from an activation's first beat in to its last beat out, one activation at a time,{clock}. Not \
-         simulated: the board's links and DRAM, what brings numbers into the ports' format, place and route.",
+        "FPGA: {}, by {},{clock}. One at a time: from an activation's first beat in to its last beat out; one behind another: from the \
+         last beat of one to that of the next of its shape. Not simulated: the board's links and DRAM, what brings numbers into \
+         the ports' format; not checked by place and route: the clock.",
         row.device, row.libraries
     ))
 }
@@ -384,7 +385,11 @@ pub(super) mod tests {
             row("cpu", "topk", Some(5.0)),
             row("cpu", "fc-kernel", Some(1.0)),
             row("model", "fc-kernel", Some(0.5)),
-            Row { variant: "300 MHz".into(), clock_mhz: Some(300.0), ..row("fpga", "fc-kernel", Some(4.0)) },
+            Row {
+                variant: "300 MHz, one at a time".into(),
+                clock_mhz: Some(300.0),
+                ..row("fpga", "fc-kernel", Some(4.0))
+            },
         ];
         let text = table4(&rows).markdown();
         for expected in [
@@ -394,8 +399,9 @@ pub(super) mod tests {
             "| this CPU, 1 thread: measured | – | – | – | – | 5.00 ± 0.05 | 2.00 ± 0.02 | – | – | 1.00 ± 0.01 |",
             "| this CPU, 1 thread: over its FC | – | – | – | – | 2.50 ± 0.04 | 1.00 ± 0.00 | – | – | 0.50 ± 0.01 |",
             "| a device: modelled | – | – | – | – | – | – | 0.500 ± 0.005 | – | – |",
-            "| fpga, 300 MHz: simulated | – | – | – | – | – | – | 4.00 ± 0.04 | – | – |",
-            "one activation at a time, at an assumed 300 MHz. Not simulated: the board's links and DRAM",
+            "| fpga, 300 MHz, one at a time: simulated | – | – | – | – | – | – | 4.00 ± 0.04 | – | – |",
+            "at an assumed 300 MHz. One at a time: from",
+            "Not simulated: the board's links and DRAM",
             "- [1] no driver",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
