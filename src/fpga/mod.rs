@@ -22,7 +22,6 @@ pub use shape::{HIDDEN, MAX_TOKENS, Shape};
 pub use simulator::{DecodeRun, EncodeRun, Simulator, Timing};
 pub use sources::tool;
 
-/// Cycles a second that a simulated time is computed with: an assumption, not a result of place and route. 300 MHz is below
-/// half of what DSP48E2 and UltraRAM of this family are specified for, and no path has more than an addition of 48 bits or
-/// a shifter's half between registers (`rtl/README.md`, "Clock").
+/// Cycles a second that a simulated time is computed with: an assumption, not a result of place and route (`rtl/README.md`,
+/// "Clock").
 pub const CLOCK_HZ: f64 = 300e6;

@@ -117,13 +117,15 @@ impl FpgaLane {
         let shape = Shape::new(a.tokens(), a.hidden(), block)?;
         let rows = fpga::quantise(a.values(), a.hidden())?.rows;
         let (encoded, jobs) = (fpga::encode(&shape, &rows)?, self.order.jobs());
+        // What travels is the block: beats have neighbours of it too, which the receiver must not count.
+        let sent = shape.pack(&shape.unpack(&encoded.coefficients)?)?;
         // A process for each direction, at once: what the decoder gets is the model's, which the encoder's must be.
         let (there, back) = thread::scope(|scope| {
             let there = scope.spawn(|| self.simulator.encode(&vec![(shape, &rows); jobs]));
-            let back = self.simulator.decode(&vec![(shape, &encoded.coefficients); jobs]);
+            let back = self.simulator.decode(&vec![(shape, &sent); jobs]);
             (there.join().unwrap_or_else(|_| Err(anyhow!("the simulation of the encoder was cut short"))), back)
         });
-        let (there, back, decoded) = (there?, back?, fpga::decode(&shape, &encoded.coefficients)?);
+        let (there, back, decoded) = (there?, back?, fpga::decode(&shape, &sent)?);
         let all = there.iter().all(|run| run.encoded == encoded);
         ensure!(all, "what the simulated encoder gives is not what its model does");
         ensure!(
