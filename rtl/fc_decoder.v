@@ -144,7 +144,8 @@ module fc_decoder #(
     reg [9:0] p0, q;
     reg [7:0] cooldown;
     wire [9:0] rest = b_middle + 1'b1 - p0;
-    wire [6:0] count = rest > LANES ? LANES : rest[6:0];
+    // The last two passes are alike, so that neither waits long for the sums of the other.
+    wire [6:0] count = rest >= 2 * LANES ? LANES : rest > LANES ? (rest + 1'b1) >> 1 : rest;
     wire pass_last = rest <= LANES;
     wire q_last = q == b_rows - 1'b1;
     wire issue = b_open & period_ready & scale_ready & full[from] & (!q_last | cooldown == 0);
@@ -174,7 +175,7 @@ module fc_decoder #(
         end
         if (issue) begin
             q <= q_last ? 10'd0 : q + 1'b1;
-            if (q_last) p0 <= pass_last ? 10'd0 : p0 + LANES;
+            if (q_last) p0 <= pass_last ? 10'd0 : p0 + count;
             if (tile_read) tile <= b_pop ? 9'd0 : tile + 1'b1;
         end
         // Two sums a frequency, but one of 0 and one of S / 2.

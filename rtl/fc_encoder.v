@@ -187,7 +187,8 @@ module fc_encoder #(
     wire [9:0] fill;
     wire past_middle = tile < c_hidden[11:3] & {1'b0, c_kd} + {tile, 2'b0} > c_hidden - 13'd3;
     wire [9:0] rest = c_rows - p0;
-    wire [6:0] count = rest > LANES ? LANES : rest[6:0];
+    // The last two passes are alike, so that neither waits long for the sums of the other.
+    wire [6:0] count = rest >= 2 * LANES ? LANES : rest > LANES ? (rest + 1'b1) >> 1 : rest;
     wire pass_last = rest <= LANES;
     wire both = past_middle | c_ks > c_middle + 1'b1;
     wire q_last = q == c_middle;
@@ -220,7 +221,7 @@ module fc_encoder #(
             q <= q_last ? 10'd0 : q + 1'b1;
             at_low <= from_low + c_tiles;
             at_high <= q == 0 ? from_high : from_high - c_tiles;
-            if (q_last) p0 <= pass_last ? 10'd0 : p0 + LANES;
+            if (q_last) p0 <= pass_last ? 10'd0 : p0 + count;
             if (tile_done) tile <= c_pop ? 9'd0 : tile + 1'b1;
         end
         if (issue & q_last) cooldown <= (both ? {count, 1'b0} : {1'b0, count}) - 1'b1;
