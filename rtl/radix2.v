@@ -47,7 +47,8 @@ module radix2 #(
             out <= second ? sums : earlier;
             out_first <= second & (at == 0) & armed;
             count <= now + 1'b1;
-            armed <= first | (armed & !(second & (at == 0)));
+            // A stage that was passed by knows nothing of frames when it is not any more.
+            armed <= !bypass & (first | (armed & !(second & (at == 0))));
         end
         if (rst) begin
             armed <= 0;

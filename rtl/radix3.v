@@ -77,7 +77,7 @@ module radix3 #(
         if (en) begin
             index <= wraps ? 7'd0 : at + 1'b1;
             block <= !wraps ? now : now == 2 ? 2'd0 : now + 1'b1;
-            armed <= first | (armed & !(now == 2 & at == 0));
+            armed <= !bypass & (first | (armed & !(now == 2 & at == 0)));
 
             a1 <= one[at];
             b1 <= two[at];

@@ -62,6 +62,14 @@ fn every_length_of_the_hidden_axis_is_bit_exact() {
     compare(&simulator, &shapes, 1);
 }
 
+/// Stages that one length passes by and the next does not start anew, whatever went by.
+#[test]
+fn any_length_may_follow_any_other() {
+    let Some(simulator) = simulator() else { return };
+    let hidden = [192, 2048, 192, 3072, 192, 1536, 2048, 1536, 3072, 2048, 192];
+    compare(&simulator, &hidden.map(|hidden| shape(2 + hidden % 5, hidden, 1, 30)), 9);
+}
+
 /// Blocks beyond the middle of either axis; lengths that are prime, powers of two, and more than one pass of the lanes.
 #[test]
 fn blocks_and_tokens_of_all_kinds_are_bit_exact() {
