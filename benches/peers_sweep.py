@@ -83,13 +83,14 @@ class Peer:
                     ids[row, : self.lengths[row]] = torch.tensor(requests[i][0])
                 # No mask is needed: padding is on the right and attention is causal.
                 hidden = self.model.model(input_ids=ids, use_cache=False).last_hidden_state
-                logits = None if self.frugal else self.model.lm_head(hidden)
-                for row, i in enumerate(chosen):
-                    targets = requests[i][1]
-                    rows = slice(self.lengths[row] - len(targets), self.lengths[row])
-                    scored = self.model.lm_head(hidden[row, rows]) if self.frugal else logits[row, rows]
-                    each = torch.log_softmax(scored, -1).gather(-1, torch.tensor(targets)[:, None])
-                    out[i] = float(each.sum())
+                states = hidden if self.frugal else self.model.lm_head(hidden)
+                rows = [states[row, self.lengths[row] - len(requests[i][1]) : self.lengths[row]] for row, i in enumerate(chosen)]
+                counts, rows = [len(one) for one in rows], torch.cat(rows)
+                logits = self.model.lm_head(rows) if self.frugal else rows
+                targets = torch.tensor([target for i in chosen for target in requests[i][1]])[:, None]
+                each = torch.log_softmax(logits, -1).gather(-1, targets)[:, 0]
+                for i, one in zip(chosen, each.split(counts)):
+                    out[i] = float(one.sum())
         return out, time.perf_counter() - start
 
 
@@ -143,6 +144,7 @@ def main():
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--scope", default="prompt+choice")
     parser.add_argument("--what", default="peer,cells,layers")
+    parser.add_argument("--head", default="all,scored", help="positions at which the peer has its head")
     parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "splitbench"))
     args = parser.parse_args()
     what = args.what.split(",")
@@ -176,8 +178,8 @@ def against_hook(args, folder, out):
     before, results = run(args, folder, out, "sweep", ["fc"], [1], RATIOS)
     some = requests[:: max(1, len(requests) // 64)]
     seconds, found = {}, {}
-    for frugal in (False, True):
-        peer = Peer(folder, frugal)
+    for head in args.head.split(","):
+        peer = Peer(folder, head == "scored")
         peer.score(some[:4], 1)
         sizes = {size: peer.score(some, size)[1] for size in BATCH_SIZES}
         best = min(sizes, key=sizes.get)
@@ -186,8 +188,8 @@ def against_hook(args, folder, out):
             peer.ratio = ratio
             found[ratio], taken = peer.score(requests, best)
             total += taken
-        seconds[frugal] = total
-        print(f"  transformers {transformers.__version__}, head at {'scored' if frugal else 'all'} positions: {total:.1f} s, batch {best}", flush=True)
+        seconds[head] = total
+        print(f"  transformers {transformers.__version__}, head at {head} positions: {total:.1f} s, batch {best}", flush=True)
         del peer
     after, _ = run(args, folder, out, "sweep", ["fc"], [1], RATIOS)
     for ratio, theirs in found.items():
@@ -197,7 +199,8 @@ def against_hook(args, folder, out):
         print(f"  ratio {ratio}: log-likelihoods apart by {apart[len(apart) // 2]:.1e} nats in the median, {apart[-1]:.1e} at most")
     mine = (before + after) / 2
     print(f"{len(requests)} requests, {torch.get_num_threads()} threads, torch {torch.__version__}, scope {args.scope}")
-    print(f"sweep: ours {before:.1f} and {after:.1f} s; {seconds[False] / mine:.2f} times, {seconds[True] / mine:.2f} times with the head at scored positions")
+    times = ", ".join(f"{theirs / mine:.2f} times with the head at {head} positions" for head, theirs in seconds.items())
+    print(f"sweep: ours {before:.1f} and {after:.1f} s; {times}")
 
 
 def in_passes(args, folder, out, what):

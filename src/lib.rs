@@ -6,6 +6,7 @@ pub mod codec;
 pub mod data;
 mod exp;
 pub mod experiment;
+pub mod fpga;
 pub mod hub;
 pub mod kernel;
 pub mod model;

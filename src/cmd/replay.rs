@@ -15,6 +15,7 @@ use crate::replay::{Method, trace};
 ///   splitbench replay table4
 ///   splitbench replay ten-sets --hidden 2048 --codecs fc,topk --ratio 7.6 --seconds 30
 ///   splitbench replay piqa.json --codecs fc-kernel,svd --threads 1,all --json
+///   splitbench replay ten-sets --hidden 2048 --codecs fc-kernel --backend cpu,fpga --ratio 7.6 --seconds 20
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -23,7 +24,8 @@ pub struct Args {
     /// Codecs, and fc-kernel for the transform alone, separated by commas.
     #[arg(long, value_name = "LIST")]
     codecs: Option<String>,
-    /// Where they run: cpu, cuda (`splitbench list backends`), separated by commas.
+    /// Where they run: cpu, cuda, fpga (`splitbench list backends`), separated by commas. cuda and fpga run fc-kernel alone; fpga is
+    /// a simulation, whose seconds are cycles over a stated clock.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     backend: Vec<String>,
     /// Hidden sizes, separated by commas; that of the trace's activations if not given.

@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::cpu::Cpu;
+use super::fpga::Fpga;
 use super::method::Method;
 use super::profile::Profile;
 use crate::codec::{Activation, Calibration};
@@ -149,13 +150,19 @@ pub struct Timed {
 }
 
 /// Names of the back ends, in the order of the rows.
-pub const NAMES: [&str; 2] = ["cpu", "cuda"];
+pub const NAMES: [&str; 3] = ["cpu", "cuda", "fpga"];
+
+/// How the times of a back end come about, whether or not it can be opened here.
+pub fn provenance(name: &str) -> Provenance {
+    if name == "fpga" { Provenance::Simulated } else { Provenance::Measured }
+}
 
 /// Opens a back end. Fails, saying why, where it cannot run here.
 pub fn open(name: &str) -> Result<Box<dyn Backend>> {
     match name {
         "cpu" => Ok(Box::new(Cpu::here())),
         "cuda" => cuda(),
+        "fpga" => Ok(Box::new(Fpga::open()?)),
         _ => Err(crate::suggest::unknown("back end", name, NAMES)),
     }
 }

@@ -13,6 +13,7 @@ pub mod clock;
 mod cpu;
 #[cfg(any(test, feature = "cuda-kernel"))]
 mod cuda;
+mod fpga;
 pub mod limits;
 pub mod method;
 pub mod profile;

@@ -21,7 +21,7 @@ pub struct Row {
     pub hidden: usize,
     /// Ratio asked for, in elements: a number, or `paper` for each data set's own.
     pub ratio: String,
-    /// `cpu`, `cuda`, or `model`.
+    /// `cpu`, `cuda`, `fpga`, or `model`.
     pub backend: String,
     /// Device, as it names itself.
     pub device: String,

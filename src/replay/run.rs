@@ -199,8 +199,9 @@ impl Replay<'_> {
                 Ok(backend) => backends.push(backend),
                 Err(why) => {
                     let device = Device { name: String::new(), clock_mhz: None, libraries: Vec::new() };
+                    let provenance = backend::provenance(name);
                     for &hidden in self.hidden {
-                        let row = self.blank(hidden, name, &device, Provenance::Measured, &Method::parse(KERNEL)?);
+                        let row = self.blank(hidden, name, &device, provenance, &Method::parse(KERNEL)?);
                         self.rows.push(Row { err: Some(format!("{why:#}")), ..row });
                     }
                 }
@@ -263,6 +264,12 @@ impl Replay<'_> {
             .enumerate()
             .flat_map(|(at, backend)| backend.lanes(&job).into_iter().map(move |opened| Running::new(at, opened)))
             .collect();
+        let idle = |at: &usize| lanes.iter().all(|lane| lane.backend != *at);
+        for backend in (0..backends.len()).filter(idle).map(|at| &backends[at]) {
+            let row = self.blank(hidden, backend.name(), backend.device(), backend.provenance(), &methods[0]);
+            let why = format!("the back end {} runs {KERNEL} alone: add it to the methods", backend.name());
+            self.rows.push(Row { err: Some(why), ..row });
+        }
         let share = self.spec.seconds.map(|s| s / self.hidden.len() as f64 / lanes.len().max(1) as f64);
         eprintln!(
             "D {hidden}: {} ways to compress{}",
@@ -526,5 +533,47 @@ mod tests {
         assert!(error(&Spec { hidden: vec![64], ..spec("tests/replay/pocket.json", &["fc"]) }).contains("--hidden"));
         assert!(error(&spec("ten-sets", &["fc"])).contains("--hidden"));
         assert!(error(&Spec { hidden: vec![1 << 20], ..spec("ten-sets", &["fc"]) }).contains("numbers"));
+    }
+
+    #[test]
+    fn the_fpga_back_end_gives_simulated_rows_or_reasons() {
+        let on_fpga = |methods: &[&str], hidden: Vec<usize>| {
+            let trace = if hidden.is_empty() { "tests/replay/pocket.json" } else { "ten-sets" };
+            let threads = vec!["1".into()];
+            let spec = Spec { backends: vec!["fpga".into()], hidden, threads, ..spec(trace, methods) };
+            let mut rows = replay(&Spec { seconds: (trace == "ten-sets").then_some(0.01), ..spec }).unwrap().rows;
+            assert!(rows.iter().all(|row| row.backend == "fpga" && row.provenance == Provenance::Simulated));
+            assert!(rows.len() <= 2);
+            (rows.remove(0), rows.pop())
+        };
+        if let Err(why) = backend::open("fpga") {
+            assert_eq!(on_fpga(&["fc-kernel"], Vec::new()).0.err, Some(format!("{why:#}")));
+            println!("skipped: {why:#}");
+            return;
+        }
+        let refused = |methods: &[&str], hidden: Vec<usize>, part: &str| {
+            let (Row { err, both, .. }, _) = on_fpga(methods, hidden);
+            assert!(err.as_ref().is_some_and(|err| err.contains(part)) && both.is_none(), "{err:?}");
+        };
+        refused(&["fc"], Vec::new(), "runs fc-kernel alone");
+        refused(&["fc-kernel:band=centered"], Vec::new(), "band=mirrored alone");
+        refused(&["fc-kernel"], vec![64], "192, 1536, 2048 and 3072, not 64");
+
+        let (row, queued) = on_fpga(&["fc-kernel"], Vec::new());
+        if let Err(why) = crate::fpga::Simulator::find() {
+            assert_eq!(row.err, Some(format!("{why:#}")));
+            println!("skipped: {why:#}");
+            return;
+        }
+        assert_eq!((row.err, row.run, row.clock_mhz), (None, 12, Some(crate::fpga::CLOCK_HZ / 1e6)));
+        // 221 tokens of 24 beats take at least as many cycles each way.
+        let least = 221.0 * 24.0 / crate::fpga::CLOCK_HZ;
+        let (encode, decode) = (row.encode.unwrap().total_s, row.decode.unwrap().total_s);
+        assert!((least..4.0 * least).contains(&encode) && (least..4.0 * least).contains(&decode), "{encode} {decode}");
+        let queued = queued.unwrap().both.unwrap().total_s;
+        assert!((2.0 * least..encode + decode).contains(&queued), "{queued}");
+        // Words of 16 bits: far from f32's error, and from the thousandth that is asked for.
+        assert!((1e-6..1e-3).contains(&row.error_f64.unwrap()), "{:?}", row.error_f64);
+        assert!(row.note.as_ref().unwrap().contains("; 0 of "), "{:?}", row.note);
     }
 }

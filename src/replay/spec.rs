@@ -125,7 +125,7 @@ impl Spec {
             }
             Ratio::Word(word) => ensure!(word == "paper", "ratio is {word:?}; expected \"paper\" or a number"),
         }
-        ensure!(!self.backends.is_empty(), "backends is empty; give \"cpu\" or \"cuda\"");
+        ensure!(!self.backends.is_empty(), "backends is empty; give \"cpu\", \"cuda\" or \"fpga\"");
         for name in &self.backends {
             if !backend::NAMES.contains(&name.as_str()) {
                 return Err(crate::suggest::unknown("back end", name, backend::NAMES));

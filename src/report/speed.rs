@@ -176,6 +176,8 @@ fn hardware(rows: &[Row]) -> Vec<String> {
             // The model is the least time that the device could take.
             (Provenance::Modelled, _, true) => "cannot be reached one activation at a time, by the model's bound",
             (Provenance::Modelled, ..) => "not excluded by the model's bound, and not measured",
+            (Provenance::Simulated, true, _) => "holds in simulation, if the stated clock is met",
+            (Provenance::Simulated, _, true) => "does not hold, even if the stated clock is met",
             (_, true, _) => "holds",
             (_, _, true) => "does not hold",
             _ => "undecided within two standard errors",
@@ -265,6 +267,9 @@ mod tests {
         let mut checked = rows(1.0).to_vec();
         checked[2].device = "one thread of this processor".into();
         assert!(markdown(&checked).contains("predicted over measured is 0.25 at D 2048"));
+        let simulated = |total| markdown(&[row("cpu", "topk", Some(20.0)), row("fpga", "fc-kernel", Some(total))]);
+        assert!(simulated(2.0).contains("a device (simulated) against Top-k on 1 thread of this CPU: does not hold"));
+        assert!(simulated(0.1).contains("holds in simulation, if the stated clock is met; 200.0"));
         let gpu = Row { variant: "faster, copies apart".into(), ..row("cuda", "fc-kernel", Some(0.5)) };
         let model = Row { variant: "faster".into(), device: "G, by the model".into(), ..checked[2].clone() };
         assert_eq!(model_check(&[gpu, model]), [("G, by the model".to_string(), 2048, 0.5)]);

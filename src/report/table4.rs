@@ -9,8 +9,8 @@ use super::number::{MISSING, csv_field, tenths};
 use super::paper::Place;
 use super::table::{Notes, Section, Table};
 use super::{number, paper, speed};
-use crate::replay::Row;
 use crate::replay::row::Times;
+use crate::replay::{Provenance, Row};
 
 /// First line of generated Markdown.
 const GENERATED: &str = "<!-- Written by splitbench from replay.jsonl: change the experiment, not this file. -->\n\n";
@@ -267,7 +267,7 @@ pub(super) fn table4(rows: &[Row], place: Place) -> Table {
             "Seconds to compress and decompress, ± one standard error of sampling; below them the same over FC's, errors taken \
              as independent.",
             "measured: run on the device named; modelled: counted operations, bytes and launches at a data sheet's best, a lower \
-             bound for one activation at a time.",
+             bound for one activation at a time; simulated: cycles of a circuit over a clock that is stated, not achieved.",
             "FC, software is the whole codec (f16 packets), as all others are; hardware is the transform alone.",
             "SVD and the transform alone are not in the paper's table.",
             "Ours depend on D alone: models of one D share a measurement.",
@@ -278,6 +278,7 @@ pub(super) fn table4(rows: &[Row], place: Place) -> Table {
         caption.push("Under a number of ours: the paper's, and in brackets ours minus the paper's. The machines differ, so factors over FC say more than seconds.".into());
     }
     caption.extend(machine(rows));
+    caption.extend(circuit(rows));
     Table {
         title: "Table IV: total time for activation compression and decompression (s)".into(),
         caption,
@@ -303,6 +304,18 @@ fn machine(rows: &[Row]) -> Vec<String> {
         ));
     }
     out
+}
+
+/// What a simulation leaves out.
+fn circuit(rows: &[Row]) -> Option<String> {
+    let row = rows.iter().find(|row| row.provenance == Provenance::Simulated && row.both.is_some())?;
+    let clock = row.clock_mhz.map_or(String::new(), |mhz| format!(" at an assumed {mhz:.0} MHz"));
+    Some(format!(
+        "FPGA: {}, by {},{clock}. One at a time: from an activation's first beat in to its last beat out; one behind another: from the \
+         last beat of one to that of the next of its shape. Not simulated: the board's links and DRAM, what brings numbers into \
+         the ports' format; not checked by place and route: the clock.",
+        row.device, row.libraries
+    ))
 }
 
 /// A line a row, unrounded.
@@ -339,7 +352,7 @@ fn csv(rows: &[Row]) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::replay::Provenance;
+    use crate::replay::backend::provenance;
 
     /// A row of `method` at D = 2048 that takes `total` seconds.
     pub fn row(backend: &str, method: &str, total: Option<f64>) -> Row {
@@ -352,7 +365,7 @@ pub(super) mod tests {
             ratio: "paper".into(),
             backend: backend.into(),
             device: if backend == "cuda" { String::new() } else { "a device".into() },
-            provenance: if backend == "model" { Provenance::Modelled } else { Provenance::Measured },
+            provenance: if backend == "model" { Provenance::Modelled } else { provenance(backend) },
             clock_mhz: None,
             libraries: String::new(),
             method: method.into(),
@@ -387,6 +400,7 @@ pub(super) mod tests {
             row("cpu", "topk", Some(5.0)),
             row("cpu", "fc-kernel", Some(1.0)),
             row("model", "fc-kernel", Some(0.5)),
+            Row { variant: "300 MHz".into(), clock_mhz: Some(300.0), ..row("fpga", "fc-kernel", Some(4.0)) },
         ];
         let text = table4(&rows, Place::Below).markdown();
         for expected in [
@@ -396,6 +410,9 @@ pub(super) mod tests {
             "| this CPU, 1 thread: measured | – | – | – | – | 5.00 ± 0.05 | 2.00 ± 0.02 | – | – | 1.00 ± 0.01 |",
             "| this CPU, 1 thread: over its FC | – | – | – | – | 2.50 ± 0.04 | 1.00 ± 0.00 | – | – | 0.50 ± 0.01 |",
             "| a device: modelled | – | – | – | – | – | – | 0.500 ± 0.005 | – | – |",
+            "| fpga, 300 MHz: simulated | – | – | – | – | – | – | 4.00 ± 0.04 | – | – |",
+            "at an assumed 300 MHz. One at a time: from",
+            "Not simulated: the board's links and DRAM",
             "- [1] no driver",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
@@ -409,7 +426,7 @@ pub(super) mod tests {
         assert!(list.contains("topk, 1 thread") && list.contains("no driver"), "{list}");
         let csv = csv(&rows);
         let columns = |line: &str| line.split(',').count();
-        assert!(csv.lines().count() == 6 && csv.lines().all(|line| columns(line) == 25), "{csv}");
+        assert!(csv.lines().count() == 7 && csv.lines().all(|line| columns(line) == 25), "{csv}");
         assert!(csv.lines().nth(1).unwrap().ends_with(",no driver"));
     }
 }

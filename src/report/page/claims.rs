@@ -736,9 +736,11 @@ fn hardware(all: &[speed::Accelerated]) -> Vec<Judged> {
         let short = one.found.iter().any(|(_, ratio, error)| ratio + ONE * error < one.claimed);
         let (verdict, says) = match (one.provenance, short) {
             (Provenance::Measured, _) => (Verdict::of(reached, short), ""),
+            (Provenance::Simulated, true) => (Verdict::Fails, "even if the stated clock is met: "),
+            (Provenance::Simulated, false) => (Verdict::Open, "simulated, if the stated clock is met: "),
             // A bound on what a device could do is no measurement.
-            (_, true) => (Verdict::Open, "not measured; by the model's bound at most "),
-            (_, false) => (Verdict::Open, "not measured; the model's bound does not exclude it: "),
+            (Provenance::Modelled, true) => (Verdict::Open, "not measured; by the model's bound at most "),
+            (Provenance::Modelled, false) => (Verdict::Open, "not measured; the model's bound does not exclude it: "),
         };
         let found = format!("{says}{}, against Top-k on 1 thread of this CPU", factors(&one.found));
         Judged { subject: one.name.clone(), verdict, found, weight: one.found.len() }

@@ -232,6 +232,9 @@ fn speed_is_judged_by_the_rows_of_a_replay() {
     for topk in [1.0, 20.0] {
         assert_eq!(said(of(topk, "model"), "hardware").verdict, Verdict::Open);
     }
+    // A simulated circuit's clock is not achieved: it can fall short, and no more.
+    assert_eq!(said(of(1.0, "fpga"), "hardware").verdict, Verdict::Fails);
+    assert_eq!(said(of(20.0, "fpga"), "hardware").verdict, Verdict::Open);
     let mut measured = of(20.0, "cuda");
     let Kind::Replay { rows, .. } = &mut measured.kind else { unreachable!() };
     rows[2].device = "a device".into();
