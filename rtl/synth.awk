@@ -26,6 +26,6 @@ NF == 2 && $2 ~ /^[0-9]+$/ {
 END { print_core() }
 function print_core() {
     printf "%-12s", name
-    for (i = 1; i <= 5; i++) printf "%18s", sprintf("%d (%.1f %%)", sum[kinds[i]], 100 * sum[kinds[i]] / budget[i])
+    for (i = 1; i <= 5; i++) printf "%18s", sprintf("%g (%.1f %%)", sum[kinds[i]], 100 * sum[kinds[i]] / budget[i])
     printf "\n"
 }

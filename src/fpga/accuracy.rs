@@ -6,7 +6,8 @@ use rustfft::FftPlanner;
 use rustfft::num_complex::Complex64;
 
 use super::*;
-use crate::kernel::Block;
+use crate::codec::proportional;
+use crate::kernel::{Band, Block};
 
 /// The full S x D spectrum, or back without the factor.
 fn spectrum(values: &mut [Complex64], tokens: usize, hidden: usize, inverse: bool) {
@@ -80,13 +81,6 @@ fn activation(kind: Kind, tokens: usize, hidden: usize, random: &mut ChaCha8Rng)
     values
 }
 
-/// The block that a ratio of 7.6 leaves, as the codec's `proportional` takes it.
-fn proportional(tokens: usize, hidden: usize) -> Block {
-    let ratio = 7.6f64;
-    let ks = ((tokens as f64 / ratio.sqrt()).round() as usize).clamp(1, tokens);
-    Block { ks, kd: (((tokens * hidden) as f64 / (ratio * ks as f64)) as usize).clamp(1, hidden) }
-}
-
 /// Signal to noise of the encoder's block and of the round trip.
 fn measure(kind: Kind, shape: &Shape, random: &mut ChaCha8Rng) -> (f64, f64) {
     let values = activation(kind, shape.tokens(), shape.hidden(), random);
@@ -108,7 +102,7 @@ fn sixty_decibels_at_all_lengths() {
     shapes.extend([(1, 2048), (1, 3072), (2, 1536), (9, 3072), (32, 2048), (33, 1536)]);
     for (tokens, hidden) in shapes {
         for kind in KINDS {
-            let shape = Shape::new(tokens, hidden, proportional(tokens, hidden)).unwrap();
+            let shape = Shape::new(tokens, hidden, proportional(Band::Mirrored, (tokens, hidden), 7.6)).unwrap();
             let (there, back) = measure(kind, &shape, &mut random);
             worst = [worst[0].min(there), worst[1].min(back)];
             assert!(there >= 60.0 && back >= 60.0, "{kind:?} {shape:?}: {there:.1} dB, round trip {back:.1} dB");
@@ -172,7 +166,7 @@ fn the_kernel_has_the_same_block() {
         let shape = Shape::new(tokens, hidden, block).unwrap();
         let rows = quantise(&values, hidden).unwrap().rows;
         let found = shape.unpack(&encode(&shape, &rows).unwrap().coefficients).unwrap();
-        let band = crate::kernel::Band::Mirrored;
+        let band = Band::Mirrored;
         let mut kept = Vec::new();
         crate::kernel::forward(&values, tokens, hidden, band, block, 1.0, &mut kept);
         assert!(

@@ -14,13 +14,13 @@ pub(super) fn transform(row: &[Complex]) -> Vec<Complex> {
     let lanes: Vec<Vec<Complex>> =
         (0..LANES).map(|j| lane(row.iter().skip(j).step_by(LANES).copied().collect())).collect();
     let mut out = vec![Complex::default(); hidden];
-    for position in 0..length {
+    (0..length).for_each(|position| {
         let frequency = frequency(position, length);
         let points = std::array::from_fn(|j| lanes[j][position].rotated(root(j * frequency, hidden)));
         for (r, value) in across(points).into_iter().enumerate() {
             out[frequency + length * r] = value;
         }
-    }
+    });
     out
 }
 

@@ -35,10 +35,11 @@ pub(super) struct Bar {
 }
 
 /// Dark to light and back, so that neighbours differ in grey too; blue to yellow, which all kinds of colour vision tell apart.
-const FILLS: [RGBColor; 5] = [
+const FILLS: [RGBColor; 6] = [
     RGBColor(0, 44, 105),
     RGBColor(255, 190, 0),
     RGBColor(140, 150, 165),
+    RGBColor(205, 205, 200),
     RGBColor(160, 70, 0),
     RGBColor(222, 232, 246),
 ];

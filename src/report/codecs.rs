@@ -225,7 +225,9 @@ impl<'a> Place<'_, 'a> {
         if series.iter().all(Vec::is_empty) {
             return None;
         }
-        let front = front(&lines).into_iter().filter_map(|at| point(&lines[at])).map(|p| (p.x, p.y)).collect();
+        let front = front(&lines);
+        let best = view::distinct(front.iter().map(|at| lines[*at].codec));
+        let front = front.into_iter().filter_map(|at| point(&lines[at])).map(|p| (p.x, p.y)).collect();
         let baseline = self.baseline();
         let unsplit: Vec<Option<Accuracy>> = baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
         let chance: Option<Vec<f64>> = baseline.iter().map(|row| row.and_then(|row| row.chance)).collect();
@@ -239,9 +241,10 @@ impl<'a> Place<'_, 'a> {
             front,
         };
         let mut subtitle = format!(
-            "{}, {}. Each codec at each budget asked for. Grey: the Pareto front of those that send an activation. Error bars: 1 standard error.",
+            "{}, {}. Each codec at each budget asked for. Grey: the Pareto front of those that send an activation, from the left: {}. Error bars: 1 standard error.",
             self.model,
-            self.cut()
+            self.cut(),
+            best.join(", ")
         );
         for sentence in caption::provenance(&self.rows) {
             subtitle += &format!(" {sentence}");

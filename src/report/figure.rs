@@ -112,6 +112,7 @@ pub(super) const INK: RGBColor = RGBColor(30, 30, 30);
 const BASELINE: RGBColor = RGBColor(70, 70, 70);
 const CHANCE: RGBColor = RGBColor(110, 110, 110);
 const FRONT: RGBColor = RGBColor(200, 200, 200);
+const LEADER: RGBColor = RGBColor(150, 150, 150);
 pub(super) const GRID: RGBColor = RGBColor(228, 228, 228);
 pub(super) const MARGIN: i32 = 18;
 /// Left of the plot: numbers of the y axis.
@@ -121,6 +122,7 @@ const RIGHT: i32 = 104;
 /// The same where there are none.
 const BARE_RIGHT: i32 = 32;
 pub(super) const SMALL: Type = Type { size: 12.0, bold: false, color: INK };
+const NUMBER: Type = Type { size: 10.0, bold: false, color: INK };
 pub(super) const AXIS: Type = Type { size: 13.0, bold: false, color: INK };
 pub(super) const HEAD: Type = Type { size: 14.0, bold: true, color: INK };
 pub(super) const TITLE: Type = Type { size: 18.0, bold: true, color: INK };
@@ -213,7 +215,12 @@ impl Figure {
         let panels_top = MARGIN + 24 * title.len() as i32 + 17 * subtitle.len() as i32 + 12;
         let x_label_top = panels_top + rows * cell_height;
         let legend_top = x_label_top + 30;
-        let height = legend_top + legend::height(&self.series, inner) + MARGIN;
+        let numbered = self.axis == Axis::Log && self.series.len() > legend::MARKERS.len();
+        let names: Vec<String> = match numbered {
+            true => self.series.iter().enumerate().map(|(at, name)| format!("{}  {name}", at + 1)).collect(),
+            false => self.series.clone(),
+        };
+        let height = legend_top + legend::height(&names, inner) + MARGIN;
 
         let mut svg = String::new();
         let canvas = Canvas::new(&mut svg, width, height)?;
@@ -249,10 +256,13 @@ impl Figure {
                 canvas.text_up(&self.y_label, (MARGIN + 8, frame.top + plot_height / 2), AXIS)?;
             }
             panel.draw(&canvas, &frame, &ticks)?;
+            if numbered {
+                panel.draw_numbers(&canvas, &frame)?;
+            }
         }
         let middle = MARGIN + 24 + LEFT + (columns * cell_width - LEFT - right_room) / 2;
         canvas.text(&self.x_label, (middle, x_label_top), AXIS, (HPos::Center, VPos::Top))?;
-        legend::draw(&canvas, &self.series, (MARGIN, legend_top), inner, self.axis != Axis::Log)?;
+        legend::draw(&canvas, &names, (MARGIN, legend_top), inner, self.axis != Axis::Log)?;
         canvas.finish()?;
         Ok(svg)
     }
@@ -296,16 +306,22 @@ impl Panel {
             canvas.path(&[(frame.left, y), (right, y)], GRID, 1)?;
             canvas.text(&text, (frame.left - 6, y), SMALL, (HPos::Right, VPos::Center))?;
         }
-        let mut free_from = i32::MIN;
-        for &tick in ticks {
+        // A number that would touch another is left out, its tick stays; last to go are the ends and powers of ten.
+        let mut order = ticks.to_vec();
+        if frame.axis.is_log() {
+            let end = |tick: &f64| [ticks.first(), ticks.last()].contains(&Some(tick));
+            order.sort_by_key(|tick| (!end(tick), tick.log10().fract() != 0.0));
+        }
+        let mut taken: Vec<(i32, i32)> = Vec::new();
+        for tick in order {
             let (x, _) = frame.place(tick, frame.y.0);
             canvas.path(&[(x, bottom), (x, bottom + 4)], INK, 1)?;
             let text = number::ratio(tick);
             let half = text_width(&text, SMALL.size) / 2;
-            // A number that would touch the one before it is left out, its tick stays.
-            if x - half > free_from {
+            let (from, to) = (x - half, x + half + 2);
+            if taken.iter().all(|(left, right)| from > *right || to < *left) {
                 canvas.text(&text, (x, bottom + 7), SMALL, (HPos::Center, VPos::Top))?;
-                free_from = x + half + 2;
+                taken.push((from, to));
             }
         }
         canvas.path(&[(frame.left, frame.top), (frame.left, bottom), (right, bottom)], INK, 1)?;
@@ -338,6 +354,44 @@ impl Panel {
                 }
                 canvas.marker(&look, place(point, point.y))?;
             }
+        }
+        Ok(())
+    }
+
+    /// The number of each point's series beside it, where markers repeat; a thin line leads to one that found no room nearer.
+    fn draw_numbers(&self, canvas: &Canvas, frame: &Frame) -> Result<()> {
+        let points = || self.series.iter().enumerate().flat_map(|(at, points)| points.iter().map(move |p| (at, p)));
+        let spread = |(x, y): (i32, i32), wide: i32, high: i32| [x - wide, y - high, x + wide, y + high];
+        let apart = |a: &[i32; 4], b: &[i32; 4]| a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1];
+        let mut taken: Vec<[i32; 4]> = points().map(|(_, p)| spread(frame.place(p.x, p.y), 5, 5)).collect();
+        let inside =
+            spread((frame.left + frame.width / 2, frame.top + frame.height / 2), frame.width / 2, frame.height / 2);
+        for (at, point) in points() {
+            let (x, y) = frame.place(point.x, point.y);
+            let text = (at + 1).to_string();
+            let (wide, high) = (text_width(&text, NUMBER.size) / 2, 5);
+            let places = (0..8).flat_map(|ring| (0..16).map(move |turn| (12.0 + 9.0 * f64::from(ring), turn)));
+            let place = places
+                .map(|(away, turn)| {
+                    let (sin, cos) = (f64::from(turn) * std::f64::consts::PI / 8.0).sin_cos();
+                    (away, (x + (away * cos).round() as i32, y - (away * sin).round() as i32))
+                })
+                .find(|(_, center)| {
+                    let spot = spread(*center, wide, high);
+                    let within =
+                        spot[0] > inside[0] && spot[2] < inside[2] && spot[1] > inside[1] && spot[3] < inside[3];
+                    within && taken.iter().all(|other| apart(&spot, other))
+                });
+            let Some((away, center)) = place else { continue };
+            if away > 12.0 {
+                let part = |pixels: f64| {
+                    let along = |from: i32, to: i32| from + (pixels / away * f64::from(to - from)).round() as i32;
+                    (along(x, center.0), along(y, center.1))
+                };
+                canvas.path(&[part(6.0), part(away - 6.0)], LEADER, 1)?;
+            }
+            canvas.text(&text, center, NUMBER, (HPos::Center, VPos::Center))?;
+            taken.push(spread(center, wide, high));
         }
         Ok(())
     }

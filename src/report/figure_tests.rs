@@ -118,3 +118,56 @@ fn a_log_scale_has_whole_ticks_and_even_decades() {
     );
     assert_eq!(Axis::LogLines.ticks(&[1.0, 2000.0]).len(), 11);
 }
+
+/// The text of an SVG's elements, in order.
+fn texts(svg: &str) -> Vec<&str> {
+    svg.split("<text")
+        .skip(1)
+        .filter_map(|part| Some(part.split_once('>')?.1.split_once("</text>")?.0.trim()))
+        .collect()
+}
+
+#[test]
+fn the_ends_of_a_log_axis_and_powers_of_ten_keep_their_numbers() {
+    let points: Vec<(f64, f64)> = [1.0, 7.0, 4000.0].map(|x| (x, 50.0)).to_vec();
+    let figure = |panels| Figure {
+        title: "t".into(),
+        subtitle: String::new(),
+        x_label: "clients".into(),
+        y_label: "s".into(),
+        axis: Axis::LogLines,
+        series: vec!["fc".into()],
+        panels: (0..panels).map(|_| panel(&[&points])).collect(),
+    };
+    let svg = figure(4).svg().unwrap();
+    for tick in ["1", "10", "100", "1000", "5000"] {
+        assert!(texts(&svg).iter().filter(|text| **text == tick).count() >= 4, "{tick}: {:?}", texts(&svg));
+    }
+}
+
+#[test]
+fn points_are_numbered_where_markers_repeat() {
+    let figure = |count: usize, axis| {
+        let points: Vec<Vec<(f64, f64)>> = (0..count).map(|at| vec![(10.0, 30.0 + at as f64), (300.0, 60.0)]).collect();
+        Figure {
+            title: "t".into(),
+            subtitle: String::new(),
+            x_label: "bytes".into(),
+            y_label: "accuracy (%)".into(),
+            axis,
+            series: (0..count).map(|at| format!("codec {at}")).collect(),
+            panels: vec![panel(&points.iter().map(Vec::as_slice).collect::<Vec<_>>())],
+        }
+        .svg()
+        .unwrap()
+    };
+    let crowded = figure(12, Axis::Log);
+    assert!(texts(&crowded).contains(&"12  codec 11"), "{:?}", texts(&crowded));
+    for number in 1..=12 {
+        let found = texts(&crowded).iter().filter(|text| **text == number.to_string()).count();
+        assert!(found >= 2, "{number} stands at {found} of 2 points");
+    }
+    assert!(
+        texts(&figure(9, Axis::Log)).contains(&"codec 8") && texts(&figure(12, Axis::LogLines)).contains(&"codec 11")
+    );
+}

@@ -9,7 +9,7 @@ use super::figure::{AXIS, HEAD, INK, MARGIN, SMALL, TITLE, fit};
 use super::names;
 use super::number::significant;
 use super::picture::{Picture, Words, few};
-use super::pixels::{beneath, color, image};
+use super::pixels::{beneath, image};
 use super::view;
 use crate::codec::Activation;
 use crate::experiment::{Heat, Kind};
@@ -91,11 +91,9 @@ impl Sheet<'_> {
     }
 
     /// The colours from left to right, with numbers below.
-    fn bar(&self, (left, top): (i32, i32), width: i32, name: &str, numbers: &[(f64, String)]) -> Result<()> {
-        for x in 0..width {
-            let shade = color(f64::from(x) / f64::from(width - 1));
-            self.canvas.rectangle((left + x, top), (left + x + 1, top + 14), shade)?;
-        }
+    fn bar(&mut self, (left, top): (i32, i32), width: i32, name: &str, numbers: &[(f64, String)]) -> Result<()> {
+        let shares: Vec<f64> = (0..width).map(|x| f64::from(x) / f64::from(width - 1)).collect();
+        self.images += &image(&shares, shares.len(), (left, top), (width, 14));
         for (share, text) in numbers {
             let x = left + (share * f64::from(width)).round() as i32;
             self.canvas.path(&[(x, top + 14), (x, top + 18)], INK, 1)?;
@@ -146,9 +144,15 @@ fn scale(a: &Activation) -> f64 {
 
 fn label(line: &Heat) -> String {
     match line.ratio {
+        Some(ratio) if line.accounting == "wire" => format!("{}, ratio {ratio} on the wire", line.codec),
         Some(ratio) => format!("{}, ratio {ratio}", line.codec),
         None => line.codec.clone(),
     }
+}
+
+/// How much of a side of a matrix is drawn.
+fn shown(most: u64, all: u64, what: &str) -> String {
+    if all > most { format!("the first {most} of {all} {what}") } else { format!("all {all} {what}") }
 }
 
 fn heat_maps(model: &str, maps: &[&Map], file: String, words: Words) -> Result<Picture> {
@@ -202,12 +206,11 @@ fn heat_maps(model: &str, maps: &[&Map], file: String, words: Words) -> Result<P
     let name = format!("What codecs leave of an activation: {model}");
     let title = fit(words.drawn(&name), TITLE, inner);
     let mut about = format!(
-        "Question {} of {}, gold choice; first {} of {} channels, all or the first {} tokens. Above A' as received, below the error A' - A with its relative Frobenius norm. One signed scale a layer, to the 99.5 % quantile of |A|; what lies beyond has the last colour.",
+        "Question {} of {}, gold choice; {}, {}. Above A' as received, below the error A' - A with its relative Frobenius norm. One signed scale a layer, to the 99.5 % quantile of |A|; what lies beyond has the last colour. Ratios in elements where nothing else is said.",
         first.question,
         names::title(&first.dataset),
-        first.hidden.min(192),
-        first.hidden,
-        48
+        shown(192, first.hidden, "channels"),
+        shown(48, first.tokens, "tokens")
     );
     if failed > 0 {
         about += &format!(" {failed} failed and are left out.");
@@ -227,13 +230,14 @@ fn heat_maps(model: &str, maps: &[&Map], file: String, words: Words) -> Result<P
             for (column, panel) in block.above.iter().enumerate() {
                 sheet.panel(panel, (place(column), y), block.height)?;
             }
+            sheet.canvas.text_up("token", (place(0) - 12, y + block.height / 2), SMALL)?;
             let below = y + block.height + 46;
             for (column, panel) in block.below.iter().enumerate() {
                 sheet.panel(panel, (place(column + 1), below), block.height)?;
             }
             let numbers =
                 [(0.0, -block.scale), (0.5, 0.0), (1.0, block.scale)].map(|(at, value)| (at, significant(value)));
-            let name = format!("value, layer {} (down: token)", block.layer);
+            let name = format!("value, layer {}", block.layer);
             sheet.bar((place(0) + 20, below + 10), WIDTH - 40, &name, &numbers)?;
             y += tall(block);
         }

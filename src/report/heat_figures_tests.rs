@@ -43,10 +43,10 @@ fn a_panel_a_matrix_and_a_scale_a_layer() {
         let drawn = figures(&maps(codecs, layers), Words::Inside).unwrap();
         assert_eq!(drawn.iter().map(|one| one.file.as_str()).collect::<Vec<_>>(), ["heat-maps", "spectrum"]);
         let (heat, spectrum) = (&drawn[0].svg, &drawn[1].svg);
-        // A again in each block of three codecs, each A' and its error.
+        // A again and a bar of colours in each block of three codecs, each A' and its error.
         let blocks = codecs.div_ceil(COLUMNS - 1).max(1);
-        assert_eq!(heat.matches("<image").count(), layers.len() * (blocks + 2 * codecs));
-        assert_eq!(spectrum.matches("<image").count(), layers.len());
+        assert_eq!(heat.matches("<image").count(), layers.len() * 2 * (blocks + codecs));
+        assert_eq!(spectrum.matches("<image").count(), layers.len() + 1);
         assert!(heat.contains("Question q7 of PIQA mini") && heat.contains("channel 1") && heat.contains(">\n0\n"));
         assert!(heat.contains("codec199, ratio 8") || codecs < 200);
         // Pictures lie beneath what is drawn over them.

@@ -54,7 +54,9 @@ fn layers(view: &View, model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -> S
     });
     Figure {
         title: format!("Split layers and what may tell them apart: {model}"),
-        subtitle: about("Error bars of the accuracy: 1 standard error. Each panel has its own y axis."),
+        subtitle: about(
+            "Error bars of the accuracy: 1 standard error. Each panel has its own y axis. What does not depend on the codec lies under the last codec's line.",
+        ),
         x_label: "split after layer".into(),
         y_label: String::new(),
         axis: Axis::Values,
@@ -84,7 +86,9 @@ fn growth(model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -> String) -> Fig
     };
     Figure {
         title: format!("Error behind the cut: {model}"),
-        subtitle: about("||H - H'||_F / ||H||_F against the uncompressed run; the first point of a line is the cut."),
+        subtitle: about(
+            "||H - H'||_F / ||H||_F against the uncompressed run; the first point of a line is the cut. Each panel has its own y axis.",
+        ),
         x_label: "after layer".into(),
         y_label: "relative error of the hidden state".into(),
         axis: Axis::Values,

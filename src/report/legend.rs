@@ -39,7 +39,7 @@ const COLORS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
 ];
 
-const MARKERS: [Marker; 9] = [
+pub(super) const MARKERS: [Marker; 9] = [
     Marker::Circle,
     Marker::Square,
     Marker::Up,

@@ -39,8 +39,11 @@ impl Response {
     }
 }
 
+/// The server makes the activation itself.
+const TOKEN_IDS: &str = "token-ids";
+
 /// The parts of a bar.
-const PARTS: [&str; 5] = ["client half", "encode", "link", "decode", "server half"];
+const PARTS: [&str; 6] = ["client half", "encode", "link: bytes", "link: round trip", "decode", "server half"];
 
 /// Mean of what some data sets take, each weighing alike.
 fn mean(load: &Load, part: Part) -> Cost {
@@ -57,7 +60,7 @@ fn mean(load: &Load, part: Part) -> Cost {
     }
 }
 
-/// Seconds of each of `PARTS`; the link's are its transmission and one round trip.
+/// Seconds of client half, encoding, link (transmission and one round trip), decoding and server half.
 fn parts(cost: &Cost, mbps: f64, round_trip_ms: f64) -> [f64; 5] {
     let link = 8.0 * cost.bytes / (mbps * 1e6) + round_trip_ms / 1e3;
     [cost.client_s, cost.encode_s, link, cost.decode_s, cost.server_s]
@@ -290,14 +293,22 @@ impl Place<'_> {
                 .map(|load| {
                     let parts = parts(&mean(load, Part::Prompt), *mbps, self.response.round_trip_ms);
                     let note = format!("{} ms, codec {}", ms(parts.iter().sum()), percent(&parts));
-                    Bar { name: load.codec.clone(), parts: parts.map(|part| 1e3 * part).to_vec(), note }
+                    let [client, encode, link, decode, server] = parts.map(|part| 1e3 * part);
+                    let trip = self.response.round_trip_ms;
+                    Bar {
+                        name: load.codec.clone(),
+                        parts: vec![client, encode, link - trip, trip, decode, server],
+                        note,
+                    }
                 })
                 .collect(),
         };
+        let ids = self.profile.loads.iter().any(|load| load.codec == TOKEN_IDS);
+        let again = if ids { " What decodes token-ids is the client half, computed again by the server." } else { "" };
         Bars {
             title: format!("Where the time of one request goes: {}", self.profile.name),
             subtitle: format!(
-                "Compute times measured, one request at a time; the link modelled: bytes over its rate, and a round trip of {} ms. At the end of a bar: the whole time, and the share of encoding and decoding in it. Each panel has its own scale. {}",
+                "Compute times measured, one request at a time; the link modelled: bytes over its rate, and a round trip of {} ms. At the end of a bar: the whole time, and the share of encoding and decoding in it.{again} Each panel has its own scale. {}",
                 self.response.round_trip_ms,
                 self.caption().join(" ")
             ),

@@ -157,8 +157,8 @@ impl Sheet<'_, '_> {
             Kind::Layer => "split layer",
         };
         let x_label = match self.kind {
-            Kind::Ratio if self.cut.accounting == "wire" => "compression ratio: raw bytes / packet bytes (×)".into(),
-            Kind::Ratio => "compression ratio: raw numbers / kept numbers (×)".into(),
+            Kind::Ratio if self.cut.accounting == "wire" => "ratio asked for: raw bytes / packet bytes (×)".into(),
+            Kind::Ratio => "ratio asked for: raw numbers / kept numbers (×)".into(),
             Kind::Bytes => "packet bytes a token (log scale)".into(),
             Kind::Layer => "split after layer".to_string(),
         };

@@ -148,7 +148,7 @@ fn figure(points: &[&Point], statistics: &[Statistic], about: &str) -> Figure {
     );
     if unanswered > 0 {
         subtitle += &format!(
-            " {unanswered} of {} points are left out: the system had not settled, as an answer takes longer than the warm-up.",
+            " {unanswered} of {} points are left out: the system had not settled, as an answer takes longer than the warm-up or throughput and response time do not fit.",
             points.len()
         );
     }
@@ -192,7 +192,7 @@ pub(super) fn rendered(swept: &Swept, about: &str) -> Rendered {
         caption: vec![
             "link /s, compute /s: requests a second that each can do at most, by arithmetic; the bottleneck is the smaller.".into(),
             "alone ms: response time without waiting, by arithmetic. saturates at: capacity times (think time + time alone), the clients beyond which some must wait.".into(),
-            "mean doubled at: fewest simulated clients whose mean response time is at least twice the time alone (- none). best seen: most requests answered a second in the simulation.".into(),
+            "mean doubled at: fewest simulated clients whose mean response time is at least twice the time alone (- none). best seen: most requests answered a second in the simulation where it had settled.".into(),
             about.to_string(),
         ],
         columns: columns.map(String::from).to_vec(),
@@ -214,7 +214,7 @@ fn row(line: &Saturation) -> Vec<String> {
         line.bottleneck.clone(),
         number::ratio(line.clients.round()),
         line.doubled_at.map_or(MISSING.into(), |clients| clients.to_string()),
-        significant(line.best_per_s),
+        line.best_per_s.map_or(MISSING.into(), significant),
     ]
 }
 

@@ -38,7 +38,7 @@ fn curve(codec: &str, link_gbps: f64) -> Saturation {
         bottleneck: "link".into(),
         clients: 128.1,
         doubled_at: Some(200),
-        best_per_s: 124.6,
+        best_per_s: Some(124.6),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The paper's claims of speed against the rows of a replay: which hold with every method at its best.
+//! The paper's claims of speed against the rows of a replay: which hold with every method as fast as we have it.
 
 use std::fmt::Write;
 
@@ -192,7 +192,8 @@ fn hardware(rows: &[Row]) -> Vec<String> {
 
 /// The paragraph under the table.
 pub(super) fn markdown(rows: &[Row]) -> String {
-    let mut out = String::from("Which of the paper's claims of speed hold here, with every method at its best:\n\n");
+    let mut out =
+        String::from("Which of the paper's claims of speed hold here, with every method as fast as we have it:\n\n");
     for Claim { method, threads, claimed, found, verdict } in claims(rows) {
         let threads = if threads == 1 { "1 thread".to_string() } else { format!("{threads} threads") };
         let list: Vec<String> =

@@ -96,8 +96,11 @@ impl<'a> Group<'_, 'a> {
         let mut columns = vec!["model".to_string(), "method".into()];
         columns.extend(self.view.datasets.iter().map(|name| names::title(name)));
         columns.extend(["avg".into(), "drop".into(), "wire".into()]);
-        let title =
-            format!("Table III: accuracy (%) of each method at each data set's ratio, {}", caption::cut(&self.cut));
+        let ratio = match view::ratios(&self.rows)[..] {
+            [one] if self.view.datasets.len() > 1 => format!("ratio {}", number::ratio(one)),
+            _ => "each data set's ratio".into(),
+        };
+        let title = format!("Table III: accuracy (%) of each method at {ratio}, {}", caption::cut(&self.cut));
         Table { title, caption: self.caption(coverage), columns, sections, notes }
     }
 

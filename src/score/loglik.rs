@@ -22,6 +22,7 @@ pub fn log_softmax_at(logits: &[f32], target: u32) -> f64 {
 
 /// Of `e^(logit - max)`, in an order that depends on nothing but the number of logits.
 #[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
 fn sum<V>(logits: &[f32], max: f32) -> f64 {
     let mut sums = [0f64; LANES];
     let mut chunks = logits.chunks_exact(LANES);

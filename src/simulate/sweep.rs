@@ -11,7 +11,7 @@ use super::scenario::{Asking, Simulate};
 
 /// A line of `simulation.csv`. Times are simulated, from asking to the last answer, seconds; `_ci` is half of the 95 %
 /// confidence interval of the mean over seeds (Student's t), missing with one seed. Times are missing where the system had not
-/// settled: nobody was answered, or the warm-up is shorter than the response time must be by arithmetic.
+/// settled (METHODOLOGY.md, "Many clients").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Where the service times come from.
@@ -81,8 +81,8 @@ pub struct Saturation {
     pub clients: f64,
     /// Fewest simulated clients whose mean response time is at least twice `alone_s`; missing where none has.
     pub doubled_at: Option<usize>,
-    /// Most requests answered a second in any simulated point.
-    pub best_per_s: f64,
+    /// Most requests answered a second in any simulated point that had settled.
+    pub best_per_s: Option<f64>,
 }
 
 /// What a simulation gives.
@@ -178,10 +178,9 @@ impl Curve<'_> {
 
     fn point(&self, profile: &Profile, simulate: &Simulate, clients: usize, seen: &[Seen]) -> Point {
         let mean = |of: &dyn Fn(&Seen) -> f64| seen.iter().map(of).sum::<f64>() / seen.len() as f64;
+        let times: Option<Vec<[f64; 4]>> = seen.iter().map(|one| one.times).collect();
         // Times of the few that were answered early would be those of the lucky ones.
-        let system = self.system(simulate, clients);
-        let settled = Capacity::of(&system).response_s(system.arrivals) <= simulate.warm_up_s;
-        let times: Option<Vec<[f64; 4]>> = seen.iter().map(|one| one.times.filter(|_| settled)).collect();
+        let times = times.filter(|times| settled(&self.system(simulate, clients), seen, times));
         let of = |nth: usize| times.as_ref().map(|times| interval(times.iter().map(|one| one[nth])));
         let (value, ci) = (|nth| of(nth).map(|found| found.0), |nth| of(nth).and_then(|found| found.1));
         Point {
@@ -227,9 +226,28 @@ impl Curve<'_> {
             bottleneck: capacity.bottleneck().as_str().into(),
             clients: capacity.saturation(system.arrivals, most),
             doubled_at: points.iter().filter(doubled).map(|point| point.clients).min(),
-            best_per_s: points.iter().map(|point| point.per_s).fold(0.0, f64::max),
+            best_per_s: points.iter().filter(|p| p.mean_s.is_some()).map(|p| p.per_s).reduce(f64::max),
         }
     }
+}
+
+/// Whether a system was in equilibrium when it was looked at: the warm-up is as long as an answer takes, and throughput X and
+/// response time R are those of one another. That is N = X (R + think time) for clients who wait (Little's law), for others X
+/// as asked; to 5 % and four standard errors of a count.
+fn settled(system: &System, seen: &[Seen], times: &[[f64; 4]]) -> bool {
+    let runs = seen.len() as f64;
+    let per_s = seen.iter().map(|one| one.per_s).sum::<f64>() / runs;
+    let response_s = times.iter().map(|one| one[0]).sum::<f64>() / runs;
+    let near = 0.05 + 4.0 / (seen.iter().map(|one| one.requests).sum::<u64>() as f64).sqrt();
+    let long_enough = Capacity::of(system).response_s(system.arrivals).max(response_s) <= system.warm_up_s;
+    long_enough
+        && match system.arrivals {
+            Arrivals::Closed { clients, think_s } => {
+                let cycle_s = clients as f64 / per_s;
+                (response_s + think_s - cycle_s).abs() <= near * cycle_s && cycle_s - think_s <= system.warm_up_s
+            }
+            Arrivals::Open { per_s: asked } => (per_s - asked).abs() <= near * asked,
+        }
 }
 
 impl System {

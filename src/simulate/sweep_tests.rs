@@ -35,7 +35,7 @@ fn a_line_a_point_and_a_line_a_curve() {
         let compute = 500.0 * line.workers as f64;
         assert!((line.link_per_s - link).abs() < 1e-6 && (line.compute_per_s - compute).abs() < 1e-6, "{line:?}");
         assert_eq!(line.bottleneck, if link < compute { "link" } else { "compute" });
-        assert!(line.best_per_s <= 1.01 * link.min(compute), "{line:?}");
+        assert!(line.best_per_s.unwrap() <= 1.01 * link.min(compute), "{line:?}");
         assert!((line.clients - link.min(compute) * (1.0 + line.alone_s)).abs() < 1e-6);
         assert_eq!(line.doubled_at, (line.clients < 550.0).then_some(600), "{line:?}");
     }
@@ -109,4 +109,26 @@ fn numbers_that_cannot_be_simulated_are_named() {
     }
     let error = format!("{:#}", find("figure8").unwrap_err());
     assert!(error.contains("figure8") && error.contains("figure7"), "{error}");
+}
+
+#[test]
+fn throughput_and_response_time_must_fit_one_another() {
+    let seen = |per_s: f64, response_s: f64| {
+        let times = Some([response_s; 4]);
+        vec![Seen { requests: 100_000, per_s, times, link_busy: 1.0, workers_busy: 1.0 }]
+    };
+    let curve = Curve { load: &profile().loads[0], link_gbps: 1.0, workers: 8, generate: 0 };
+    let of = |arrivals, clients, per_s, response_s| {
+        let simulate = Simulate { arrivals, warm_up_s: 25.0, seconds: 60.0, ..simulate() };
+        settled(&curve.system(&simulate, clients), &seen(per_s, response_s), &[[response_s; 4]])
+    };
+    // 125 requests a second are the most: 2000 clients wait 15 s and think for one.
+    assert!(of(Asking::Closed, 2000, 125.0, 15.0) && of(Asking::Closed, 2000, 124.0, 15.2));
+    assert!(!of(Asking::Closed, 2000, 145.0, 15.0) && !of(Asking::Closed, 2000, 125.0, 12.0));
+    // Longer than the warm-up by arithmetic, by what was seen, and by what the throughput says.
+    assert!(!of(Asking::Closed, 4000, 125.0, 31.0) && !of(Asking::Closed, 2000, 74.0, 26.0));
+    assert!(!of(Asking::Closed, 2000, 76.0, 25.0));
+    assert!(
+        of(Asking::Open, 100, 99.0, 0.5) && !of(Asking::Open, 100, 80.0, 0.5) && !of(Asking::Open, 200, 125.0, 9.0)
+    );
 }

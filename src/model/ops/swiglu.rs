@@ -24,6 +24,7 @@ fn sigmoid(v: f32) -> f32 {
 }
 
 #[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
 fn forward<V>(out: &mut [f32], gate: &[f32], up: &[f32]) {
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
         *out = gate * sigmoid(*gate) * up;

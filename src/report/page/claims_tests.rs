@@ -256,7 +256,7 @@ fn many_clients_are_judged_by_the_simulation() {
         bottleneck: bottleneck.into(),
         clients,
         doubled_at: None,
-        best_per_s: 1.0,
+        best_per_s: Some(1.0),
     };
     let of = |lines: Vec<Saturation>, part: &str| {
         let swept = Swept { points: Vec::new(), saturation: lines };
