@@ -140,12 +140,7 @@ fn figure(points: &[&Point], statistics: &[Statistic], about: &str) -> Figure {
     };
     let panels = links.iter().flat_map(|link| statistics.iter().map(|statistic| panel(*link, statistic))).collect();
     let unanswered = points.iter().filter(|point| point.mean_s.is_none_or(|mean| !mean.is_finite())).count();
-    let mut subtitle = format!(
-        "{}, {}. Simulated. Error bars: 95 % confidence interval over {} seeds.",
-        servers(first.workers),
-        generated(first.generate),
-        first.seeds
-    );
+    let mut subtitle = format!("Simulated. Error bars: 95 % confidence interval over {} seeds.", first.seeds);
     if unanswered > 0 {
         subtitle += &format!(
             " {unanswered} of {} points are left out: the system had not settled, as an answer takes longer than the warm-up or throughput and response time do not fit.",
@@ -154,7 +149,12 @@ fn figure(points: &[&Point], statistics: &[Statistic], about: &str) -> Figure {
     }
     subtitle += &format!(" {about}");
     Figure {
-        title: format!("Response time against clients, simulated: {}", first.profile),
+        title: format!(
+            "Response time against clients, simulated: {}, {}, {}",
+            first.profile,
+            servers(first.workers),
+            generated(first.generate)
+        ),
         subtitle,
         x_label: "clients (log scale)".into(),
         y_label: "response time (s, log scale)".into(),
