@@ -1,6 +1,6 @@
 use std::fs;
 
-use super::super::testing::{failed, on, row};
+use super::super::testing::{failed, row, two_codecs as rows};
 use super::super::{Beside, Report, table4, write as write_run};
 use super::*;
 use crate::experiment::Row;
@@ -20,17 +20,6 @@ fn run(out: &Path, name: &str, rows: &[Row], finished: bool) -> PathBuf {
     fs::write(results.join("manifest.json"), manifest).unwrap();
     fs::write(results.join("machine.json"), r#"{"cpu": "A <CPU>", "cores": 2, "memory_bytes": 8000000000}"#).unwrap();
     results
-}
-
-fn rows() -> Vec<Row> {
-    vec![
-        row("baseline", None, 0.7),
-        row("fc", Some(8.0), 0.5),
-        row("topk", Some(8.0), 0.6),
-        on("piqa", row("baseline", None, 0.7)),
-        on("piqa", row("fc", Some(8.0), 0.5)),
-        on("piqa", failed(row("topk", Some(8.0), 0.0), "disk <full>")),
-    ]
 }
 
 /// Both files of a page over some runs.

@@ -2,7 +2,8 @@ use super::super::super::table4::tests::row as timed;
 use super::super::super::testing::{failed, on, row};
 use super::super::super::{Beside, Report, Response};
 use super::*;
-use crate::simulate::Swept;
+use crate::experiment::{Energy, RAW, Row, Similarity};
+use crate::simulate::{Saturation, Swept};
 
 const BASE: f64 = 0.7;
 
