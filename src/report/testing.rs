@@ -72,3 +72,15 @@ pub(super) fn failed(row: Row, err: &str) -> Row {
         ..row
     }
 }
+
+/// Two codecs on two sets, and one cell that failed.
+pub(super) fn two_codecs() -> Vec<Row> {
+    vec![
+        row("baseline", None, 0.7),
+        row("fc", Some(8.0), 0.5),
+        row("topk", Some(8.0), 0.6),
+        on("piqa", row("baseline", None, 0.7)),
+        on("piqa", row("fc", Some(8.0), 0.5)),
+        on("piqa", failed(row("topk", Some(8.0), 0.0), "disk <full>")),
+    ]
+}

@@ -1,19 +1,8 @@
 use super::*;
-use testing::{failed, on, row};
+use testing::{row, two_codecs as rows};
 
 fn everything() -> Report {
     Report { table2: true, table3: true, ratio_plot: true, layer_plot: true, codecs: true, ..Report::default() }
-}
-
-fn rows() -> Vec<Row> {
-    vec![
-        row("baseline", None, 0.7),
-        row("fc", Some(8.0), 0.5),
-        row("topk", Some(8.0), 0.6),
-        on("piqa", row("baseline", None, 0.7)),
-        on("piqa", row("fc", Some(8.0), 0.5)),
-        on("piqa", failed(row("topk", Some(8.0), 0.0), "disk full")),
-    ]
 }
 
 #[test]
@@ -63,7 +52,7 @@ fn terminal_shows_tables_and_says_what_is_missing() {
     let text = terminal(&everything(), &rows(), &Beside::default(), 100).unwrap();
     assert_eq!(text.matches("Table II:").count(), 2);
     assert_eq!(text.matches("Table III:").count(), 1);
-    assert!(text.contains("] disk full"), "{text}");
+    assert!(text.contains("] disk <full>"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100 || line.starts_with("Table I")), "{text}");
     let only = [row("baseline", None, 0.7)];
     let text = terminal(&everything(), &only, &Beside::default(), 100).unwrap();
