@@ -104,6 +104,8 @@ fn the_same_run_twice_whatever_batch_and_threads_leaves_the_same_rows() {
 fn wrong_names_are_answered_with_the_nearest() {
     fails(&["run", "smok"], &["smok", "\"smoke\""]);
     fails(&["run", "smoke", "--model", "pockt"], &["pockt", "\"pocket\""]);
+    // Before the rows that it would be asked are missed.
+    fails(&["run", "table2", "--model", "pockt"], &["pockt", "\"pocket\""]);
     fails(&["run", "smoke", "--datasets", "piqa-mni"], &["piqa-mni", "\"piqa-mini\""]);
     fails(&["score", "--dataset", "piqa-mini", "--codec", "tpk"], &["tpk", "\"topk\""]);
     fails(&["score", "--dataset", "piqa-mini", "--codec", "fc:bnd=corner"], &["bnd", "band"]);

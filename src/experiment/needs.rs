@@ -56,6 +56,9 @@ impl Needs {
 
 /// Fails before anything is loaded where something has to be fetched first, and says how.
 pub fn ensure_prepared(spec: &Spec, data_dir: Option<&Path>) -> Result<()> {
+    // A misspelt model is told before the rows that would be fetched for it.
+    let unknown = |name: &&String| source::registry().iter().all(|known| known.name != **name);
+    spec.models.iter().filter(unknown).try_for_each(|name| source::locate(name).map(drop))?;
     let missing = Needs::of(spec)?.missing(data_dir);
     if missing.is_empty() {
         return Ok(());
