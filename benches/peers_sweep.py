@@ -1,13 +1,15 @@
 """A sweep beside transformers with a forward hook, in one run on one machine, and what many cells cost in passes of the model.
 
     python benches/peers_sweep.py --tokenizer tokenizer.json --data-dir DIR [--datasets piqa,arc_easy] [--limit 100]
+    python benches/peers_sweep.py --model pocket --datasets piqa-mini,arc_easy-mini
 
 The sweep: a checkpoint of Qwen2.5-0.5B's shape with random weights, f32, all cores, no codec and FC (mirrored, proportional) at ratios
-10, 9, 8, 7, 6 after layer 1. The peer is the script one would write: requests sorted by length, right padding, a forward hook on the layer
-that takes each sequence's rows through torch's FFT and back, at its best of several batch sizes, and `logits` of the whole batch. Beside
-it the same with the head at the scored positions alone. Loading and calibration are left out, ours runs before and after, and log-likelihoods of
-both must agree. Then splitbench alone: six codecs at five ratios, and all layers by one codec, in passes of the model over the same requests:
-whole requests one by one, and with the beginnings that choices share computed once.
+10, 9, 8, 7, 6 after layer 1. The peer `plain` is the script one would write: requests sorted by length, right padding, a forward hook on the
+layer that takes each sequence's rows through torch's FFT and back, at its best of several batch sizes, and `logits` of the whole batch. Beside
+it `scored`, the same with the head at the scored positions alone, and `onednn`, as that with torch's oneDNN products: its default, MKL, leaves
+AVX-512 unused on processors that are not Intel's. Loading and calibration are left out, ours runs before and after, and log-likelihoods of
+both must agree. Then splitbench alone: six codecs at five ratios after layer 1, and all layers by one codec, in passes of the model over the
+same requests: whole requests one by one, and with the beginnings that choices share computed once. With --model (`pocket`, a folder) that alone.
 """
 
 import argparse
@@ -29,12 +31,18 @@ SIX = ["fc", "topk", "qr", "svd", "fc:band=centered", "klt"]
 class Peer:
     """transformers with a hook."""
 
-    def __init__(self, folder, frugal):
+    def __init__(self, folder, kind):
         import torch
+        from torch.utils.mkldnn import MkldnnLinear
         from transformers import AutoModelForCausalLM
 
-        self.torch, self.frugal = torch, frugal
+        self.torch, self.frugal = torch, kind != "plain"
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        if kind == "onednn":
+            for parent in list(self.model.modules()):
+                for name, child in parent.named_children():
+                    if isinstance(child, torch.nn.Linear):
+                        setattr(parent, name, MkldnnLinear(child, torch.float))
         self.ratio, self.lengths = None, []
         self.model.model.layers[0].register_forward_hook(self.hook)
 
@@ -108,22 +116,23 @@ def encode(tokenizer, task, docs):
     return requests
 
 
-def run(args, folder, out, name, codecs, layers, ratios):
-    """Seconds without loading, and the folder of results."""
+def run(args, model, out, name, codecs, layers, ratios):
+    """Seconds without loading and calibrating, where they went, and the folder of results."""
     quoted = lambda values: ", ".join(json.dumps(value) for value in values)
     experiment = out / f"{name}.toml"
     experiment.write_text(
-        f"analysis = \"sweep\"\nmodels = [{json.dumps(str(folder))}]\ndatasets = [{quoted(args.datasets)}]\nlimit = {args.limit}\n"
+        f"analysis = \"sweep\"\nmodels = [{json.dumps(str(model))}]\ndatasets = [{quoted(args.datasets)}]\nlimit = {args.limit}\n"
         f"split_layers = {layers}\ncodecs = [{quoted(codecs)}]\nratios = {ratios}\nscopes = [{json.dumps(args.scope)}]\n"
     )
-    command = [args.binary, "run", str(experiment), "--data-dir", str(args.data_dir), "--out", str(out), "--run", f"{time.time_ns()}"]
+    command = [args.binary, "run", str(experiment), "--out", str(out), "--run", f"{time.time_ns()}"]
+    command += ["--data-dir", str(args.data_dir)] if args.data_dir else []
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    results = pathlib.Path(out / "results" / name / command[-1])
+    results = out / "results" / name / command[command.index("--run") + 1]
     manifest = json.loads((results / "manifest.json").read_text())
     spent = manifest["spent"]
     parts = ", ".join(f"{key[:-2]} {value:.2f}" for key, value in spent.items())
     print(f"  {name}: {manifest['wall_seconds']:.1f} s ({parts})", flush=True)
-    return manifest["wall_seconds"] - spent["load_s"] - spent["calibrate_s"], results
+    return manifest["wall_seconds"] - spent["load_s"] - spent["calibrate_s"], spent, results
 
 
 def logliks(results, datasets, ratio):
@@ -138,26 +147,34 @@ def logliks(results, datasets, ratio):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
-    parser.add_argument("--data-dir", type=pathlib.Path, required=True)
+    parser.add_argument("--tokenizer", type=pathlib.Path)
+    parser.add_argument("--data-dir", type=pathlib.Path)
+    parser.add_argument("--model", help="in place of the random one")
     parser.add_argument("--datasets", type=lambda text: text.split(","), default=["piqa", "arc_easy"])
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--scope", default="prompt+choice")
     parser.add_argument("--what", default="peer,cells,layers")
-    parser.add_argument("--head", default="all,scored", help="positions at which the peer has its head")
+    parser.add_argument("--peers", type=lambda text: text.split(","), default=["plain", "scored", "onednn"])
     parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "splitbench"))
     args = parser.parse_args()
     what = args.what.split(",")
+    if not args.model and not (args.tokenizer and args.data_dir):
+        parser.error("the random model needs --tokenizer and --data-dir")
 
     with tempfile.TemporaryDirectory() as temporary:
         out = pathlib.Path(temporary)
+        if args.model:
+            config = ROOT / "models" / "pocket" if args.model == "pocket" else pathlib.Path(args.model)
+            layers = json.loads((config / "config.json").read_text())["num_hidden_layers"]
+            in_passes(args, args.model, layers, out, what)
+            return
         folder = out / "model"
         folder.mkdir()
         write_model(folder, args.tokenizer)
         if "peer" in what:
             against_hook(args, folder, out)
         if "cells" in what or "layers" in what:
-            in_passes(args, folder, out, what)
+            in_passes(args, folder, SHAPE["num_hidden_layers"], out, what)
 
 
 def against_hook(args, folder, out):
@@ -175,11 +192,11 @@ def against_hook(args, folder, out):
         lines = (args.data_dir / name / "eval.jsonl").read_text(encoding="utf-8").split("\n")
         task = make_task(name, [json.loads(line) for line in lines[: args.limit] if line])
         requests += encode(tokenizer, task, list(task.validation_docs()))
-    before, results = run(args, folder, out, "sweep", ["fc"], [1], RATIOS)
+    before, _, results = run(args, folder, out, "sweep", ["fc"], [1], RATIOS)
     some = requests[:: max(1, len(requests) // 64)]
     seconds, found = {}, {}
-    for head in args.head.split(","):
-        peer = Peer(folder, head == "scored")
+    for kind in args.peers:
+        peer = Peer(folder, kind)
         peer.score(some[:4], 1)
         sizes = {size: peer.score(some, size)[1] for size in BATCH_SIZES}
         best = min(sizes, key=sizes.get)
@@ -188,10 +205,10 @@ def against_hook(args, folder, out):
             peer.ratio = ratio
             found[ratio], taken = peer.score(requests, best)
             total += taken
-        seconds[head] = total
-        print(f"  transformers {transformers.__version__}, head at {head} positions: {total:.1f} s, batch {best}", flush=True)
+        seconds[kind] = total
+        print(f"  transformers {transformers.__version__}, {kind}: {total:.1f} s, batch {best}", flush=True)
         del peer
-    after, _ = run(args, folder, out, "sweep", ["fc"], [1], RATIOS)
+    after, _, _ = run(args, folder, out, "sweep", ["fc"], [1], RATIOS)
     for ratio, theirs in found.items():
         mine = logliks(results, args.datasets, ratio)
         assert len(mine) == len(theirs)
@@ -199,23 +216,22 @@ def against_hook(args, folder, out):
         print(f"  ratio {ratio}: log-likelihoods apart by {apart[len(apart) // 2]:.1e} nats in the median, {apart[-1]:.1e} at most")
     mine = (before + after) / 2
     print(f"{len(requests)} requests, {torch.get_num_threads()} threads, torch {torch.__version__}, scope {args.scope}")
-    times = ", ".join(f"{theirs / mine:.2f} times with the head at {head} positions" for head, theirs in seconds.items())
+    times = ", ".join(f"{theirs / mine:.2f} times {kind}" for kind, theirs in seconds.items())
     print(f"sweep: ours {before:.1f} and {after:.1f} s; {times}")
 
 
-def in_passes(args, folder, out, what):
-    layers = SHAPE["num_hidden_layers"]
-    # noop's server half after layer 1 has every request by itself, in all layers but the first.
-    taken, results = run(args, folder, out, "whole", ["noop"], [1], [8.0])
-    spent = json.loads((results / "manifest.json").read_text())["spent"]
+def in_passes(args, model, layers, out, what):
+    # The server half of noop has every request by itself: after the first layer all layers but one, after the last the head alone.
+    _, spent, _ = run(args, model, out, "whole", ["noop"], [1], [8.0])
     shared = spent["client_s"] + spent["baseline_s"]
-    one = spent["server_s"] * layers / (layers - 1)
-    print(f"one pass: {shared:.1f} s with shared beginnings, {one:.1f} s without", flush=True)
+    head = run(args, model, out, "head", ["noop"], [layers], [8.0])[1]["server_s"]
+    one = spent["server_s"] + (spent["server_s"] - head) / (layers - 1)
+    print(f"one pass: {shared:.2f} s with shared beginnings, {one:.2f} s without", flush=True)
     if "cells" in what:
-        taken, _ = run(args, folder, out, "cells", SIX, [1], RATIOS)
+        taken, _, _ = run(args, model, out, "cells", SIX, [1], RATIOS)
         print(f"{len(SIX)} codecs x {len(RATIOS)} ratios: {taken / shared:.1f} passes with shared beginnings, {taken / one:.1f} without")
     if "layers" in what:
-        taken, _ = run(args, folder, out, "layers", ["fc"], list(range(1, layers + 1)), [8.0])
+        taken, _, _ = run(args, model, out, "layers", ["fc"], list(range(1, layers + 1)), [8.0])
         print(f"{layers} layers: {taken / shared / layers:.2f} N passes with shared beginnings, {taken / one / layers:.2f} N without")
 
 

@@ -1,6 +1,14 @@
 //! What does it cost, in accuracy, bytes and time, to compress the activation that crosses the cut of a split
 //! language model? See README.md for use, METHODOLOGY.md for every definition.
 
+/// `eprintln!` that does not panic: a word on the way is no reason to end a run, such as where nobody reads it any more.
+macro_rules! tell {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($arg)*);
+    }};
+}
+
 pub mod cmd;
 pub mod codec;
 pub mod data;

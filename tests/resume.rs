@@ -98,16 +98,24 @@ fn killed_at_twenty_moments_a_run_comes_to_the_same_rows() {
     let place = Place::new();
     let clock = Instant::now();
     let undisturbed = place.done("whole", &[]);
-    let took = clock.elapsed();
+    let mut took = clock.elapsed();
     let mut random = ChaCha8Rng::seed_from_u64(20);
-    let mut interrupted = 0;
-    for _ in 0..20 {
+    let (mut interrupted, mut finished) = (0, 0);
+    while interrupted < 20 {
         let mut child = place.command("killed", &[]).stderr(Stdio::null()).spawn().unwrap();
-        let moment = took.mul_f64(random.random_range(0.0..0.6)) + Duration::from_millis(30);
-        std::thread::sleep(moment);
+        std::thread::sleep(took.mul_f64(random.random_range(0.0..0.6)));
         // SIGKILL: nothing of the program runs after it.
         child.kill().unwrap();
-        interrupted += usize::from(!child.wait().unwrap().success());
+        if child.wait().unwrap().success() {
+            // Over before it could be killed: the next begins anew, and is given less time.
+            same(&undisturbed, &place.results("killed"));
+            fs::remove_dir_all(place.results("killed")).unwrap();
+            took = took.mul_f64(0.8);
+            finished += 1;
+            assert!(finished < 20, "a run takes no time at all");
+            continue;
+        }
+        interrupted += 1;
         // A torn line on top of what the moment left.
         let path = journal(&place.results("killed"));
         if interrupted % 4 == 0 && path.exists() {
@@ -116,12 +124,43 @@ fn killed_at_twenty_moments_a_run_comes_to_the_same_rows() {
             fs::write(&path, bytes).unwrap();
         }
     }
-    assert!(interrupted >= 3, "the run was over before it could be killed");
     same(&undisturbed, &place.done("killed", &[]));
     // Once more: nothing is computed, and the journal stays as it is.
     let before = fs::read(journal(&place.results("killed"))).unwrap();
     same(&undisturbed, &place.done("killed", &[]));
     assert!(before == fs::read(journal(&place.results("killed"))).unwrap());
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(place.results("killed").join("manifest.json")).unwrap()).unwrap();
+    for part in ["client_s", "baseline_s", "server_s", "encode_s", "decode_s"] {
+        assert_eq!(manifest["spent"][part], 0.0, "{part} of a run that was done");
+    }
+    // One that was killed before its manifest has left nothing in it.
+    let earlier = manifest["earlier"].as_array().unwrap();
+    assert!((1..=21).contains(&earlier.len()), "{} processes", earlier.len());
+    assert!(earlier.iter().all(|process| process["wall_seconds"].as_f64().unwrap() > 0.0));
+    let scored: f64 = earlier.iter().map(|process| process["spent"]["server_s"].as_f64().unwrap()).sum();
+    assert!(scored > 0.0, "no process tells what its scoring took");
+}
+
+/// A model folder: of the embedded model's tokenizer, with weights that are not read before they are needed.
+#[test]
+fn a_run_that_is_done_needs_no_weights() {
+    let place = Place::new();
+    let folder = place.path().join("model");
+    fs::create_dir(&folder).unwrap();
+    let pocket = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pocket");
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(pocket.join(file), folder.join(file)).unwrap();
+    }
+    let more = ["--model", folder.to_str().unwrap()];
+    place.done("whole", &more);
+    let text = fs::read_to_string(place.results("whole").join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    // Weights that are no longer those: their hash is another, which is told without reading them as numbers.
+    fs::write(folder.join("model.safetensors"), "no weights").unwrap();
+    fails(&place.run("whole", &more), &["weights (SHA-256)", manifest["models"][0]["sha256"].as_str().unwrap()]);
+    // A new run has to read them.
+    fails(&place.run("other", &more), &["model.safetensors", "not a whole safetensors file"]);
 }
 
 #[test]
@@ -198,32 +237,66 @@ fn what_is_wrong_with_a_place_is_told() {
     assert!(fs::read_to_string(&path).unwrap().lines().count() == text.lines().count());
 
     // Inputs that changed.
+    let manifest = fs::read(whole.join("manifest.json")).unwrap();
     fails(&place.run("a", &["--dtype", "bf16"]), &["weight type: f32 there, bf16 now", "--run NAME"]);
+    assert!(manifest == fs::read(whole.join("manifest.json")).unwrap(), "who was refused has written");
 
     // Two at once.
-    let lock = fs::File::create(whole.join("journal/lock")).unwrap();
-    lock.lock().unwrap();
-    fails(&place.run("a", &[]), &["another splitbench is writing", "--run NAME"]);
-    drop(lock);
+    let mut first = place.command("b", &[]).stderr(Stdio::null()).spawn().unwrap();
+    while !journal(&place.results("b")).exists() {
+        assert!(first.try_wait().unwrap().is_none(), "the first was over before the second began");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    fails(&place.run("b", &[]), &["another splitbench is writing", "--run NAME"]);
+    assert!(first.wait().unwrap().success(), "the first was disturbed");
 
     // A file where a folder should be.
     fs::write(place.results("taken"), "").unwrap();
     fails(&place.run("taken", &[]), &["cannot make the folder", "--out DIR"]);
 }
 
-/// A limit on the size of files stands for a full disk.
+/// What a shell would be told to run this.
+fn words(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| format!("'{}'", word.to_str().unwrap())).collect::<Vec<_>>().join(" ")
+}
+
+/// A file system that fills up: of 160 KiB, in memory, in a name space of the test's own.
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_full_disk_a_run_ends_and_goes_on_where_there_is_room() {
+    let place = Place::new();
+    let alone = |script: &str| {
+        Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).output()
+    };
+    let disk = place.path().join("results");
+    fs::create_dir(&disk).unwrap();
+    let mount = format!("mount -t tmpfs -o size=160k none '{}'", disk.display());
+    match alone(&mount) {
+        Ok(output) if output.status.success() => {}
+        _ => return println!("skipped: this user may not mount file systems of its own"),
+    }
+    let run = words(&place.command("full", &[]));
+    // What stayed on the full disk goes where there is room, which is where the next process goes on.
+    let kept = place.path().join("kept");
+    let script = format!("{mount} && {run}; ended=$?; cp -r '{}' '{}'; exit $ended", disk.display(), kept.display());
+    let output = alone(&script).unwrap();
+    fails(&output, &["No space left on device", "arc_easy-mini"]);
+    fs::remove_dir(&disk).unwrap();
+    fs::rename(&kept, &disk).unwrap();
+    let there = fs::read_to_string(journal(&place.results("full"))).unwrap().lines().count();
+    assert!(there > 10, "{there} lines were kept");
+    same(&place.done("whole", &[]), &place.done("full", &[]));
+}
+
+/// A limit on the size of files, where no file system can be mounted.
 #[cfg(unix)]
 #[test]
 fn a_full_disk_costs_nothing_that_was_computed() {
     let place = Place::new();
     let whole = place.done("whole", &[]);
     let limited = |blocks: usize| {
-        let command = place.command("full", &[]);
-        let words: Vec<String> = std::iter::once(command.get_program())
-            .chain(command.get_args())
-            .map(|word| format!("'{}'", word.to_str().unwrap()))
-            .collect();
-        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec {}", words.join(" "));
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec {}", words(&place.command("full", &[])));
         Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).output().unwrap()
     };
     let size = fs::metadata(journal(&whole)).unwrap().len() as usize;

@@ -8,7 +8,7 @@ use splitbench::data::{self, Source};
 use splitbench::experiment::{Cell, Indicators, Row, Scope, ScoreRequest, score_in_memory};
 use splitbench::model::split::{activation, from_values, to_values};
 use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, source};
-use splitbench::score::{Request, encode_requests};
+use splitbench::score::{Request, encode_dataset, encode_requests};
 
 fn pocket_requests(dataset: &str, questions: usize) -> (source::Model, Vec<Request>) {
     let model = source::load("pocket", &Placement::cpu()).unwrap();
@@ -77,7 +77,7 @@ fn noop_equals_unsplit(decoder: &Decoder, sequences: &[&[u32]], targets: &[&[u32
 fn noop_at_every_layer_is_the_unsplit_model() {
     let (model, requests) = pocket_requests("arc_easy-mini", 3);
     for request in &requests {
-        noop_equals_unsplit(&model.decoder, &[&request.tokens], &[&request.targets]);
+        noop_equals_unsplit(model.decoder().unwrap(), &[&request.tokens], &[&request.targets]);
     }
     let decoder = qwen_like();
     for tokens in [1usize, 2, 3, 5, 17, 40] {
@@ -92,13 +92,13 @@ fn a_lossy_codec_is_not_the_unsplit_model() {
     let (model, requests) = pocket_requests("arc_easy-mini", 1);
     let (request, split) = (&requests[0], SplitPoint { after_layer: 1 });
     let (ids, packing, scored) = packed(&[&request.tokens], &[&request.targets]);
-    let hidden = model.decoder.client(&ids, &packing, &[split]).unwrap().remove(0);
+    let hidden = model.decoder().unwrap().client(&ids, &packing, &[split]).unwrap().remove(0);
     let fc = codec::build(&CodecSpec::parse("fc").unwrap(), None).unwrap();
     let sent = activation(&to_values(&hidden).unwrap(), &packing, 0).unwrap();
     let received = fc.decode(&fc.encode(&sent, Budget::elements(8.0).unwrap()).unwrap()).unwrap();
-    let received = from_values(received.into_values(), ids.len(), &model.decoder).unwrap();
-    let cut = model.decoder.server(received, &packing, split, &scored).unwrap();
-    assert_ne!(cut, model.decoder.unsplit(&ids, &packing, &scored).unwrap(), "compression was not used");
+    let received = from_values(received.into_values(), ids.len(), model.decoder().unwrap()).unwrap();
+    let cut = model.decoder().unwrap().server(received, &packing, split, &scored).unwrap();
+    assert_ne!(cut, model.decoder().unwrap().unsplit(&ids, &packing, &scored).unwrap(), "compression was not used");
 }
 
 /// Alone, in pairs and in a large batch; with one thread and with several.
@@ -191,7 +191,7 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
             .collect();
         let alone = |request: &Request, cell: &Cell| -> (f64, usize) {
             let (ids, packing, scored) = packed(&[&request.tokens], &[&request.targets]);
-            let values = to_values(&model.decoder.client(&ids, &packing, &[split]).unwrap()[0]).unwrap();
+            let values = to_values(&model.decoder().unwrap().client(&ids, &packing, &[split]).unwrap()[0]).unwrap();
             let rows = if cell.scope == Scope::Prompt { request.prompt_tokens } else { ids.len() };
             let width = values.len() / ids.len();
             let sent = Activation::new(rows, width, values[..rows * width].to_vec()).unwrap();
@@ -199,14 +199,15 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
             let packet = codec.encode(&sent, Budget::elements(3.0).unwrap()).unwrap();
             let mut received = codec.decode(&packet).unwrap().into_values();
             received.extend_from_slice(&values[rows * width..]);
-            let received = from_values(received, ids.len(), &model.decoder).unwrap();
-            (model.decoder.server(received, &packing, split, &scored).unwrap()[0], packet.len())
+            let received = from_values(received, ids.len(), model.decoder().unwrap()).unwrap();
+            (model.decoder().unwrap().server(received, &packing, split, &scored).unwrap()[0], packet.len())
         };
         for batch_tokens in [1, 90, 100_000] {
             let request = ScoreRequest {
                 experiment: "test",
                 model: &model,
                 dataset: &dataset,
+                requests: &encode_dataset(&model.tokenizer, &dataset).unwrap(),
                 train: &[],
                 calibrations: None,
                 cells: &cells,
@@ -220,8 +221,10 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
             let (_, samples) = score_in_memory(&request).unwrap();
             for (nth, question) in dataset.questions.iter().enumerate() {
                 let requests = encode_requests(&model.tokenizer, question).unwrap();
-                let whole: Vec<f64> =
-                    requests.iter().map(|r| unsplit(&model.decoder, &[&r.tokens], &[&r.targets])[0]).collect();
+                let whole: Vec<f64> = requests
+                    .iter()
+                    .map(|r| unsplit(model.decoder().unwrap(), &[&r.tokens], &[&r.targets])[0])
+                    .collect();
                 assert_eq!(samples[0][nth].loglik, whole, "{name} {nth}");
                 for (cell, samples) in cells.iter().zip(&samples[1..]) {
                     let (logliks, bytes): (Vec<f64>, Vec<usize>) = requests.iter().map(|r| alone(r, cell)).unzip();
@@ -237,10 +240,12 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
 /// Indicators of the request's cells, in their order.
 fn indicators(cells: &[Cell], dataset: &str) -> (Vec<Row>, Vec<Indicators>) {
     let model = source::load("pocket", &Placement::cpu()).unwrap();
+    let dataset = data::load(dataset, &Source::Embedded, Some(2)).unwrap();
     let request = ScoreRequest {
         experiment: "test",
         model: &model,
-        dataset: &data::load(dataset, &Source::Embedded, Some(2)).unwrap(),
+        dataset: &dataset,
+        requests: &encode_dataset(&model.tokenizer, &dataset).unwrap(),
         train: &[],
         calibrations: None,
         cells,
@@ -297,15 +302,15 @@ fn errors_behind_the_cut_are_those_of_each_request_alone() {
     let mut sums = [0f64; 4];
     for request in &requests {
         let (ids, packing, _) = packed(&[&request.tokens], &[]);
-        let mut whole = model.decoder.client(&ids, &packing, &[split]).unwrap().remove(0);
+        let mut whole = model.decoder().unwrap().client(&ids, &packing, &[split]).unwrap().remove(0);
         let sent = activation(&to_values(&whole).unwrap(), &packing, 0).unwrap();
         let received = topk.decode(&topk.encode(&sent, cells[0].budget.unwrap()).unwrap()).unwrap();
-        let mut received = from_values(received.into_values(), ids.len(), &model.decoder).unwrap();
+        let mut received = from_values(received.into_values(), ids.len(), model.decoder().unwrap()).unwrap();
         for (nth, sum) in sums.iter_mut().enumerate() {
             if nth > 0 {
                 let layer = split.after_layer + nth;
-                whole = model.decoder.run_layers(whole, &packing, layer - 1..layer).unwrap();
-                received = model.decoder.run_layers(received, &packing, layer - 1..layer).unwrap();
+                whole = model.decoder().unwrap().run_layers(whole, &packing, layer - 1..layer).unwrap();
+                received = model.decoder().unwrap().run_layers(received, &packing, layer - 1..layer).unwrap();
             }
             let part = |stream: &Tensor| activation(&to_values(stream).unwrap(), &packing, 0).unwrap();
             *sum += part(&whole).rel_error(&part(&received));
@@ -320,21 +325,21 @@ fn errors_behind_the_cut_are_those_of_each_request_alone() {
 #[test]
 fn the_client_half_makes_the_same_of_token_ids_anywhere() {
     let (model, requests) = pocket_requests("openbookqa-mini", 3);
-    let layers = model.decoder.config().num_hidden_layers;
+    let layers = model.config.num_hidden_layers;
     let splits: Vec<SplitPoint> = (1..=layers).map(|after_layer| SplitPoint { after_layer }).collect();
     let sequences: Vec<&[u32]> = requests.iter().map(|request| request.tokens.as_slice()).collect();
     let (ids, packing, _) = packed(&sequences, &[]);
-    let computed = model.decoder.client(&ids, &packing, &splits).unwrap();
+    let computed = model.decoder().unwrap().client(&ids, &packing, &splits).unwrap();
     let codec = codec::build(&CodecSpec::parse("token-ids").unwrap(), None).unwrap();
     for (sequence, tokens) in sequences.iter().enumerate() {
         for (&split, hidden) in splits.iter().zip(&computed) {
             let sent = activation(&to_values(hidden).unwrap(), &packing, sequence).unwrap();
-            let sent = sent.with_token_ids(tokens.to_vec(), model.decoder.config().vocab_size).unwrap();
+            let sent = sent.with_token_ids(tokens.to_vec(), model.config.vocab_size).unwrap();
             let packet = codec.encode(&sent, Budget::elements(1.0).unwrap()).unwrap();
             let packet = Packet::from_bytes(packet.into_bytes()).unwrap();
             let Received::TokenIds(found) = codec.receive(&packet).unwrap() else { panic!("no token ids") };
             let (ids, alone, _) = packed(&[&found.ids], &[]);
-            let again = model.decoder.client(&ids, &alone, &[split]).unwrap().remove(0);
+            let again = model.decoder().unwrap().client(&ids, &alone, &[split]).unwrap().remove(0);
             assert_eq!(to_values(&again).unwrap(), sent.values(), "sequence {sequence} after {}", split.after_layer);
         }
     }
@@ -355,6 +360,7 @@ fn token_ids_lose_nothing_and_only_those_that_cross_are_sent() {
         experiment: "test",
         model: &model,
         dataset: &dataset,
+        requests: &encode_dataset(&model.tokenizer, &dataset).unwrap(),
         train: &[],
         calibrations: None,
         cells: &cells,
@@ -365,7 +371,7 @@ fn token_ids_lose_nothing_and_only_those_that_cross_are_sent() {
         probe: None,
     };
     let (run, of_cells) = score_in_memory(&request).unwrap();
-    let bits = (model.decoder.config().vocab_size - 1).ilog2() as usize + 1;
+    let bits = (model.config.vocab_size - 1).ilog2() as usize + 1;
     for ((cell, samples), row) in cells.iter().zip(&of_cells[1..]).zip(&run.rows[1..]) {
         assert_eq!((row.rel_error, row.lost, row.gained), (Some(0.0), Some(0), Some(0)), "{cell}");
         for ((sample, baseline), question) in samples.iter().zip(&of_cells[0]).zip(&dataset.questions) {

@@ -29,6 +29,9 @@ pub struct Args {
     /// Data sets, separated by commas; instead of the experiment's where there is one.
     #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "datasets")]
     dataset: Vec<String>,
+    /// Folder with the rows of the data sets, as of `run`: only models are fetched.
+    #[arg(long, value_name = "DIR", requires = "experiment", conflicts_with = "dir")]
+    data_dir: Option<PathBuf>,
     /// Put models into DIR/hub and data sets into DIR/<dataset> instead of the cache in HF_HOME.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -73,6 +76,7 @@ impl Args {
             spec.datasets = Many::Some(self.dataset.clone());
         }
         spec.check()?;
-        Needs::of(&spec)
+        let needs = Needs::of(&spec)?;
+        Ok(if self.data_dir.is_some() { Needs { datasets: Vec::new(), ..needs } } else { needs })
     }
 }

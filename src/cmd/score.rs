@@ -10,6 +10,7 @@ use crate::codec::CodecSpec;
 use crate::data::{self, Source};
 use crate::experiment::{Cell, Row, Scope, ScoreRequest, check_memory, score_in_memory};
 use crate::model::{Placement, SplitPoint, source};
+use crate::score::encode_dataset;
 
 /// Score one cell: one model, data set, split layer, codec and ratio; one line.
 ///
@@ -79,7 +80,7 @@ impl Args {
         let source = Source::of(self.data_dir.as_deref());
         let dataset = data::load(&self.dataset, &source, self.limit)?;
         if let Some(note) = dataset.note() {
-            eprintln!("note: {note}");
+            tell!("note: {note}");
         }
         let train = match codec.as_ref().and_then(CodecSpec::calibration) {
             Some(_) => data::load_train(&self.dataset, &source, Some(self.calibration_rows))?.questions,
@@ -89,7 +90,7 @@ impl Args {
         check_memory(&self.model, &placement, self.batch_tokens)?;
         let model = source::load(&self.model, &placement)?;
         let split = SplitPoint { after_layer: self.split };
-        model.decoder.check_split(split)?;
+        model.decoder()?.check_split(split)?;
         let cells: Vec<Cell> = codec
             .map(|codec| Cell { split, scope: self.scope, budget: requested(&codec, budget), codec })
             .into_iter()
@@ -98,6 +99,7 @@ impl Args {
             experiment: "score",
             model: &model,
             dataset: &dataset,
+            requests: &encode_dataset(&model.tokenizer, &dataset)?,
             train: &train,
             calibrations: None,
             cells: &cells,

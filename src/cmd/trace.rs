@@ -72,7 +72,7 @@ impl Args {
         };
         let datasets: Vec<Dataset> =
             names.iter().map(|name| data::load(name, &source, self.limit)).collect::<Result<_>>()?;
-        datasets.iter().filter_map(Dataset::note).for_each(|note| eprintln!("note: {note}"));
+        datasets.iter().filter_map(Dataset::note).for_each(|note| tell!("note: {note}"));
         let trace = if self.shapes { self.shapes(&datasets)? } else { self.activations(&datasets)? };
         if self.json {
             return say!("{}", serde_json::to_string_pretty(&trace)?);

@@ -8,6 +8,7 @@ use candle_core::Var;
 
 use super::batch::runs;
 use super::calibration_cache::Entry;
+use super::spent::{Clock, Stage};
 use crate::codec::{Activation, Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec};
 use crate::model::ops::cross_entropy;
 use crate::model::source::Model;
@@ -16,7 +17,7 @@ use crate::model::{Decoder, Packing, SplitPoint};
 use crate::score::{Request, encode_request};
 
 /// What the codecs need, from the gold choices of training questions; none where no codec needs any. It is taken from `kept`, a
-/// folder, where an earlier run left it.
+/// folder, where an earlier run left it. `clock` hears of reading the model, where that is due.
 pub fn calibrate(
     model: &Model,
     train: &[crate::data::Question],
@@ -24,6 +25,7 @@ pub fn calibrate(
     codecs: &[CodecSpec],
     most_rows: usize,
     kept: Option<&Path>,
+    clock: &Clock,
 ) -> Result<Option<Calibration>> {
     let mut needs: Vec<CalibrationNeed> = codecs.iter().filter_map(CodecSpec::calibration).collect();
     needs.sort_unstable();
@@ -39,7 +41,7 @@ pub fn calibrate(
                 .with_context(|| format!("training question {}", q.id))
         })
         .collect::<Result<_>>()?;
-    let gather = || gather(&model.decoder, &requests, split, &needs, most_rows);
+    let gather = || gather(clock.of(Stage::Load, || model.decoder())?, &requests, split, &needs, most_rows);
     match kept {
         Some(folder) => Entry::new(folder, model, &requests, split, &needs)?.or_make(gather),
         None => gather(),

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::machine::simd;
 use crate::codec::{Calibration, CalibrationNeed};
 use crate::model::source::Model;
-use crate::model::{SplitPoint, device_name};
+use crate::model::{Placement, SplitPoint, device_name};
 use crate::save;
 use crate::score::Request;
 
@@ -39,11 +39,11 @@ impl Entry {
         split: SplitPoint,
         needs: &[CalibrationNeed],
     ) -> Result<Self> {
-        let decoder = &model.decoder;
+        let Placement { device, dtype } = &model.placement;
         let made_by = (
             ("splitbench calibration", crate::VERSION, unnamed_build()),
             // Sums are ordered by what the processor has.
-            (device_name(decoder.device()), decoder.dtype().as_str(), std::env::consts::ARCH, simd()),
+            (device_name(device), dtype.as_str(), std::env::consts::ARCH, simd()),
         );
         let made_of = (
             (&model.sha256, &model.tokenizer_sha256, split.after_layer, format!("{needs:?}")),
@@ -52,7 +52,7 @@ impl Entry {
         let digest = Sha256::digest(serde_json::to_string(&(made_by, made_of))?);
         let key: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let path = folder.join(format!("{key}.safetensors"));
-        Ok(Self { path, key, hidden: decoder.config().hidden_size })
+        Ok(Self { path, key, hidden: model.config.hidden_size })
     }
 
     /// What is kept; where that is nothing, or damaged, what `make` gives, which is kept. A folder that cannot be written to
@@ -62,12 +62,12 @@ impl Entry {
         if let Ok(bytes) = fs::read(&self.path) {
             match self.read(&bytes) {
                 Ok(kept) => return Ok(kept),
-                Err(error) => eprintln!("note: {} is damaged and made again: {error:#}", self.path.display()),
+                Err(error) => tell!("note: {} is damaged and made again: {error:#}", self.path.display()),
             }
         }
         let made = make()?;
         if let Err(error) = self.write(&made) {
-            eprintln!("note: the calibration is not kept for the next run: {error:#}");
+            tell!("note: the calibration is not kept for the next run: {error:#}");
         }
         Ok(made)
     }

@@ -1,10 +1,10 @@
 use std::path::Path;
 
 use super::super::calibrate::calibrate;
+use super::super::spent::Clock;
 use super::*;
 use crate::codec::{CalibrationBuilder, CodecSpec};
 use crate::data::{self, Question, Source};
-use crate::model::Placement;
 use crate::model::source;
 
 const HIDDEN: usize = 3;
@@ -81,7 +81,7 @@ fn other_rows_splits_and_needs_are_other_calibrations() {
     changed[3].gold = (changed[3].gold + 1) % changed[3].choices.len();
     let of = |train: &[Question], after_layer, codecs: &[&str], kept| {
         let codecs: Vec<CodecSpec> = codecs.iter().map(|codec| CodecSpec::parse(codec).unwrap()).collect();
-        calibrate(&model, train, SplitPoint { after_layer }, &codecs, 100, kept).unwrap().unwrap()
+        calibrate(&model, train, SplitPoint { after_layer }, &codecs, 100, kept, &Clock::default()).unwrap().unwrap()
     };
     let mut files_there = 0;
     for (train, after_layer, codecs) in [

@@ -97,6 +97,20 @@ struct Work<'a> {
     origins: Option<Origins>,
 }
 
+impl<'a> Work<'a> {
+    /// The rest of the unsplit model.
+    fn unsplit(begin: Begin, packing: &Arc<Packing>, scored: Vec<Scored<'a>>) -> Self {
+        let place = |(request, scored): (usize, &Scored)| Place {
+            cell: None,
+            request,
+            sequence: scored.sequence,
+            outcome: Outcome::default(),
+        };
+        let places = scored.iter().enumerate().map(place).collect();
+        Self { begin, packing: packing.clone(), scored, places, origins: None }
+    }
+}
+
 /// What the server begins with.
 enum Begin {
     /// The residual stream after a layer.
@@ -123,7 +137,7 @@ struct Origins {
 }
 
 /// Scores the requests of `questions` in every cell. Batches have at most `most_rows` rows, of one question at least; the scores
-/// do not depend on it. `finished` hears of each batch when it is done. Gives for each cell what made it fail, if anything did.
+/// do not depend on it. `finished` hears of each batch when it is done, and for each cell what made it fail so far, if anything did.
 ///
 /// Clients and server are two threads: codecs run while the server half computes. The decoder has one of them at a time, since
 /// either keeps all of its device busy.
@@ -134,8 +148,8 @@ pub fn evaluate(
     most_rows: usize,
     wanted: Wanted,
     clock: &Clock,
-    finished: impl FnMut(Vec<Finished>) -> Result<()>,
-) -> Result<Vec<Option<String>>> {
+    finished: impl FnMut(Vec<Finished>, &[Option<String>]) -> Result<()>,
+) -> Result<()> {
     let groups = groups(questions);
     let clients = Clients { decoder, groups: &groups, cells, most_rows, wanted, clock };
     thread::scope(|scope| {
@@ -143,8 +157,8 @@ pub fn evaluate(
         let clients = scope.spawn(move || clients.run(&sender));
         // The receiver goes with the server, whatever ends it, and the clients then stop.
         let served = serve(decoder, cells.len(), receiver, clock, finished);
-        let failed = clients.join().unwrap_or_else(|panic| resume_unwind(panic));
-        served.and(failed)
+        let sent = clients.join().unwrap_or_else(|panic| resume_unwind(panic));
+        served.and(sent)
     })
 }
 
@@ -154,7 +168,7 @@ fn serve(
     cells: usize,
     arrivals: Receiver<Message>,
     clock: &Clock,
-    mut finished: impl FnMut(Vec<Finished>) -> Result<()>,
+    mut finished: impl FnMut(Vec<Finished>, &[Option<String>]) -> Result<()>,
 ) -> Result<()> {
     let (mut questions, mut baseline, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
     for message in arrivals {
@@ -198,7 +212,7 @@ fn serve(
                         .map(|(outcomes, failed)| failed.is_none().then(|| outcomes[places.clone()].to_vec()))
                         .collect(),
                 });
-                finished(done.collect())?;
+                finished(done.collect(), &failed)?;
             }
         }
     }
@@ -223,8 +237,7 @@ fn send<'a>(sender: &Sender<'a>, message: Message<'a>) -> Result<()> {
 }
 
 impl<'a> Clients<'a> {
-    /// Gives for each cell what made it fail.
-    fn run(&self, sender: &Sender<'a>) -> Result<Vec<Option<String>>> {
+    fn run(&self, sender: &Sender<'a>) -> Result<()> {
         let Self { decoder, groups, cells, most_rows, wanted, clock } = *self;
         let mut splits: Vec<SplitPoint> = cells.iter().map(|c| c.cell.split).collect();
         splits.sort_unstable();
@@ -251,43 +264,48 @@ impl<'a> Clients<'a> {
             send(sender, Message::Begin { questions: questions.collect(), requests })?;
 
             let packing = Arc::new(packing);
-            let hidden = clock.of(Stage::Client, || decoder.client(&ids, &packing, &splits))?;
-            if wanted.baseline {
-                // The unsplit model goes on from the last split: the same operations in the same order.
-                let begin = match (hidden.last(), splits.last()) {
-                    (Some(hidden), Some(&split)) => Begin::Received(hidden.clone(), split),
-                    _ => Begin::Ids(ids),
-                };
-                let place = |(request, scored): (usize, &Scored)| Place {
-                    cell: None,
-                    request,
-                    sequence: scored.sequence,
-                    outcome: Outcome::default(),
-                };
-                let places = scored.iter().enumerate().map(place).collect();
-                let packing = packing.clone();
-                send(sender, Message::Work(Work { begin, packing, scored, places, origins: None }))?;
+            // The unsplit model goes on from the last split: the same operations in the same order.
+            let mut unsplit = wanted.baseline.then_some(scored);
+            if splits.is_empty()
+                && let Some(scored) = unsplit.take()
+            {
+                send(sender, Message::Work(Work::unsplit(Begin::Ids(ids.clone()), &packing, scored)))?;
             }
-            for (nth, &split) in splits.iter().enumerate() {
-                let values = to_values(&hidden[nth])?;
-                let work = SplitWork {
-                    decoder,
-                    cells,
-                    batch,
-                    firsts: &firsts,
-                    starts: &starts,
-                    split,
-                    values: &values,
-                    packing: &packing,
-                    probe: wanted.probe,
-                    computed: &hidden[nth..],
-                    clock,
-                };
-                work.run(most_rows, &mut failed, sender)?;
+            let mut stream: Option<(Tensor, SplitPoint)> = None;
+            // One cut after another, so that memory does not grow with them; but an error is followed beside all later layers.
+            let at_once = if wanted.probe.is_some() { splits.len() } else { 1 };
+            for together in splits.chunks(at_once.max(1)) {
+                let hidden = clock.of(Stage::Client, || match stream.take() {
+                    Some((hidden, split)) => decoder.further(hidden, split.after_layer, &packing, together),
+                    None => decoder.client(&ids, &packing, together),
+                })?;
+                stream = hidden.last().cloned().zip(together.last().copied());
+                if let Some((hidden, split)) = stream.clone().filter(|(_, split)| Some(split) == splits.last())
+                    && let Some(scored) = unsplit.take()
+                {
+                    send(sender, Message::Work(Work::unsplit(Begin::Received(hidden, split), &packing, scored)))?;
+                }
+                for (nth, &split) in together.iter().enumerate() {
+                    let values = to_values(&hidden[nth])?;
+                    let work = SplitWork {
+                        decoder,
+                        cells,
+                        batch,
+                        firsts: &firsts,
+                        starts: &starts,
+                        split,
+                        values: &values,
+                        packing: &packing,
+                        probe: wanted.probe,
+                        computed: &hidden[nth..],
+                        clock,
+                    };
+                    work.run(most_rows, &mut failed, sender)?;
+                }
             }
             send(sender, Message::End { failed: failed.clone() })?;
         }
-        Ok(failed)
+        Ok(())
     }
 }
 

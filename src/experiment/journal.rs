@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -16,13 +16,14 @@ use sha2::{Digest, Sha256};
 
 use super::cell::CellKey;
 use super::entry::{Answer, Measured};
+use super::flush::Flusher;
 use super::row::Row;
 
 /// Version of the lines.
 const FORMAT: u32 = 1;
 
-/// A line is safe from a power cut after this at the latest; from the end of the program at once.
-const SYNC_EVERY: Duration = Duration::from_secs(5);
+/// A line is safe from a power cut this long after it was written, and what the disk takes; from the end of the program at once.
+const SYNC_AFTER: Duration = Duration::from_secs(3);
 
 /// What is computed, and of what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,8 +115,9 @@ impl Backing for Cursor<Vec<u8>> {
 pub struct Journal {
     path: PathBuf,
     backing: Box<dyn Backing>,
+    /// None where nothing is kept or written.
+    flusher: Option<Flusher>,
     end: u64,
-    synced: Instant,
     plan: Option<Plan>,
     /// Checksum of the plan's line.
     plan_sum: String,
@@ -136,7 +138,9 @@ impl Journal {
         let file = file.with_context(|| {
             format!("cannot write the journal {}; choose another place with --out DIR", path.display())
         })?;
+        let same = file.try_clone().with_context(|| format!("opening {}", path.display()))?;
         let mut journal = Self::over(path.to_path_buf(), Box::new(file));
+        journal.flusher = Some(Flusher::new(SYNC_AFTER, move || same.sync_data()));
         journal.read_all(true)?;
         Ok(journal)
     }
@@ -153,8 +157,8 @@ impl Journal {
         Self {
             path,
             backing,
+            flusher: None,
             end: 0,
-            synced: Instant::now(),
             plan: None,
             plan_sum: String::new(),
             answers: HashMap::new(),
@@ -180,7 +184,7 @@ impl Journal {
         self.backing = backing;
         if torn && repair {
             self.backing.cut(self.end)?;
-            eprintln!(
+            tell!(
                 "note: the last line of {} was not written to its end; what it held is computed again",
                 self.path.display()
             );
@@ -230,21 +234,25 @@ impl Journal {
         self.plan.as_ref()
     }
 
-    /// Goes on under a plan. Fails where what is there was computed of other inputs.
+    /// Fails where what is there was computed of other inputs than the plan's.
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        let Some(before) = &self.plan else { return Ok(()) };
+        plan.check_same_inputs(before).with_context(|| {
+            format!(
+                "{} was computed of other inputs; begin another run with --run NAME, or remove that file to compute all \
+                 of it again",
+                self.path.display()
+            )
+        })
+    }
+
+    /// Goes on under a plan; fails as [`Journal::check`].
     pub fn begin(&mut self, plan: Plan) -> Result<()> {
-        if let Some(before) = &self.plan {
-            plan.check_same_inputs(before).with_context(|| {
-                format!(
-                    "{} was computed of other inputs; begin another run with --run NAME, or remove that file to compute \
-                     all of it again",
-                    self.path.display()
-                )
-            })?;
-            if *before == plan {
-                return Ok(());
-            }
+        self.check(&plan)?;
+        match &self.plan {
+            Some(before) if *before == plan => Ok(()),
+            _ => self.append(vec![Line::Plan(Box::new(plan))]),
         }
-        self.append(vec![Line::Plan(Box::new(plan))])
     }
 
     /// Whether the unsplit model's answer to a question is there.
@@ -311,11 +319,7 @@ impl Journal {
         let mut write = || -> io::Result<()> {
             self.backing.seek(SeekFrom::Start(self.end))?;
             self.backing.write_all(text.as_bytes())?;
-            if self.synced.elapsed() >= SYNC_EVERY {
-                self.backing.sync()?;
-                self.synced = Instant::now();
-            }
-            Ok(())
+            self.flusher.as_ref().map_or(Ok(()), Flusher::wrote)
         };
         write().with_context(|| {
             format!(
@@ -329,7 +333,20 @@ impl Journal {
 
     /// Makes what is there safe from a power cut.
     pub fn sync(&mut self) -> Result<()> {
-        self.backing.sync().with_context(|| format!("writing {}", self.path.display()))
+        let sync = || {
+            self.backing.sync()?;
+            self.flusher.as_ref().map_or(Ok(()), Flusher::settle)
+        };
+        sync().with_context(|| format!("writing {}", self.path.display()))
+    }
+}
+
+impl Drop for Journal {
+    /// A run that ends by an error leaves what it has as safe as one that ends well.
+    fn drop(&mut self) {
+        if self.flusher.is_some() {
+            let _ = self.backing.sync();
+        }
     }
 }
 

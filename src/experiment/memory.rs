@@ -76,7 +76,7 @@ fn fits(model: &str, needed: f64, free: f64) -> Result<()> {
     let gib = |bytes: f64| bytes / (1u64 << 30) as f64;
     // Small models need no word about it.
     if needed > 0.1 * free {
-        eprintln!("model {model}: about {:.1} GiB of memory, {:.1} GiB are free", gib(needed), gib(free));
+        tell!("model {model}: about {:.1} GiB of memory, {:.1} GiB are free", gib(needed), gib(free));
     }
     ensure!(
         needed <= free,

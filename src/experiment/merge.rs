@@ -10,6 +10,7 @@ use super::journal::{Journal, Plan};
 use super::manifest::Known;
 use super::run::{Outcome, finish};
 use super::store::Store;
+use crate::model::source::POCKET;
 
 /// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first.
 pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
@@ -36,8 +37,11 @@ pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
     for model in &spec.models {
         for info in spec.dataset_infos()? {
             // The embedded model is asked the mini set of the same name.
-            let names = [info.name.clone(), format!("{}-mini", info.name)];
-            let is_here = |plan: &Plan| plan.row.model == *model && names.contains(&plan.row.dataset);
+            let mini = (model == POCKET).then(|| format!("{}-mini", info.name));
+            let is_here = |plan: &Plan| {
+                let asked = &plan.row.dataset;
+                plan.row.model == *model && (*asked == info.name || Some(asked) == mini.as_ref())
+            };
             let (mut here, others) =
                 journals.into_iter().partition::<Vec<Journal>, _>(|journal| journal.plan().is_some_and(is_here));
             journals = others;

@@ -1,5 +1,6 @@
 //! An experiment: its file, the plan, the run and the rows it leaves.
 
+mod ahead;
 mod batch;
 mod calibrate;
 mod calibration_cache;
@@ -9,6 +10,7 @@ mod concentration;
 mod energy;
 mod entry;
 mod evaluate;
+mod flush;
 mod heat;
 mod indicators;
 mod journal;

@@ -15,6 +15,7 @@ use super::run::Task;
 use super::service::{self, Service};
 use super::similarity::{Measure, Similarity, similarity};
 use super::spec::Spec;
+use super::spent::{Clock, Stage};
 use crate::codec::Activation;
 use crate::model::source::Model;
 use crate::model::split::{activation, to_values};
@@ -30,27 +31,35 @@ const SPECTRA: usize = 8;
 
 /// Measures what the experiment's report asks for and adds it to the files of the run in `results`, where it takes the place
 /// of what was there of this model.
-pub fn observe(results: &Path, spec: &Spec, model: &Model, tasks: &[Task], most_rows: usize) -> Result<()> {
+pub fn observe(
+    results: &Path,
+    spec: &Spec,
+    model: &Model,
+    tasks: &[Task],
+    most_rows: usize,
+    clock: &Clock,
+) -> Result<()> {
     // `results/<experiment>/<run>`: beside the experiments.
     let calibrations = results.ancestors().nth(2).unwrap_or(results).join("calibrations");
     let about = |task: &Task| format!("model {}, data set {}", model.name, task.dataset.info.name);
     if spec.report.response.is_some() {
         let mut lines = Vec::new();
         for task in tasks {
-            lines.extend(service::measure(model, task, most_rows, &calibrations).with_context(|| about(task))?);
+            lines.extend(service::measure(model, task, most_rows, &calibrations, clock).with_context(|| about(task))?);
         }
         add(&results.join("service.csv"), lines, |line: &Service| line.model == model.name)?;
     }
     if spec.report.activations {
         let (mut alike, mut energies) = (Vec::new(), Vec::new());
         for task in tasks {
-            layers(model, task, &mut alike, &mut energies).with_context(|| about(task))?;
+            layers(model, task, clock, &mut alike, &mut energies).with_context(|| about(task))?;
         }
         add(&results.join("similarity.csv"), alike, |line: &Similarity| line.model == model.name)?;
         add(&results.join("energy.csv"), energies, |line: &Energy| line.model == model.name)?;
         let mut drawn = Vec::new();
         if let Some(task) = tasks.first() {
-            drawn = heat(&results.join("heat"), model, task, most_rows, &calibrations).with_context(|| about(task))?;
+            drawn = heat(&results.join("heat"), model, task, most_rows, &calibrations, clock)
+                .with_context(|| about(task))?;
         }
         add(&results.join("heat.csv"), drawn, |line: &Heat| line.model == model.name)?;
     }
@@ -78,13 +87,20 @@ pub(super) fn spread(model: &Model, task: &Task, count: usize) -> Result<Vec<Req
 }
 
 /// Similarity and energy after every layer.
-fn layers(model: &Model, task: &Task, alike: &mut Vec<Similarity>, energies: &mut Vec<Energy>) -> Result<()> {
+fn layers(
+    model: &Model,
+    task: &Task,
+    clock: &Clock,
+    alike: &mut Vec<Similarity>,
+    energies: &mut Vec<Energy>,
+) -> Result<()> {
     let requests = spread(model, task, INPUTS)?;
     let ids: Vec<u32> = requests.iter().flat_map(|request| &request.tokens).copied().collect();
     let packing = Arc::new(Packing::of(requests.iter().map(|request| request.tokens.len())));
-    let layers = model.decoder.config().num_hidden_layers;
+    let decoder = clock.of(Stage::Load, || model.decoder())?;
+    let layers = model.config.num_hidden_layers;
     let splits: Vec<SplitPoint> = (1..=layers).map(|after_layer| SplitPoint { after_layer }).collect();
-    for (split, hidden) in splits.iter().zip(model.decoder.client(&ids, &packing, &splits)?) {
+    for (split, hidden) in splits.iter().zip(decoder.client(&ids, &packing, &splits)?) {
         let values = to_values(&hidden)?;
         let inputs: Vec<Activation> =
             (0..requests.len()).map(|nth| activation(&values, &packing, nth)).collect::<Result<_>>()?;
@@ -117,7 +133,14 @@ fn layers(model: &Model, task: &Task, alike: &mut Vec<Similarity>, energies: &mu
 }
 
 /// The first question's activation at the first, the middle and the last cut, by each codec at its first budget.
-fn heat(folder: &Path, model: &Model, task: &Task, most_rows: usize, calibrations: &Path) -> Result<Vec<Heat>> {
+fn heat(
+    folder: &Path,
+    model: &Model,
+    task: &Task,
+    most_rows: usize,
+    calibrations: &Path,
+    clock: &Clock,
+) -> Result<Vec<Heat>> {
     let mut splits: Vec<SplitPoint> = task.cells.iter().map(|cell| cell.split).collect();
     splits.sort_unstable();
     splits.dedup();
@@ -125,11 +148,12 @@ fn heat(folder: &Path, model: &Model, task: &Task, most_rows: usize, calibration
     let mut shown = vec![splits[0], splits[splits.len() / 2], splits[splits.len() - 1]];
     shown.dedup();
     let request = spread(model, task, 1)?.swap_remove(0);
+    let decoder = clock.of(Stage::Load, || model.decoder())?;
     let packing = Arc::new(Packing::of([request.tokens.len()]));
     let mut out = Vec::new();
-    for (split, hidden) in shown.iter().zip(model.decoder.client(&request.tokens, &packing, &shown)?) {
+    for (split, hidden) in shown.iter().zip(decoder.client(&request.tokens, &packing, &shown)?) {
         let a = activation(&to_values(&hidden)?, &packing, 0)?
-            .with_token_ids(request.tokens.clone(), model.decoder.config().vocab_size)?;
+            .with_token_ids(request.tokens.clone(), model.config.vocab_size)?;
         let mut cells: Vec<&Cell> = Vec::new();
         for cell in task.cells.iter().filter(|cell| cell.split == *split) {
             if cells.iter().all(|known| known.codec != cell.codec) {
@@ -137,7 +161,7 @@ fn heat(folder: &Path, model: &Model, task: &Task, most_rows: usize, calibration
             }
         }
         let specs: Vec<_> = task.cells.iter().filter(|c| c.split == *split).map(|cell| cell.codec.clone()).collect();
-        let calibration = calibrate(model, &task.train, *split, &specs, most_rows, Some(calibrations))?;
+        let calibration = calibrate(model, &task.train, *split, &specs, most_rows, Some(calibrations), clock)?;
         let blank = Heat {
             model: model.name.clone(),
             dataset: task.dataset.info.name.clone(),

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::DType;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::cell::Cell;
@@ -19,7 +18,7 @@ use super::spec::Experiment;
 use crate::codec::{Activation, Calibration, CalibrationBuilder, Codec, build};
 use crate::model::source;
 use crate::replay::trace::lengths;
-use crate::score::{Request, encode_requests};
+use crate::score::{Request, encode_dataset};
 
 /// The work of one model and data set.
 #[derive(Debug, Serialize)]
@@ -69,20 +68,12 @@ pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, dtype: DType, batc
     for model in &experiment.spec.models {
         let (config, tokenizer) = (source::load_config(model)?, source::load_tokenizer(model)?);
         most = most.max(memory::bytes(&config, dtype, batch_tokens));
-        let predictor = Predictor::new(&config, dtype, batch_tokens)?;
-        speed = speed.min(predictor.layer_flops());
+        let predictor = Predictor::new(&config, dtype, batch_tokens);
+        speed = speed.min(predictor.layer_flops()?);
         let tasks = tasks(&experiment.spec, model, config.num_hidden_layers, data_dir)?;
         let codecs = codecs(tasks.iter().flat_map(|task| &task.cells), config.hidden_size)?;
         for task in tasks {
-            let requests: Vec<Vec<Request>> = task
-                .dataset
-                .questions
-                .par_iter()
-                .map(|q| {
-                    encode_requests(&tokenizer, q)
-                        .with_context(|| format!("data set {}, question {}", task.dataset.info.name, q.id))
-                })
-                .collect::<Result<_>>()?;
+            let requests = encode_dataset(&tokenizer, &task.dataset)?;
             let questions: Vec<&[Request]> = requests.iter().map(Vec::as_slice).collect();
             let cells: Vec<(&Cell, &dyn Codec)> = (task.cells.iter())
                 .filter_map(|cell| Some((cell, codecs.get(&cell.codec.to_string())?.as_ref())))

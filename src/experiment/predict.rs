@@ -1,6 +1,6 @@
 //! What scoring will take, from operations counted and a short calibration on this machine.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::batch::{Group, Sharing, groups};
 use super::cell::Cell;
@@ -22,7 +22,7 @@ use crate::model::{Config, Decoder, Packing};
 use crate::score::Request;
 
 /// Seconds that scoring is expected to take, without reading models, calibrating codecs, and writing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Predicted {
     /// Client halves.
     pub client_s: f64,
@@ -139,23 +139,39 @@ const LENGTHS: [usize; 3] = [16, 64, 256];
 /// Ids of the head that is timed: its cost is that of its rows, whatever their number.
 const IDS: usize = 16_384;
 
-/// Knows how fast this machine is.
+/// Knows how fast this machine is. What it does not know it measures when it is first asked.
 pub struct Predictor {
     config: Config,
+    dtype: DType,
+    batch_tokens: usize,
     /// FLOP/s of layers and of the head.
-    speeds: Flops,
+    speeds: OnceCell<Flops>,
     /// Seconds of a packet at [`LENGTHS`] by codec, at the first budget met.
     codecs: RefCell<HashMap<String, [f64; LENGTHS.len()]>>,
 }
 
 impl Predictor {
-    /// Times one layer and a part of the head of a model of this shape, on batches as large as a run's up to 512 rows, whose products are
-    /// nearly as fast as those of larger ones.
-    pub fn new(config: &Config, dtype: DType, batch_tokens: usize) -> Result<Self> {
+    /// For a model of this shape and type of weights.
+    pub fn new(config: &Config, dtype: DType, batch_tokens: usize) -> Self {
+        Self { config: config.clone(), dtype, batch_tokens, speeds: OnceCell::new(), codecs: RefCell::default() }
+    }
+
+    fn speeds(&self) -> Result<Flops> {
+        if let Some(known) = self.speeds.get() {
+            return Ok(*known);
+        }
+        let speeds = self.measure()?;
+        Ok(*self.speeds.get_or_init(|| speeds))
+    }
+
+    /// Times one layer and a part of the head, on batches as large as a run's up to 512 rows, whose products are nearly as fast as those
+    /// of larger ones.
+    fn measure(&self) -> Result<Flops> {
+        let Self { config, dtype, batch_tokens, .. } = self;
         let small = Config { num_hidden_layers: 1, vocab_size: config.vocab_size.min(IDS), ..config.clone() };
         let decoder = Decoder::new(&small, &Device::Cpu, |_, shape| {
             let matrix = shape.len() > 1;
-            Ok(Tensor::full(0.01f32, shape, &Device::Cpu)?.to_dtype(if matrix { dtype } else { DType::F32 })?)
+            Ok(Tensor::full(0.01f32, shape, &Device::Cpu)?.to_dtype(if matrix { *dtype } else { DType::F32 })?)
         })?;
         // Requests of the ten sets have 53 tokens in the mean.
         let tokens = 48.min(config.max_position_embeddings);
@@ -167,19 +183,19 @@ impl Predictor {
         let some = hidden.narrow(0, 0, packing.rows().min(256))?;
         let head = median(|| Ok(black_box(decoder.logits(&some)?)))?;
         let of_head = 2.0 * (some.dim(0)? * small.hidden_size * small.vocab_size) as f64;
-        let speeds = Flops { layers: rows.layers(config, 1) / layer, head: of_head / head };
-        Ok(Self { config: config.clone(), speeds, codecs: RefCell::default() })
+        Ok(Flops { layers: rows.layers(config, 1) / layer, head: of_head / head })
     }
 
     /// FLOP/s of a layer.
-    pub fn layer_flops(&self) -> f64 {
-        self.speeds.layers
+    pub fn layer_flops(&self) -> Result<f64> {
+        Ok(self.speeds()?.layers)
     }
 
     /// Of some work.
     pub fn predict(&self, work: &Work) -> Result<Predicted> {
         let (client, server) = work.flops(&self.config);
-        let seconds = |flops: Flops| flops.layers / self.speeds.layers + flops.head / self.speeds.head;
+        let speeds = self.speeds()?;
+        let seconds = |flops: Flops| flops.layers / speeds.layers + flops.head / speeds.head;
         let groups = groups(work.questions);
         let mut packets: Vec<(Sharing, Vec<usize>)> = Vec::new();
         let mut codec_s = 0.0;
@@ -308,7 +324,7 @@ mod tests {
     #[test]
     fn more_work_takes_longer() {
         let c = load_config(POCKET).unwrap();
-        let predictor = Predictor::new(&c, DType::F32, 256).unwrap();
+        let predictor = Predictor::new(&c, DType::F32, 256);
         let question = [request(&[1; 30], 20, 5), request(&[2; 30], 20, 5)];
         let (one, two) = ([&question[..]; 1], [&question[..]; 2]);
         let spec = CodecSpec::parse("fc").unwrap();

@@ -1,5 +1,6 @@
 //! Progress with a time estimate: a bar on a terminal, a line every 30 s elsewhere.
 
+use std::cell::Cell;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 /// Counts (request, cell) pairs.
 pub struct Progress {
     bar: ProgressBar,
-    line: Option<Instant>,
+    line: Cell<Option<Instant>>,
 }
 
 impl Progress {
@@ -23,7 +24,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}% of {len} sequences, {eta} left") {
             bar.set_style(style);
         }
-        Self { bar, line: (!terminal).then(Instant::now) }
+        Self { bar, line: Cell::new((!terminal).then(Instant::now)) }
     }
 
     /// What is being done now.
@@ -37,19 +38,19 @@ impl Progress {
     }
 
     /// `count` more pairs are done.
-    pub fn add(&mut self, count: u64) {
+    pub fn add(&self, count: u64) {
         self.bar.inc(count);
-        if let Some(last) = self.line.filter(|last| last.elapsed() >= LINE_EVERY) {
-            self.line = Some(last + last.elapsed());
+        if let Some(last) = self.line.get().filter(|last| last.elapsed() >= LINE_EVERY) {
+            self.line.set(Some(last + last.elapsed()));
             let (at, of) = (self.bar.position(), self.bar.length().unwrap_or(0));
             let left = HumanDuration(self.bar.eta());
-            eprintln!("{}: {at} of {of} sequences, about {left} left", self.bar.message());
+            tell!("{}: {at} of {of} sequences, about {left} left", self.bar.message());
         }
     }
 
     /// Prints a line without tearing the bar.
     pub fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| tell!("{line}"));
     }
 
     /// Takes the bar away.

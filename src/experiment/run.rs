@@ -1,16 +1,20 @@
 //! A run: the experiment's cells over its models and data sets, ending in rows, tables and plots.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::ahead::Ahead;
 use super::cell::{Cell, cells};
 use super::collect::Collected;
 use super::indicators::Indicators;
 use super::journal::Journal;
-use super::machine::{Machine, peak_memory};
+use super::machine::peak_memory;
+use super::manifest::Manifest;
 use super::memory::{self, check_memory};
 use super::needs::ensure_prepared;
 use super::observe::observe;
@@ -27,7 +31,7 @@ use crate::data::{self, Dataset, DatasetInfo, Source};
 use crate::model::Placement;
 use crate::model::source::{self, Model, POCKET};
 use crate::report::{self, Report};
-use crate::score::{Tried, next_ratios};
+use crate::score::{Request, Tried, next_ratios};
 
 /// What the command line adds to the experiment file.
 #[derive(Debug, Clone, Serialize)]
@@ -72,7 +76,7 @@ pub struct Outcome {
 /// One model and data set to score.
 pub struct Task {
     /// The questions.
-    pub dataset: Dataset,
+    pub dataset: Arc<Dataset>,
     /// Calibration questions.
     pub train: Vec<data::Question>,
     /// The cells.
@@ -110,52 +114,13 @@ pub fn tasks(spec: &Spec, model: &str, layers: usize, data_dir: Option<&Path>) -
                 true => data::load_train(&info.name, &source, Some(spec.calibration_rows))?.questions,
                 false => Vec::new(),
             };
-            Ok(Task { dataset, train, cells: cells(&splits, &spec.scopes, &codecs, &spec.budgets_for(info)) })
+            Ok(Task {
+                dataset: Arc::new(dataset),
+                train,
+                cells: cells(&splits, &spec.scopes, &codecs, &spec.budgets_for(info)),
+            })
         })
         .collect()
-}
-
-#[derive(Serialize)]
-struct Manifest<'a> {
-    experiment: &'a str,
-    version: &'static str,
-    command: Vec<String>,
-    started: String,
-    finished: Option<String>,
-    wall_seconds: Option<f64>,
-    spent: Option<Spent>,
-    /// What the scoring of this process was expected to take; none on a GPU.
-    predicted: Option<Predicted>,
-    /// What the largest model was expected to take, bytes.
-    predicted_memory: f64,
-    /// The most this process had, bytes, where the system tells.
-    peak_memory: Option<u64>,
-    spec: &'a Spec,
-    options: &'a Options,
-    models: &'a [ManifestModel],
-    datasets: &'a [ManifestDataset],
-    notes: &'a [String],
-}
-
-#[derive(Serialize, Clone)]
-struct ManifestModel {
-    name: String,
-    origin: String,
-    sha256: String,
-    tokenizer_sha256: String,
-    /// What tokenizer.json puts before every text.
-    prefix: Vec<String>,
-}
-
-#[derive(Serialize, Clone)]
-struct ManifestDataset {
-    model: String,
-    name: String,
-    source: String,
-    sha256: String,
-    verified: bool,
-    questions: usize,
-    calibration_questions: usize,
 }
 
 /// Runs an experiment, but for what an earlier run left in the same place. What is computed is on disk after every batch, rows
@@ -169,127 +134,107 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
         None => run_name(spec, options)?,
     };
     ensure!(!run.is_empty() && !run.contains(['/', '\\']), "run name {run:?} must be a plain folder name");
+    ensure!(
+        options.shard.is_none() || !(spec.report.activations || spec.report.response.is_some()),
+        "experiment {name} looks at activations or times single requests beside its scores, which no share of the questions does: run \
+         it without --shard, or give an experiment without these reports"
+    );
     let placement = Placement::open(&options.device, &options.dtype)?;
     // Before anything is computed; models are loaded one after another.
     spec.models.iter().try_for_each(|model| check_memory(model, &placement, options.batch_tokens))?;
     let store = Store::create(&options.out, name, &run, options.shard)?;
-    store.json(&store.own("machine", "json"), &Machine::here())?;
 
     let clock = Clock::default();
-    let mut notes = Vec::new();
-    let (mut models, mut datasets) = (Vec::new(), Vec::new());
     let mut collected = Collected::default();
     let mut predicted = placement.device.is_cpu().then(Predicted::default);
-    let mut predicted_memory = 0f64;
+    let mut manifest = Manifest::begin(experiment, options, started, &store);
     for model in &spec.models {
         let bytes = memory::bytes(&source::load_config(model)?, placement.dtype, options.batch_tokens);
-        predicted_memory = predicted_memory.max(bytes);
+        manifest.predicted_memory = manifest.predicted_memory.max(bytes);
     }
-    let manifest = |ended: Option<(f64, Spent, Option<Predicted>)>, models: &[_], datasets: &[_], notes: &[_]| {
-        let finished = ended.map(|_| jiff::Zoned::now().to_string());
-        let manifest = Manifest {
-            experiment: name,
-            version: crate::VERSION,
-            // Where the program lies says nothing about the run.
-            command: ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect(),
-            started: started.to_string(),
-            wall_seconds: ended.map(|(whole, ..)| whole),
-            finished,
-            spent: ended.map(|(_, spent, _)| spent),
-            predicted: ended.and_then(|(.., predicted)| predicted),
-            predicted_memory,
-            peak_memory: peak_memory(),
-            spec,
-            options,
-            models,
-            datasets,
-            notes,
-        };
-        store.json(&store.own("manifest", "json"), &manifest)
-    };
-    manifest(None, &models, &datasets, &notes)?;
+    // One that is there stays until a journal has taken this process's inputs for its own.
+    if !store.results.join(store.own("manifest", "json")).exists() {
+        manifest.write(&store, &clock, predicted)?;
+    }
     for model_name in &spec.models {
         let model = clock.of(Stage::Load, || source::load(model_name, &placement))?;
-        let layers = model.decoder.config().num_hidden_layers;
-        let predictor = predicted
-            .is_some()
-            .then(|| Predictor::new(model.decoder.config(), placement.dtype, options.batch_tokens))
-            .transpose()?;
-        let mut tasks = tasks(spec, model_name, layers, options.data_dir.as_deref())
+        let predictor =
+            predicted.is_some().then(|| Predictor::new(&model.config, placement.dtype, options.batch_tokens));
+        let mut tasks = tasks(spec, model_name, model.config.num_hidden_layers, options.data_dir.as_deref())
             .with_context(|| format!("experiment {name}, model {model_name}"))?;
-        models.push(ManifestModel {
-            name: model.name.clone(),
-            origin: model.origin.clone(),
-            sha256: model.sha256.clone(),
-            tokenizer_sha256: model.tokenizer_sha256.clone(),
-            prefix: model.prefix.clone(),
-        });
+        manifest.model(&model);
         let sequences = tasks.iter().map(Task::sequences).sum();
-        let mut progress = Progress::new(options.shard.map_or(sequences, |shard| shard.part_of(sequences)));
-        for task in &mut tasks {
-            datasets.push(manifest_dataset(model_name, task));
-            if let Some(note) = task.dataset.note() {
-                progress.say(&format!("note: {note}"));
-                notes.push(note);
-            }
-            progress.doing(&format!("{} {}", model.title, task.dataset.info.name));
-            let mut journals = [store.journal(&model.name, &task.dataset.info.name)?];
-            // What the rounds of a search before this one have done.
-            let mut before = 0;
-            let scored = loop {
-                let mut known = before;
-                let done = |count: u64| {
-                    let again = count.min(known);
-                    known -= again;
-                    progress.add(count - again);
+        let progress = Progress::new(options.shard.map_or(sequences, |shard| shard.part_of(sequences)));
+        thread::scope(|scope| -> Result<()> {
+            let datasets = tasks.iter().map(|task| task.dataset.clone()).collect();
+            let mut encoded = Ahead::new(scope, &model.tokenizer, datasets);
+            for task in &mut tasks {
+                manifest.dataset(model_name, task);
+                if let Some(note) = task.dataset.note() {
+                    progress.say(&format!("note: {note}"));
+                    manifest.notes.push(note);
+                }
+                progress.doing(&format!("{} {}", model.title, task.dataset.info.name));
+                let requests = encoded.take().with_context(|| format!("model {}", model.name))?;
+                let by = By {
+                    name,
+                    spec,
+                    options,
+                    model: &model,
+                    predictor: predictor.as_ref(),
+                    store: &store,
+                    progress: &progress,
+                    clock: &clock,
                 };
-                let by = (&model, predictor.as_ref());
-                let expected = score_task(name, spec, options, by, task, &mut journals[0], &clock, done)?;
+                let (scored, expected) = by.score(task, &requests, || {
+                    encoded.begin();
+                    manifest.keep(&store, &clock, predicted)
+                })?;
                 predicted.iter_mut().for_each(|all| *all += expected);
-                if options.shard.is_some() {
-                    break Collected::default();
+                for row in scored.rows.iter().filter(|r| r.err.is_some()) {
+                    let error = row.err.as_deref().unwrap_or_default();
+                    progress.say(&format!("failed: {} {} on {}: {error}", model.title, row.codec, row.dataset));
                 }
-                let scored = store.collect(&model.name, &task.dataset.info.name, &mut journals)?;
-                let Some(precision) = options.search else { break scored };
-                let more = refined(&task.cells, &scored.rows, spec.report.near_lossless_points, precision);
-                if more.is_empty() {
-                    break scored;
+                collected.extend(scored);
+                if options.shard.is_none() {
+                    store.rows(&collected.rows)?;
                 }
-                before = task.sequences();
-                task.cells.extend(more);
-                progress.expect(task.sequences() - before);
-            };
-            if options.shard.is_some() {
-                continue;
+                manifest.write(&store, &clock, predicted)?;
             }
-            for row in scored.rows.iter().filter(|r| r.err.is_some()) {
-                let error = row.err.as_deref().unwrap_or_default();
-                progress.say(&format!("failed: {} {} on {}: {error}", model.title, row.codec, row.dataset));
-            }
-            collected.extend(scored);
-            store.rows(&collected.rows)?;
-        }
+            Ok(())
+        })?;
         progress.finish();
         if options.shard.is_none() {
-            observe(&store.results, spec, &model, &tasks, options.batch_tokens)?;
+            observe(&store.results, spec, &model, &tasks, options.batch_tokens, &clock)?;
         }
     }
     // Tables say of a run that has not finished that they are partial.
-    let (whole, spent) = clock.read();
-    manifest(Some((whole, spent, predicted)), &models, &datasets, &notes)?;
+    manifest.finished = Some(jiff::Zoned::now().to_string());
+    manifest.write(&store, &clock, predicted)?;
     let mut outcome = match options.shard {
         Some(_) => {
             Outcome { text: String::new(), files: Vec::new(), failed: 0, rows: Vec::new(), indicators: Vec::new() }
         }
         None => finish(&store, &spec.report, collected)?,
     };
+    manifest.finished = Some(jiff::Zoned::now().to_string());
+    manifest.write(&store, &clock, predicted)?;
     let (whole, spent) = clock.read();
-    manifest(Some((whole, spent, predicted)), &models, &datasets, &notes)?;
     let Spent { load_s, calibrate_s, client_s, encode_s, decode_s, baseline_s, server_s, rest_s } = spent;
     outcome.text.push_str(&format!(
         "\n{whole:.1} s: loading {load_s:.1}, calibration {calibrate_s:.1}, client half {client_s:.1}, encode {encode_s:.1} and decode {decode_s:.1} (summed \
          over threads, beside the server), unsplit model's rest {baseline_s:.1}, server half {server_s:.1}, rest {rest_s:.1}\n"
     ));
+    if !manifest.earlier.is_empty() {
+        let before: f64 = manifest.earlier.iter().map(|process| process.took.wall_seconds).sum();
+        outcome.text.push_str(&format!(
+            "before this, {} of the same run took at least {before:.1} s\n",
+            match manifest.earlier.len() {
+                1 => "one process".to_string(),
+                more => format!("{more} processes"),
+            }
+        ));
+    }
     if let Some(expected) = predicted {
         let scored = client_s + baseline_s + server_s + (encode_s + decode_s) / rayon::current_num_threads() as f64;
         outcome.text.push_str(&format!(
@@ -298,7 +243,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
         ));
     }
     if let Some(peak) = peak_memory() {
-        let megabytes = [predicted_memory, peak as f64].map(|bytes| bytes / 1e6);
+        let megabytes = [manifest.predicted_memory, peak as f64].map(|bytes| bytes / 1e6);
         outcome.text.push_str(&format!(
             "predicted {:.0} MB of memory beside program and files, took {:.0} with them\n",
             megabytes[0], megabytes[1]
@@ -333,6 +278,8 @@ fn refined(cells: &[Cell], rows: &[Row], points: f64, precision: f64) -> Vec<Cel
     };
     (searched.iter())
         .flat_map(|(any, tried)| next_ratios(tried, points, precision).into_iter().map(|ratio| at(any, ratio)))
+        // One that failed tells nothing, and would be asked for again and again.
+        .filter(|cell| !cells.contains(cell))
         .collect()
 }
 
@@ -357,43 +304,80 @@ pub(super) fn finish(store: &Store, report: &Report, collected: Collected) -> Re
     Ok(Outcome { text, files, failed, rows, indicators: beside.indicators })
 }
 
-#[expect(clippy::too_many_arguments)]
-fn score_task(
-    name: &str,
-    spec: &Spec,
-    options: &Options,
-    (model, predictor): (&Model, Option<&Predictor>),
-    task: &Task,
-    journal: &mut Journal,
-    clock: &Clock,
-    done: impl FnMut(u64),
-) -> Result<Predicted> {
-    let request = ScoreRequest {
-        experiment: name,
-        model,
-        dataset: &task.dataset,
-        train: &task.train,
-        calibrations: Some(&options.out.join("results").join("calibrations")),
-        cells: &task.cells,
-        limit: spec.limit,
-        shard: options.shard,
-        batch_tokens: options.batch_tokens,
-        predictor,
-        probe: spec.report.layers.then(|| spec.budgets_for(task.dataset.info)[0]),
-    };
-    score(&request, journal, clock, done)
-        .with_context(|| format!("model {}, data set {}", model.name, task.dataset.info.name))
+/// By what a data set is scored.
+struct By<'a> {
+    name: &'a str,
+    spec: &'a Spec,
+    options: &'a Options,
+    model: &'a Model,
+    predictor: Option<&'a Predictor>,
+    store: &'a Store,
+    progress: &'a Progress,
+    clock: &'a Clock,
 }
 
-fn manifest_dataset(model: &str, task: &Task) -> ManifestDataset {
-    ManifestDataset {
-        model: model.to_string(),
-        name: task.dataset.info.name.clone(),
-        source: task.dataset.source.clone(),
-        sha256: task.dataset.sha256.clone(),
-        verified: task.dataset.verified,
-        questions: task.dataset.questions.len(),
-        calibration_questions: task.train.len(),
+impl By<'_> {
+    /// Scores what is missing, and where ratios are searched adds cells until the answer is near enough. Gives what all of it comes
+    /// to, nothing of a shard, and what it was expected to take. `step` hears of each batch, and before the first.
+    fn score(
+        &self,
+        task: &mut Task,
+        requests: &[Vec<Request>],
+        mut step: impl FnMut() -> Result<()>,
+    ) -> Result<(Collected, Predicted)> {
+        let Self { spec, options, model, store, progress, .. } = *self;
+        let mut journals = [store.journal(&model.name, &task.dataset.info.name)?];
+        let mut expected = Predicted::default();
+        // What the rounds of a search before this one have done.
+        let mut before = 0;
+        loop {
+            let mut known = before;
+            let done = |count: u64| {
+                let again = count.min(known);
+                known -= again;
+                progress.add(count - again);
+                step()
+            };
+            expected += self.round(task, requests, &mut journals[0], done)?;
+            if options.shard.is_some() {
+                return Ok((Collected::default(), expected));
+            }
+            let scored = store.collect(&model.name, &task.dataset.info.name, &mut journals)?;
+            let Some(precision) = options.search else { return Ok((scored, expected)) };
+            let more = refined(&task.cells, &scored.rows, spec.report.near_lossless_points, precision);
+            if more.is_empty() {
+                return Ok((scored, expected));
+            }
+            before = task.sequences();
+            task.cells.extend(more);
+            progress.expect(task.sequences() - before);
+        }
+    }
+
+    fn round(
+        &self,
+        task: &Task,
+        requests: &[Vec<Request>],
+        journal: &mut Journal,
+        done: impl FnMut(u64) -> Result<()>,
+    ) -> Result<Predicted> {
+        let Self { name, spec, options, model, predictor, clock, .. } = *self;
+        let request = ScoreRequest {
+            experiment: name,
+            model,
+            dataset: &task.dataset,
+            requests,
+            train: &task.train,
+            calibrations: Some(&options.out.join("results").join("calibrations")),
+            cells: &task.cells,
+            limit: spec.limit,
+            shard: options.shard,
+            batch_tokens: options.batch_tokens,
+            predictor,
+            probe: spec.report.layers.then(|| spec.budgets_for(task.dataset.info)[0]),
+        };
+        score(&request, journal, clock, done)
+            .with_context(|| format!("model {}, data set {}", model.name, task.dataset.info.name))
     }
 }
 
@@ -403,4 +387,34 @@ fn run_name(spec: &Spec, options: &Options) -> Result<String> {
     let digest: String = Sha256::digest(settings).iter().take(3).map(|b| format!("{b:02x}")).collect();
     let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
     Ok(format!("{revision}-{digest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::CodecSpec;
+    use crate::experiment::Scope;
+    use crate::report::testing::{failed, row};
+
+    #[test]
+    fn a_search_does_not_ask_again_for_what_failed() {
+        let budgets = |ratios: &[f64]| ratios.iter().map(|r| Budget::elements(*r).unwrap()).collect::<Vec<_>>();
+        let of = |ratios: &[f64]| {
+            cells(&[1], &[Scope::PromptAndChoice], &[CodecSpec::parse("fc").unwrap()], &budgets(ratios))
+        };
+        let tried = |ratio: f64| {
+            let lost = Some(if ratio > 4.0 { 30 } else { 0 });
+            Row { lost, gained: Some(0), ..row("fc", Some(ratio), 0.5) }
+        };
+        let mut asked = of(&[4.0, 8.0]);
+        let mut rows = vec![row("baseline", None, 0.7), tried(4.0), tried(8.0)];
+        let more = refined(&asked, &rows, 0.3, 0.02);
+        let ratio = |cell: &Cell| cell.budget.unwrap().ratio;
+        assert!(more.len() >= 3 && more.iter().all(|cell| 4.0 < ratio(cell) && ratio(cell) < 8.0));
+        for cell in more {
+            rows.push(failed(tried(ratio(&cell)), "refused"));
+            asked.push(cell);
+        }
+        assert_eq!(refined(&asked, &rows, 0.3, 0.02), []);
+    }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rayon::prelude::*;
 
 use super::calibrate::calibrate;
 use super::cell::{Cell, CellKey};
@@ -21,7 +20,7 @@ use crate::codec::{self, Budget, Calibration, Codec};
 use crate::data::{Dataset, Question};
 use crate::model::source::Model;
 use crate::model::{SplitPoint, device_name};
-use crate::score::{Asked, Request, Sample, encode_requests};
+use crate::score::{Asked, Request, Sample};
 
 /// What to score.
 pub struct ScoreRequest<'a> {
@@ -31,6 +30,8 @@ pub struct ScoreRequest<'a> {
     pub model: &'a Model,
     /// The questions.
     pub dataset: &'a Dataset,
+    /// Their requests, in their order.
+    pub requests: &'a [Vec<Request>],
     /// Calibration questions; used only where a codec asks for them.
     pub train: &'a [Question],
     /// Folder where calibrations are kept for later runs.
@@ -49,24 +50,19 @@ pub struct ScoreRequest<'a> {
     pub probe: Option<Budget>,
 }
 
-/// Scores what the journal does not have yet. `done` hears of sequences, those of the journal first. A cell that fails is a line
-/// of the journal; an error here means that nothing more could be scored.
-/// Gives what it was expected to take.
+/// Scores what the journal does not have yet. `done` hears of sequences, those of the journal first, when it is known what the rest is
+/// expected to take, which this gives. A cell that fails is a line of the journal; an error here means that nothing more
+/// could be scored.
 pub fn score(
     request: &ScoreRequest,
     journal: &mut Journal,
     clock: &Clock,
-    mut done: impl FnMut(u64),
+    mut done: impl FnMut(u64) -> Result<()>,
 ) -> Result<Predicted> {
-    let mut predicted = Predicted::default();
-    let ScoreRequest { model, dataset, cells, shard, .. } = *request;
-    let requests: Vec<Vec<Request>> = (dataset.questions.par_iter())
-        .map(|q| {
-            encode_requests(&model.tokenizer, q)
-                .with_context(|| format!("data set {}, question {}", dataset.info.name, q.id))
-        })
-        .collect::<Result<_>>()?;
-    let calibrations = clock.of(Stage::Calibrate, || calibrations(request))?;
+    let ScoreRequest { model, dataset, requests, cells, shard, .. } = *request;
+    // Before anything is learned of inputs that will be refused.
+    journal.check(&Plan::new(empty(request), Vec::new(), Vec::new()))?;
+    let calibrations = clock.of(Stage::Calibrate, || calibrations(request, clock))?;
     let calibration = |cell: &Cell| {
         let (_, found) = calibrations.iter().find(|(split, _)| *split == cell.split)?;
         found.as_ref()
@@ -81,41 +77,57 @@ pub fn score(
         .collect();
     let questions: Vec<usize> = dataset.questions.iter().map(|q| q.index).collect();
     journal.begin(Plan::new(empty(request), keys.clone(), questions))?;
+    // Why cells came to an end, in this call.
+    let mut ended: Vec<Option<String>> = codecs.iter().map(|codec| codec.as_ref().err().cloned()).collect();
+    let known = |(cell, error): &(usize, String)| journal.failure(&keys[*cell]) != Some(error.as_str());
+    let unbuilt = ended.iter().cloned().enumerate().filter_map(|(cell, error)| Some((cell, error?)));
+    let unbuilt: Vec<Line> = unbuilt.filter(known).map(|(cell, error)| Line::Failed(cell, error)).collect();
+    journal.append(unbuilt)?;
 
-    let mine = shard.map(|shard| shard.of(&requests));
+    let mine = shard.map(|shard| shard.of(requests));
     let mine = |nth: &usize| mine.as_ref().is_none_or(|mine| mine[*nth]);
     // Questions that lack the same: the baseline, then cells.
     let mut pending: BTreeMap<Vec<bool>, Vec<usize>> = BTreeMap::new();
+    let mut there = 0;
     for nth in (0..requests.len()).filter(mine) {
         let question = dataset.questions[nth].index;
         let lacks = |(key, codec): (&CellKey, &Result<_, _>)| codec.is_ok() && !journal.has(key, question);
         let cells = keys.iter().zip(&codecs).map(lacks);
         let lacking: Vec<bool> = std::iter::once(!journal.has_answer(question)).chain(cells).collect();
-        done((requests[nth].len() * lacking.iter().filter(|lacks| !**lacks).count()) as u64);
+        there += requests[nth].len() * lacking.iter().filter(|lacks| !**lacks).count();
         if lacking.contains(&true) {
             pending.entry(lacking).or_default().push(nth);
         }
     }
-    let mut failures: Vec<(usize, String)> =
-        codecs.iter().enumerate().filter_map(|(cell, codec)| Some((cell, codec.as_ref().err()?.clone()))).collect();
-    for (lacking, places) in pending {
-        let chosen: Vec<usize> = (0..cells.len()).filter(|&cell| lacking[cell + 1]).collect();
-        let prepared: Vec<Prepared> = (chosen.iter())
-            .map(|&cell| Prepared {
-                cell: &cells[cell],
-                codec: codecs[cell].as_ref().map(|c| c.as_ref()).map_err(String::clone),
-            })
-            .collect();
-        let asked: Vec<&[Request]> = places.iter().map(|&nth| requests[nth].as_slice()).collect();
-        if let Some(predictor) = request.predictor {
+    let lacked = |lacking: &[bool]| (0..cells.len()).filter(|&cell| lacking[cell + 1]).collect::<Vec<usize>>();
+    let asked = |places: &[usize]| places.iter().map(|&nth| requests[nth].as_slice()).collect::<Vec<_>>();
+    let mut predicted = Predicted::default();
+    if let Some(predictor) = request.predictor {
+        for (lacking, places) in &pending {
             let cells: Vec<(&Cell, &dyn Codec)> =
-                prepared.iter().filter_map(|one| Some((one.cell, *one.codec.as_ref().ok()?))).collect();
+                lacked(lacking).iter().filter_map(|&nth| Some((&cells[nth], codecs[nth].as_deref().ok()?))).collect();
+            let asked = asked(places);
             // A codec that fails here fails there too, and says so there.
             let work = Work { questions: &asked, cells: &cells, baseline: lacking[0] };
             predicted += predictor.predict(&work).unwrap_or_default();
         }
+    }
+    done(there as u64)?;
+    for (lacking, places) in pending {
+        let decoder = clock.of(Stage::Load, || model.decoder())?;
+        let chosen = lacked(&lacking);
+        // What failed on other questions is not tried on these.
+        let prepared: Vec<Prepared> = (chosen.iter())
+            .map(|&cell| {
+                let codec = match (&ended[cell], &codecs[cell]) {
+                    (None, Ok(codec)) => Ok(codec.as_ref()),
+                    (Some(error), _) | (None, Err(error)) => Err(error.clone()),
+                };
+                Prepared { cell: &cells[cell], codec }
+            })
+            .collect();
         let wanted = Wanted { baseline: lacking[0], probe: request.probe.map(|budget| Probe { budget }) };
-        let finished = |batch: Vec<Finished>| -> Result<()> {
+        let finished = |batch: Vec<Finished>, failed: &[Option<String>]| -> Result<()> {
             let mut sequences = 0;
             let mut lines = Vec::new();
             for Finished { question, baseline, cells } in batch {
@@ -129,14 +141,17 @@ pub fn score(
                 }
                 sequences += requests.len() * lacking.iter().filter(|lacks| **lacks).count();
             }
+            for (error, &cell) in failed.iter().zip(&chosen) {
+                if let (Some(error), None) = (error, &ended[cell]) {
+                    ended[cell] = Some(error.clone());
+                    lines.push(Line::Failed(cell, error.clone()));
+                }
+            }
             journal.append(lines)?;
-            done(sequences as u64);
-            Ok(())
+            done(sequences as u64)
         };
-        let failed = evaluate(&model.decoder, &asked, &prepared, request.batch_tokens, wanted, clock, finished)?;
-        failures.extend(chosen.into_iter().zip(failed).filter_map(|(cell, failed)| Some((cell, failed?))));
+        evaluate(decoder, &asked(&places), &prepared, request.batch_tokens, wanted, clock, finished)?;
     }
-    journal.append(failures.into_iter().map(|(cell, error)| Line::Failed(cell, error)).collect())?;
     journal.sync()?;
     Ok(predicted)
 }
@@ -144,7 +159,7 @@ pub fn score(
 /// Scores without keeping a journal. Gives what it comes to, and the samples of the baseline and of each cell.
 pub fn score_in_memory(request: &ScoreRequest) -> Result<(Collected, Vec<Vec<Sample>>)> {
     let mut journal = Journal::in_memory();
-    score(request, &mut journal, &Clock::default(), |_| {})?;
+    score(request, &mut journal, &Clock::default(), |_| Ok(()))?;
     let mut samples = Vec::new();
     let collected = collect(&mut [journal], |_, of_cell| {
         samples.push(of_cell.to_vec());
@@ -154,7 +169,7 @@ pub fn score_in_memory(request: &ScoreRequest) -> Result<(Collected, Vec<Vec<Sam
 }
 
 /// One calibration a split layer at which a codec asks for one.
-fn calibrations(request: &ScoreRequest) -> Result<Vec<(SplitPoint, Option<Calibration>)>> {
+fn calibrations(request: &ScoreRequest, clock: &Clock) -> Result<Vec<(SplitPoint, Option<Calibration>)>> {
     let mut splits: Vec<SplitPoint> = request.cells.iter().map(|c| c.split).collect();
     splits.sort_unstable();
     splits.dedup();
@@ -163,9 +178,10 @@ fn calibrations(request: &ScoreRequest) -> Result<Vec<(SplitPoint, Option<Calibr
         .map(|split| {
             let codecs: Vec<_> = request.cells.iter().filter(|c| c.split == split).map(|c| c.codec.clone()).collect();
             let ScoreRequest { model, train, batch_tokens, calibrations, .. } = *request;
-            let made = calibrate(model, train, split, &codecs, batch_tokens, calibrations).with_context(|| {
-                format!("calibrating on {} after layer {}", request.dataset.info.name, split.after_layer)
-            })?;
+            let made =
+                calibrate(model, train, split, &codecs, batch_tokens, calibrations, clock).with_context(|| {
+                    format!("calibrating on {} after layer {}", request.dataset.info.name, split.after_layer)
+                })?;
             Ok((split, made))
         })
         .collect()
@@ -206,8 +222,8 @@ fn empty(request: &ScoreRequest) -> Row {
         gained: None,
         mcnemar_p: None,
         gold_loglik_change: None,
-        dtype: request.model.decoder.dtype().as_str().to_string(),
-        device: device_name(request.model.decoder.device()),
+        dtype: model.placement.dtype.as_str().to_string(),
+        device: device_name(&model.placement.device),
         calibration: None,
         limit: request.limit.map(|n| n as u64),
         version: crate::VERSION.to_string(),

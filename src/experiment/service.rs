@@ -14,6 +14,7 @@ use super::cell::Cell;
 use super::observe::spread;
 use super::run::Task;
 use super::scope::Scope;
+use super::spent::{Clock, Stage};
 use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received, build};
 use crate::model::source::Model;
 use crate::model::split::{activation, from_values, to_values};
@@ -100,18 +101,25 @@ struct Timed {
 }
 
 /// Times some requests of a data set in all its cells, and [`RAW`] at each cut and scope, as prompt and as single rows.
-pub fn measure(model: &Model, task: &Task, most_rows: usize, calibrations: &Path) -> Result<Vec<Service>> {
+pub fn measure(
+    model: &Model,
+    task: &Task,
+    most_rows: usize,
+    calibrations: &Path,
+    clock: &Clock,
+) -> Result<Vec<Service>> {
     let requests = spread(model, task, REQUESTS)?;
+    let decoder = clock.of(Stage::Load, || model.decoder())?;
     let splits: BTreeSet<SplitPoint> = task.cells.iter().map(|cell| cell.split).collect();
     let mut out = Vec::new();
     for split in splits {
         let cells: Vec<&Cell> = task.cells.iter().filter(|cell| cell.split == split).collect();
         let specs: Vec<_> = cells.iter().map(|cell| cell.codec.clone()).collect();
-        let calibration = calibrate(model, &task.train, split, &specs, most_rows, Some(calibrations))
+        let calibration = calibrate(model, &task.train, split, &specs, most_rows, Some(calibrations), clock)
             .with_context(|| format!("calibrating after layer {}", split.after_layer))?;
         for part in [Part::Prompt, Part::Step] {
-            let timed = timed(&model.decoder, &requests, split, part)?;
-            let more_us = further(&model.decoder, &requests, split, part)?;
+            let timed = timed(decoder, &requests, split, part)?;
+            let more_us = further(decoder, &requests, split, part)?;
             let mean = |of: &dyn Fn(&Timed) -> f64| timed.iter().map(of).sum::<f64>() / timed.len() as f64;
             let line = |scope: Scope| Service {
                 model: model.name.clone(),
@@ -132,7 +140,7 @@ pub fn measure(model: &Model, task: &Task, most_rows: usize, calibrations: &Path
                 decode_us: Some(0.0),
                 server_us: mean(&|one| one.server_us),
                 server_more_us: more_us.min(mean(&|one| one.server_us)),
-                device: device_name(model.decoder.device()),
+                device: device_name(decoder.device()),
                 version: crate::VERSION.into(),
                 err: None,
             };

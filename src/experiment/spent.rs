@@ -1,12 +1,13 @@
 //! Where the time of a run goes.
 
+use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Seconds. Codecs run beside the server half, so the parts may come to more than the whole.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Spent {
     /// Reading weights and tokenizers.
     pub load_s: f64,
@@ -61,6 +62,11 @@ struct Times {
     busy: Duration,
 }
 
+thread_local! {
+    /// What the stages that began and ended within the one at work took.
+    static WITHIN: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
 /// What a panic in another thread left is still a sum of times; the panic itself goes on elsewhere.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -73,7 +79,7 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Does something and counts its time. One at a time runs on the decoder's device.
+    /// Does something and counts its time, less that of stages within it. One at a time runs on the decoder's device.
     pub fn of<T>(&self, stage: Stage, act: impl FnOnce() -> T) -> T {
         let _device = matches!(stage, Stage::Client | Stage::Baseline | Stage::Server).then(|| lock(&self.device));
         let started = Instant::now();
@@ -82,14 +88,16 @@ impl Clock {
             times.active += 1;
             times.since.get_or_insert(started);
         }
+        let before = WITHIN.take();
         let made = act();
+        let took = started.elapsed();
+        let seconds = took.saturating_sub(WITHIN.replace(before + took)).as_secs_f64();
         let mut times = lock(&self.times);
         times.active -= 1;
         if times.active == 0 {
             let since = times.since.take();
             times.busy += since.map_or(Duration::ZERO, |since| since.elapsed());
         }
-        let seconds = started.elapsed().as_secs_f64();
         match stage {
             Stage::Load => times.spent.load_s += seconds,
             Stage::Calibrate => times.spent.calibrate_s += seconds,
@@ -140,5 +148,20 @@ mod tests {
         assert_eq!((spent.encode_s, spent.decode_s, spent.load_s), (0.03, 0.06, 0.0));
         assert!(whole >= 0.09, "the halves did not take turns: {whole}");
         assert!(spent.rest_s >= 0.03 && spent.rest_s <= whole - 0.06, "{} of {whole}", spent.rest_s);
+    }
+
+    #[test]
+    fn a_stage_within_another_counts_once() {
+        let clock = Clock::default();
+        let nap = Duration::from_millis(30);
+        clock.of(Stage::Calibrate, || {
+            clock.of(Stage::Load, || sleep(2 * nap));
+            clock.of(Stage::Load, || sleep(nap));
+            sleep(nap);
+        });
+        clock.of(Stage::Server, || sleep(nap));
+        let (whole, spent) = clock.read();
+        assert!(spent.load_s >= 0.09 && spent.calibrate_s >= 0.03 && spent.server_s >= 0.03);
+        assert!(spent.load_s + spent.calibrate_s + spent.server_s <= whole, "{spent:?} of {whole}");
     }
 }

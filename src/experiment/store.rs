@@ -1,7 +1,7 @@
 //! The folders of a run: manifest, machine, journals, samples, rows, timings.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -77,7 +77,7 @@ impl Store {
             ),
             // Some network file systems know no locks.
             Err(fs::TryLockError::Error(error)) => {
-                eprintln!("note: {} cannot be locked ({error}): see that no other run writes there", path.display());
+                tell!("note: {} cannot be locked ({error}): see that no other run writes there", path.display());
             }
         }
         Ok(Self { results, plots, shard, _lock: Some(lock) })
@@ -110,7 +110,7 @@ impl Store {
     /// Writes a text file of the run and returns its path.
     pub fn text(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.results.join(name);
-        write_whole(&path, |file| Ok(file.write_all(text.as_bytes())?))?;
+        write_whole(&path, |file| file.write_all(text.as_bytes()).with_context(|| writing(&path)))?;
         Ok(path)
     }
 
@@ -119,7 +119,7 @@ impl Store {
         let path = self.results.join("samples").join(format!("{}--{dataset}.jsonl", file_name(model)));
         write_whole(&path, |file| {
             collect(journals, |cell, samples| {
-                for sample in samples {
+                let mut write = |sample| -> io::Result<()> {
                     let line = Line {
                         split_layer: cell.map(|c| c.split_layer),
                         scope: cell.map_or("", |c| &c.scope),
@@ -129,9 +129,9 @@ impl Store {
                         sample,
                     };
                     serde_json::to_writer(&mut *file, &line)?;
-                    file.write_all(b"\n")?;
-                }
-                Ok(())
+                    file.write_all(b"\n")
+                };
+                samples.iter().try_for_each(&mut write).with_context(|| writing(&path))
             })
         })
     }
@@ -150,21 +150,19 @@ impl Store {
 
     /// Writes `timings.csv`. Times stand apart from rows because no two runs agree on them.
     pub fn timings(&self, timings: &[Timing]) -> Result<()> {
-        write_whole(&self.results.join("timings.csv"), |file| {
-            writeln!(file, "model,dataset,split_layer,scope,codec,ratio,accounting,activations,encode_us,decode_us")?;
-            for t in timings {
-                let (cell, split) = (&t.cell, t.cell.split_layer);
-                let asked = |part: &Option<String>| part.clone().unwrap_or_default();
-                let budget = format!("{},{}", asked(&cell.ratio), asked(&cell.accounting));
-                let codec = cell.codec.replace('"', "\"\"");
-                writeln!(
-                    file,
-                    "\"{}\",{},{split},{},\"{}\",{budget},{},{:.2},{:.2}",
-                    t.model, t.dataset, cell.scope, codec, t.activations, t.encode_us, t.decode_us
-                )?;
-            }
-            Ok(())
-        })
+        let mut text =
+            "model,dataset,split_layer,scope,codec,ratio,accounting,activations,encode_us,decode_us\n".to_string();
+        for t in timings {
+            let (cell, split) = (&t.cell, t.cell.split_layer);
+            let asked = |part: &Option<String>| part.clone().unwrap_or_default();
+            let budget = format!("{},{}", asked(&cell.ratio), asked(&cell.accounting));
+            let codec = cell.codec.replace('"', "\"\"");
+            text += &format!(
+                "\"{}\",{},{split},{},\"{}\",{budget},{},{:.2},{:.2}\n",
+                t.model, t.dataset, cell.scope, codec, t.activations, t.encode_us, t.decode_us
+            );
+        }
+        self.text("timings.csv", &text).map(drop)
     }
 }
 
@@ -178,17 +176,25 @@ fn of_shard(name: &str, shard: Option<Shard>) -> String {
     shard.map_or(name.to_string(), |shard| format!("{name}.{shard}"))
 }
 
-/// Writes beside the file and renames: a full disk never costs what was there before.
+/// What was being done when a file could not be written.
+fn writing(path: &Path) -> String {
+    format!("writing {}", path.display())
+}
+
+/// Writes beside the file and renames: a full disk never costs what was there before. Errors of `fill` stay as they are.
 fn write_whole<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
     let partial = path.with_extension("partial");
     let write = || -> Result<T> {
-        let mut file = BufWriter::new(File::create(&partial)?);
+        let mut file = BufWriter::new(File::create(&partial).with_context(|| writing(path))?);
         let made = fill(&mut file)?;
-        file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-        fs::rename(&partial, path)?;
+        let end = |file: BufWriter<File>| {
+            file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+            fs::rename(&partial, path)
+        };
+        end(file).with_context(|| writing(path))?;
         Ok(made)
     };
-    write().with_context(|| format!("writing {}", path.display())).inspect_err(|_| {
+    write().inspect_err(|_| {
         let _ = fs::remove_file(&partial);
     })
 }

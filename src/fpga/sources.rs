@@ -30,7 +30,7 @@ pub(super) fn built() -> Result<PathBuf> {
         return Ok(folder);
     }
     let making = all.join(format!(".{}.{}", &digest[..16], std::process::id()));
-    eprintln!("building the simulator of the FPGA cores: a minute or two, once for these sources");
+    tell!("building the simulator of the FPGA cores: a minute or two, once for these sources");
     let output = Command::new("make")
         .arg(format!("-sj{}", thread::available_parallelism().map_or(1, usize::from)))
         .arg("-C")

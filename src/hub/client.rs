@@ -132,7 +132,7 @@ impl Client {
                 Err(failure) => return Err(failure),
             };
             if let Some(wait) = asked.filter(|wait| !wait.is_zero()) {
-                eprintln!("{what}: the hub asks to wait {} s", wait.min(LONGEST_WAIT).as_secs());
+                tell!("{what}: the hub asks to wait {} s", wait.min(LONGEST_WAIT).as_secs());
             }
             if !patience.wait(asked) {
                 return Err(failure);

@@ -83,7 +83,7 @@ impl Hub {
             && match check(&blob, &meta)? {
                 Ok(()) => true,
                 Err(found) => {
-                    eprintln!("{what}: the cache's copy is damaged ({found}) and is fetched again");
+                    tell!("{what}: the cache's copy is damaged ({found}) and is fetched again");
                     false
                 }
             };

@@ -34,7 +34,7 @@ impl Progress {
         if let Some(last) = self.line.filter(|last| last.elapsed() >= LINE_EVERY) {
             self.line = Some(last + last.elapsed());
             let of = HumanBytes(self.bar.length().unwrap_or(0));
-            eprintln!("{}: {} of {of}", self.bar.message(), HumanBytes(bytes));
+            tell!("{}: {} of {of}", self.bar.message(), HumanBytes(bytes));
         }
     }
 }

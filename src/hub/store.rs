@@ -52,7 +52,7 @@ impl Store {
         let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => eprintln!("{what}: waiting for another process that fetches it"),
+            Err(TryLockError::WouldBlock) => tell!("{what}: waiting for another process that fetches it"),
             Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
         file.lock().map_err(failed)?;

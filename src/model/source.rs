@@ -1,7 +1,7 @@
 //! Where a model comes from: the embedded one, a folder, or the hub's cache.
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::DType;
@@ -50,7 +50,7 @@ pub fn registry() -> &'static [ModelInfo] {
     &REGISTRY.model
 }
 
-/// A loaded model with what identifies it.
+/// A model with what identifies it.
 pub struct Model {
     /// As it was asked for: `pocket`, a name of the registry, or a folder.
     pub name: String,
@@ -64,10 +64,35 @@ pub struct Model {
     pub tokenizer_sha256: String,
     /// Tokens that the tokenizer puts before every text, as tokenizer.json decides: BOS or nothing.
     pub prefix: Vec<String>,
-    /// The decoder.
-    pub decoder: Decoder,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
+    /// Shape and constants.
+    pub config: Config,
+    /// Where its weights are to lie.
+    pub placement: Placement,
+    /// Its files; none of the embedded model.
+    weights: Option<Vec<PathBuf>>,
+    decoder: OnceLock<Decoder>,
+}
+
+impl Model {
+    /// The decoder. Its weights are read when it is first asked for: a run that has all its scores already needs none.
+    pub fn decoder(&self) -> Result<&Decoder> {
+        if let Some(decoder) = self.decoder.get() {
+            return Ok(decoder);
+        }
+        let weights = match &self.weights {
+            Some(files) => Weights::open(files)?,
+            None => Weights::embedded(POCKET_WEIGHTS)?,
+        };
+        let Placement { device, dtype } = &self.placement;
+        let decoder = Decoder::new(&self.config, device, |tensor, shape| {
+            let dtype = if shape.len() > 1 { *dtype } else { DType::F32 };
+            weights.get(tensor, shape, dtype, device)
+        })
+        .with_context(|| format!("loading model {}", self.name))?;
+        Ok(self.decoder.get_or_init(|| decoder))
+    }
 }
 
 /// The files of a model, found but not read.
@@ -153,14 +178,14 @@ pub fn tokenizer_file(path: &Path) -> Result<(Tokenizer, String)> {
     Ok((parse_tokenizer(&text, &path.display().to_string())?, hex(Sha256::new().chain_update(&text))))
 }
 
-/// Loads a model: `pocket`, a name of the registry that is in the hub's cache, or a folder.
+/// Finds a model, `pocket`, a name of the registry that is in the hub's cache, or a folder, and reads all of it but its weights, which are
+/// hashed.
 pub fn load(name: &str, placement: &Placement) -> Result<Model> {
     let (config_text, tokenizer_text, weights, digest, origin, tokenizer_origin) = match locate(name)? {
         ModelFiles::Embedded => {
             let digest = Sha256::new().chain_update(POCKET_CONFIG).chain_update(POCKET_WEIGHTS);
-            let weights = Weights::embedded(POCKET_WEIGHTS)?;
             let names = ("embedded".to_string(), "the embedded tokenizer".to_string());
-            (POCKET_CONFIG.to_string(), POCKET_TOKENIZER.to_string(), weights, digest, names.0, names.1)
+            (POCKET_CONFIG.to_string(), POCKET_TOKENIZER.to_string(), None, digest, names.0, names.1)
         }
         ModelFiles::Folder { config, tokenizer, weights, place } => {
             let config_text = read(&config)?;
@@ -171,16 +196,10 @@ pub fn load(name: &str, placement: &Placement) -> Result<Model> {
                     .with_context(|| format!("reading {}", file.display()))?;
             }
             let tokenizer_text = read(&tokenizer)?;
-            (config_text, tokenizer_text, Weights::open(&weights)?, digest, place, tokenizer.display().to_string())
+            (config_text, tokenizer_text, Some(weights), digest, place, tokenizer.display().to_string())
         }
     };
     let config = Config::parse(&config_text, &format!("{origin}: config.json"))?;
-    let Placement { device, dtype } = placement;
-    let decoder = Decoder::new(&config, device, |tensor, shape| {
-        let dtype = if shape.len() > 1 { *dtype } else { DType::F32 };
-        weights.get(tensor, shape, dtype, device)
-    })
-    .with_context(|| format!("loading model {name}"))?;
     let tokenizer = parse_tokenizer(&tokenizer_text, &tokenizer_origin)?;
     let prefix = tokenizer.encode("", true).map_err(|e| anyhow!("{tokenizer_origin}: {e}"))?.get_tokens().to_vec();
     let known = registry().iter().find(|m| m.name == name);
@@ -201,8 +220,11 @@ pub fn load(name: &str, placement: &Placement) -> Result<Model> {
         sha256: hex(digest),
         tokenizer_sha256: hex(Sha256::new().chain_update(&tokenizer_text)),
         prefix,
-        decoder,
         tokenizer,
+        config,
+        placement: placement.clone(),
+        weights,
+        decoder: OnceLock::new(),
     })
 }
 

@@ -47,8 +47,17 @@ impl Decoder {
     /// The client half: the residual stream (rows x D) of packed sequences after each of the split layers, which must
     /// ascend. One pass serves them all. `ids` has a token id a row.
     pub fn client(&self, ids: &[u32], packing: &Arc<Packing>, splits: &[SplitPoint]) -> Result<Vec<Tensor>> {
-        let mut hidden = self.embed(ids)?;
-        let mut done = 0;
+        self.further(self.embed(ids)?, 0, packing, splits)
+    }
+
+    /// As [`Decoder::client`], from the residual stream after `done` layers on.
+    pub fn further(
+        &self,
+        mut hidden: Tensor,
+        mut done: usize,
+        packing: &Arc<Packing>,
+        splits: &[SplitPoint],
+    ) -> Result<Vec<Tensor>> {
         let mut out = Vec::with_capacity(splits.len());
         for &split in splits {
             self.check_split(split)?;

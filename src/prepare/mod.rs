@@ -33,7 +33,7 @@ pub fn prepare(needs: &Needs, options: &Options, tell: &mut dyn FnMut(&str)) -> 
     let mut failed = Vec::new();
     let mut settle = |name: &str, outcome: Result<()>| {
         if let Err(error) = outcome {
-            eprintln!("failed: {name}: {error:#}");
+            tell!("failed: {name}: {error:#}");
             failed.push(name.to_string());
         }
     };

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
@@ -14,7 +13,7 @@ use crate::data::Dataset;
 use crate::model::source::Model;
 use crate::model::split::to_values;
 use crate::model::{Packing, SplitPoint};
-use crate::score::{Request, encode_requests};
+use crate::score::{Request, encode_dataset};
 use crate::{npy, save};
 
 /// What a trace says of how it came about.
@@ -25,15 +24,9 @@ pub struct About {
     pub limit: Option<usize>,
 }
 
-/// The requests of a data set, in its order.
-fn requests(tokenizer: &Tokenizer, dataset: &Dataset) -> Result<Vec<Vec<Request>>> {
-    let encode = |q| encode_requests(tokenizer, q).with_context(|| format!("data set {}", dataset.info.name));
-    dataset.questions.par_iter().map(encode).collect()
-}
-
 /// The shapes of the activations that `datasets` send.
 pub fn shapes(about: About, tokenizer: &Tokenizer, datasets: &[Dataset]) -> Result<Trace> {
-    let of = |dataset| Ok(TraceSet::of(dataset, &requests(tokenizer, dataset)?, false));
+    let of = |dataset| Ok(TraceSet::of(dataset, &encode_dataset(tokenizer, dataset)?, false));
     Ok(assemble(about, datasets.iter().map(of).collect::<Result<_>>()?, None))
 }
 
@@ -53,12 +46,13 @@ pub fn activations(
     most_rows: usize,
     path: &Path,
 ) -> Result<Trace> {
-    model.decoder.check_split(split)?;
+    let decoder = model.decoder()?;
+    decoder.check_split(split)?;
     let requests: Vec<Vec<Vec<Request>>> =
-        datasets.iter().map(|dataset| requests(&model.tokenizer, dataset)).collect::<Result<_>>()?;
+        datasets.iter().map(|dataset| encode_dataset(&model.tokenizer, dataset)).collect::<Result<_>>()?;
     let sets: Vec<TraceSet> =
         datasets.iter().zip(&requests).map(|(dataset, requests)| TraceSet::of(dataset, requests, true)).collect();
-    let hidden = model.decoder.config().hidden_size;
+    let hidden = decoder.config().hidden_size;
     let tokens = sets.iter().map(|set| set.tokens).sum();
     check_size(tokens, hidden)?;
     let mut values = Vec::with_capacity(tokens * hidden);
@@ -66,7 +60,7 @@ pub fn activations(
     for batch in crate::experiment::runs(&flat, most_rows, |request| request.tokens.len()) {
         let ids: Vec<u32> = batch.iter().flat_map(|request| &request.tokens).copied().collect();
         let packing = Arc::new(Packing::of(batch.iter().map(|request| request.tokens.len())));
-        values.extend(to_values(&model.decoder.client(&ids, &packing, &[split])?.remove(0))?);
+        values.extend(to_values(&decoder.client(&ids, &packing, &[split])?.remove(0))?);
     }
     let bytes = npy::to_bytes(&Activation::new(tokens, hidden, values)?);
     let npy = activations_path(path);

@@ -271,7 +271,7 @@ impl Replay<'_> {
             self.rows.push(Row { err: Some(why), ..row });
         }
         let share = self.spec.seconds.map(|s| s / self.hidden.len() as f64 / lanes.len().max(1) as f64);
-        eprintln!(
+        tell!(
             "D {hidden}: {} ways to compress{}",
             lanes.len(),
             share.map_or(String::new(), |s| format!(", {s:.1} s each"))

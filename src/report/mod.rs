@@ -39,7 +39,7 @@ mod table2;
 mod table3;
 pub mod table4;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod times;
 mod view;
 

@@ -3,7 +3,7 @@
 use crate::experiment::Row;
 
 /// A finished cell of `pocket` on ARC-Easy after layer 1: 100 questions, `acc` as given.
-pub(super) fn row(codec: &str, ratio: Option<f64>, acc: f64) -> Row {
+pub(crate) fn row(codec: &str, ratio: Option<f64>, acc: f64) -> Row {
     let baseline = codec == "baseline";
     Row {
         experiment: "test".into(),
@@ -52,7 +52,7 @@ pub(super) fn on(dataset: &str, row: Row) -> Row {
 }
 
 /// The same cell, failed.
-pub(super) fn failed(row: Row, err: &str) -> Row {
+pub(crate) fn failed(row: Row, err: &str) -> Row {
     Row {
         ratio_elements: None,
         ratio_wire: None,

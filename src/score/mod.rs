@@ -12,6 +12,6 @@ pub use loglik::log_softmax_at;
 pub use metrics::{argmax, argmax_norm, chance, mean, standard_error};
 pub use paired::{gold_loglik_change, loss_interval, mcnemar_exact, paired};
 pub use rank::spearman;
-pub use request::{Request, encode_request, encode_requests};
+pub use request::{Request, encode_dataset, encode_request, encode_requests};
 pub use sample::{Asked, CodecSample, Sample};
 pub use search::{Bound, Largest, Tried, largest, next_ratios};

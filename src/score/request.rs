@@ -1,9 +1,10 @@
 //! From a context and a continuation to token ids, by lm-evaluation-harness's rule.
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
-use crate::data::{Choice, Question, is_blank};
+use crate::data::{Choice, Dataset, Question, is_blank};
 
 /// Token ids of one prompt with one choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,13 @@ pub fn encode_requests(tokenizer: &Tokenizer, question: &Question) -> Result<Vec
         .map(encode_one)
         .collect::<Result<_>>()
         .with_context(|| format!("question {} (row {})", question.id, question.index))
+}
+
+/// The requests of a data set, question by question in its order.
+pub fn encode_dataset(tokenizer: &Tokenizer, dataset: &Dataset) -> Result<Vec<Vec<Request>>> {
+    let encode =
+        |question| encode_requests(tokenizer, question).with_context(|| format!("data set {}", dataset.info.name));
+    dataset.questions.par_iter().map(encode).collect()
 }
 
 /// A context without the blanks at its end, and its ids.

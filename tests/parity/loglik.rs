@@ -7,6 +7,7 @@ use serde::Deserialize;
 use splitbench::data::{Dataset, Question, Source, find, load};
 use splitbench::experiment::{ScoreRequest, score_in_memory};
 use splitbench::model::{Placement, source};
+use splitbench::score::encode_dataset;
 
 use crate::real_rows::shared;
 use crate::{json, own_rows, reference};
@@ -53,6 +54,7 @@ fn compare(case: &str, file: &str, questions: impl Fn(&str) -> Vec<Question>) {
             experiment: "parity",
             model: &model,
             dataset: &dataset,
+            requests: &encode_dataset(&model.tokenizer, &dataset).unwrap(),
             train: &[],
             calibrations: None,
             cells: &[],

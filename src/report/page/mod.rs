@@ -308,7 +308,11 @@ fn again(sources: &[Source]) -> Table {
         }
         about.extend((!machine.os.is_empty()).then(|| machine.os.clone()));
         let date = made.started.as_deref().and_then(|date| date.split('T').next()).unwrap_or("–");
-        let took = made.wall_seconds.map_or(String::new(), |seconds| format!(", {seconds:.0} s"));
+        let before: f64 = made.earlier.iter().map(|process| process.wall_seconds).sum();
+        let took = made.wall_seconds.map_or(String::new(), |seconds| match made.earlier.len() {
+            0 => format!(", {seconds:.0} s"),
+            more => format!(", {:.0} s in {} processes", before + seconds, more + 1),
+        });
         vec![
             source.name.clone(),
             format!("`{}`", command.unwrap_or_else(|_| made.command.join(" "))),

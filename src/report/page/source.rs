@@ -49,9 +49,16 @@ pub(super) struct Made {
     pub started: Option<String>,
     pub finished: Option<String>,
     pub wall_seconds: Option<f64>,
+    pub earlier: Vec<Earlier>,
     pub notes: Vec<String>,
     #[serde(alias = "scenario")]
     pub spec: Asked,
+}
+
+/// A process that worked on the run before.
+#[derive(Debug, Deserialize)]
+pub(super) struct Earlier {
+    pub wall_seconds: f64,
 }
 
 /// What of an experiment's file a page prints.
