@@ -221,18 +221,25 @@ def against_hook(args, folder, out):
 
 
 def in_passes(args, model, layers, out, what):
-    # The server half of noop has every request by itself: after the first layer all layers but one, after the last the head alone.
+    # Where choices are compressed too, the server half of noop has every request by itself: after the first layer all layers but one,
+    # after the last the head alone.
     _, spent, _ = run(args, model, out, "whole", ["noop"], [1], [8.0])
     shared = spent["client_s"] + spent["baseline_s"]
     head = run(args, model, out, "head", ["noop"], [layers], [8.0])[1]["server_s"]
     one = spent["server_s"] + (spent["server_s"] - head) / (layers - 1)
-    print(f"one pass: {shared:.2f} s with shared beginnings, {one:.2f} s without", flush=True)
+    apart = args.scope == "prompt+choice"
+
+    def passes(taken, unit, over=1):
+        whole = f", {taken / one / over:.2f} {unit} without" if apart else ""
+        return f"{taken / shared / over:.2f} {unit} with shared beginnings{whole}"
+
+    print(f"one pass: {shared:.2f} s with shared beginnings" + (f", {one:.2f} s without" if apart else ""), flush=True)
     if "cells" in what:
         taken, _, _ = run(args, model, out, "cells", SIX, [1], RATIOS)
-        print(f"{len(SIX)} codecs x {len(RATIOS)} ratios: {taken / shared:.1f} passes with shared beginnings, {taken / one:.1f} without")
+        print(f"{len(SIX)} codecs x {len(RATIOS)} ratios: {passes(taken, 'passes')}", flush=True)
     if "layers" in what:
         taken, _, _ = run(args, model, out, "layers", ["fc"], list(range(1, layers + 1)), [8.0])
-        print(f"{layers} layers: {taken / shared / layers:.2f} N passes with shared beginnings, {taken / one / layers:.2f} N without")
+        print(f"{layers} layers: {passes(taken, 'N passes', layers)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
             }
         ));
     }
-    if let Some(expected) = predicted {
+    if let Some(expected) = predicted.filter(|expected| expected.seconds() > 0.0) {
         let scored = client_s + baseline_s + server_s + (encode_s + decode_s) / rayon::current_num_threads() as f64;
         outcome.text.push_str(&format!(
             "predicted {:.1} s for both halves and codecs (divided over threads), which took {scored:.1}\n",

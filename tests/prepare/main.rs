@@ -520,6 +520,11 @@ fn run_names_the_line_that_is_missing_and_prepare_takes_an_experiment() {
         &["failed: llama-3.2-1b", "failed: piqa", "2 of 3 not prepared: llama-3.2-1b, piqa"],
     );
     assert!(said.contains("qwen2.5-1.5b: 5 files"), "{said}");
+    // Rows of the user's own are not fetched.
+    here.hub.log();
+    let said = here.works(&["prepare", "table2", "--model", "qwen2.5-1.5b", "--data-dir", "."]);
+    assert!(said.contains("qwen2.5-1.5b") && !said.contains("piqa"), "{said}");
+    assert!(here.hub.log().iter().all(|asked| asked.path.contains("Qwen")));
     here.fails(&["prepare", "--model", "qwen2.5-15b"], &["did you mean \"qwen2.5-1.5b\"?"]);
     here.fails(&["prepare", "--dataset", "pika"], &["did you mean \"piqa\"?"]);
     assert_eq!(here.run(&["prepare"]).status.code(), Some(2));
