@@ -102,6 +102,25 @@ class Peer:
         return out, time.perf_counter() - start
 
 
+def products(rows):
+    """GFLOP/s of the largest matrix product of a layer, by torch's default and by oneDNN: the best of ten."""
+    import torch
+    from torch.utils.mkldnn import MkldnnLinear
+
+    width, inner = SHAPE["hidden_size"], SHAPE["intermediate_size"]
+    plain, x = torch.nn.Linear(width, inner), torch.rand(rows, width)
+    found = []
+    with torch.no_grad():
+        for product in [plain, MkldnnLinear(plain, torch.float)]:
+            best = math.inf
+            for _ in range(10):
+                start = time.perf_counter()
+                product(x)
+                best = min(best, time.perf_counter() - start)
+            found.append(2e-9 * rows * width * inner / best)
+    return found
+
+
 def encode(tokenizer, task, docs):
     """Token ids and targets of every request, as lm-evaluation-harness makes them."""
     requests = []
@@ -192,6 +211,7 @@ def against_hook(args, folder, out):
         lines = (args.data_dir / name / "eval.jsonl").read_text(encoding="utf-8").split("\n")
         task = make_task(name, [json.loads(line) for line in lines[: args.limit] if line])
         requests += encode(tokenizer, task, list(task.validation_docs()))
+    print("torch's products of {} rows: {:.0f} GFLOP/s by default, {:.0f} by oneDNN".format(2048, *products(2048)), flush=True)
     before, _, results = run(args, folder, out, "sweep", ["fc"], [1], RATIOS)
     some = requests[:: max(1, len(requests) // 64)]
     seconds, found = {}, {}

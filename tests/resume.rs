@@ -186,10 +186,7 @@ fn shares_collected_are_a_single_run() {
     let shared = place.results("shared");
     fails(
         &collect(&[&shared]),
-        &["arc_easy-mini", "lacks 6 of 24 questions", "4-of-4"].map(|part| {
-            // What is missing is named by its questions; the files that are there by their names.
-            if part == "4-of-4" { "1-of-4" } else { part }
-        }),
+        &["arc_easy-mini", "lacks 6 of 24 questions", "1-of-4.journal", "nothing is there of shard 4/4"],
     );
     let report =
         |folder: &Path| Command::new(env!("CARGO_BIN_EXE_splitbench")).arg("report").arg(folder).output().unwrap();
@@ -240,6 +237,18 @@ fn what_is_wrong_with_a_place_is_told() {
     let manifest = fs::read(whole.join("manifest.json")).unwrap();
     fails(&place.run("a", &["--dtype", "bf16"]), &["weight type: f32 there, bf16 now", "--run NAME"]);
     assert!(manifest == fs::read(whole.join("manifest.json")).unwrap(), "who was refused has written");
+
+    // A set that comes later is looked at before the first is scored.
+    fs::remove_file(&path).unwrap();
+    let rows = fs::read(whole.join("rows.csv")).unwrap();
+    fails(&place.run("a", &["--dtype", "bf16"]), &["qasc-mini.journal", "weight type"]);
+    assert!(!path.exists() && rows == fs::read(whole.join("rows.csv")).unwrap(), "who was refused has scored");
+    // The plan that all else hangs on.
+    let damaged = text.replacen("\"questions\":[", "\"questions\":[9", 1);
+    fs::write(&path, damaged).unwrap();
+    fails(&place.run("a", &[]), &["line 1", "changed or damaged", "remove the file"]);
+    fs::remove_file(&path).unwrap();
+    place.done("a", &[]);
 
     // Two at once.
     let mut first = place.command("b", &[]).stderr(Stdio::null()).spawn().unwrap();

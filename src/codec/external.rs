@@ -28,8 +28,11 @@ use super::values::ValueType;
 use super::{Accounting, Activation, Budget, Codec, CodecSpec, budget};
 use crate::npy;
 
+/// What the codec is called.
+pub const NAME: &str = "external";
+
 pub(super) const INFO: CodecInfo = CodecInfo {
-    name: "external",
+    name: NAME,
     summary: "Runs a program of your own, in any language, that encodes and decodes .npy matrices over a pipe.",
     options: &[
         OptionInfo {

@@ -69,6 +69,7 @@ pub use activation::{Activation, TokenIds};
 pub use block::{Aspect, proportional};
 pub use budget::{Accounting, Budget, raw_bytes};
 pub use calibration::{Calibration, CalibrationBuilder, CalibrationNeed};
+pub use external::NAME as EXTERNAL;
 pub use packet::{MAX_ELEMENTS, MAX_SIDE, Packet};
 pub use registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate, registered};
 pub use spec::CodecSpec;

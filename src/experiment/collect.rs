@@ -101,7 +101,7 @@ fn common_plan(journals: &[Journal]) -> Result<Plan> {
         ensure!(
             plan.cells == other.cells && plan.questions == other.questions,
             "{path} was asked for other cells or questions than {first}: give all shards the same command and \
-             calibrations"
+             calibrations, and remove the journals of shares that are not of it"
         );
     }
     Ok(plan.clone())
@@ -154,13 +154,27 @@ fn lacking(what: &str, missing: &[usize], plan: &Plan, journals: &[Journal]) -> 
     let some: Vec<String> = missing.iter().take(5).map(usize::to_string).collect();
     let files: Vec<String> = journals.iter().map(|journal| journal.path().display().to_string()).collect();
     format!(
-        "{what} lacks {} of {} questions (numbers {}{}) in {}; give the same command again, of each shard that did not end",
+        "{what} lacks {} of {} questions (numbers {}{}) in {}{}; give the same command again, of each shard that did not end",
         missing.len(),
         plan.questions.len(),
         some.join(", "),
         if missing.len() > some.len() { ", ..." } else { "" },
-        files.join(", ")
+        files.join(", "),
+        absent(journals).map_or(String::new(), |shares| format!("; nothing is there of shard {shares}"))
     )
+}
+
+/// The shards of which there is no journal, where all journals are of shards of one number.
+fn absent(journals: &[Journal]) -> Option<String> {
+    let share = |journal: &Journal| -> Option<(usize, usize)> {
+        let (number, of) = journal.path().file_stem()?.to_str()?.rsplit_once('.')?.1.split_once("-of-")?;
+        Some((number.parse().ok()?, of.parse().ok()?))
+    };
+    let shares: Vec<(usize, usize)> = journals.iter().map(share).collect::<Option<_>>()?;
+    let &(_, of) = shares.first()?;
+    let there = |number: usize| shares.contains(&(number, of));
+    let missing: Vec<String> = (1..=of).filter(|&n| !there(n)).map(|number| format!("{number}/{of}")).collect();
+    (!missing.is_empty() && shares.iter().all(|(_, one)| *one == of)).then(|| missing.join(", "))
 }
 
 fn cell_samples(dataset: &str, answers: &[Answer], outcomes: &[Vec<Outcome>]) -> Result<Vec<Sample>> {

@@ -70,6 +70,19 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Fails where a journal's plan is of other inputs than this.
+    fn follows(&self, before: &Self, path: &Path) -> Result<()> {
+        self.check_same_inputs(before).with_context(|| {
+            format!(
+                "{} was computed of other inputs; begin another run with --run NAME, or remove that file to compute all \
+                 of it again",
+                path.display()
+            )
+        })
+    }
+}
+
 /// What a line holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -234,25 +247,30 @@ impl Journal {
         self.plan.as_ref()
     }
 
-    /// Fails where what is there was computed of other inputs than the plan's.
-    pub fn check(&self, plan: &Plan) -> Result<()> {
-        let Some(before) = &self.plan else { return Ok(()) };
-        plan.check_same_inputs(before).with_context(|| {
-            format!(
-                "{} was computed of other inputs; begin another run with --run NAME, or remove that file to compute all \
-                 of it again",
-                self.path.display()
-            )
-        })
+    /// Reads the beginning of a journal, if there is one. Fails where it was computed of other inputs than the plan's.
+    pub fn check(path: &Path, plan: &Plan) -> Result<()> {
+        let Ok(file) = File::open(path) else { return Ok(()) };
+        let mut text = Vec::new();
+        BufReader::new(file).read_until(b'\n', &mut text).with_context(|| format!("reading {}", path.display()))?;
+        if text.last() != Some(&b'\n') {
+            return Ok(());
+        }
+        let (_, line) = parse(&text, "").with_context(|| format!("{}, line 1", path.display()))?;
+        match line {
+            Line::Plan(before) => plan.follows(&before, path),
+            _ => Ok(()),
+        }
     }
 
-    /// Goes on under a plan; fails as [`Journal::check`].
+    /// Goes on under a plan. Fails where what is there was computed of other inputs.
     pub fn begin(&mut self, plan: Plan) -> Result<()> {
-        self.check(&plan)?;
-        match &self.plan {
-            Some(before) if *before == plan => Ok(()),
-            _ => self.append(vec![Line::Plan(Box::new(plan))]),
+        if let Some(before) = &self.plan {
+            plan.follows(before, &self.path)?;
+            if *before == plan {
+                return Ok(());
+            }
         }
+        self.append(vec![Line::Plan(Box::new(plan))])
     }
 
     /// Whether the unsplit model's answer to a question is there.
@@ -359,9 +377,18 @@ fn checksum(plan_sum: &str, json: &str) -> String {
     digest[..SUM_DIGITS / 2].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Where a line holds a plan.
+const PLAN: &[u8] = b"{\"plan\":";
+
 /// A line, and of a plan its checksum.
 fn parse(text: &[u8], plan_sum: &str) -> Result<(Option<String>, Line)> {
-    let damaged = "it was changed or damaged; remove the line to have it computed again";
+    // What follows a plan hangs on it.
+    let damaged = match text.windows(PLAN.len()).any(|part| part == PLAN) || plan_sum.is_empty() {
+        true => {
+            "it was changed or damaged, and the lines after it hang on it; remove the file to have all of it computed again"
+        }
+        false => "it was changed or damaged; remove the line to have it computed again",
+    };
     let text = std::str::from_utf8(text).context(damaged)?;
     let (sum, json) = text.trim_end_matches('\n').split_once(' ').context(damaged)?;
     let (of_plan, of_line) = (checksum("", json), checksum(plan_sum, json));

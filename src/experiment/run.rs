@@ -12,7 +12,7 @@ use super::ahead::Ahead;
 use super::cell::{Cell, cells};
 use super::collect::Collected;
 use super::indicators::Indicators;
-use super::journal::Journal;
+use super::journal::{Journal, Plan};
 use super::machine::peak_memory;
 use super::manifest::Manifest;
 use super::memory::{self, check_memory};
@@ -21,7 +21,7 @@ use super::observe::observe;
 use super::predict::{Predicted, Predictor};
 use super::progress::Progress;
 use super::row::Row;
-use super::score::{ScoreRequest, score};
+use super::score::{ScoreRequest, Scored, empty, score};
 use super::shard::Shard;
 use super::spec::{Experiment, Spec};
 use super::spent::{Clock, Spent, Stage};
@@ -133,7 +133,8 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
         Some(run) => run.clone(),
         None => run_name(spec, options)?,
     };
-    ensure!(!run.is_empty() && !run.contains(['/', '\\']), "run name {run:?} must be a plain folder name");
+    let plain = !matches!(run.as_str(), "" | "." | "..") && !run.contains(['/', '\\']);
+    ensure!(plain, "run name {run:?} must be a plain folder name");
     ensure!(
         options.shard.is_none() || !(spec.report.activations || spec.report.response.is_some()),
         "experiment {name} looks at activations or times single requests beside its scores, which no share of the questions does: run \
@@ -145,7 +146,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     let store = Store::create(&options.out, name, &run, options.shard)?;
 
     let clock = Clock::default();
-    let mut collected = Collected::default();
+    let (mut collected, mut failed) = (Collected::default(), 0);
     let mut predicted = placement.device.is_cpu().then(Predicted::default);
     let mut manifest = Manifest::begin(experiment, options, started, &store);
     for model in &spec.models {
@@ -163,6 +164,12 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
         let mut tasks = tasks(spec, model_name, model.config.num_hidden_layers, options.data_dir.as_deref())
             .with_context(|| format!("experiment {name}, model {model_name}"))?;
         manifest.model(&model);
+        // Before anything is scored that the rest would not be of.
+        for task in &tasks {
+            let row = empty(name, &model, &task.dataset, spec.limit);
+            let journal = store.journal(&model.name, &task.dataset.info.name);
+            Journal::check(&journal, &Plan::new(row, Vec::new(), Vec::new()))?;
+        }
         let sequences = tasks.iter().map(Task::sequences).sum();
         let progress = Progress::new(options.shard.map_or(sequences, |shard| shard.part_of(sequences)));
         thread::scope(|scope| -> Result<()> {
@@ -186,16 +193,17 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
                     progress: &progress,
                     clock: &clock,
                 };
-                let (scored, expected) = by.score(task, &requests, || {
+                let (of_task, Scored { predicted: expected, failed: ended }) = by.score(task, &requests, || {
                     encoded.begin();
                     manifest.keep(&store, &clock, predicted)
                 })?;
                 predicted.iter_mut().for_each(|all| *all += expected);
-                for row in scored.rows.iter().filter(|r| r.err.is_some()) {
-                    let error = row.err.as_deref().unwrap_or_default();
-                    progress.say(&format!("failed: {} {} on {}: {error}", model.title, row.codec, row.dataset));
+                for (cell, error) in &ended {
+                    let codec = &task.cells[*cell].codec;
+                    progress.say(&format!("failed: {} {codec} on {}: {error}", model.title, task.dataset.info.name));
                 }
-                collected.extend(scored);
+                failed += ended.len();
+                collected.extend(of_task);
                 if options.shard.is_none() {
                     store.rows(&collected.rows)?;
                 }
@@ -212,9 +220,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     manifest.finished = Some(jiff::Zoned::now().to_string());
     manifest.write(&store, &clock, predicted)?;
     let mut outcome = match options.shard {
-        Some(_) => {
-            Outcome { text: String::new(), files: Vec::new(), failed: 0, rows: Vec::new(), indicators: Vec::new() }
-        }
+        Some(_) => Outcome { text: String::new(), files: Vec::new(), failed, rows: Vec::new(), indicators: Vec::new() },
         None => finish(&store, &spec.report, collected)?,
     };
     manifest.finished = Some(jiff::Zoned::now().to_string());
@@ -236,16 +242,16 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
         ));
     }
     if let Some(expected) = predicted.filter(|expected| expected.seconds() > 0.0) {
-        let scored = client_s + baseline_s + server_s + (encode_s + decode_s) / rayon::current_num_threads() as f64;
         outcome.text.push_str(&format!(
-            "predicted {:.1} s for both halves and codecs (divided over threads), which took {scored:.1}\n",
-            expected.seconds()
+            "predicted {:.1} s for both halves and codecs, which took {:.1}\n",
+            expected.seconds(),
+            whole - load_s - calibrate_s - rest_s
         ));
     }
     if let Some(peak) = peak_memory() {
         let megabytes = [manifest.predicted_memory, peak as f64].map(|bytes| bytes / 1e6);
         outcome.text.push_str(&format!(
-            "predicted {:.0} MB of memory beside program and files, took {:.0} with them\n",
+            "predicted {:.0} MB of memory beside mapped files, took {:.0} with them\n",
             megabytes[0], megabytes[1]
         ));
     }
@@ -318,15 +324,15 @@ struct By<'a> {
 
 impl By<'_> {
     /// Scores what is missing, and where ratios are searched adds cells until the answer is near enough. Gives what all of it comes
-    /// to, nothing of a shard, and what it was expected to take. `step` hears of each batch, and before the first.
+    /// to, nothing of a shard. `step` hears of each batch, and before the first.
     fn score(
         &self,
         task: &mut Task,
         requests: &[Vec<Request>],
         mut step: impl FnMut() -> Result<()>,
-    ) -> Result<(Collected, Predicted)> {
+    ) -> Result<(Collected, Scored)> {
         let Self { spec, options, model, store, progress, .. } = *self;
-        let mut journals = [store.journal(&model.name, &task.dataset.info.name)?];
+        let mut journals = [Journal::open(&store.journal(&model.name, &task.dataset.info.name))?];
         let mut expected = Predicted::default();
         // What the rounds of a search before this one have done.
         let mut before = 0;
@@ -338,15 +344,17 @@ impl By<'_> {
                 progress.add(count - again);
                 step()
             };
-            expected += self.round(task, requests, &mut journals[0], done)?;
+            let Scored { predicted, failed } = self.round(task, requests, &mut journals[0], done)?;
+            expected += predicted;
+            let scored = Scored { predicted: expected, failed };
             if options.shard.is_some() {
-                return Ok((Collected::default(), expected));
+                return Ok((Collected::default(), scored));
             }
-            let scored = store.collect(&model.name, &task.dataset.info.name, &mut journals)?;
-            let Some(precision) = options.search else { return Ok((scored, expected)) };
-            let more = refined(&task.cells, &scored.rows, spec.report.near_lossless_points, precision);
+            let collected = store.collect(&model.name, &task.dataset.info.name, &mut journals)?;
+            let Some(precision) = options.search else { return Ok((collected, scored)) };
+            let more = refined(&task.cells, &collected.rows, spec.report.near_lossless_points, precision);
             if more.is_empty() {
-                return Ok((scored, expected));
+                return Ok((collected, scored));
             }
             before = task.sequences();
             task.cells.extend(more);
@@ -360,7 +368,7 @@ impl By<'_> {
         requests: &[Vec<Request>],
         journal: &mut Journal,
         done: impl FnMut(u64) -> Result<()>,
-    ) -> Result<Predicted> {
+    ) -> Result<Scored> {
         let Self { name, spec, options, model, predictor, clock, .. } = *self;
         let request = ScoreRequest {
             experiment: name,
@@ -383,7 +391,10 @@ impl By<'_> {
 
 /// `<revision>-<settings>`: the same command of the same revision has the same name, so that it goes on where it ended.
 fn run_name(spec: &Spec, options: &Options) -> Result<String> {
-    let settings = serde_json::to_string(&(spec, options))?;
+    let mut settings = serde_json::to_string(&(spec, options))?;
+    if let Some(precision) = options.search {
+        settings += &precision.to_string();
+    }
     let digest: String = Sha256::digest(settings).iter().take(3).map(|b| format!("{b:02x}")).collect();
     let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
     Ok(format!("{revision}-{digest}"))

@@ -50,18 +50,23 @@ pub struct ScoreRequest<'a> {
     pub probe: Option<Budget>,
 }
 
+/// What scoring came to beside the journal.
+pub struct Scored {
+    /// What it was expected to take.
+    pub predicted: Predicted,
+    /// Cells that came to an end, and why.
+    pub failed: Vec<(usize, String)>,
+}
+
 /// Scores what the journal does not have yet. `done` hears of sequences, those of the journal first, when it is known what the rest is
-/// expected to take, which this gives. A cell that fails is a line of the journal; an error here means that nothing more
-/// could be scored.
+/// expected to take. A cell that fails is a line of the journal; an error here means that nothing more could be scored.
 pub fn score(
     request: &ScoreRequest,
     journal: &mut Journal,
     clock: &Clock,
     mut done: impl FnMut(u64) -> Result<()>,
-) -> Result<Predicted> {
+) -> Result<Scored> {
     let ScoreRequest { model, dataset, requests, cells, shard, .. } = *request;
-    // Before anything is learned of inputs that will be refused.
-    journal.check(&Plan::new(empty(request), Vec::new(), Vec::new()))?;
     let calibrations = clock.of(Stage::Calibrate, || calibrations(request, clock))?;
     let calibration = |cell: &Cell| {
         let (_, found) = calibrations.iter().find(|(split, _)| *split == cell.split)?;
@@ -76,7 +81,7 @@ pub fn score(
         })
         .collect();
     let questions: Vec<usize> = dataset.questions.iter().map(|q| q.index).collect();
-    journal.begin(Plan::new(empty(request), keys.clone(), questions))?;
+    journal.begin(Plan::new(empty(request.experiment, model, dataset, request.limit), keys.clone(), questions))?;
     // Why cells came to an end, in this call.
     let mut ended: Vec<Option<String>> = codecs.iter().map(|codec| codec.as_ref().err().cloned()).collect();
     let known = |(cell, error): &(usize, String)| journal.failure(&keys[*cell]) != Some(error.as_str());
@@ -153,7 +158,8 @@ pub fn score(
         evaluate(decoder, &asked(&places), &prepared, request.batch_tokens, wanted, clock, finished)?;
     }
     journal.sync()?;
-    Ok(predicted)
+    let failed = ended.into_iter().enumerate().filter_map(|(cell, error)| Some((cell, error?))).collect();
+    Ok(Scored { predicted, failed })
 }
 
 /// Scores without keeping a journal. Gives what it comes to, and the samples of the baseline and of each cell.
@@ -188,10 +194,9 @@ fn calibrations(request: &ScoreRequest, clock: &Clock) -> Result<Vec<(SplitPoint
 }
 
 /// A row with everything but cell and numbers.
-fn empty(request: &ScoreRequest) -> Row {
-    let ScoreRequest { model, dataset, .. } = request;
+pub(super) fn empty(experiment: &str, model: &Model, dataset: &Dataset, limit: Option<usize>) -> Row {
     Row {
-        experiment: request.experiment.to_string(),
+        experiment: experiment.to_string(),
         model: model.name.clone(),
         model_sha256: model.sha256.clone(),
         tokenizer_sha256: model.tokenizer_sha256.clone(),
@@ -225,7 +230,7 @@ fn empty(request: &ScoreRequest) -> Row {
         dtype: model.placement.dtype.as_str().to_string(),
         device: device_name(&model.placement.device),
         calibration: None,
-        limit: request.limit.map(|n| n as u64),
+        limit: limit.map(|n| n as u64),
         version: crate::VERSION.to_string(),
         err: None,
     }

@@ -75,6 +75,14 @@ fn first_layer() -> Many<usize> {
     Many::Some(vec![1])
 }
 
+/// What stands twice would be counted twice.
+fn once<T: PartialEq + std::fmt::Display>(what: &str, list: &[T]) -> Result<()> {
+    for (i, one) in list.iter().enumerate() {
+        ensure!(!list[..i].contains(one), "{what} {one} is listed twice");
+    }
+    Ok(())
+}
+
 fn default_scopes() -> Vec<Scope> {
     vec![Scope::PromptAndChoice]
 }
@@ -182,12 +190,14 @@ impl Spec {
         ensure!(!self.codecs.is_empty(), "codecs is empty");
         ensure!(!self.scopes.is_empty(), "scopes is empty; give \"prompt+choice\", \"prompt\" or both");
         ensure!(!self.accounting.is_empty(), "accounting is empty; give \"elements\", \"wire\" or both");
-        for (i, accounting) in self.accounting.iter().enumerate() {
-            ensure!(!self.accounting[..i].contains(accounting), "accounting {accounting} is listed twice");
-        }
+        once("model", &self.models)?;
+        once("scope", &self.scopes)?;
+        once("accounting", &self.accounting)?;
         ensure!(self.calibration_rows > 0, "calibration_rows is 0");
         ensure!(self.limit != Some(0), "limit is 0; leave it out for all questions");
-        ensure!(!self.dataset_infos()?.is_empty(), "datasets is empty");
+        let datasets: Vec<&str> = self.dataset_infos()?.iter().map(|info| info.name.as_str()).collect();
+        ensure!(!datasets.is_empty(), "datasets is empty");
+        once("data set", &datasets)?;
         self.codec_specs()?;
         if let Many::Word(word) = &self.split_layers {
             ensure!(word == "all", "split_layers is {word:?}; expected \"all\" or a list of layers");
@@ -201,6 +211,7 @@ impl Spec {
                 for &ratio in list {
                     ensure!(ratio.is_finite() && ratio >= 1.0, "ratio {ratio} is not a number of at least 1");
                 }
+                once("ratio", list)?;
             }
         }
         Ok(())
@@ -218,9 +229,7 @@ impl Spec {
     /// The codecs, in order; twice the same is an error.
     pub fn codec_specs(&self) -> Result<Vec<CodecSpec>> {
         let specs: Vec<CodecSpec> = self.codecs.iter().map(|c| CodecSpec::parse(c)).collect::<Result<_>>()?;
-        for (i, spec) in specs.iter().enumerate() {
-            ensure!(!specs[..i].contains(spec), "codec {spec} is listed twice");
-        }
+        once("codec", &specs)?;
         Ok(specs)
     }
 

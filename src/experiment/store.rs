@@ -83,10 +83,10 @@ impl Store {
         Ok(Self { results, plots, shard, _lock: Some(lock) })
     }
 
-    /// Opens the journal of one model and data set.
-    pub fn journal(&self, model: &str, dataset: &str) -> Result<Journal> {
+    /// Where the journal of one model and data set lies.
+    pub fn journal(&self, model: &str, dataset: &str) -> PathBuf {
         let name = of_shard(&format!("{}--{dataset}", file_name(model)), self.shard);
-        Journal::open(&self.results.join("journal").join(format!("{name}.journal")))
+        self.results.join("journal").join(format!("{name}.journal"))
     }
 
     /// Name of a file that each shard has of its own.

@@ -379,7 +379,33 @@ fn run_has_a_row_for_every_cell_whatever_threads() {
             assert!((row.ratio_elements.unwrap() / row.ratio_requested.unwrap() - 1.0).abs() < 0.01);
         }
     }
+    // A share says it too.
+    let shard = Command::new(env!("CARGO_BIN_EXE_splitbench"))
+        .args(["run", experiment.to_str().unwrap(), "--run", "shared", "--shard", "1/2"])
+        .args(["--out", folder.path().to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(shard.status.code(), Some(1), "{}", text(&shard.stderr));
+    let said = text(&shard.stderr);
+    assert!(said.contains("2 cells failed") && said.matches("\nfailed: ").count() + 1 >= 2, "{said}");
     let times = fs::read_to_string(one.join("timings.csv")).unwrap();
     let quoted = external("", "well").replace('\'', "\"\"");
     assert!(times.contains(&format!("\"{quoted}\"")), "{times}");
+}
+
+/// Codecs are timed on random rows for the prediction, up to 256 of them; a program may be made for fewer.
+#[test]
+fn a_program_is_asked_for_nothing_but_what_is_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let codec = external("", "short 40000").replace('\'', "\\\"");
+    let experiment = folder.path().join("small.toml");
+    let spec = format!(
+        "analysis = \"External.\"\ndatasets = [\"piqa-mini\"]\nsplit_layers = [2]\nratios = [8.0]\nlimit = 6\n\
+         codecs = [\"{codec}\"]\n[report]\ntable2 = true\n"
+    );
+    fs::write(&experiment, spec).unwrap();
+    for verb in [&["plan"][..], &["run", "--run", "a", "--out", folder.path().to_str().unwrap()]] {
+        let output = splitbench(&[&verb[..1], &[experiment.to_str().unwrap()], &verb[1..]].concat());
+        assert_eq!(output.status.code(), Some(0), "{verb:?}: {}", text(&output.stderr));
+    }
 }

@@ -41,6 +41,7 @@ while IFS= read -r header; do
     file-decode) take; printf '{"bytes": %s}\n' "$(wc -c <"$file")"; cat "$file" ;;
     empty-encode) take; printf "$empty" ;;
     *)
+      [ "$how" = short ] && [ "$bytes" -gt "$file" ] && exit 3
       [ "$how" = talks ] && head -c 300000 /dev/zero >&2
       printf '{"elements": %s, "bytes": %s}\n' "$([ "$op" = encode ] && number budget || echo 1)" "$bytes"
       head -c "$bytes"
