@@ -642,6 +642,12 @@ fn figures_from_a_run_a_simulation_and_a_comparison() {
     fails(&["simulate", "--from", &from], &["service.csv", "splitbench run figure6"]);
     fails(&["simulate"], &["--from", "--profile"]);
     fails(&["run", "figure7"], &["is a simulation", "splitbench simulate figure7"]);
+    fails(
+        &["run", "figure6", "--run", "a", "--shard", "1/2", "--out", &out],
+        &["experiment figure6", "without --shard"],
+    );
+    fails(&["run", "smoke", "--run", "..", "--out", &out], &["\"..\"", "plain folder name"]);
+    fails(&["run", "smoke", "--datasets", "piqa-mini,piqa-mini", "--out", &out], &["piqa-mini is listed twice"]);
     fails(&["compare", &from, &from, "--a", "qr"], &["no cell like that"]);
     fails(&["compare", &from, "nowhere"], &["nowhere", "splitbench run"]);
 }
