@@ -280,10 +280,11 @@ impl<'a> Clients<'a> {
                     None => decoder.client(&ids, &packing, together),
                 })?;
                 stream = hidden.last().cloned().zip(together.last().copied());
-                if let Some((hidden, split)) = stream.clone().filter(|(_, split)| Some(split) == splits.last())
-                    && let Some(scored) = unsplit.take()
+                if together.last() == splits.last()
+                    && let (Some((hidden, split)), Some(scored)) = (&stream, unsplit.take())
                 {
-                    send(sender, Message::Work(Work::unsplit(Begin::Received(hidden, split), &packing, scored)))?;
+                    let begin = Begin::Received(hidden.clone(), *split);
+                    send(sender, Message::Work(Work::unsplit(begin, &packing, scored)))?;
                 }
                 for (nth, &split) in together.iter().enumerate() {
                     let values = to_values(&hidden[nth])?;

@@ -68,9 +68,7 @@ impl Plan {
         }
         Ok(())
     }
-}
 
-impl Plan {
     /// Fails where a journal's plan is of other inputs than this.
     fn follows(&self, before: &Self, path: &Path) -> Result<()> {
         self.check_same_inputs(before).with_context(|| {

@@ -21,7 +21,7 @@ use super::observe::observe;
 use super::predict::{Predicted, Predictor};
 use super::progress::Progress;
 use super::row::Row;
-use super::score::{ScoreRequest, Scored, empty, score};
+use super::score::{ScoreRequest, Scored, blank_row, score};
 use super::shard::Shard;
 use super::spec::{Experiment, Spec};
 use super::spent::{Clock, Spent, Stage};
@@ -166,8 +166,8 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
         manifest.model(&model);
         // Before anything is scored that the rest would not be of.
         for task in &tasks {
-            let row = empty(name, &model, &task.dataset, spec.limit);
-            let journal = store.journal(&model.name, &task.dataset.info.name);
+            let row = blank_row(name, &model, &task.dataset, spec.limit);
+            let journal = store.journal_path(&model.name, &task.dataset.info.name);
             Journal::check(&journal, &Plan::new(row, Vec::new(), Vec::new()))?;
         }
         let sequences = tasks.iter().map(Task::sequences).sum();
@@ -183,7 +183,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
                 }
                 progress.doing(&format!("{} {}", model.title, task.dataset.info.name));
                 let requests = encoded.take().with_context(|| format!("model {}", model.name))?;
-                let by = By {
+                let scorer = Scorer {
                     name,
                     spec,
                     options,
@@ -193,7 +193,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
                     progress: &progress,
                     clock: &clock,
                 };
-                let (of_task, Scored { predicted: expected, failed: ended }) = by.score(task, &requests, || {
+                let (of_task, Scored { predicted: expected, failed: ended }) = scorer.score(task, &requests, || {
                     encoded.begin();
                     manifest.keep(&store, &clock, predicted)
                 })?;
@@ -310,8 +310,8 @@ pub(super) fn finish(store: &Store, report: &Report, collected: Collected) -> Re
     Ok(Outcome { text, files, failed, rows, indicators: beside.indicators })
 }
 
-/// By what a data set is scored.
-struct By<'a> {
+/// Scores data sets by one model.
+struct Scorer<'a> {
     name: &'a str,
     spec: &'a Spec,
     options: &'a Options,
@@ -322,7 +322,7 @@ struct By<'a> {
     clock: &'a Clock,
 }
 
-impl By<'_> {
+impl Scorer<'_> {
     /// Scores what is missing, and where ratios are searched adds cells until the answer is near enough. Gives what all of it comes
     /// to, nothing of a shard. `step` hears of each batch, and before the first.
     fn score(
@@ -332,7 +332,7 @@ impl By<'_> {
         mut step: impl FnMut() -> Result<()>,
     ) -> Result<(Collected, Scored)> {
         let Self { spec, options, model, store, progress, .. } = *self;
-        let mut journals = [Journal::open(&store.journal(&model.name, &task.dataset.info.name))?];
+        let mut journals = [Journal::open(&store.journal_path(&model.name, &task.dataset.info.name))?];
         let mut expected = Predicted::default();
         // What the rounds of a search before this one have done.
         let mut before = 0;

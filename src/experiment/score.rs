@@ -81,7 +81,7 @@ pub fn score(
         })
         .collect();
     let questions: Vec<usize> = dataset.questions.iter().map(|q| q.index).collect();
-    journal.begin(Plan::new(empty(request.experiment, model, dataset, request.limit), keys.clone(), questions))?;
+    journal.begin(Plan::new(blank_row(request.experiment, model, dataset, request.limit), keys.clone(), questions))?;
     // Why cells came to an end, in this call.
     let mut ended: Vec<Option<String>> = codecs.iter().map(|codec| codec.as_ref().err().cloned()).collect();
     let known = |(cell, error): &(usize, String)| journal.failure(&keys[*cell]) != Some(error.as_str());
@@ -194,7 +194,7 @@ fn calibrations(request: &ScoreRequest, clock: &Clock) -> Result<Vec<(SplitPoint
 }
 
 /// A row with everything but cell and numbers.
-pub(super) fn empty(experiment: &str, model: &Model, dataset: &Dataset, limit: Option<usize>) -> Row {
+pub(super) fn blank_row(experiment: &str, model: &Model, dataset: &Dataset, limit: Option<usize>) -> Row {
     Row {
         experiment: experiment.to_string(),
         model: model.name.clone(),

@@ -84,7 +84,7 @@ impl Store {
     }
 
     /// Where the journal of one model and data set lies.
-    pub fn journal(&self, model: &str, dataset: &str) -> PathBuf {
+    pub fn journal_path(&self, model: &str, dataset: &str) -> PathBuf {
         let name = of_shard(&format!("{}--{dataset}", file_name(model)), self.shard);
         self.results.join("journal").join(format!("{name}.journal"))
     }

@@ -11,9 +11,10 @@ fn run(out: &Path, name: &str, rows: &[Row], finished: bool) -> PathBuf {
     let report = Report { table2: true, table3: true, codecs: true, ratio_plot: true, ..Report::default() };
     write_run(&results, &plots, &report, rows, &Beside::default()).unwrap();
     let finished = if finished { "\"2026-01-02T04:00:00\"" } else { "null" };
+    let earlier = if name == "resumed" { r#""earlier": [{"wall_seconds": 60.0}], "# } else { "" };
     let manifest = format!(
         r#"{{"experiment": "test", "version": "0.1.0+abc-dirty", "command": ["/somewhere/splitbench", "run", "a b"],
-            "started": "2026-01-02T03:04:05", "finished": {finished}, "wall_seconds": 12.3, "notes": ["a <note>"],
+            "started": "2026-01-02T03:04:05", "finished": {finished}, "wall_seconds": 12.3, {earlier}"notes": ["a <note>"],
             "spec": {{"analysis": "What & why.\n\nAgreement.", "datasets": "all", "codecs": ["fc"], "ratios": [8.0],
             "report": {{"table2": true, "table3": true, "codecs": true, "ratio_plot": true}}}}}}"#
     );
@@ -106,6 +107,8 @@ fn one_run_has_every_table_and_figure_with_the_numbers_of_its_rows() {
         }
         assert!(!text.contains("PARTIAL") && !text.contains("/somewhere"));
     }
+    let resumed = self::run(folder.path(), "resumed", &rows(), true);
+    assert!(made(std::slice::from_ref(&resumed), &resumed).1.contains("2026-01-02, 72 s in 2 processes"));
     // 50 of 100 right; 4 lost and 2 gained, so an error of sqrt((0.06 - 0.0004) / 99); the paper's models lose 0.5, 0.4, 1.2 and 0.
     let cell = "<td>50.0 ± 5.0<small>loss 20.0 ± 2.5</small><small>paper 0.5 (+19.5)</small></td>";
     assert!(html.contains(cell));
