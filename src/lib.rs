@@ -20,6 +20,7 @@ pub mod kernel;
 pub mod model;
 pub mod npy;
 pub mod prepare;
+pub mod progress;
 pub mod replay;
 pub mod report;
 mod save;

@@ -61,6 +61,9 @@ enum Command {
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> Result<()> {
+        crate::progress::watch();
+        let name = std::env::args().nth(1).unwrap_or_default();
+        let _activity = crate::progress::begin(name);
         match self.command {
             Command::List(args) => args.run(),
             Command::Prepare(args) => args.run(),

@@ -23,9 +23,9 @@ impl Args {
     /// Plans.
     pub fn run(mut self) -> Result<()> {
         let experiment = self.selection.resolve()?;
-        let Part { data_dir, batch_tokens, dtype, .. } = self.selection.part;
+        let Part { data_dir, batch_tokens, dtype, skip_long, .. } = self.selection.part;
         let dtype = Placement::open("cpu", &dtype)?.dtype;
-        let made = plan(&experiment, data_dir.as_deref(), dtype, batch_tokens)?;
+        let made = plan(&experiment, data_dir.as_deref(), dtype, batch_tokens, skip_long)?;
         if self.json {
             say!("{}", serde_json::to_string_pretty(&made)?)?;
         } else {

@@ -56,6 +56,7 @@ impl Place {
             batch_tokens: part.batch_tokens,
             device: self.device,
             dtype: part.dtype,
+            skip_long: part.skip_long,
         }
     }
 }

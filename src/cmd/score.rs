@@ -8,9 +8,8 @@ use anyhow::{Context, Result, ensure};
 use super::ratio::{RatioArgs, requested};
 use crate::codec::CodecSpec;
 use crate::data::{self, Source};
-use crate::experiment::{Cell, Row, Scope, ScoreRequest, check_memory, score_in_memory};
+use crate::experiment::{Cell, ModelInput, Row, Scope, ScoreRequest, check_memory, questions, score_in_memory, train};
 use crate::model::{Placement, SplitPoint, source};
-use crate::score::encode_dataset;
 
 /// Score one cell: one model, data set, split layer, codec and ratio; one line.
 ///
@@ -58,6 +57,9 @@ pub struct Args {
     /// Type the weight matrices are kept in: f32, or bf16 in half the memory. Arithmetic is f32 in both.
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: String,
+    /// Leave out questions longer than the model takes, which are an error otherwise.
+    #[arg(long)]
+    skip_long: bool,
     /// Print the row as JSON.
     #[arg(long)]
     json: bool,
@@ -82,15 +84,17 @@ impl Args {
         if let Some(note) = dataset.note() {
             tell!("note: {note}");
         }
-        let train = match codec.as_ref().and_then(CodecSpec::calibration) {
-            Some(_) => data::load_train(&self.dataset, &source, Some(self.calibration_rows))?.questions,
-            None => Vec::new(),
-        };
         let placement = Placement::open(&self.device, &self.dtype)?;
         check_memory(&self.model, &placement, self.batch_tokens)?;
         let model = source::load(&self.model, &placement)?;
         let split = SplitPoint { after_layer: self.split };
-        model.decoder()?.check_split(split)?;
+        model.config.check_split(split)?;
+        let input = ModelInput { name: &self.model, config: &model.config, tokenizer: &model.tokenizer };
+        let (dataset, requests) = questions(&input, dataset, self.skip_long)?;
+        let train = match codec.as_ref().and_then(CodecSpec::calibration) {
+            Some(_) => train(&input, &self.dataset, &source, self.calibration_rows, self.skip_long)?,
+            None => Vec::new(),
+        };
         let cells: Vec<Cell> = codec
             .map(|codec| Cell { split, scope: self.scope, budget: requested(&codec, budget), codec })
             .into_iter()
@@ -99,7 +103,7 @@ impl Args {
             experiment: "score",
             model: &model,
             dataset: &dataset,
-            requests: &encode_dataset(&model.tokenizer, &dataset)?,
+            requests: &requests,
             train: &train,
             calibrations: None,
             cells: &cells,

@@ -41,6 +41,9 @@ pub struct Part {
     /// Type the weight matrices are kept in: f32, or bf16 in half the memory. Arithmetic is f32 in both.
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub dtype: String,
+    /// Leave out questions longer than the model takes, which are an error otherwise; tables count them.
+    #[arg(long)]
+    pub skip_long: bool,
 }
 
 impl Selection {

@@ -126,6 +126,37 @@ impl CalibrationBuilder {
         Ok(())
     }
 
+    /// Where the collection stands, to go on with it in another process to the same bits.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let products = self.products.as_ref();
+        let lower =
+            |products: &Mat<f64>| products.row_iter().flat_map(|row| row.iter().copied().collect::<Vec<_>>()).collect();
+        Snapshot {
+            rows: self.rows,
+            gradient_rows: self.gradient_rows,
+            sums: [
+                self.sum_abs.clone(),
+                self.sum_squares.clone(),
+                self.waiting.clone(),
+                products.map_or_else(Vec::new, lower),
+            ],
+        }
+    }
+
+    /// Goes on from a snapshot of D = `hidden` channels. Fails where a sum has another size.
+    pub(crate) fn resume(hidden: usize, snapshot: Snapshot) -> Result<Self> {
+        let Snapshot { rows, gradient_rows, sums: [sum_abs, sum_squares, waiting, products] } = snapshot;
+        let square = hidden * hidden;
+        ensure!(
+            (sum_abs.len(), sum_squares.len(), waiting.len() % hidden) == (hidden, hidden, 0)
+                && [0, square].contains(&products.len()),
+            "sums of another size than {hidden} channels have"
+        );
+        let products =
+            (!products.is_empty()).then(|| MatRef::from_row_major_slice(&products, hidden, hidden).to_owned());
+        Ok(Self { hidden, rows, sum_abs, waiting, products, gradient_rows, sum_squares, next_weights: None })
+    }
+
     /// Closes the collection. Parts nothing was pushed for stay empty; fails where nothing was collected at all.
     pub fn finish(mut self) -> Result<Calibration> {
         ensure!(
@@ -153,6 +184,20 @@ impl CalibrationBuilder {
             (self.gradient_rows > 0).then(|| self.sum_squares.iter().map(|s| s / self.gradient_rows as f64).collect());
         Calibration::from_parts(d, self.rows, [mean_abs, covariance, fisher, self.next_weights])
     }
+}
+
+/// Sums of a collection that is not finished.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Snapshot {
+    pub rows: u64,
+    pub gradient_rows: u64,
+    /// In the order of [`Self::SUMS`].
+    pub sums: [Vec<f64>; 4],
+}
+
+impl Snapshot {
+    /// Names of the sums.
+    pub const SUMS: [&str; 4] = ["sum_abs", "sum_squares", "waiting", "products"];
 }
 
 /// Statistics of training rows at one split of one model.

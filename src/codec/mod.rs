@@ -68,6 +68,7 @@ mod zfp;
 pub use activation::{Activation, TokenIds};
 pub use block::{Aspect, proportional};
 pub use budget::{Accounting, Budget, raw_bytes};
+pub(crate) use calibration::Snapshot;
 pub use calibration::{Calibration, CalibrationBuilder, CalibrationNeed};
 pub use external::NAME as EXTERNAL;
 pub use packet::{MAX_ELEMENTS, MAX_SIDE, Packet};

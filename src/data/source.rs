@@ -47,6 +47,8 @@ pub struct Dataset {
     pub source: String,
     /// Calibration rows left out because they are scored too.
     pub excluded: usize,
+    /// Questions left out because a model does not take so many tokens.
+    pub skipped: usize,
 }
 
 impl Dataset {
@@ -108,7 +110,7 @@ fn dataset(
 ) -> Dataset {
     let sha256 = hex(&Sha256::digest(&file.bytes));
     let verified = file.embedded || recorded == Some(&sha256);
-    Dataset { info, questions, sha256, verified, source: file.source, excluded }
+    Dataset { info, questions, sha256, verified, source: file.source, excluded, skipped: 0 }
 }
 
 fn find_file(info: &DatasetInfo, source: &Source, names: &[&'static str]) -> Result<File> {

@@ -113,9 +113,28 @@ impl<'a> Group<'a> {
         self.sequences.iter().flat_map(|s| &s.tokens[s.shared..]).copied()
     }
 
+    /// The question's requests.
+    pub fn all_requests(&self) -> &'a [Request] {
+        self.requests
+    }
+
     /// Each request: its sequence, and its targets.
     pub fn requests(&self) -> impl Iterator<Item = (usize, &'a [u32])> {
         self.requests.iter().zip(&self.of_request).map(|(request, sequence)| (*sequence, request.targets.as_slice()))
+    }
+
+    /// For each distinct sequence the rows at whose positions tokens are scored, where the group's sequences begin at `at` in a
+    /// packing.
+    pub fn positions(
+        &self,
+        packing: &Packing,
+        at: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = usize> + use<'a>> {
+        (0..self.sequences()).map(move |sequence| {
+            let targets = self.requests().filter(|(of, _)| *of == sequence).map(|(_, targets)| targets.len());
+            let scored = targets.max().unwrap_or(0);
+            packing.rows_of(at + sequence).skip(self.tokens(sequence).saturating_sub(scored))
+        })
     }
 
     /// What to score where the group's sequences begin at `at` in a packing, in the order of `requests`.

@@ -2,25 +2,28 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use candle_core::Var;
 
 use super::batch::runs;
 use super::calibration_cache::Entry;
+use super::memory::batch_rows;
 use super::spent::{Clock, Stage};
 use crate::codec::{Activation, Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec};
 use crate::model::ops::cross_entropy;
 use crate::model::source::Model;
 use crate::model::split::{activation, from_values, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};
-use crate::score::{Request, encode_request};
+use crate::progress;
+use crate::score::Request;
 
 /// What the codecs need, from the gold choices of training questions; none where no codec needs any. It is taken from `kept`, a
 /// folder, where an earlier run left it. `clock` hears of reading the model, where that is due.
 pub fn calibrate(
     model: &Model,
-    train: &[crate::data::Question],
+    train: &[Request],
     split: SplitPoint,
     codecs: &[CodecSpec],
     most_rows: usize,
@@ -33,31 +36,39 @@ pub fn calibrate(
     if needs.is_empty() {
         return Ok(None);
     }
-    let requests: Vec<Request> = train
-        .iter()
-        .map(|q| {
-            let choice = &q.choices[q.gold];
-            encode_request(&model.tokenizer, &choice.context, &choice.continuation)
-                .with_context(|| format!("training question {}", q.id))
-        })
-        .collect::<Result<_>>()?;
-    let gather = || gather(clock.of(Stage::Load, || model.decoder())?, &requests, split, &needs, most_rows);
+    let rows = batch_rows(&model.config, &model.placement.device, most_rows);
+    let gather = |entry: Option<&Entry>| {
+        let decoder = clock.time(Stage::Load, || model.decoder())?;
+        gather(decoder, train, split, &needs, rows, entry)
+    };
     match kept {
-        Some(folder) => Entry::new(folder, model, &requests, split, &needs)?.or_make(gather),
-        None => gather(),
+        Some(folder) => {
+            let entry = Entry::new(folder, model, train, split, &needs)?;
+            entry.or_make(|| gather(Some(&entry)))
+        }
+        None => gather(None),
     }
     .map(Some)
 }
 
+/// How often an unfinished collection is kept, so that a program that is killed loses no more.
+const KEEP_EVERY: Duration = Duration::from_secs(20);
+
+/// Sums over the requests, going on where `entry` has those of some.
 fn gather(
     decoder: &Decoder,
     requests: &[Request],
     split: SplitPoint,
     needs: &[CalibrationNeed],
     most_rows: usize,
+    entry: Option<&Entry>,
 ) -> Result<Calibration> {
-    let mut builder = CalibrationBuilder::new(decoder.config().hidden_size);
-    for batch in runs(requests, most_rows, |request| request.tokens.len()) {
+    let empty = || (0, CalibrationBuilder::new(decoder.config().hidden_size));
+    let (mut done, mut builder) = entry.and_then(Entry::unfinished).unwrap_or_else(empty);
+    let mut kept = Instant::now();
+    let activity = progress::sequences(format!("calibrating after layer {}", split.after_layer), requests.len() as u64);
+    activity.set_position(done as u64);
+    for batch in runs(&requests[done.min(requests.len())..], most_rows, |request| request.tokens.len()) {
         let ids: Vec<u32> = batch.iter().flat_map(|request| &request.tokens).copied().collect();
         let packing = Arc::new(Packing::of(batch.iter().map(|request| request.tokens.len())));
         let values = to_values(&decoder.client(&ids, &packing, &[split])?.remove(0))?;
@@ -66,6 +77,13 @@ fn gather(
             builder.push_activation(&activation)?;
             if needs.contains(&CalibrationNeed::Fisher) {
                 builder.push_gradient(&loss_gradient(decoder, activation, split, &request.targets)?)?;
+            }
+            done += 1;
+            activity.add(1);
+            if let Some(entry) = entry.filter(|_| kept.elapsed() >= KEEP_EVERY && done < requests.len()) {
+                // A folder that cannot be written to costs time, not the run; the end tells of it.
+                let _ = entry.keep_unfinished(done, &builder);
+                kept = Instant::now();
             }
         }
     }

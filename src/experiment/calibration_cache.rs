@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
 use super::machine::simd;
-use crate::codec::{Calibration, CalibrationNeed};
+use crate::codec::{Calibration, CalibrationBuilder, CalibrationNeed, Snapshot};
 use crate::model::source::Model;
 use crate::model::{Placement, SplitPoint, device_name};
 use crate::save;
@@ -72,41 +72,105 @@ impl Entry {
         Ok(made)
     }
 
-    fn read(&self, bytes: &[u8]) -> Result<Calibration> {
-        let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let told = |name| {
-            let found = header.metadata().as_ref().and_then(|metadata| metadata.get(name));
-            found.with_context(|| format!("its header has no {name}"))
+    /// A collection that another process did not finish, and how many requests it has; none where there is none that can be read.
+    pub fn unfinished(&self) -> Option<(usize, CalibrationBuilder)> {
+        let read = |bytes: &[u8]| -> Result<(usize, CalibrationBuilder)> {
+            let header = self.header(bytes)?;
+            let number = |name: &str| -> Result<u64> { told(&header, name)?.parse().with_context(|| name.to_string()) };
+            let [sum_abs, sum_squares, waiting, products] =
+                numbers(bytes, Snapshot::SUMS)?.map(Option::unwrap_or_default);
+            let sums = [sum_abs, sum_squares, waiting, products];
+            ensure!(*told(&header, "sha256")? == digest(&sums), "its contents do not have the SHA-256 it states");
+            let snapshot = Snapshot { rows: number("rows")?, gradient_rows: number("gradient_rows")?, sums };
+            Ok((number("requests")? as usize, CalibrationBuilder::resume(self.hidden, snapshot)?))
         };
-        ensure!(*told("key")? == self.key, "it is of other inputs");
-        let rows = told("rows")?.parse().context("its number of rows")?;
-        let tensors = SafeTensors::deserialize(bytes)?;
-        let parts = Calibration::PARTS.map(|name| -> Result<Option<Vec<f64>>> {
-            let Ok(tensor) = tensors.tensor(name) else { return Ok(None) };
-            ensure!(tensor.dtype() == Dtype::F64, "{name} is {}, not F64", tensor.dtype());
-            Ok(Some(tensor.data().as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()))
-        });
-        let [mean_abs, covariance, fisher, next_weights] = parts;
-        let found = Calibration::from_parts(self.hidden, rows, [mean_abs?, covariance?, fisher?, next_weights?])?;
-        ensure!(found.sha256() == told("sha256")?, "its contents do not have the SHA-256 it states");
+        read(&fs::read(self.unfinished_path()).ok()?).ok()
+    }
+
+    /// Keeps a collection that is not finished: the sums over so many requests.
+    pub fn keep_unfinished(&self, requests: usize, builder: &CalibrationBuilder) -> Result<()> {
+        let Snapshot { rows, gradient_rows, sums } = builder.snapshot();
+        let header = [
+            ("key", self.key.clone()),
+            ("requests", requests.to_string()),
+            ("rows", rows.to_string()),
+            ("gradient_rows", gradient_rows.to_string()),
+            ("sha256", digest(&sums)),
+        ];
+        let parts = Snapshot::SUMS.into_iter().zip(&sums).filter(|(_, sum)| !sum.is_empty());
+        self.save(&self.unfinished_path(), header, parts.map(|(name, sum)| (name, sum.as_slice())))
+    }
+
+    fn unfinished_path(&self) -> PathBuf {
+        self.path.with_extension("unfinished")
+    }
+
+    /// What a file says of itself. Fails where it is of other inputs.
+    fn header(&self, bytes: &[u8]) -> Result<HashMap<String, String>> {
+        let (_, header) = SafeTensors::read_metadata(bytes)?;
+        let header = header.metadata().clone().unwrap_or_default();
+        ensure!(*told(&header, "key")? == self.key, "it is of other inputs");
+        Ok(header)
+    }
+
+    fn read(&self, bytes: &[u8]) -> Result<Calibration> {
+        let header = self.header(bytes)?;
+        let rows = told(&header, "rows")?.parse().context("its number of rows")?;
+        let found = Calibration::from_parts(self.hidden, rows, numbers(bytes, Calibration::PARTS)?)?;
+        ensure!(found.sha256() == told(&header, "sha256")?, "its contents do not have the SHA-256 it states");
         Ok(found)
     }
 
     fn write(&self, calibration: &Calibration) -> Result<()> {
-        let hidden = calibration.hidden();
         let parts = Calibration::PARTS.into_iter().zip(calibration.parts());
-        let tensors = parts.filter_map(|(name, part)| {
-            part.map(|numbers| (name, Part { numbers, shape: [numbers.len() / hidden, hidden] }))
-        });
-        let rows = calibration.rows().to_string();
-        let header = [("key", self.key.as_str()), ("rows", &rows), ("sha256", calibration.sha256())];
-        let header: HashMap<String, String> = header.map(|(name, value)| (name.into(), value.into())).into();
+        let header = [
+            ("key", self.key.clone()),
+            ("rows", calibration.rows().to_string()),
+            ("sha256", calibration.sha256().to_string()),
+        ];
+        self.save(&self.path, header, parts.filter_map(|(name, part)| Some((name, part?))))?;
+        // What there is of it is of no more use.
+        let _ = fs::remove_file(self.unfinished_path());
+        Ok(())
+    }
+
+    fn save<'a, const N: usize>(
+        &self,
+        path: &Path,
+        header: [(&str, String); N],
+        parts: impl Iterator<Item = (&'a str, &'a [f64])>,
+    ) -> Result<()> {
+        let shape = |numbers: &[f64]| [numbers.len() / self.hidden, self.hidden];
+        let tensors = parts.map(|(name, numbers)| (name, Part { numbers, shape: shape(numbers) }));
+        let header: HashMap<String, String> = header.map(|(name, value)| (name.into(), value)).into();
         let bytes = safetensors::serialize(tensors, Some(header))?;
-        if let Some(folder) = self.path.parent() {
+        if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         }
-        save::replace(&self.path, &bytes)
+        save::replace(path, &bytes)
     }
+}
+
+fn told<'a>(header: &'a HashMap<String, String>, name: &str) -> Result<&'a String> {
+    header.get(name).with_context(|| format!("its header has no {name}"))
+}
+
+/// The tensors of these names; none where there is no such one.
+fn numbers<const N: usize>(bytes: &[u8], names: [&str; N]) -> Result<[Option<Vec<f64>>; N]> {
+    let tensors = SafeTensors::deserialize(bytes)?;
+    let mut out = [const { None }; N];
+    for (place, name) in out.iter_mut().zip(names) {
+        let Ok(tensor) = tensors.tensor(name) else { continue };
+        ensure!(tensor.dtype() == Dtype::F64, "{name} is {}, not F64", tensor.dtype());
+        *place = Some(tensor.data().as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect());
+    }
+    Ok(out)
+}
+
+fn digest(sums: &[Vec<f64>]) -> String {
+    let mut hash = Sha256::new();
+    sums.iter().flatten().for_each(|number| hash.update(number.to_le_bytes()));
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Bytes of a part are made when it is written: one part twice in memory, not all.

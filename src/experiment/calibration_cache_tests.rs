@@ -3,9 +3,10 @@ use std::path::Path;
 use super::super::calibrate::calibrate;
 use super::super::spent::Clock;
 use super::*;
-use crate::codec::{CalibrationBuilder, CodecSpec};
+use crate::codec::{Activation, CodecSpec};
 use crate::data::{self, Question, Source};
 use crate::model::source;
+use crate::score::encode_requests;
 
 const HIDDEN: usize = 3;
 
@@ -76,10 +77,15 @@ fn a_folder_that_cannot_be_made_is_no_failure() {
 fn other_rows_splits_and_needs_are_other_calibrations() {
     let folder = tempfile::tempdir().unwrap();
     let model = source::load("pocket", &Placement::cpu()).unwrap();
-    let train = data::load_train("arc_easy-mini", &Source::Embedded, Some(4)).unwrap().questions;
-    let mut changed = train.clone();
-    changed[3].gold = (changed[3].gold + 1) % changed[3].choices.len();
-    let of = |train: &[Question], after_layer, codecs: &[&str], kept| {
+    let mut questions = data::load_train("arc_easy-mini", &Source::Embedded, Some(4)).unwrap().questions;
+    let encode = |questions: &[Question]| -> Vec<Request> {
+        let gold = |q: &Question| encode_requests(&model.tokenizer, q).unwrap().swap_remove(q.gold);
+        questions.iter().map(gold).collect()
+    };
+    let train = encode(&questions);
+    questions[3].gold = (questions[3].gold + 1) % questions[3].choices.len();
+    let changed = encode(&questions);
+    let of = |train: &[Request], after_layer, codecs: &[&str], kept| {
         let codecs: Vec<CodecSpec> = codecs.iter().map(|codec| CodecSpec::parse(codec).unwrap()).collect();
         calibrate(&model, train, SplitPoint { after_layer }, &codecs, 100, kept, &Clock::default()).unwrap().unwrap()
     };
@@ -103,4 +109,38 @@ fn other_rows_splits_and_needs_are_other_calibrations() {
     // The order of codecs says nothing.
     of(&train, 2, &["svd-llm:whiten=weights", "asvd", "fwsvd", "klt"], Some(folder.path()));
     assert_eq!(files(folder.path()), files_there);
+}
+
+/// A collection that goes on from what another process kept has the bits of one in one go.
+#[test]
+fn an_unfinished_collection_goes_on_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let entry = entry(folder.path());
+    let rows =
+        |from: usize, to: usize| -> Vec<f32> { (from..to).map(|i| ((i * 31 % 17) as f32 - 8.0) / 3.0).collect() };
+    let push = |builder: &mut CalibrationBuilder, from: usize, to: usize| {
+        let values = rows(from * HIDDEN, to * HIDDEN);
+        builder.push_gradient(&values).unwrap();
+        builder.push_activation(&Activation::new(to - from, HIDDEN, values).unwrap()).unwrap();
+    };
+    // The covariance takes 256 rows at a time, so some wait on either side.
+    for cut in [1, 200, 256, 300] {
+        let (mut whole, mut first) = (CalibrationBuilder::new(HIDDEN), CalibrationBuilder::new(HIDDEN));
+        push(&mut whole, 0, 600);
+        push(&mut first, 0, cut);
+        assert!(entry.unfinished().is_none());
+        entry.keep_unfinished(cut, &first).unwrap();
+        let (done, mut second) = entry.unfinished().unwrap();
+        assert_eq!(done, cut);
+        push(&mut second, cut, 600);
+        let kept = second.finish().unwrap();
+        assert_eq!(kept.sha256(), whole.finish().unwrap().sha256(), "cut at {cut}");
+        let mut damaged = fs::read(entry.unfinished_path()).unwrap();
+        *damaged.last_mut().unwrap() ^= 1;
+        fs::write(entry.unfinished_path(), damaged).unwrap();
+        assert!(entry.unfinished().is_none(), "damage is seen");
+        // What is whole takes the place of what was not.
+        entry.write(&kept).unwrap();
+        assert!(!entry.unfinished_path().exists());
+    }
 }

@@ -9,7 +9,7 @@ use super::indicators::Indicators;
 use super::journal::{Journal, Plan};
 use super::row::Row;
 use super::store::Timing;
-use crate::score::{self as scoring, CodecSample, Sample};
+use crate::score::{self as scoring, CodecSample, PositionFidelity, Sample};
 
 /// What the journals come to: the baseline first, then one entry a cell.
 #[derive(Default)]
@@ -69,12 +69,14 @@ pub fn collect(
             ..empty.clone()
         };
         let found = outcomes(journals, key, &plan).with_context(|| format!("data set {name}, {key}"))?;
-        let made = found.and_then(|outcomes| Ok((cell_samples(name, &answers, &outcomes)?, outcomes)));
+        let made = found.and_then(|(outcomes, fidelity)| {
+            Ok((cell_samples(name, &answers, &outcomes, &fidelity)?, outcomes, fidelity))
+        });
         match made {
-            Ok((cell, outcomes)) => {
+            Ok((cell, outcomes, fidelity)) => {
                 samples(Some(key), &cell)?;
                 let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
-                let row = cell_row(blank, &baseline, &cell, &outcomes)?;
+                let row = cell_row(blank, &baseline, &cell, &outcomes, &fidelity)?;
                 collected.indicators.extend(Indicators::of(&row, &outcomes, &logliks));
                 collected.rows.push(row);
                 collected.timings.push(timing(&plan, key, &outcomes));
@@ -129,14 +131,20 @@ fn one<T>(
     Ok(found.map(|(_, one)| one))
 }
 
-/// The outcomes of each question; the inner error is the reason why the cell has none.
-fn outcomes(journals: &mut [Journal], key: &CellKey, plan: &Plan) -> Result<Result<Vec<Vec<Outcome>>>> {
-    let (mut found, mut missing) = (Vec::with_capacity(plan.questions.len()), Vec::new());
+/// Of each question the outcome of each request, and how far its positions are from the unsplit model.
+type CellOutcomes = (Vec<Vec<Outcome>>, Vec<PositionFidelity>);
+
+/// What the journals have of a cell; the inner error is the reason why it has none.
+fn outcomes(journals: &mut [Journal], key: &CellKey, plan: &Plan) -> Result<Result<CellOutcomes>> {
+    let (mut found, mut missing) = (CellOutcomes::default(), Vec::new());
     for &question in &plan.questions {
         match one(journals, |journal| journal.measured(key, question), Measured::agrees)
             .with_context(|| format!("question {question}"))?
         {
-            Some(measured) => found.push(measured.outcomes().context("a line of the journal lacks numbers")?),
+            Some(measured) => {
+                found.0.push(measured.outcomes().context("a line of the journal lacks numbers")?);
+                found.1.push(measured.fidelity());
+            }
             None => missing.push(question),
         }
     }
@@ -177,16 +185,24 @@ fn absent(journals: &[Journal]) -> Option<String> {
     (!missing.is_empty() && shares.iter().all(|(_, one)| *one == of)).then(|| missing.join(", "))
 }
 
-fn cell_samples(dataset: &str, answers: &[Answer], outcomes: &[Vec<Outcome>]) -> Result<Vec<Sample>> {
-    let sample = |(answer, outcomes): (&Answer, &Vec<Outcome>)| {
+fn cell_samples(
+    dataset: &str,
+    answers: &[Answer],
+    outcomes: &[Vec<Outcome>],
+    fidelity: &[PositionFidelity],
+) -> Result<Vec<Sample>> {
+    let sample = |((answer, outcomes), fidelity): ((&Answer, &Vec<Outcome>), &PositionFidelity)| {
         let loglik = outcomes.iter().map(|o| o.loglik).collect();
-        Sample::new(dataset, &answer.asked, loglik, Some(codec_sample(outcomes)))
+        Sample::new(dataset, &answer.asked, loglik, Some(codec_sample(outcomes, fidelity)))
     };
-    answers.iter().zip(outcomes).map(sample).collect()
+    answers.iter().zip(outcomes).zip(fidelity).map(sample).collect()
 }
 
-fn codec_sample(outcomes: &[Outcome]) -> CodecSample {
+fn codec_sample(outcomes: &[Outcome], fidelity: &PositionFidelity) -> CodecSample {
     CodecSample {
+        kl: fidelity.kl.clone(),
+        same_top: fidelity.same_top,
+        acceptance: fidelity.acceptance,
         raw_elements: outcomes.iter().map(|o| o.raw_elements as u64).sum(),
         elements: outcomes.iter().map(|o| o.elements as u64).sum(),
         wire_bytes: outcomes.iter().map(|o| o.wire_bytes as u64).sum(),
@@ -207,7 +223,13 @@ fn with_accuracy(row: Row, samples: &[Sample]) -> Row {
     }
 }
 
-fn cell_row(blank: Row, baseline: &[Sample], samples: &[Sample], outcomes: &[Outcome]) -> Result<Row> {
+fn cell_row(
+    blank: Row,
+    baseline: &[Sample],
+    samples: &[Sample],
+    outcomes: &[Outcome],
+    positions: &[PositionFidelity],
+) -> Result<Row> {
     let by_norm = blank.metric == "acc_norm";
     let right = |s: &Sample| if by_norm { s.right_norm() } else { s.right() };
     let list = |samples: &[Sample]| samples.iter().map(right).collect::<Vec<bool>>();
@@ -215,7 +237,22 @@ fn cell_row(blank: Row, baseline: &[Sample], samples: &[Sample], outcomes: &[Out
     let paired = scoring::paired(&list(baseline), &list(samples))?;
     let total = |f: fn(&Outcome) -> usize| outcomes.iter().map(|o| f(o) as u64).sum::<u64>() as f64;
     let (raw, wire) = (total(|o| o.raw_elements), total(|o| o.wire_bytes));
+    let fidelity = scoring::fidelity(positions);
+    let change = scoring::gold_loglik_change(&gold(baseline), &gold(samples))?;
+    let perplexity = scoring::ln_perplexity_ratio(baseline, samples);
     Ok(Row {
+        positions: fidelity.map(|f| f.positions),
+        kl_mean: fidelity.map(|f| f.kl_mean),
+        kl_stderr: fidelity.and_then(|f| f.kl_stderr),
+        kl_median: fidelity.map(|f| f.kl_median),
+        kl_p90: fidelity.map(|f| f.kl_p90),
+        kl_p99: fidelity.map(|f| f.kl_p99),
+        kl_max: fidelity.map(|f| f.kl_max),
+        top1: fidelity.map(|f| f.top1),
+        top1_stderr: fidelity.and_then(|f| f.top1_stderr),
+        acceptance: fidelity.map(|f| f.acceptance),
+        ln_ppl_ratio: perplexity.map(|p| p.value),
+        ln_ppl_ratio_stderr: perplexity.and_then(|p| p.stderr),
         ratio_elements: Some(raw / total(|o| o.elements)),
         ratio_wire: Some(2.0 * raw / wire),
         wire_bytes_per_token: Some(wire / total(|o| o.tokens)),
@@ -223,7 +260,8 @@ fn cell_row(blank: Row, baseline: &[Sample], samples: &[Sample], outcomes: &[Out
         lost: Some(paired.lost),
         gained: Some(paired.gained),
         mcnemar_p: Some(paired.mcnemar_p),
-        gold_loglik_change: scoring::gold_loglik_change(&gold(baseline), &gold(samples))?,
+        gold_loglik_change: change.map(|change| change.value),
+        gold_loglik_change_stderr: change.and_then(|change| change.stderr),
         ..with_accuracy(blank, samples)
     })
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::evaluate::Outcome;
 use super::probe::Probed;
-use crate::score::Asked;
+use crate::score::{Asked, PositionFidelity};
 
 /// A number that comes back to the bit, which a JSON number need not.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -79,6 +79,10 @@ pub struct Measured {
     decode_ns: Vec<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     probed: Vec<Seen>,
+    /// KL of each scored position, of all choices together, and what else is summed over them.
+    kl: Vec<Exact>,
+    same_top: usize,
+    acceptance: Exact,
 }
 
 /// What a probe saw of one request.
@@ -94,8 +98,8 @@ struct Seen {
 }
 
 impl Measured {
-    /// Of the outcomes of a question.
-    pub fn new(index: usize, outcomes: &[Outcome]) -> Self {
+    /// Of the outcomes of a question, and how far its positions are from the unsplit model.
+    pub fn new(index: usize, outcomes: &[Outcome], fidelity: &PositionFidelity) -> Self {
         let seen = |probed: &Probed| Seen {
             low_band: Exact(probed.low_band),
             variation_tokens: probed.variation_tokens.map(Exact),
@@ -116,6 +120,18 @@ impl Measured {
             encode_ns: outcomes.iter().map(|o| o.encode.as_nanos() as u64).collect(),
             decode_ns: outcomes.iter().map(|o| o.decode.as_nanos() as u64).collect(),
             probed: outcomes.iter().filter_map(|o| o.probed.as_ref()).map(seen).collect(),
+            kl: exact(fidelity.kl.iter().map(|kl| f64::from(*kl))),
+            same_top: fidelity.same_top,
+            acceptance: Exact(fidelity.acceptance),
+        }
+    }
+
+    /// How far the scored positions are from the unsplit model.
+    pub fn fidelity(&self) -> PositionFidelity {
+        PositionFidelity {
+            kl: self.kl.iter().map(|kl| kl.0 as f32).collect(),
+            same_top: self.same_top,
+            acceptance: self.acceptance.0,
         }
     }
 

@@ -16,9 +16,9 @@ use super::cell::Cell;
 use super::probe::{Probe, Probed, follow};
 use super::spent::{Clock, Stage};
 use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received};
-use crate::model::split::{from_values, to_values};
-use crate::model::{Decoder, Packing, Scored, SplitPoint};
-use crate::score::Request;
+use crate::model::split::{LogitRows, RowScores, Target, from_values, logit_rows, to_values};
+use crate::model::{Decoder, Packing, SplitPoint};
+use crate::score::{PositionFidelity, Request};
 
 /// What became of one request in one cell.
 #[derive(Debug, Clone, Default)]
@@ -54,20 +54,20 @@ pub struct Prepared<'a> {
 /// For codecs of fixed rate, which do not look at it.
 pub(super) const ANY: Budget = Budget { ratio: 1.0, accounting: Accounting::Elements };
 
-/// One question in every cell.
-pub struct Finished {
-    /// Its place among the questions given.
-    pub question: usize,
-    /// Log-likelihoods without cut and codec, one a request; empty where they were not asked for.
-    pub baseline: Vec<f64>,
-    /// One list a cell, an outcome a request; none of a cell that has failed.
-    pub cells: Vec<Option<Vec<Outcome>>>,
+/// What has come to its end.
+pub enum Scores {
+    /// A question, by its place among those given, and its log-likelihoods without cut and codec, one a request.
+    Unsplit { question: usize, logliks: Vec<f64> },
+    /// A question in a cell.
+    Cell { question: usize, cell: usize, outcomes: Vec<Outcome>, fidelity: PositionFidelity },
+    /// A cell that came to an end, and why. What it has of other questions stays.
+    Failed { cell: usize, error: String },
 }
 
 /// What to look at beside the cells.
 #[derive(Clone, Copy)]
 pub struct Wanted {
-    /// The unsplit model.
+    /// The unsplit model. Where there are cells it is computed in any case: they are compared with it.
     pub baseline: bool,
     /// Each activation that is sent.
     pub probe: Option<Probe>,
@@ -78,37 +78,23 @@ const WAITING: usize = 1;
 
 /// From the clients to the server.
 enum Message<'a> {
-    /// A batch of questions begins: for each group its question and its requests' places, and the number of all requests.
-    Begin { questions: Vec<(usize, std::ops::Range<usize>)>, requests: usize },
-    /// A server batch of it.
-    Work(Work<'a>),
-    /// Nothing more of it comes. What made a cell fail so far.
-    End { failed: Vec<Option<String>> },
+    /// The unsplit model's batch, before what is compared with it.
+    Unsplit(UnsplitBatch<'a>),
+    /// Questions in cells at one cut.
+    Cells(CellBatch<'a>),
+    /// A cell that gets no further.
+    Failed { cell: usize, error: String },
 }
 
-/// A server batch.
-struct Work<'a> {
+/// Questions for the unsplit model.
+struct UnsplitBatch<'a> {
     begin: Begin,
     packing: Arc<Packing>,
-    /// In the order of `places`.
-    scored: Vec<Scored<'a>>,
-    places: Vec<Place>,
-    /// Where errors are followed: the sequences as computed.
-    origins: Option<Origins>,
-}
-
-impl<'a> Work<'a> {
-    /// The rest of the unsplit model.
-    fn unsplit(begin: Begin, packing: &Arc<Packing>, scored: Vec<Scored<'a>>) -> Self {
-        let place = |(request, scored): (usize, &Scored)| Place {
-            cell: None,
-            request,
-            sequence: scored.sequence,
-            outcome: Outcome::default(),
-        };
-        let places = scored.iter().enumerate().map(place).collect();
-        Self { begin, packing: packing.clone(), scored, places, origins: None }
-    }
+    /// Those that are scored or compared with.
+    rows: Vec<u32>,
+    targets: Vec<Target>,
+    /// Each question's place and requests.
+    questions: Vec<(usize, &'a [Request])>,
 }
 
 /// What the server begins with.
@@ -119,13 +105,31 @@ enum Begin {
     Ids(Vec<u32>),
 }
 
-/// A request in a cell, or unsplit.
-struct Place {
-    cell: Option<usize>,
-    request: usize,
-    /// In the packing.
-    sequence: usize,
-    outcome: Outcome,
+/// Questions in cells as one batch of the server half.
+struct CellBatch<'a> {
+    hidden: Tensor,
+    split: SplitPoint,
+    packing: Arc<Packing>,
+    rows: Vec<u32>,
+    /// For each of `rows` the one of the unsplit batch that belongs to the same position.
+    unsplit: Vec<usize>,
+    targets: Vec<Target>,
+    questions: Vec<SentQuestion<'a>>,
+    /// Where errors are followed: the sequences as computed.
+    origins: Option<Origins>,
+}
+
+/// A question in a cell, sent and not scored yet.
+struct SentQuestion<'a> {
+    cell: usize,
+    question: usize,
+    requests: &'a [Request],
+    /// One a request, without a log-likelihood.
+    outcomes: Vec<Outcome>,
+    /// The sequence of each request in the packing.
+    sequences: Vec<usize>,
+    /// Places among the batch's rows of the positions at which tokens are scored, each sequence's once.
+    positions: Vec<usize>,
 }
 
 /// The residual streams at the cut and after each later layer as computed, and for each sequence of a server batch the one it was
@@ -136,8 +140,13 @@ struct Origins {
     of: Vec<usize>,
 }
 
-/// Scores the requests of `questions` in every cell. Batches have at most `most_rows` rows, of one question at least; the scores
-/// do not depend on it. `finished` hears of each batch when it is done, and for each cell what made it fail so far, if anything did.
+/// Scores the requests of `questions` in every cell. Batches have at most `most_rows` rows, of one question in one cell at least; the
+/// scores do not depend on it. `finished` hears of each batch when it is done.
+///
+/// ```text
+/// clients: client half -> unsplit batch -> codecs -> cell batch -> codecs -> ...      (the next questions) ...
+/// server:                 rest of the model          server half     server half ...
+/// ```
 ///
 /// Clients and server are two threads: codecs run while the server half computes. The decoder has one of them at a time, since
 /// either keeps all of its device busy.
@@ -148,75 +157,95 @@ pub fn evaluate(
     most_rows: usize,
     wanted: Wanted,
     clock: &Clock,
-    finished: impl FnMut(Vec<Finished>, &[Option<String>]) -> Result<()>,
+    finished: impl FnMut(Vec<Scores>) -> Result<()>,
 ) -> Result<()> {
     let groups = groups(questions);
     let clients = Clients { decoder, groups: &groups, cells, most_rows, wanted, clock };
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(WAITING);
         let clients = scope.spawn(move || clients.run(&sender));
-        // The receiver goes with the server, whatever ends it, and the clients then stop.
-        let served = serve(decoder, cells.len(), receiver, clock, finished);
+        // Dropping the receiver, whatever ends the server, makes the clients' next send fail, which stops them.
+        let served = Server { decoder, clock, baseline: wanted.baseline, unsplit: None }.run(receiver, finished);
         let sent = clients.join().unwrap_or_else(|panic| resume_unwind(panic));
         served.and(sent)
     })
 }
 
-/// Computes what arrives, batch by batch.
-fn serve(
-    decoder: &Decoder,
-    cells: usize,
-    arrivals: Receiver<Message>,
-    clock: &Clock,
-    mut finished: impl FnMut(Vec<Finished>, &[Option<String>]) -> Result<()>,
-) -> Result<()> {
-    let (mut questions, mut baseline, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
-    for message in arrivals {
-        match message {
-            Message::Begin { questions: begun, requests } => {
-                questions = begun;
-                baseline = Vec::new();
-                outcomes = vec![vec![Outcome::default(); requests]; cells];
-            }
-            Message::Work(Work { begin, packing, scored, places, origins }) => {
-                let mut errors = Vec::new();
-                let unsplit = places.iter().all(|place| place.cell.is_none());
-                let stage = if unsplit { Stage::Baseline } else { Stage::Server };
-                let logliks = clock.of(stage, || match (begin, &origins) {
-                    (Begin::Ids(ids), _) => decoder.unsplit(&ids, &packing, &scored),
-                    (Begin::Received(hidden, split), None) => decoder.server(hidden, &packing, split, &scored),
-                    (Begin::Received(hidden, split), Some(Origins { computed, packing: as_computed, of })) => {
-                        let arrived = (hidden, &packing, of.as_slice());
-                        let (last, followed) = follow(decoder, split, arrived, computed, as_computed)?;
-                        errors = followed;
-                        let split = SplitPoint { after_layer: decoder.config().num_hidden_layers };
-                        decoder.server(last, &packing, split, &scored)
-                    }
-                })?;
-                for (Place { cell, request, sequence, mut outcome }, loglik) in places.into_iter().zip(logliks) {
-                    let Some(cell) = cell else {
-                        baseline.push(loglik);
-                        continue;
-                    };
-                    if let (Some(probed), Some(errors)) = (&mut outcome.probed, errors.get(sequence)) {
-                        probed.errors.clone_from(errors);
-                    }
-                    outcomes[cell][request] = Outcome { loglik, ..outcome };
-                }
-            }
-            Message::End { failed } => {
-                let done = questions.iter().map(|(question, places)| Finished {
-                    question: *question,
-                    baseline: baseline.get(places.clone()).map(<[f64]>::to_vec).unwrap_or_default(),
-                    cells: (outcomes.iter().zip(&failed))
-                        .map(|(outcomes, failed)| failed.is_none().then(|| outcomes[places.clone()].to_vec()))
-                        .collect(),
-                });
-                finished(done.collect(), &failed)?;
+/// The server half.
+struct Server<'a> {
+    decoder: &'a Decoder,
+    clock: &'a Clock,
+    /// Whether the unsplit model's log-likelihoods are asked for.
+    baseline: bool,
+    /// The last layer's residual stream of the unsplit model, at the rows that are compared with.
+    unsplit: Option<Tensor>,
+}
+
+impl Server<'_> {
+    /// Computes what arrives, batch by batch.
+    fn run(&mut self, arrivals: Receiver<Message>, mut finished: impl FnMut(Vec<Scores>) -> Result<()>) -> Result<()> {
+        for message in arrivals {
+            let scores = match message {
+                Message::Unsplit(batch) => self.clock.time(Stage::Baseline, || self.score_unsplit(batch))?,
+                Message::Cells(batch) => self.clock.time(Stage::Server, || self.score_cells(batch))?,
+                Message::Failed { cell, error } => vec![Scores::Failed { cell, error }],
+            };
+            if !scores.is_empty() {
+                finished(scores)?;
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn score_unsplit(&mut self, batch: UnsplitBatch) -> Result<Vec<Scores>> {
+        let UnsplitBatch { begin, packing, rows, targets, questions } = batch;
+        let (hidden, done) = match begin {
+            Begin::Received(hidden, split) => (hidden, split.after_layer),
+            Begin::Ids(ids) => (self.decoder.embed(&ids)?, 0),
+        };
+        let last = self.decoder.run_to_rows(hidden, &packing, done, &rows)?;
+        let mut scores = Vec::new();
+        if self.baseline {
+            let mut each = self.decoder.score_rows(&last, &targets, None)?.log_probabilities.into_iter();
+            for (question, requests) in questions {
+                let logliks = requests.iter().map(|r| each.by_ref().take(r.targets.len()).sum()).collect();
+                scores.push(Scores::Unsplit { question, logliks });
+            }
+        }
+        self.unsplit = Some(last);
+        Ok(scores)
+    }
+
+    fn score_cells(&self, batch: CellBatch) -> Result<Vec<Scores>> {
+        let CellBatch { hidden, split, packing, rows, unsplit, targets, questions, origins } = batch;
+        let reference = self.unsplit.as_ref().context("nothing to compare a cell with")?;
+        let mut errors = Vec::new();
+        let last = match &origins {
+            None => self.decoder.run_to_rows(hidden, &packing, split.after_layer, &rows)?,
+            Some(Origins { computed, packing: as_computed, of }) => {
+                let arrived = (hidden, &packing, of.as_slice());
+                let (last, followed) = follow(self.decoder, split, arrived, computed, as_computed)?;
+                errors = followed;
+                self.decoder.run_to_rows(last, &packing, self.decoder.config().num_hidden_layers, &rows)?
+            }
+        };
+        let RowScores { log_probabilities, divergences } =
+            self.decoder.score_rows(&last, &targets, Some((reference, &unsplit)))?;
+        let mut each = log_probabilities.into_iter();
+        let score = |sent: SentQuestion| {
+            let SentQuestion { cell, question, requests, mut outcomes, sequences, positions } = sent;
+            for ((outcome, request), &sequence) in outcomes.iter_mut().zip(requests).zip(&sequences) {
+                outcome.loglik = each.by_ref().take(request.targets.len()).sum();
+                if let (Some(probed), Some(errors)) = (&mut outcome.probed, errors.get(sequence)) {
+                    probed.errors.clone_from(errors);
+                }
+            }
+            let mut fidelity = PositionFidelity::default();
+            positions.iter().filter_map(|&row| divergences[row].as_ref()).for_each(|one| fidelity.push(one));
+            Scores::Cell { question, cell, outcomes, fidelity }
+        };
+        Ok(questions.into_iter().map(score).collect())
+    }
 }
 
 /// The client halves and the codecs of all questions.
@@ -236,6 +265,9 @@ fn send<'a>(sender: &Sender<'a>, message: Message<'a>) -> Result<()> {
     sender.send(message).map_err(|_| anyhow!("the server half has ended"))
 }
 
+/// Numbers of the residual streams of a client batch, over all its cuts (256 MiB of f32).
+const MOST_STREAMS: usize = 1 << 26;
+
 impl<'a> Clients<'a> {
     fn run(&self, sender: &Sender<'a>) -> Result<()> {
         let Self { decoder, groups, cells, most_rows, wanted, clock } = *self;
@@ -247,64 +279,50 @@ impl<'a> Clients<'a> {
             let layers = first.after_layer..=decoder.config().num_hidden_layers;
             splits = layers.map(|after_layer| SplitPoint { after_layer }).collect();
         }
-        let mut failed: Vec<Option<String>> = cells.iter().map(|c| c.codec.as_ref().err().cloned()).collect();
-        for batch in runs(groups, most_rows, |group| group.rows(Sharing::Computed)) {
+        let mut failed: Vec<bool> = cells.iter().map(|cell| cell.codec.is_err()).collect();
+        let streams = splits.len().max(1) * decoder.config().hidden_size;
+        let rows = most_rows.min(MOST_STREAMS / streams);
+        for batch in runs(groups, rows, |group| group.rows(Sharing::Computed)) {
             let (mut packing, mut ids, mut scored) = (Packing::default(), Vec::new(), Vec::new());
-            let (mut firsts, mut starts) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+            let mut firsts = Vec::with_capacity(batch.len());
             for group in batch {
                 firsts.push(packing.sequences());
-                starts.push(scored.len());
                 scored.extend(group.scored(packing.sequences()));
                 group.pack(&mut packing, Sharing::Computed);
                 ids.extend(group.ids());
             }
-            let requests = scored.len();
-            let end = |nth: usize| starts.get(nth + 1).copied().unwrap_or(requests);
-            let questions = batch.iter().enumerate().map(|(nth, group)| (group.question(), starts[nth]..end(nth)));
-            send(sender, Message::Begin { questions: questions.collect(), requests })?;
-
             let packing = Arc::new(packing);
+            let (rows, targets) = logit_rows(&packing, &scored)?;
+            let hidden = match splits.is_empty() {
+                true => Vec::new(),
+                false => clock.time(Stage::Client, || decoder.client(&ids, &packing, &splits))?,
+            };
             // The unsplit model goes on from the last split: the same operations in the same order.
-            let mut unsplit = wanted.baseline.then_some(scored);
-            if splits.is_empty()
-                && let Some(scored) = unsplit.take()
-            {
-                send(sender, Message::Work(Work::unsplit(Begin::Ids(ids.clone()), &packing, scored)))?;
+            let begin = match (hidden.last(), splits.last()) {
+                (Some(hidden), Some(&split)) => Begin::Received(hidden.clone(), split),
+                _ => Begin::Ids(ids),
+            };
+            let questions = batch.iter().map(|group| (group.question(), group.all_requests())).collect();
+            let unsplit =
+                UnsplitBatch { begin, packing: packing.clone(), rows: rows.rows().to_vec(), targets, questions };
+            send(sender, Message::Unsplit(unsplit))?;
+            for (nth, &split) in splits.iter().enumerate() {
+                let values = to_values(&hidden[nth])?;
+                let work = SplitWork {
+                    decoder,
+                    cells,
+                    batch,
+                    firsts: &firsts,
+                    split,
+                    values: &values,
+                    packing: &packing,
+                    unsplit: &rows,
+                    probe: wanted.probe,
+                    computed: &hidden[nth..],
+                    clock,
+                };
+                work.run(most_rows, &mut failed, sender)?;
             }
-            let mut stream: Option<(Tensor, SplitPoint)> = None;
-            // One cut after another, so that memory does not grow with them; but an error is followed beside all later layers.
-            let at_once = if wanted.probe.is_some() { splits.len() } else { 1 };
-            for together in splits.chunks(at_once.max(1)) {
-                let hidden = clock.of(Stage::Client, || match stream.take() {
-                    Some((hidden, split)) => decoder.further(hidden, split.after_layer, &packing, together),
-                    None => decoder.client(&ids, &packing, together),
-                })?;
-                stream = hidden.last().cloned().zip(together.last().copied());
-                if together.last() == splits.last()
-                    && let (Some((hidden, split)), Some(scored)) = (&stream, unsplit.take())
-                {
-                    let begin = Begin::Received(hidden.clone(), *split);
-                    send(sender, Message::Work(Work::unsplit(begin, &packing, scored)))?;
-                }
-                for (nth, &split) in together.iter().enumerate() {
-                    let values = to_values(&hidden[nth])?;
-                    let work = SplitWork {
-                        decoder,
-                        cells,
-                        batch,
-                        firsts: &firsts,
-                        starts: &starts,
-                        split,
-                        values: &values,
-                        packing: &packing,
-                        probe: wanted.probe,
-                        computed: &hidden[nth..],
-                        clock,
-                    };
-                    work.run(most_rows, &mut failed, sender)?;
-                }
-            }
-            send(sender, Message::End { failed: failed.clone() })?;
         }
         Ok(())
     }
@@ -317,12 +335,12 @@ struct SplitWork<'a, 'b> {
     batch: &'a [Group<'b>],
     /// For each group its first sequence in `packing`.
     firsts: &'a [usize],
-    /// For each group its first request among those of the batch.
-    starts: &'a [usize],
     split: SplitPoint,
     /// The residual stream, rows x D.
     values: &'a [f32],
     packing: &'a Arc<Packing>,
+    /// The unsplit model's rows of logits.
+    unsplit: &'a LogitRows,
     probe: Option<Probe>,
     /// The residual streams after this split and, where there is a probe, after each later layer.
     computed: &'a [Tensor],
@@ -344,63 +362,87 @@ struct Sent {
 }
 
 impl<'b> SplitWork<'_, 'b> {
-    /// All cells of this split in larger server batches, so that weights are read once for many cells.
-    fn run(&self, most_rows: usize, failed: &mut [Option<String>], sender: &Sender<'b>) -> Result<()> {
-        let jobs: Vec<Job> = (0..self.cells.len())
-            .filter(|&cell| self.cells[cell].cell.split == self.split && failed[cell].is_none())
-            .flat_map(|cell| (0..self.batch.len()).map(move |group| Job { cell, group }))
+    /// Question by question in all cells of this split, as server batches: weights are read once for many cells, and the unsplit
+    /// model's logits are computed once for those of a question.
+    fn run(&self, most_rows: usize, failed: &mut [bool], sender: &Sender<'b>) -> Result<()> {
+        let jobs: Vec<Job> = (0..self.batch.len())
+            .flat_map(|group| (0..self.cells.len()).map(move |cell| Job { cell, group }))
+            .filter(|job| self.cells[job.cell].cell.split == self.split && !failed[job.cell])
             .collect();
         for chunk in runs(&jobs, most_rows, |job| self.batch[job.group].rows(self.sharing(*job))) {
             let packets: Vec<(usize, usize)> = chunk
                 .iter()
                 .enumerate()
-                .filter(|(_, job)| failed[job.cell].is_none())
+                .filter(|(_, job)| !failed[job.cell])
                 .flat_map(|(nth, job)| (0..self.batch[job.group].sequences()).map(move |sequence| (nth, sequence)))
                 .filter(|&(nth, sequence)| sequence == 0 || self.shared(chunk[nth], sequence) == 0)
                 .collect();
-            let sent: Vec<Result<Sent>> = self.clock.of(Stage::Codecs, || {
+            let sent: Vec<Result<Sent>> = self.clock.time(Stage::Codecs, || {
                 packets.par_iter().map(|&(nth, sequence)| self.send(chunk[nth], sequence)).collect()
             });
 
             // For each job and sequence its packet, or the trunk's.
-            let mut of: HashMap<(usize, usize), Sent> = HashMap::new();
+            let mut packet_of: HashMap<(usize, usize), Sent> = HashMap::new();
             for ((nth, sequence), sent) in packets.into_iter().zip(sent) {
+                let cell = chunk[nth].cell;
                 match sent {
-                    Ok(sent) => drop(of.insert((nth, sequence), sent)),
-                    Err(error) => drop(failed[chunk[nth].cell].get_or_insert(format!("{error:#}"))),
+                    Ok(sent) => drop(packet_of.insert((nth, sequence), sent)),
+                    Err(_) if failed[cell] => {}
+                    Err(error) => {
+                        failed[cell] = true;
+                        send(sender, Message::Failed { cell, error: format!("{error:#}") })?;
+                    }
                 }
             }
             let (mut packing, mut values, mut scored) = (Packing::default(), Vec::new(), Vec::new());
-            let (mut places, mut origins) = (Vec::new(), Vec::new());
-            for (nth, &job) in chunk.iter().enumerate().filter(|(_, job)| failed[job.cell].is_none()) {
+            let (mut questions, mut origins) = (Vec::new(), Vec::new());
+            for (nth, &job) in chunk.iter().enumerate().filter(|(_, job)| !failed[job.cell]) {
                 let group = &self.batch[job.group];
                 let at = packing.sequences();
                 scored.extend(group.scored(at));
                 group.pack(&mut packing, self.sharing(job));
                 origins.extend((0..group.sequences()).map(|sequence| self.firsts[job.group] + sequence));
                 for sequence in 0..group.sequences() {
-                    self.receive(job, sequence, of.get(&(nth, sequence)), &mut values);
+                    self.receive(job, sequence, packet_of.get(&(nth, sequence)), &mut values);
                 }
-                for (i, (sequence, _)) in group.requests().enumerate() {
-                    let sent = of.get(&(nth, sequence)).unwrap_or(&of[&(nth, 0)]);
-                    places.push(Place {
-                        cell: Some(job.cell),
-                        request: self.starts[job.group] + i,
-                        sequence: at + sequence,
-                        outcome: sent.outcome.clone(),
-                    });
-                }
+                let outcome = |(sequence, _): (usize, _)| {
+                    packet_of.get(&(nth, sequence)).unwrap_or(&packet_of[&(nth, 0)]).outcome.clone()
+                };
+                questions.push(SentQuestion {
+                    cell: job.cell,
+                    question: group.question(),
+                    requests: group.all_requests(),
+                    outcomes: group.requests().map(outcome).collect(),
+                    sequences: group.requests().map(|(sequence, _)| at + sequence).collect(),
+                    positions: Vec::new(),
+                });
             }
             if scored.is_empty() {
                 continue;
+            }
+            let (mut rows, targets) = logit_rows(&packing, &scored)?;
+            let mut unsplit = vec![0; rows.rows().len()];
+            let jobs = chunk.iter().filter(|job| !failed[job.cell]);
+            for (job, question) in jobs.zip(&mut questions) {
+                let group = &self.batch[job.group];
+                let here = group.positions(&packing, question.sequences[0]);
+                let there = group.positions(self.packing, self.firsts[job.group]);
+                for (row, reference) in here.flatten().zip(there.flatten()) {
+                    let place = rows.place(row);
+                    unsplit[place] =
+                        self.unsplit.get(reference).context("a position that the unsplit model was not asked for")?;
+                    question.positions.push(place);
+                }
             }
             let origins = self.probe.map(|_| Origins {
                 computed: self.computed.to_vec(),
                 packing: self.packing.clone(),
                 of: origins,
             });
-            let begin = Begin::Received(from_values(values, packing.rows(), self.decoder)?, self.split);
-            send(sender, Message::Work(Work { begin, packing: Arc::new(packing), scored, places, origins }))?;
+            let hidden = from_values(values, packing.rows(), self.decoder)?;
+            let (packing, rows) = (Arc::new(packing), rows.rows().to_vec());
+            let batch = CellBatch { hidden, split: self.split, packing, rows, unsplit, targets, questions, origins };
+            send(sender, Message::Cells(batch))?;
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use super::flush::Flusher;
 use super::row::Row;
 
 /// Version of the lines.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A line is safe from a power cut this long after it was written, and what the disk takes; from the end of the program at once.
 const SYNC_AFTER: Duration = Duration::from_secs(3);

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::super::evaluate::Outcome;
 use super::*;
 use crate::score::Asked;
+use crate::score::PositionFidelity;
 
 fn row() -> Row {
     Row {
@@ -17,33 +18,14 @@ fn row() -> Row {
         data_verified: true,
         prompt_version: 1,
         split_layer: None,
-        scope: String::new(),
         codec: "baseline".into(),
-        ratio_requested: None,
-        accounting: String::new(),
-        ratio_elements: None,
-        ratio_wire: None,
-        wire_bytes_per_token: None,
-        rel_error: None,
         questions: 2,
         requests: 4,
-        tokens: 0,
-        acc: None,
-        acc_stderr: None,
-        acc_norm: None,
-        acc_norm_stderr: None,
-        chance: None,
         metric: "acc".into(),
-        lost: None,
-        gained: None,
-        mcnemar_p: None,
-        gold_loglik_change: None,
         dtype: "f32".into(),
         device: "cpu".into(),
-        calibration: None,
-        limit: None,
         version: "1".into(),
-        err: None,
+        ..Row::default()
     }
 }
 
@@ -88,7 +70,8 @@ fn measured(index: usize) -> Measured {
         decode: Duration::from_nanos(6),
         probed: None,
     };
-    Measured::new(index, &[outcome(-1e-7 / 3.0), outcome(f64::MIN_POSITIVE)])
+    let fidelity = PositionFidelity { kl: vec![1e-7 / 3.0, f32::INFINITY], same_top: 1, acceptance: 1.0 / 3.0 };
+    Measured::new(index, &[outcome(-1e-7 / 3.0), outcome(f64::MIN_POSITIVE)], &fidelity)
 }
 
 fn filled(path: &Path) {
@@ -223,7 +206,7 @@ fn other_inputs_and_other_formats_are_told() {
         assert!(message.contains(name) && message.contains("--run NAME") && message.contains("a.journal"), "{message}");
     }
     let text = fs::read_to_string(&path).unwrap();
-    let json = text.lines().next().unwrap().split_once(' ').unwrap().1.replace("\"format\":1", "\"format\":7");
+    let json = text.lines().next().unwrap().split_once(' ').unwrap().1.replace("\"format\":2", "\"format\":7");
     fs::write(&path, format!("{} {json}\n", checksum("", &json))).unwrap();
     let message = error(Journal::open(&path));
     assert!(message.contains("format 7") && message.contains("reads 1"), "{message}");

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::{Machine, peak_memory};
 use super::predict::Predicted;
-use super::run::{Options, Task};
+use super::run::Options;
 use super::spec::{Experiment, Spec};
 use super::spent::{Clock, Spent};
 use super::store::Store;
+use super::task::Task;
 use crate::model::source::Model;
 
 /// What a process of a run took.
@@ -85,6 +86,8 @@ struct OfDataset {
     verified: bool,
     questions: usize,
     calibration_questions: usize,
+    /// Questions left out as too long for the model.
+    skipped: usize,
 }
 
 impl<'a> Manifest<'a> {
@@ -131,6 +134,7 @@ impl<'a> Manifest<'a> {
             verified: task.dataset.verified,
             questions: task.dataset.questions.len(),
             calibration_questions: task.train.len(),
+            skipped: task.dataset.skipped,
         });
     }
 

@@ -1,7 +1,7 @@
 //! How much memory a model takes, before it is loaded.
 
 use anyhow::{Context, Result, ensure};
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use crate::model::{Config, Placement, source, split};
 
@@ -26,6 +26,21 @@ pub(super) fn bytes(c: &Config, dtype: DType, batch_tokens: usize) -> f64 {
     let batch = batch_tokens as f64 * (8 * c.hidden_size + 3 * c.intermediate_size) as f64;
     let logits = (split::MOST_LOGITS as f64).min(batch_tokens as f64 * c.vocab_size as f64);
     BESIDE + dtype.size_in_bytes() as f64 * weights + 4.0 * (batch + 2.0 * logits)
+}
+
+/// Most operations of the layers in a batch on a CPU: 10 s at 40 GFLOP/s. A program that is killed loses two or three batches.
+const BATCH_FLOPS: f64 = 4e11;
+
+/// Fewer rows than this waste a matrix product.
+const FEWEST_ROWS: f64 = 256.0;
+
+/// Rows of a batch of some model, at most `batch_tokens`.
+pub(super) fn batch_rows(c: &Config, device: &Device, batch_tokens: usize) -> usize {
+    if !device.is_cpu() {
+        return batch_tokens;
+    }
+    let flops = 2.0 * c.num_hidden_layers as f64 * layer_weights(c);
+    batch_tokens.min((BATCH_FLOPS / flops).max(FEWEST_ROWS) as usize)
 }
 
 /// Rows of a batch that gain nothing by more.

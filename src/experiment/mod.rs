@@ -1,6 +1,5 @@
 //! An experiment: its file, the plan, the run and the rows it leaves.
 
-mod ahead;
 mod batch;
 mod calibrate;
 mod calibration_cache;
@@ -23,7 +22,6 @@ mod observe;
 pub mod plan;
 mod predict;
 mod probe;
-mod progress;
 mod row;
 mod run;
 mod scope;
@@ -35,6 +33,7 @@ mod smoothness;
 pub mod spec;
 mod spent;
 mod store;
+mod task;
 
 pub use batch::runs;
 pub use cell::Cell;
@@ -54,3 +53,4 @@ pub use service::{Part, RAW, Service};
 pub use shard::Shard;
 pub use similarity::Similarity;
 pub(crate) use store::Store;
+pub use task::{ModelInput, questions, train};

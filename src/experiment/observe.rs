@@ -11,11 +11,11 @@ use super::calibrate::calibrate;
 use super::cell::Cell;
 use super::energy::{self, Energy};
 use super::heat::{self, Heat, Kind};
-use super::run::Task;
 use super::service::{self, Service};
 use super::similarity::{Measure, Similarity, similarity};
 use super::spec::Spec;
 use super::spent::{Clock, Stage};
+use super::task::Task;
 use crate::codec::Activation;
 use crate::model::source::Model;
 use crate::model::split::{activation, to_values};
@@ -97,7 +97,7 @@ fn layers(
     let requests = spread(model, task, INPUTS)?;
     let ids: Vec<u32> = requests.iter().flat_map(|request| &request.tokens).copied().collect();
     let packing = Arc::new(Packing::of(requests.iter().map(|request| request.tokens.len())));
-    let decoder = clock.of(Stage::Load, || model.decoder())?;
+    let decoder = clock.time(Stage::Load, || model.decoder())?;
     let layers = model.config.num_hidden_layers;
     let splits: Vec<SplitPoint> = (1..=layers).map(|after_layer| SplitPoint { after_layer }).collect();
     for (split, hidden) in splits.iter().zip(decoder.client(&ids, &packing, &splits)?) {
@@ -148,7 +148,7 @@ fn heat(
     let mut shown = vec![splits[0], splits[splits.len() / 2], splits[splits.len() - 1]];
     shown.dedup();
     let request = spread(model, task, 1)?.swap_remove(0);
-    let decoder = clock.of(Stage::Load, || model.decoder())?;
+    let decoder = clock.time(Stage::Load, || model.decoder())?;
     let packing = Arc::new(Packing::of([request.tokens.len()]));
     let mut out = Vec::new();
     for (split, hidden) in shown.iter().zip(decoder.client(&request.tokens, &packing, &shown)?) {

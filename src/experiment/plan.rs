@@ -13,12 +13,12 @@ use super::cell::Cell;
 use super::memory;
 use super::needs::ensure_prepared;
 use super::predict::{Predicted, Predictor, Work};
-use super::run::tasks;
 use super::spec::Experiment;
+use super::task::{ModelInput, tasks};
 use crate::codec::{Activation, Calibration, CalibrationBuilder, Codec, build};
 use crate::model::source;
 use crate::replay::trace::lengths;
-use crate::score::{Request, encode_dataset};
+use crate::score::Request;
 
 /// The work of one model and data set.
 #[derive(Debug, Serialize)]
@@ -61,7 +61,13 @@ pub struct Plan {
 }
 
 /// Plans without loading weights: one layer of each model's shape and every codec are timed.
-pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, dtype: DType, batch_tokens: usize) -> Result<Plan> {
+pub fn plan(
+    experiment: &Experiment,
+    data_dir: Option<&Path>,
+    dtype: DType,
+    batch_tokens: usize,
+    skip_long: bool,
+) -> Result<Plan> {
     ensure_prepared(&experiment.spec, data_dir)?;
     let mut lines = Vec::new();
     let (mut most, mut speed) = (0f64, f64::INFINITY);
@@ -70,10 +76,11 @@ pub fn plan(experiment: &Experiment, data_dir: Option<&Path>, dtype: DType, batc
         most = most.max(memory::bytes(&config, dtype, batch_tokens));
         let predictor = Predictor::new(&config, dtype, batch_tokens);
         speed = speed.min(predictor.layer_flops()?);
-        let tasks = tasks(&experiment.spec, model, config.num_hidden_layers, data_dir)?;
+        let input = ModelInput { name: model, config: &config, tokenizer: &tokenizer };
+        let tasks = tasks(&experiment.spec, &input, data_dir, skip_long)?;
         let codecs = codecs(tasks.iter().flat_map(|task| &task.cells), config.hidden_size)?;
         for task in tasks {
-            let requests = encode_dataset(&tokenizer, &task.dataset)?;
+            let requests = &task.requests;
             let questions: Vec<&[Request]> = requests.iter().map(Vec::as_slice).collect();
             let cells: Vec<(&Cell, &dyn Codec)> = (task.cells.iter())
                 .filter_map(|cell| Some((cell, codecs.get(&cell.codec.to_string())?.as_ref())))

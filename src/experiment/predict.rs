@@ -17,7 +17,7 @@ use super::cell::Cell;
 use super::evaluate::ANY;
 use super::memory;
 use crate::codec::{Activation, Codec, EXTERNAL};
-use crate::model::split::scored_rows;
+use crate::model::split::LogitRows;
 use crate::model::{Config, Decoder, Packing};
 use crate::score::Request;
 
@@ -84,7 +84,11 @@ impl Rows {
             rows.own += packing.rows() as f64;
             let seen = |s: usize| (group.tokens(s) - group.shared(s, sharing)) * group.tokens(s);
             rows.seen += (0..group.sequences()).map(seen).sum::<usize>() as f64;
-            rows.scored += scored_rows(&packing, group.scored(0)).0.len() as f64;
+            let mut logits = LogitRows::default();
+            for row in group.positions(&packing, 0).flatten() {
+                logits.place(row);
+            }
+            rows.scored += logits.rows().len() as f64;
         }
         rows
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Result of one cell: (model, data set, split layer, scope, codec, ratio). A missing number is empty, never zero.
 /// Times are not here but in `timings.csv`, so that two runs of the same experiment leave the same rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Name of the experiment file.
     pub experiment: String,
@@ -68,6 +68,32 @@ pub struct Row {
     pub mcnemar_p: Option<f64>,
     /// Mean change of the gold choice's log-likelihood against the baseline, nats.
     pub gold_loglik_change: Option<f64>,
+    /// Its standard error over questions.
+    pub gold_loglik_change_stderr: Option<f64>,
+    /// Against the unsplit model at the same positions, those where a token of a choice is scored: how many there are.
+    pub positions: Option<u64>,
+    /// Mean KL(unsplit || codec) over positions, nats.
+    pub kl_mean: Option<f64>,
+    /// Its standard error over questions.
+    pub kl_stderr: Option<f64>,
+    /// Median of KL over positions.
+    pub kl_median: Option<f64>,
+    /// 90th percentile.
+    pub kl_p90: Option<f64>,
+    /// 99th percentile.
+    pub kl_p99: Option<f64>,
+    /// Largest.
+    pub kl_max: Option<f64>,
+    /// Share of positions at which the most likely token is the unsplit model's, 0..=1.
+    pub top1: Option<f64>,
+    /// Its standard error over questions.
+    pub top1_stderr: Option<f64>,
+    /// Mean over positions of sum min(p, q): the share of tokens that speculative sampling would accept.
+    pub acceptance: Option<f64>,
+    /// ln of the ratio of perplexities of the gold choice's tokens, codec over unsplit.
+    pub ln_ppl_ratio: Option<f64>,
+    /// Its standard error over questions.
+    pub ln_ppl_ratio_stderr: Option<f64>,
     /// Type the model's weight matrices are kept in; arithmetic is f32.
     pub dtype: String,
     /// `cpu` or a GPU.
@@ -76,6 +102,8 @@ pub struct Row {
     pub calibration: Option<String>,
     /// Questions asked for with `--limit`; empty for all.
     pub limit: Option<u64>,
+    /// Of these, questions left out with `--skip-long` as the model does not take so many tokens; empty for none.
+    pub skipped: Option<u64>,
     /// Version and git revision of this program; `-dirty` where the tree had changes.
     pub version: String,
     /// What went wrong; then all numbers are empty.

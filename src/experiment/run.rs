@@ -1,15 +1,12 @@
 //! A run: the experiment's cells over its models and data sets, ending in rows, tables and plots.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::thread;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::ahead::Ahead;
-use super::cell::{Cell, cells};
+use super::cell::Cell;
 use super::collect::Collected;
 use super::indicators::Indicators;
 use super::journal::{Journal, Plan};
@@ -19,19 +16,19 @@ use super::memory::{self, check_memory};
 use super::needs::ensure_prepared;
 use super::observe::observe;
 use super::predict::{Predicted, Predictor};
-use super::progress::Progress;
 use super::row::Row;
 use super::score::{ScoreRequest, Scored, blank_row, score};
 use super::shard::Shard;
 use super::spec::{Experiment, Spec};
 use super::spent::{Clock, Spent, Stage};
 use super::store::Store;
+use super::task::{ModelInput, Task, tasks};
 use crate::codec::Budget;
-use crate::data::{self, Dataset, DatasetInfo, Source};
 use crate::model::Placement;
-use crate::model::source::{self, Model, POCKET};
+use crate::model::source::{self, Model};
+use crate::progress::{self, Activity};
 use crate::report::{self, Report};
-use crate::score::{Request, Tried, next_ratios};
+use crate::score::{Tried, next_ratios};
 
 /// What the command line adds to the experiment file.
 #[derive(Debug, Clone, Serialize)]
@@ -57,6 +54,9 @@ pub struct Options {
     pub device: String,
     /// Type the weight matrices are kept in: `f32` or `bf16`.
     pub dtype: String,
+    /// Whether questions longer than the model takes are left out; else they are an error.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skip_long: bool,
 }
 
 /// What a run leaves.
@@ -71,56 +71,6 @@ pub struct Outcome {
     pub rows: Vec<Row>,
     /// Indicators a cell, where the report wants them.
     pub indicators: Vec<Indicators>,
-}
-
-/// One model and data set to score.
-pub struct Task {
-    /// The questions.
-    pub dataset: Arc<Dataset>,
-    /// Calibration questions.
-    pub train: Vec<data::Question>,
-    /// The cells.
-    pub cells: Vec<Cell>,
-}
-
-impl Task {
-    /// Sequences to score: requests times cells and baseline.
-    pub fn sequences(&self) -> u64 {
-        let requests: usize = self.dataset.questions.iter().map(|q| q.choices.len()).sum();
-        (requests * (1 + self.cells.len())) as u64
-    }
-}
-
-/// The data set a model is really asked: the embedded model knows the small world of the mini sets, so it gets these
-/// unless the user brings rows of their own.
-fn resolve(info: &'static DatasetInfo, model: &str, data_dir: Option<&Path>) -> Result<&'static DatasetInfo> {
-    if info.mini || model != POCKET || data_dir.is_some() {
-        return Ok(info);
-    }
-    data::find(&format!("{}-mini", info.name))
-}
-
-/// Loads the data of an experiment for a model of `layers` layers.
-pub fn tasks(spec: &Spec, model: &str, layers: usize, data_dir: Option<&Path>) -> Result<Vec<Task>> {
-    let source = Source::of(data_dir);
-    let (splits, codecs) = (spec.splits(layers)?, spec.codec_specs()?);
-    let calibrated = codecs.iter().any(|c| c.calibration().is_some());
-    spec.dataset_infos()?
-        .into_iter()
-        .map(|info| {
-            let info = resolve(info, model, data_dir)?;
-            let dataset = data::load(&info.name, &source, spec.limit)?;
-            let train = match calibrated {
-                true => data::load_train(&info.name, &source, Some(spec.calibration_rows))?.questions,
-                false => Vec::new(),
-            };
-            Ok(Task {
-                dataset: Arc::new(dataset),
-                train,
-                cells: cells(&splits, &spec.scopes, &codecs, &spec.budgets_for(info)),
-            })
-        })
-        .collect()
 }
 
 /// Runs an experiment, but for what an earlier run left in the same place. What is computed is on disk after every batch, rows
@@ -157,65 +107,65 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     if !store.results.join(store.own("manifest", "json")).exists() {
         manifest.write(&store, &clock, predicted)?;
     }
-    for model_name in &spec.models {
-        let model = clock.of(Stage::Load, || source::load(model_name, &placement))?;
-        let predictor =
-            predicted.is_some().then(|| Predictor::new(&model.config, placement.dtype, options.batch_tokens));
-        let mut tasks = tasks(spec, model_name, model.config.num_hidden_layers, options.data_dir.as_deref())
-            .with_context(|| format!("experiment {name}, model {model_name}"))?;
-        manifest.model(&model);
-        // Before anything is scored that the rest would not be of.
+    // Everything that a run could fail for is known before anything is scored.
+    let mut inputs = Vec::new();
+    for name in &spec.models {
+        let _activity = progress::begin(format!("{name}: opening the model"));
+        let model = clock.time(Stage::Load, || source::load(name, &placement))?;
+        let input = ModelInput { name, config: &model.config, tokenizer: &model.tokenizer };
+        let tasks = tasks(spec, &input, options.data_dir.as_deref(), options.skip_long)
+            .with_context(|| format!("experiment {}, model {name}", experiment.name))?;
         for task in &tasks {
-            let row = blank_row(name, &model, &task.dataset, spec.limit);
+            let row = blank_row(&experiment.name, &model, &task.dataset, spec.limit);
             let journal = store.journal_path(&model.name, &task.dataset.info.name);
             Journal::check(&journal, &Plan::new(row, Vec::new(), Vec::new()))?;
         }
+        inputs.push((model, tasks));
+    }
+    for (model, mut tasks) in inputs {
+        let predictor =
+            predicted.is_some().then(|| Predictor::new(&model.config, placement.dtype, options.batch_tokens));
+        manifest.model(&model);
         let sequences = tasks.iter().map(Task::sequences).sum();
-        let progress = Progress::new(options.shard.map_or(sequences, |shard| shard.part_of(sequences)));
-        thread::scope(|scope| -> Result<()> {
-            let datasets = tasks.iter().map(|task| task.dataset.clone()).collect();
-            let mut encoded = Ahead::new(scope, &model.tokenizer, datasets);
-            for task in &mut tasks {
-                manifest.dataset(model_name, task);
-                if let Some(note) = task.dataset.note() {
-                    progress.say(&format!("note: {note}"));
-                    manifest.notes.push(note);
-                }
-                progress.doing(&format!("{} {}", model.title, task.dataset.info.name));
-                let requests = encoded.take().with_context(|| format!("model {}", model.name))?;
-                let scorer = Scorer {
-                    name,
-                    spec,
-                    options,
-                    model: &model,
-                    predictor: predictor.as_ref(),
-                    store: &store,
-                    progress: &progress,
-                    clock: &clock,
-                };
-                let (of_task, Scored { predicted: expected, failed: ended }) = scorer.score(task, &requests, || {
-                    encoded.begin();
-                    manifest.keep(&store, &clock, predicted)
-                })?;
-                predicted.iter_mut().for_each(|all| *all += expected);
-                for (cell, error) in &ended {
-                    let codec = &task.cells[*cell].codec;
-                    progress.say(&format!("failed: {} {codec} on {}: {error}", model.title, task.dataset.info.name));
-                }
-                failed += ended.len();
-                collected.extend(of_task);
-                if options.shard.is_none() {
-                    store.rows(&collected.rows)?;
-                }
-                manifest.write(&store, &clock, predicted)?;
+        let sequences = options.shard.map_or(sequences, |shard| shard.part_of(sequences));
+        let progress = progress::sequences(model.title.clone(), sequences);
+        for task in &mut tasks {
+            manifest.dataset(&model.name, task);
+            if let Some(note) = task.dataset.note() {
+                progress::say(&format!("note: {note}"));
+                manifest.notes.push(note);
             }
-            Ok(())
-        })?;
-        progress.finish();
+            progress.set_message(format!("{} {}", model.title, task.dataset.info.name));
+            let scorer = Scorer {
+                name,
+                spec,
+                options,
+                model: &model,
+                predictor: predictor.as_ref(),
+                store: &store,
+                progress: &progress,
+                clock: &clock,
+            };
+            let (of_task, Scored { predicted: expected, failed: ended }) =
+                scorer.score(task, || manifest.keep(&store, &clock, predicted))?;
+            predicted.iter_mut().for_each(|all| *all += expected);
+            for (cell, error) in &ended {
+                let codec = &task.cells[*cell].codec;
+                progress::say(&format!("failed: {} {codec} on {}: {error}", model.title, task.dataset.info.name));
+            }
+            failed += ended.len();
+            collected.extend(of_task);
+            if options.shard.is_none() {
+                store.rows(&collected.rows)?;
+            }
+            manifest.write(&store, &clock, predicted)?;
+        }
+        drop(progress);
         if options.shard.is_none() {
             observe(&store.results, spec, &model, &tasks, options.batch_tokens, &clock)?;
         }
     }
+    let _activity = progress::begin("tables and figures");
     // Tables say of a run that has not finished that they are partial.
     manifest.finished = Some(jiff::Zoned::now().to_string());
     manifest.write(&store, &clock, predicted)?;
@@ -318,19 +268,14 @@ struct Scorer<'a> {
     model: &'a Model,
     predictor: Option<&'a Predictor>,
     store: &'a Store,
-    progress: &'a Progress,
+    progress: &'a Activity,
     clock: &'a Clock,
 }
 
 impl Scorer<'_> {
     /// Scores what is missing, and where ratios are searched adds cells until the answer is near enough. Gives what all of it comes
     /// to, nothing of a shard. `step` hears of each batch, and before the first.
-    fn score(
-        &self,
-        task: &mut Task,
-        requests: &[Vec<Request>],
-        mut step: impl FnMut() -> Result<()>,
-    ) -> Result<(Collected, Scored)> {
+    fn score(&self, task: &mut Task, mut step: impl FnMut() -> Result<()>) -> Result<(Collected, Scored)> {
         let Self { spec, options, model, store, progress, .. } = *self;
         let mut journals = [Journal::open(&store.journal_path(&model.name, &task.dataset.info.name))?];
         let mut expected = Predicted::default();
@@ -344,7 +289,7 @@ impl Scorer<'_> {
                 progress.add(count - again);
                 step()
             };
-            let Scored { predicted, failed } = self.round(task, requests, &mut journals[0], done)?;
+            let Scored { predicted, failed } = self.round(task, &mut journals[0], done)?;
             expected += predicted;
             let scored = Scored { predicted: expected, failed };
             if options.shard.is_some() {
@@ -362,19 +307,13 @@ impl Scorer<'_> {
         }
     }
 
-    fn round(
-        &self,
-        task: &Task,
-        requests: &[Vec<Request>],
-        journal: &mut Journal,
-        done: impl FnMut(u64) -> Result<()>,
-    ) -> Result<Scored> {
+    fn round(&self, task: &Task, journal: &mut Journal, done: impl FnMut(u64) -> Result<()>) -> Result<Scored> {
         let Self { name, spec, options, model, predictor, clock, .. } = *self;
         let request = ScoreRequest {
             experiment: name,
             model,
             dataset: &task.dataset,
-            requests,
+            requests: &task.requests,
             train: &task.train,
             calibrations: Some(&options.out.join("results").join("calibrations")),
             cells: &task.cells,
@@ -402,6 +341,7 @@ fn run_name(spec: &Spec, options: &Options) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cell::cells;
     use super::*;
     use crate::codec::CodecSpec;
     use crate::experiment::Scope;

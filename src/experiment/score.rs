@@ -9,17 +9,19 @@ use super::calibrate::calibrate;
 use super::cell::{Cell, CellKey};
 use super::collect::{Collected, collect};
 use super::entry::{Answer, Measured};
-use super::evaluate::{Finished, Prepared, Wanted, evaluate};
+use super::evaluate::{Prepared, Scores, Wanted, evaluate};
 use super::journal::{Journal, Line, Plan};
+use super::memory::batch_rows;
 use super::predict::{Predicted, Predictor, Work};
 use super::probe::Probe;
 use super::row::Row;
 use super::shard::Shard;
 use super::spent::{Clock, Stage};
 use crate::codec::{self, Budget, Calibration, Codec};
-use crate::data::{Dataset, Question};
+use crate::data::Dataset;
 use crate::model::source::Model;
 use crate::model::{SplitPoint, device_name};
+use crate::progress;
 use crate::score::{Asked, Request, Sample};
 
 /// What to score.
@@ -32,8 +34,8 @@ pub struct ScoreRequest<'a> {
     pub dataset: &'a Dataset,
     /// Their requests, in their order.
     pub requests: &'a [Vec<Request>],
-    /// Calibration questions; used only where a codec asks for them.
-    pub train: &'a [Question],
+    /// The gold choices of calibration questions; used only where a codec asks for them.
+    pub train: &'a [Request],
     /// Folder where calibrations are kept for later runs.
     pub calibrations: Option<&'a Path>,
     /// The cells.
@@ -67,7 +69,7 @@ pub fn score(
     mut done: impl FnMut(u64) -> Result<()>,
 ) -> Result<Scored> {
     let ScoreRequest { model, dataset, requests, cells, shard, .. } = *request;
-    let calibrations = clock.of(Stage::Calibrate, || calibrations(request, clock))?;
+    let calibrations = clock.time(Stage::Calibrate, || calibrations(request, clock))?;
     let calibration = |cell: &Cell| {
         let (_, found) = calibrations.iter().find(|(split, _)| *split == cell.split)?;
         found.as_ref()
@@ -118,8 +120,12 @@ pub fn score(
         }
     }
     done(there as u64)?;
+    let rows = batch_rows(&model.config, &model.placement.device, request.batch_tokens);
     for (lacking, places) in pending {
-        let decoder = clock.of(Stage::Load, || model.decoder())?;
+        let decoder = {
+            let _activity = progress::begin(format!("{}: reading the weights", model.title));
+            clock.time(Stage::Load, || model.decoder())?
+        };
         let chosen = lacked(&lacking);
         // What failed on other questions is not tried on these.
         let prepared: Vec<Prepared> = (chosen.iter())
@@ -132,30 +138,39 @@ pub fn score(
             })
             .collect();
         let wanted = Wanted { baseline: lacking[0], probe: request.probe.map(|budget| Probe { budget }) };
-        let finished = |batch: Vec<Finished>, failed: &[Option<String>]| -> Result<()> {
+        let asked = asked(&places);
+        let all: u64 = asked.iter().map(|requests| requests.len() as u64).sum();
+        // Of each cell, to count what one that fails leaves out.
+        let mut scored = vec![0u64; chosen.len()];
+        let finished = |scores: Vec<Scores>| -> Result<()> {
             let mut sequences = 0;
             let mut lines = Vec::new();
-            for Finished { question, baseline, cells } in batch {
-                let nth = places[question];
-                let (question, requests) = (&dataset.questions[nth], &requests[nth]);
-                if wanted.baseline {
-                    lines.push(Line::Baseline(Answer::new(Asked::new(question, requests), &baseline)));
-                }
-                for (outcomes, &cell) in cells.iter().zip(&chosen) {
-                    lines.extend(outcomes.as_ref().map(|o| Line::Cell(cell, Measured::new(question.index, o))));
-                }
-                sequences += requests.len() * lacking.iter().filter(|lacks| **lacks).count();
-            }
-            for (error, &cell) in failed.iter().zip(&chosen) {
-                if let (Some(error), None) = (error, &ended[cell]) {
-                    ended[cell] = Some(error.clone());
-                    lines.push(Line::Failed(cell, error.clone()));
+            for one in scores {
+                match one {
+                    Scores::Unsplit { question, logliks } => {
+                        let (question, requests) = (&dataset.questions[places[question]], asked[question]);
+                        sequences += requests.len() as u64;
+                        lines.push(Line::Baseline(Answer::new(Asked::new(question, requests), &logliks)));
+                    }
+                    Scores::Cell { question, cell, outcomes, fidelity } => {
+                        let index = dataset.questions[places[question]].index;
+                        sequences += outcomes.len() as u64;
+                        scored[cell] += outcomes.len() as u64;
+                        lines.push(Line::Cell(chosen[cell], Measured::new(index, &outcomes, &fidelity)));
+                    }
+                    Scores::Failed { cell, error } => {
+                        sequences += all - scored[cell];
+                        ended[chosen[cell]] = Some(error.clone());
+                        lines.push(Line::Failed(chosen[cell], error));
+                    }
                 }
             }
             journal.append(lines)?;
-            done(sequences as u64)
+            done(sequences)
         };
-        evaluate(decoder, &asked(&places), &prepared, request.batch_tokens, wanted, clock, finished)?;
+        evaluate(decoder, &asked, &prepared, rows, wanted, clock, finished)?;
+        // Those that had failed before.
+        done(prepared.iter().filter(|one| one.codec.is_err()).count() as u64 * all)?;
     }
     journal.sync()?;
     let failed = ended.into_iter().enumerate().filter_map(|(cell, error)| Some((cell, error?))).collect();
@@ -205,33 +220,15 @@ pub(super) fn blank_row(experiment: &str, model: &Model, dataset: &Dataset, limi
         data_sha256: dataset.sha256.clone(),
         data_verified: dataset.verified,
         prompt_version: dataset.info.prompt_version,
-        split_layer: None,
-        scope: String::new(),
         codec: "baseline".to_string(),
-        ratio_requested: None,
-        accounting: String::new(),
-        ratio_elements: None,
-        ratio_wire: None,
-        wire_bytes_per_token: None,
-        rel_error: None,
         questions: dataset.questions.len() as u64,
         requests: dataset.questions.iter().map(|q| q.choices.len() as u64).sum(),
-        tokens: 0,
-        acc: None,
-        acc_stderr: None,
-        acc_norm: None,
-        acc_norm_stderr: None,
-        chance: None,
         metric: dataset.info.metric.as_str().to_string(),
-        lost: None,
-        gained: None,
-        mcnemar_p: None,
-        gold_loglik_change: None,
         dtype: model.placement.dtype.as_str().to_string(),
         device: device_name(&model.placement.device),
-        calibration: None,
         limit: limit.map(|n| n as u64),
+        skipped: (dataset.skipped > 0).then_some(dataset.skipped as u64),
         version: crate::VERSION.to_string(),
-        err: None,
+        ..Row::default()
     }
 }

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::calibrate::calibrate;
 use super::cell::Cell;
 use super::observe::spread;
-use super::run::Task;
 use super::scope::Scope;
 use super::spent::{Clock, Stage};
+use super::task::Task;
 use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received, build};
 use crate::model::source::Model;
 use crate::model::split::{activation, from_values, to_values};
@@ -109,7 +109,7 @@ pub fn measure(
     clock: &Clock,
 ) -> Result<Vec<Service>> {
     let requests = spread(model, task, REQUESTS)?;
-    let decoder = clock.of(Stage::Load, || model.decoder())?;
+    let decoder = clock.time(Stage::Load, || model.decoder())?;
     let splits: BTreeSet<SplitPoint> = task.cells.iter().map(|cell| cell.split).collect();
     let mut out = Vec::new();
     for split in splits {

@@ -80,7 +80,7 @@ impl Default for Clock {
 
 impl Clock {
     /// Does something and counts its time, less that of stages within it. One at a time runs on the decoder's device.
-    pub fn of<T>(&self, stage: Stage, act: impl FnOnce() -> T) -> T {
+    pub fn time<T>(&self, stage: Stage, act: impl FnOnce() -> T) -> T {
         let _device = matches!(stage, Stage::Client | Stage::Baseline | Stage::Server).then(|| lock(&self.device));
         let started = Instant::now();
         {
@@ -138,7 +138,7 @@ mod tests {
         scope(|scope| {
             for stage in [Stage::Client, Stage::Server, Stage::Codecs] {
                 let clock = &clock;
-                scope.spawn(move || clock.of(stage, || sleep(nap)));
+                scope.spawn(move || clock.time(stage, || sleep(nap)));
             }
         });
         clock.add(nap, 2 * nap);
@@ -154,12 +154,12 @@ mod tests {
     fn a_stage_within_another_counts_once() {
         let clock = Clock::default();
         let nap = Duration::from_millis(30);
-        clock.of(Stage::Calibrate, || {
-            clock.of(Stage::Load, || sleep(2 * nap));
-            clock.of(Stage::Load, || sleep(nap));
+        clock.time(Stage::Calibrate, || {
+            clock.time(Stage::Load, || sleep(2 * nap));
+            clock.time(Stage::Load, || sleep(nap));
             sleep(nap);
         });
-        clock.of(Stage::Server, || sleep(nap));
+        clock.time(Stage::Server, || sleep(nap));
         let (whole, spent) = clock.read();
         assert!(spent.load_s >= 0.09 && spent.calibrate_s >= 0.03 && spent.server_s >= 0.03);
         assert!(spent.load_s + spent.calibrate_s + spent.server_s <= whole, "{spent:?} of {whole}");

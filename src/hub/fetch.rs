@@ -13,8 +13,8 @@ use super::client::{Client, Meta, Patience, named};
 use super::failure::Failure;
 use super::listing::{Listing, Repo};
 use super::place;
-use super::progress::Progress;
 use super::store::{Store, check, check_cached};
+use crate::progress::{self, Activity};
 
 /// The hub, and the cache its files go to.
 pub struct Hub {
@@ -129,7 +129,7 @@ fn download(
     partial: &Path,
 ) -> Result<u64, Failure> {
     let what = named(repo, file);
-    let mut progress = Progress::new(&what, meta.size);
+    let progress = progress::bytes(what.clone(), meta.size);
     let (mut patience, mut received) = (Patience::default(), 0);
     loop {
         let have = fs::metadata(partial).map_or(0, |found| found.len());
@@ -148,7 +148,7 @@ fn download(
             return Err(Failure::Changed { what, expected: format!("{} bytes", meta.size), found });
         };
         let mut out = Partial::open(&what, partial, start, meta.size)?;
-        let reason = copy(&mut reply.into_body().into_reader(), &mut out, &mut progress)?;
+        let reason = copy(&mut reply.into_body().into_reader(), &mut out, &progress)?;
         let came = out.at - start;
         received += came;
         match reason {
@@ -221,7 +221,7 @@ impl<'a> Partial<'a> {
 }
 
 /// Copies until the answer ends, breaks off (why is returned) or is longer than the file.
-fn copy(from: &mut impl Read, to: &mut Partial, progress: &mut Progress) -> Result<Option<String>, Failure> {
+fn copy(from: &mut impl Read, to: &mut Partial, progress: &Activity) -> Result<Option<String>, Failure> {
     let mut buffer = vec![0; 1 << 16];
     while to.at <= to.size {
         match from.read(&mut buffer) {
@@ -230,7 +230,7 @@ fn copy(from: &mut impl Read, to: &mut Partial, progress: &mut Progress) -> Resu
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Ok(Some(e.to_string())),
         }
-        progress.at(to.at);
+        progress.set_position(to.at);
     }
     Ok(None)
 }

@@ -8,7 +8,6 @@ mod failure;
 mod fetch;
 mod listing;
 mod place;
-mod progress;
 mod store;
 
 pub use failure::Failure;

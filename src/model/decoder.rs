@@ -45,9 +45,6 @@ struct Layer {
     down: Projection,
 }
 
-/// Longest rotary table, in positions; the longest of the ten sets' 56,317 sequences has 491 tokens.
-const MOST_POSITIONS: usize = 16_384;
-
 impl Decoder {
     /// Builds a decoder from a source of tensors that is asked for each by its Hugging Face name and shape. Matrices may
     /// come in f32 or a narrower type, in which they are kept; vectors must come in f32.
@@ -83,7 +80,7 @@ impl Decoder {
             true => embedding.clone(),
             false => tensor("lm_head.weight", &[config.vocab_size, d])?,
         };
-        let rope = Arc::new(RopeTable::new(config, config.max_position_embeddings.min(MOST_POSITIONS)));
+        let rope = Arc::new(RopeTable::new(config, config.most_tokens()));
         Ok(Self { config: config.clone(), device: device.clone(), rope, embedding, layers, norm, head })
     }
 
@@ -104,7 +101,7 @@ impl Decoder {
 
     /// Longest input, in tokens.
     pub fn most_tokens(&self) -> usize {
-        self.config.max_position_embeddings.min(MOST_POSITIONS)
+        self.config.most_tokens()
     }
 
     /// Embeds token ids: rows x D.

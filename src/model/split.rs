@@ -7,11 +7,12 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+use super::config::Config;
 use super::decoder::Decoder;
 use super::ops::with_values;
 use super::packing::Packing;
 use crate::codec::Activation;
-use crate::score::log_softmax_at;
+use crate::score::{Divergence, LogSumExp, divergence};
 
 /// Where the model is cut: the client runs layers 1..=`after_layer`, the server the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,13 +30,13 @@ pub struct Scored<'a> {
     pub targets: &'a [u32],
 }
 
-/// Most logits held at once, in values (256 MiB of f32).
+/// Most logits held at once, in values (256 MiB of f32), those of the unsplit model included.
 pub const MOST_LOGITS: usize = 1 << 26;
 
-impl Decoder {
+impl Config {
     /// Fails unless `split` lies in 1..=N.
     pub fn check_split(&self, split: SplitPoint) -> Result<()> {
-        let n = self.config().num_hidden_layers;
+        let n = self.num_hidden_layers;
         ensure!(
             (1..=n).contains(&split.after_layer),
             "split layer {} is outside 1..={n} of this model",
@@ -43,7 +44,9 @@ impl Decoder {
         );
         Ok(())
     }
+}
 
+impl Decoder {
     /// The client half: the residual stream (rows x D) of packed sequences after each of the split layers, which must
     /// ascend. One pass serves them all. `ids` has a token id a row.
     pub fn client(&self, ids: &[u32], packing: &Arc<Packing>, splits: &[SplitPoint]) -> Result<Vec<Tensor>> {
@@ -60,7 +63,7 @@ impl Decoder {
     ) -> Result<Vec<Tensor>> {
         let mut out = Vec::with_capacity(splits.len());
         for &split in splits {
-            self.check_split(split)?;
+            self.config().check_split(split)?;
             ensure!(split.after_layer >= done, "split layers must ascend");
             hidden = self.run_layers(hidden, packing, done..split.after_layer)?;
             done = split.after_layer;
@@ -78,7 +81,7 @@ impl Decoder {
         split: SplitPoint,
         scored: &[Scored],
     ) -> Result<Vec<f64>> {
-        self.check_split(split)?;
+        self.config().check_split(split)?;
         self.finish(hidden, packing, split.after_layer, scored)
     }
 
@@ -88,52 +91,176 @@ impl Decoder {
     }
 
     fn finish(&self, hidden: Tensor, packing: &Arc<Packing>, done: usize, scored: &[Scored]) -> Result<Vec<f64>> {
-        for Scored { sequence, targets } in scored {
-            let tokens = packing.tokens(*sequence);
-            ensure!(
-                (1..=tokens).contains(&targets.len()),
-                "{} scored tokens in a request of {tokens} tokens",
-                targets.len()
-            );
-        }
-        let (rows, wanted) = scored_rows(packing, scored.iter().copied());
-        let hidden = self.run_to_rows(hidden, packing, done, &rows)?;
-        let vocabulary = self.config().vocab_size;
-        let mut each = vec![0f64; wanted.len()];
-        let most = (MOST_LOGITS / vocabulary).max(1);
-        for first in (0..rows.len()).step_by(most) {
-            let rows = most.min(rows.len() - first);
-            let logits = self.logits(&hidden.narrow(0, first, rows)?)?.to_device(&Device::Cpu)?;
-            with_values(&logits, |logits| {
-                each.par_iter_mut()
-                    .zip(&wanted)
-                    .filter(|(_, (place, _))| (first..first + rows).contains(place))
-                    .for_each(|(each, (place, target))| {
-                        *each = log_softmax_at(&logits[(place - first) * vocabulary..][..vocabulary], *target);
-                    });
-            })?;
-        }
+        let (rows, targets) = logit_rows(packing, scored)?;
+        let last = self.run_to_rows(hidden, packing, done, rows.rows())?;
+        let each = self.score_rows(&last, &targets, None)?.log_probabilities;
         let mut each = each.into_iter();
         Ok(scored.iter().map(|s| each.by_ref().take(s.targets.len()).sum()).collect())
     }
+
+    /// Norm and head on rows of the last layer's residual stream (rows x D), and what their logits say: the log-probability of each
+    /// target, and where there is a reference (rows x D, and for each row the one of it that belongs to the same position) how far each
+    /// row's distribution is from it. At most [`MOST_LOGITS`] logits are there at once.
+    pub fn score_rows(
+        &self,
+        last: &Tensor,
+        targets: &[Target],
+        reference: Option<(&Tensor, &[usize])>,
+    ) -> Result<RowScores> {
+        let rows = last.dim(0)?;
+        let most = (MOST_LOGITS / self.config().vocab_size).max(2);
+        // In the order of the reference, so that each of its rows is computed once.
+        let mut order: Vec<usize> = (0..rows).collect();
+        if let Some((_, belongs)) = reference {
+            ensure!(belongs.len() == rows, "{rows} rows, but {} of the unsplit model", belongs.len());
+            order.sort_by_key(|&row| belongs[row]);
+        }
+        let mut targets_of = vec![Vec::new(); rows];
+        for (nth, target) in targets.iter().enumerate() {
+            let vocabulary = self.config().vocab_size;
+            ensure!(
+                (target.id as usize) < vocabulary,
+                "token id {} is outside the model's vocabulary of {vocabulary}",
+                target.id
+            );
+            targets_of[target.row].push((nth, target.id));
+        }
+        let mut scores = RowScores { log_probabilities: vec![0.0; targets.len()], divergences: Vec::new() };
+        scores.divergences.resize_with(if reference.is_some() { rows } else { 0 }, || None);
+        let mut begin = 0;
+        while begin < rows {
+            let mut end = begin;
+            let mut compared: Vec<usize> = Vec::new();
+            while end < rows {
+                let new = reference.map(|(_, belongs)| belongs[order[end]]).filter(|row| compared.last() != Some(row));
+                if end > begin && end + 1 - begin + compared.len() + usize::from(new.is_some()) > most {
+                    break;
+                }
+                compared.extend(new);
+                end += 1;
+            }
+            let chunk = &order[begin..end];
+            let logits = self.logits_on_cpu(last, chunk)?;
+            let unsplit = match reference {
+                Some((reference, _)) => Some(self.logits_on_cpu(reference, &compared)?),
+                None => None,
+            };
+            let place = |row: usize| reference.and_then(|(_, belongs)| compared.binary_search(&belongs[row]).ok());
+            for (row, (found, divergence)) in chunk.iter().zip(
+                self.compare(&logits, unsplit.as_ref(), |nth| (place(chunk[nth]), targets_of[chunk[nth]].as_slice()))?,
+            ) {
+                for (nth, log_probability) in found {
+                    scores.log_probabilities[nth] = log_probability;
+                }
+                if let Some(place) = scores.divergences.get_mut(*row) {
+                    *place = divergence;
+                }
+            }
+            begin = end;
+        }
+        Ok(scores)
+    }
+
+    /// Logits of some rows of the last layer's residual stream.
+    fn logits_on_cpu(&self, last: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let contiguous = index.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        let chosen = match index.first() {
+            Some(&first) if contiguous => last.narrow(0, first as usize, index.len())?,
+            _ => last.index_select(&Tensor::from_slice(&index, index.len(), self.device())?, 0)?,
+        };
+        Ok(self.logits(&chosen)?.to_device(&Device::Cpu)?)
+    }
+
+    /// For each row of logits its targets' log-probabilities, by number of the target, and its divergence from a row of the
+    /// unsplit model's.
+    fn compare<'a>(
+        &self,
+        logits: &Tensor,
+        unsplit: Option<&Tensor>,
+        row: impl Fn(usize) -> (Option<usize>, &'a [(usize, u32)]) + Sync,
+    ) -> Result<Vec<(Vec<(usize, f64)>, Option<Divergence>)>> {
+        let vocabulary = self.config().vocab_size;
+        let score = |logits: &[f32], unsplit: &[f32]| {
+            let sums: Vec<LogSumExp> = unsplit.par_chunks_exact(vocabulary).map(LogSumExp::new).collect();
+            let one = |(nth, logits): (usize, &[f32])| {
+                let (reference, targets) = row(nth);
+                let sum = LogSumExp::new(logits);
+                let found = |&(target, id): &(usize, u32)| (target, sum.log_probability(logits[id as usize]));
+                let diverge = |place: usize| {
+                    divergence((&unsplit[place * vocabulary..][..vocabulary], sums[place]), (logits, sum))
+                };
+                (targets.iter().map(found).collect(), reference.map(diverge))
+            };
+            logits.par_chunks_exact(vocabulary).enumerate().map(one).collect()
+        };
+        Ok(match unsplit {
+            Some(unsplit) => with_values(logits, |logits| with_values(unsplit, |unsplit| score(logits, unsplit)))??,
+            None => with_values(logits, |logits| score(logits, &[]))?,
+        })
+    }
 }
 
-/// The rows whose logits are needed, each once (the choices of a question share the one that predicts their first token),
-/// and for each target in order the index of its row among them and its id.
-pub fn scored_rows<'a>(packing: &Packing, scored: impl Iterator<Item = Scored<'a>>) -> (Vec<u32>, Vec<(usize, u32)>) {
-    let (mut rows, mut wanted) = (Vec::new(), Vec::new());
-    let mut place_of = HashMap::new();
+/// A token id whose log-probability is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The row that predicts it, among those whose logits are computed.
+    pub row: usize,
+    /// The id.
+    pub id: u32,
+}
+
+/// What rows of logits came to.
+pub struct RowScores {
+    /// Of each target, nats.
+    pub log_probabilities: Vec<f64>,
+    /// Of each row from the reference; empty without one.
+    pub divergences: Vec<Option<Divergence>>,
+}
+
+/// The rows of a packing whose logits are needed, each once: the choices of a question share the one that predicts their
+/// first token.
+#[derive(Debug, Default)]
+pub struct LogitRows {
+    rows: Vec<u32>,
+    places: HashMap<usize, usize>,
+}
+
+impl LogitRows {
+    /// The rows of the packing.
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
+    /// The place among them of a row of the packing, if it is one of them.
+    pub fn get(&self, row: usize) -> Option<usize> {
+        self.places.get(&row).copied()
+    }
+
+    /// The place among them of a row of the packing, which is added where it is new.
+    pub fn place(&mut self, row: usize) -> usize {
+        *self.places.entry(row).or_insert_with(|| {
+            self.rows.push(row as u32);
+            self.rows.len() - 1
+        })
+    }
+}
+
+/// The rows whose logits are needed, and the targets in order. Fails where a sequence is shorter than what is to be scored of it.
+pub fn logit_rows(packing: &Packing, scored: &[Scored]) -> Result<(LogitRows, Vec<Target>)> {
+    let (mut rows, mut wanted) = (LogitRows::default(), Vec::new());
     for Scored { sequence, targets } in scored {
-        let first = packing.tokens(sequence) - targets.len();
-        for (row, &target) in packing.rows_of(sequence).skip(first).zip(targets) {
-            let place = *place_of.entry(row).or_insert_with(|| {
-                rows.push(row as u32);
-                rows.len() - 1
-            });
-            wanted.push((place, target));
+        let tokens = packing.tokens(*sequence);
+        ensure!(
+            (1..=tokens).contains(&targets.len()),
+            "{} scored tokens in a request of {tokens} tokens",
+            targets.len()
+        );
+        for (row, &id) in packing.rows_of(*sequence).skip(tokens - targets.len()).zip(*targets) {
+            wanted.push(Target { row: rows.place(row), id });
         }
     }
-    (rows, wanted)
+    Ok((rows, wanted))
 }
 
 /// The values of a residual stream (rows x D), row-major.

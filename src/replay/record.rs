@@ -47,7 +47,7 @@ pub fn activations(
     path: &Path,
 ) -> Result<Trace> {
     let decoder = model.decoder()?;
-    decoder.check_split(split)?;
+    decoder.config().check_split(split)?;
     let requests: Vec<Vec<Vec<Request>>> =
         datasets.iter().map(|dataset| encode_dataset(&model.tokenizer, dataset)).collect::<Result<_>>()?;
     let sets: Vec<TraceSet> =

@@ -16,7 +16,15 @@ fn sample(dataset: &str, index: usize, right: bool, gold: f64, wire_bytes: Optio
         choice_chars: vec![1, 1],
         tokens: 10,
         prompt_sha256: format!("{dataset}{index}"),
-        codec: wire_bytes.map(|wire_bytes| CodecSample { raw_elements: 100, elements: 10, wire_bytes, rel_error: 0.5 }),
+        codec: wire_bytes.map(|wire_bytes| CodecSample {
+            raw_elements: 100,
+            elements: 10,
+            wire_bytes,
+            rel_error: 0.5,
+            kl: vec![0.25],
+            same_top: 1,
+            acceptance: 0.75,
+        }),
     }
 }
 

@@ -45,6 +45,21 @@ pub fn read_rows(path: &Path) -> Result<Vec<Row>> {
 trait Field: Sized {
     fn column(name: &str, values: Vec<Self>) -> Column;
     fn values(column: &Column) -> Result<Vec<Self>>;
+
+    /// What a file without the column says in each of its rows; none where a row needs a value.
+    fn absent() -> Option<Self> {
+        None
+    }
+}
+
+/// A column of a file; rows of an earlier version lack numbers that came later.
+fn read<F: Field + Clone>(frame: &DataFrame, name: &str) -> Result<Vec<F>> {
+    match (frame.column(name), F::absent()) {
+        (Ok(column), _) => F::values(column),
+        (Err(_), Some(absent)) => Ok(vec![absent; frame.height()]),
+        (Err(error), None) => Err(error.into()),
+    }
+    .with_context(|| format!("column `{name}`"))
 }
 
 /// A field that must have a value in every row.
@@ -65,6 +80,9 @@ macro_rules! field {
             }
             fn values(column: &Column) -> Result<Vec<Self>> {
                 Ok(column.$get()?.iter().map(|value| value.map($own)).collect())
+            }
+            fn absent() -> Option<Self> {
+                Some(None)
             }
         }
         impl Field for $type {
@@ -95,12 +113,7 @@ macro_rules! row_columns {
 
         fn from_frame(frame: &DataFrame) -> Result<Vec<Row>> {
             $(
-                let mut $field = frame
-                    .column(stringify!($field))
-                    .map_err(anyhow::Error::from)
-                    .and_then(Field::values)
-                    .with_context(|| format!("column `{}`", stringify!($field)))?
-                    .into_iter();
+                let mut $field = read(frame, stringify!($field))?.into_iter();
             )+
             let missing = || anyhow::anyhow!("columns differ in length");
             (0..frame.height()).map(|_| Ok(Row { $($field: $field.next().ok_or_else(missing)?),+ })).collect()
@@ -139,10 +152,24 @@ row_columns!(
     gained,
     mcnemar_p,
     gold_loglik_change,
+    gold_loglik_change_stderr,
+    positions,
+    kl_mean,
+    kl_stderr,
+    kl_median,
+    kl_p90,
+    kl_p99,
+    kl_max,
+    top1,
+    top1_stderr,
+    acceptance,
+    ln_ppl_ratio,
+    ln_ppl_ratio_stderr,
     dtype,
     device,
     calibration,
     limit,
+    skipped,
     version,
     err,
 );

@@ -1,23 +1,51 @@
-//! Log-softmax at one id.
+//! Log-softmax.
 
 use crate::exp::exp;
 use crate::vector::dispatch;
 
 /// Numbers summed side by side, so that the compiler can use vector instructions.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
-/// Log-probability of id `target` under the softmax over all `logits`, padding ids included, as the harness has it.
-/// The exponentials are of f32 (2e-7 relative), their sum is f64. NaN where a logit is NaN or all are -inf.
+/// Turns logits into log-probabilities: the softmax over all of them, padding ids included, as the harness has it.
+/// The exponentials are of f32 (2e-7 relative), their sum is f64.
+#[derive(Debug, Clone, Copy)]
+pub struct LogSumExp {
+    /// The largest logit.
+    max: f32,
+    /// ln of the sum of e^(logit - max); NaN where a logit is NaN or all are -inf.
+    ln_sum: f64,
+}
+
+impl LogSumExp {
+    /// Of the logits of one row.
+    pub fn new(logits: &[f32]) -> Self {
+        let max = maximum(logits);
+        let ln_sum = if max.is_finite() { dispatch!(sum(logits, max)).ln() } else { f64::NAN };
+        Self { max, ln_sum }
+    }
+
+    /// Natural logarithm of the sum of e^logit.
+    pub fn value(&self) -> f64 {
+        f64::from(self.max) + self.ln_sum
+    }
+
+    /// The largest logit.
+    pub fn max(&self) -> f32 {
+        self.max
+    }
+
+    /// Log-probability of a logit, nats.
+    pub fn log_probability(&self, logit: f32) -> f64 {
+        f64::from(logit) - f64::from(self.max) - self.ln_sum
+    }
+}
+
+/// Log-probability of id `target` under the softmax over all `logits`; NaN where a logit is NaN or all are -inf.
 ///
 /// # Panics
 /// Where `target` is not an index of `logits`.
 pub fn log_softmax_at(logits: &[f32], target: u32) -> f64 {
-    let chosen = f64::from(logits[target as usize]);
-    let max = maximum(logits);
-    if !max.is_finite() {
-        return f64::NAN;
-    }
-    chosen - f64::from(max) - dispatch!(sum(logits, max)).ln()
+    LogSumExp::new(logits).log_probability(logits[target as usize])
 }
 
 /// Of `e^(logit - max)`, in an order that depends on nothing but the number of logits.

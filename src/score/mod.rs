@@ -1,5 +1,7 @@
 //! From log-likelihoods to accuracy, its uncertainty and paired comparisons.
 
+mod fidelity;
+mod limits;
 mod loglik;
 mod metrics;
 mod paired;
@@ -8,9 +10,11 @@ mod request;
 mod sample;
 mod search;
 
-pub use loglik::log_softmax_at;
+pub use fidelity::{Divergence, Fidelity, PositionFidelity, RatioEstimate, divergence, fidelity};
+pub use limits::ModelLimits;
+pub use loglik::{LogSumExp, log_softmax_at};
 pub use metrics::{argmax, argmax_norm, chance, mean, standard_error};
-pub use paired::{gold_loglik_change, loss_interval, mcnemar_exact, paired};
+pub use paired::{gold_loglik_change, ln_perplexity_ratio, loss_interval, mcnemar_exact, paired};
 pub use rank::spearman;
 pub use request::{Request, encode_dataset, encode_request, encode_requests};
 pub use sample::{Asked, CodecSample, Sample};

@@ -2,6 +2,8 @@
 
 use anyhow::{Result, ensure};
 
+use super::fidelity::RatioEstimate;
+use super::sample::Sample;
 use crate::experiment::Paired;
 
 /// Exact two-sided McNemar p: how likely a split at least as uneven as (lost, gained) is if either way is a fair coin.
@@ -61,17 +63,26 @@ pub fn loss_interval(lost: u64, gained: u64, questions: u64) -> [f64; 2] {
     })
 }
 
-/// Mean change of the gold choice's log-likelihood against the baseline, in nats; empty without questions or where a
-/// change is not finite.
-pub fn gold_loglik_change(baseline: &[f64], other: &[f64]) -> Result<Option<f64>> {
+/// Mean change of the gold choice's log-likelihood against the baseline, in nats, and its standard error; empty without questions
+/// or where a change is not finite.
+pub fn gold_loglik_change(baseline: &[f64], other: &[f64]) -> Result<Option<RatioEstimate>> {
     ensure!(
         baseline.len() == other.len(),
         "the baseline has {} gold log-likelihoods, the other run {}",
         baseline.len(),
         other.len()
     );
-    let sum: f64 = baseline.iter().zip(other).map(|(b, o)| o - b).sum();
-    Ok(Some(sum / baseline.len() as f64).filter(|mean| mean.is_finite()))
+    let changes: Vec<(f64, f64)> = baseline.iter().zip(other).map(|(b, o)| (o - b, 1.0)).collect();
+    Ok(RatioEstimate::new(&changes).filter(|mean| mean.value.is_finite()))
+}
+
+/// ln of the ratio of perplexities of the gold choices' tokens, other over baseline, and its standard error over questions: the mean
+/// loss of log-likelihood per token. Empty without questions or where a change is not finite.
+pub fn ln_perplexity_ratio(baseline: &[Sample], other: &[Sample]) -> Option<RatioEstimate> {
+    let losses: Vec<(f64, f64)> = (baseline.iter().zip(other))
+        .map(|(b, o)| (b.gold_loglik() - o.gold_loglik(), b.choice_tokens[b.gold] as f64))
+        .collect();
+    RatioEstimate::new(&losses).filter(|mean| mean.value.is_finite())
 }
 
 #[cfg(test)]
@@ -115,7 +126,9 @@ mod tests {
 
     #[test]
     fn the_gold_change_is_a_mean_of_differences() {
-        assert_eq!(gold_loglik_change(&[-1.0, -2.0], &[-2.0, -4.0]).unwrap(), Some(-1.5));
+        let found = gold_loglik_change(&[-1.0, -2.0], &[-2.0, -4.0]).unwrap();
+        // Changes of -1 and -2: a deviation of sqrt(1/2) over sqrt(2).
+        assert_eq!(found, Some(RatioEstimate { value: -1.5, stderr: Some(0.5) }));
         assert_eq!(gold_loglik_change(&[], &[]).unwrap(), None);
         assert_eq!(gold_loglik_change(&[-1.0], &[f64::NEG_INFINITY]).unwrap(), None);
         assert!(gold_loglik_change(&[-1.0], &[]).is_err());

@@ -48,6 +48,15 @@ pub struct CodecSample {
     pub wire_bytes: u64,
     /// `||A - A'||_F / ||A||_F`: mean over requests.
     pub rel_error: f64,
+    /// KL(unsplit || codec) at each position where a token is scored, nats; each distinct sequence's once.
+    #[serde(default)]
+    pub kl: Vec<f32>,
+    /// Positions at which the most likely token is the unsplit model's.
+    #[serde(default)]
+    pub same_top: usize,
+    /// Sum over positions of sum min(p, q).
+    #[serde(default)]
+    pub acceptance: f64,
 }
 
 /// A question as it was asked.
@@ -174,7 +183,15 @@ mod tests {
 
     #[test]
     fn a_line_holds_the_codec_only_where_one_ran() {
-        let codec = CodecSample { raw_elements: 80, elements: 8, wire_bytes: 40, rel_error: 0.25 };
+        let codec = CodecSample {
+            raw_elements: 80,
+            elements: 8,
+            wire_bytes: 40,
+            rel_error: 0.25,
+            kl: vec![0.5, 0.125],
+            same_top: 1,
+            acceptance: 1.5,
+        };
         for sample in [sample(None), sample(Some(codec))] {
             let line = serde_json::to_string(&sample).unwrap();
             assert_eq!(line.contains("\"wire_bytes\":40"), sample.codec.is_some());
