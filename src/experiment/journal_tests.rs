@@ -209,5 +209,5 @@ fn other_inputs_and_other_formats_are_told() {
     let json = text.lines().next().unwrap().split_once(' ').unwrap().1.replace("\"format\":2", "\"format\":7");
     fs::write(&path, format!("{} {json}\n", checksum("", &json))).unwrap();
     let message = error(Journal::open(&path));
-    assert!(message.contains("format 7") && message.contains("reads 1"), "{message}");
+    assert!(message.contains("format 7") && message.contains("reads 2"), "{message}");
 }
