@@ -1,5 +1,7 @@
 //! `splitbench prepare` against a small hub on this machine: what it fetches, what it asks for, and how it fails.
 
+mod environment;
+mod network;
 mod server;
 
 use std::fs;
@@ -25,7 +27,11 @@ struct Here {
 
 impl Here {
     fn new() -> Self {
-        let (hub, home) = (Server::start(), tempfile::tempdir().unwrap());
+        Self::with_hub(Server::start())
+    }
+
+    fn with_hub(hub: Server) -> Self {
+        let home = tempfile::tempdir().unwrap();
         Self { environment: vec![("HF_ENDPOINT", hub.endpoint())], hub, home }
     }
 
@@ -36,17 +42,12 @@ impl Here {
 
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_splitbench"));
-        for name in [
-            "HF_TOKEN",
-            "HF_HUB_OFFLINE",
-            "http_proxy",
-            "https_proxy",
-            "all_proxy",
-            "HTTP_PROXY",
-            "HTTPS_PROXY",
-            "ALL_PROXY",
-        ] {
-            command.env_remove(name);
+        // Of the caller's environment nothing that `prepare` reads.
+        let read = ["HF_", "HUGGING", "TRANSFORMERS_", "XDG_", "SSL_CERT_"];
+        for (name, _) in std::env::vars() {
+            if read.iter().any(|start| name.starts_with(start)) || name.to_lowercase().ends_with("_proxy") {
+                command.env_remove(name);
+            }
         }
         command
             .args(arguments)
@@ -492,7 +493,7 @@ fn a_folder_of_the_users_gets_models_and_data_sets() {
         "--dir",
         &path,
     ]);
-    assert!(said.contains(&format!("HF_HOME={path} splitbench run ... --data-dir {path}")), "{said}");
+    assert!(said.contains(&format!("HF_HUB_CACHE={path}/hub splitbench run ... --data-dir {path}")), "{said}");
     assert!(dir.path().join("hub/models--Qwen--Qwen2.5-1.5B/refs/main").exists());
     assert!(dir.path().join("arc_easy/eval.jsonl").exists() && dir.path().join("arc_easy/train.jsonl").exists());
     assert!(!here.home.path().join("hub").exists());
