@@ -423,6 +423,24 @@ fn parquet_becomes_the_rows_that_python_prints() {
 }
 
 #[test]
+fn rows_that_no_run_can_read_are_refused_before_they_are_kept() {
+    let prepare = ["prepare", "--dataset", "arc_easy", "--accept-changed"];
+    for (file, says) in [
+        ("piqa", &["no run can read", "allenai/ai2_arc", "eval.jsonl line 1", "\"question\" is missing"][..]),
+        ("dates", &["0000.parquet of allenai/ai2_arc", "column \"day\"", "Date32"]),
+    ] {
+        let here = Here::new();
+        let rows = fixture(&format!("tests/reference/parquet/{file}.parquet"));
+        here.hub.put(ARC, "d0", &[("ARC-Easy/test/0000.parquet", &rows), ("ARC-Easy/train/0000.parquet", &rows)]);
+        here.fails(&prepare, says);
+        assert!(!here.rows("arc_easy").exists());
+    }
+    let here = Here::new();
+    here.hub.put(PIQA, "d0", &[("validation.jsonl", b"{\"goal\": \"a\", \"sol1\": \"b\", \"sol2\": \"c\"}\n")]);
+    here.fails(&["prepare", "--dataset", "piqa", "--accept-changed"], &["eval.jsonl line 1", "\"label\" is missing"]);
+}
+
+#[test]
 fn a_repository_that_was_not_converted_gives_its_own_files() {
     let here = Here::new();
     let row = |i: usize| format!("{{\"goal\":\"é {i}\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":{}}}\n", i % 2);
