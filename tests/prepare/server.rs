@@ -59,7 +59,7 @@ pub struct Server(Arc<Mutex<State>>);
 
 impl Server {
     pub fn start() -> Self {
-        Self::over("http", |stream| Ok(stream))
+        Self::over("http", Ok)
     }
 
     /// The same over https, with a certificate that only the tests' own authority (`tls/ca.pem`) signed.
