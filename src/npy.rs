@@ -18,7 +18,7 @@ const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Bytes a header may have; NumPy refuses longer ones too (its `max_header_size`).
 const MAX_HEADER: usize = 10_000;
 
-/// Reads a 2-D array of `<f2`, `<f4` or `<f8`, C or Fortran order, rows as tokens. f64 is rounded to f32.
+/// Reads a 2-D array of f2, f4 or f8 in either order of bytes and of axes, rows as tokens. f64 is rounded to f32.
 ///
 /// Fails, naming file and field, on anything else and where bytes are missing or left over; and, naming row and column,
 /// where a value is NaN, infinite or beyond f32.
@@ -29,7 +29,7 @@ pub fn read(path: &Path) -> Result<Activation> {
 
 /// The same from bytes that are read to their end.
 pub fn read_from(mut source: impl Read) -> Result<Activation> {
-    let Header { number, fortran, rows, columns } = Header::read(&mut source)?;
+    let Header { number, big_endian, fortran, rows, columns } = Header::read(&mut source)?;
     let expected = rows * columns * number.bytes();
     let mut data = Vec::new();
     // One byte more tells a file that goes on.
@@ -40,6 +40,9 @@ pub fn read_from(mut source: impl Read) -> Result<Activation> {
         data.len()
     );
     ensure!(data.len() == expected, "npy field data: the file goes on after the {expected} bytes of its shape");
+    if big_endian {
+        data.chunks_exact_mut(number.bytes()).for_each(<[u8]>::reverse);
+    }
     let place = |i: usize| if fortran { (i % rows, i / rows) } else { (i / columns, i % columns) };
     let values = match number {
         Number::F2 => narrow(&data, place, |b| f16::from_le_bytes(b).to_f64()),
@@ -112,23 +115,27 @@ impl Number {
         }
     }
 
-    fn from_descr(text: &str) -> Result<Self> {
+    /// The type and whether its bytes are big-endian, by any of NumPy's names for it: `<f4`, `f4`, `=f`, `float32`.
+    fn from_descr(text: &str) -> Result<(Self, bool)> {
         let Some(descr) = unquoted(text) else {
             bail!("npy field descr: {text} is a structured type; one of '<f2', '<f4', '<f8' is read");
         };
-        Ok(match descr {
-            "<f2" => Self::F2,
-            "<f4" => Self::F4,
-            "<f8" => Self::F8,
-            ">f2" | ">f4" | ">f8" => bail!("npy field descr: '{descr}' is big-endian; save a.astype('<f4')"),
-            "|O" => bail!("npy field descr: '|O' holds pickled Python objects, which are never read"),
-            _ => bail!("npy field descr: '{descr}' is none of '<f2', '<f4', '<f8'; save a.astype('<f4')"),
-        })
+        // `=`, `|` or nothing: as on the machine that reads.
+        let big_endian = descr.starts_with('>') || (!descr.starts_with('<') && cfg!(target_endian = "big"));
+        let number = match descr.strip_prefix(['<', '>', '=', '|']).unwrap_or(descr) {
+            "f2" | "e" | "float16" | "half" => Self::F2,
+            "f4" | "f" | "float32" | "single" => Self::F4,
+            "f8" | "d" | "float64" | "double" | "float" => Self::F8,
+            "O" => bail!("npy field descr: '{descr}' holds pickled Python objects, which are never read"),
+            _ => bail!("npy field descr: '{descr}' is none of 'f2', 'f4', 'f8'; save a.astype('<f4')"),
+        };
+        Ok((number, big_endian))
     }
 }
 
 struct Header {
     number: Number,
+    big_endian: bool,
     fortran: bool,
     rows: usize,
     columns: usize,
@@ -166,22 +173,22 @@ impl Header {
         }
         let [descr, order, shape] =
             found.map(|(name, value)| value.with_context(|| format!("npy field {name}: missing in the header")));
-        let number = Number::from_descr(descr?)?;
+        let (number, big_endian) = Number::from_descr(descr?)?;
         let fortran = match order? {
             "True" => true,
             "False" => false,
             other => bail!("npy field fortran_order: {other} is neither True nor False"),
         };
         let (rows, columns) = matrix(shape?)?;
-        Ok(Self { number, fortran, rows, columns })
+        Ok(Self { number, big_endian, fortran, rows, columns })
     }
 }
 
-/// Rows and columns of a shape such as `(2, 3)`.
+/// Rows and columns of a shape such as `(2, 3)`, or `(2L, 3L)` where Python 2 wrote it.
 fn matrix(shape: &str) -> Result<(usize, usize)> {
     let inside = shape.strip_prefix('(').and_then(|t| t.strip_suffix(')'));
-    let sides: Option<Vec<usize>> =
-        inside.and_then(|t| split(t, ',').into_iter().map(|side| side.parse().ok()).collect());
+    let length = |side: &str| side.strip_suffix('L').unwrap_or(side).parse().ok();
+    let sides: Option<Vec<usize>> = inside.and_then(|t| split(t, ',').into_iter().map(length).collect());
     let sides = sides.with_context(|| format!("npy field shape: {shape} is not a tuple of lengths"))?;
     let [rows, columns] = sides[..] else {
         bail!("npy field shape: {shape} has {} dimensions; 2 are read, tokens x channels", sides.len());
@@ -217,8 +224,9 @@ fn split(text: &str, separator: char) -> Vec<&str> {
     parts
 }
 
-/// The text inside Python's quotes.
+/// The text inside Python's quotes, with or without Python 2's `u` before them.
 fn unquoted(text: &str) -> Option<&str> {
+    let text = text.strip_prefix('u').unwrap_or(text);
     ['\'', '"'].iter().find_map(|&quote| text.strip_prefix(quote)?.strip_suffix(quote))
 }
 

@@ -385,7 +385,6 @@ fn codec_names_what_is_wrong_and_writes_nothing() {
     };
     let fc = ["--codec", "fc"];
     for (name, field) in [
-        ("big-endian", "descr"),
         ("int64", "descr"),
         ("complex", "descr"),
         ("objects", "descr"),

@@ -13,8 +13,9 @@ use crate::prepare::{self, Options};
 
 /// Fetch models and data sets from the Hugging Face hub; the only command that uses the network.
 ///
-/// What is there and right is left alone, and what was cut off goes on where it stopped. HF_HOME, HF_TOKEN, HF_ENDPOINT
-/// and HF_HUB_OFFLINE mean what they mean to huggingface_hub. Examples:
+/// What is there and right is left alone, and what was cut off goes on where it stopped. HF_HOME, HF_HUB_CACHE, HF_TOKEN,
+/// HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean to huggingface_hub; proxies are read as curl reads them, and
+/// SSL_CERT_FILE names authorities to trust in place of the system's. Examples:
 ///   splitbench prepare table2 --model qwen2.5-1.5b
 ///   splitbench prepare --model paper --dataset piqa,siqa
 #[derive(clap::Args)]
@@ -32,7 +33,7 @@ pub struct Args {
     /// Folder with the rows of the data sets, as of `run`: only models are fetched.
     #[arg(long, value_name = "DIR", requires = "experiment", conflicts_with = "dir")]
     data_dir: Option<PathBuf>,
-    /// Put models into DIR/hub and data sets into DIR/<dataset> instead of the cache in HF_HOME.
+    /// Put models into DIR/hub and data sets into DIR/<dataset> instead of the hub's cache.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Take rows that are no longer those on record; every run with them notes it.
@@ -52,7 +53,8 @@ impl Args {
         // Nothing that is wrong with the terminal ends a download.
         prepare::prepare(&needs, &options, &mut |line| drop(say!("{line}")))?;
         if let Some(dir) = options.dir {
-            say!("for run: HF_HOME={} splitbench run ... --data-dir {}", dir.display(), dir.display())?;
+            let cache = dir.join("hub");
+            say!("for run: HF_HUB_CACHE={} splitbench run ... --data-dir {}", cache.display(), dir.display())?;
         }
         Ok(())
     }

@@ -97,12 +97,12 @@ fn parse_size(text: &str) -> Result<f64> {
     Ok(number * unit)
 }
 
-/// A model, or the four that `paper` stands for.
+/// A model by the name its results go by, or the four that `paper` stands for.
 pub(super) fn expand(name: &str) -> Vec<String> {
     if name == "paper" {
         return source::registry().iter().filter(|m| m.paper).map(|m| m.name.clone()).collect();
     }
-    vec![name.to_string()]
+    vec![source::canonical(name)]
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl Args {
             |path: &PathBuf| path.parent().and_then(|p| p.file_name()).and_then(|n| n.to_str()).map(String::from);
         let name = match &self.tokenizer {
             Some(path) => folder(path).unwrap_or_else(|| path.display().to_string()),
-            None => self.model.clone(),
+            None => source::canonical(&self.model),
         };
         let origin = self.tokenizer_origin.clone().unwrap_or_else(|| format!("tokenizer.json of {name}"));
         let about = About { tokenizer: TokenizerId { name, origin, sha256 }, limit: self.limit };

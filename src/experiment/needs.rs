@@ -21,8 +21,7 @@ impl Needs {
     /// What a run of the experiment takes from the hub. Folders and the embedded model bring what they need; the embedded
     /// model alone is asked the embedded questions.
     pub fn of(spec: &Spec) -> Result<Self> {
-        let models =
-            spec.models.iter().filter_map(|name| source::registry().iter().find(|m| m.name == *name)).collect();
+        let models = spec.models.iter().filter_map(|name| source::known(name)).collect();
         let real = spec.models.iter().any(|name| name != POCKET);
         let datasets = spec.dataset_infos()?.into_iter().filter(|info| real && !info.mini).collect();
         Ok(Self { models, datasets })
@@ -57,7 +56,7 @@ impl Needs {
 /// Fails before anything is loaded where something has to be fetched first, and says how.
 pub fn ensure_prepared(spec: &Spec, data_dir: Option<&Path>) -> Result<()> {
     // A misspelt model is told before the rows that would be fetched for it.
-    let unknown = |name: &&String| source::registry().iter().all(|known| known.name != **name);
+    let unknown = |name: &&String| source::known(name).is_none();
     spec.models.iter().filter(unknown).try_for_each(|name| source::locate(name).map(drop))?;
     let missing = Needs::of(spec)?.missing(data_dir);
     if missing.is_empty() {

@@ -177,7 +177,8 @@ fn parse(name: &str, text: &str, origin: &str) -> Result<Experiment> {
     if table.contains_key("simulate") {
         bail!("{origin} is a simulation, which runs no model: `splitbench simulate {name} --from results/figure6/RUN`");
     }
-    let spec: Spec = toml::from_str(text).with_context(|| origin.to_string())?;
+    let mut spec: Spec = toml::from_str(text).with_context(|| origin.to_string())?;
+    spec.models.iter_mut().for_each(|model| *model = crate::model::source::canonical(model));
     spec.check().with_context(|| origin.to_string())?;
     Ok(Experiment { name: name.to_string(), spec })
 }

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
 use ureq::http::{HeaderMap, Response, StatusCode};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
 use super::failure::Failure;
 use super::listing::{Listing, Repo, is_plain};
+use super::proxy::Proxies;
+use super::{certificates, place};
 
 /// Waits between attempts that brought nothing; one more attempt than waits is made. The hub's Retry-After comes first.
 const WAITS: [Duration; 4] =
@@ -61,13 +65,14 @@ impl Meta {
 /// Speaks to one hub.
 pub struct Client {
     agent: Agent,
+    proxies: Proxies,
     endpoint: String,
     token: Option<String>,
 }
 
 impl Client {
-    /// A client; `endpoint` has no slash at the end.
-    pub fn new(endpoint: String, token: Option<String>) -> Self {
+    /// A client of the hub that the environment describes.
+    pub fn from_env() -> Result<Self> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -77,8 +82,16 @@ impl Client {
             .timeout_connect(Some(Duration::from_secs(30)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
             .timeout_per_read(Some(Duration::from_secs(60)))
+            .tls_config(TlsConfig::builder().root_certs(certificates::roots()?).build())
+            // Each request names its own.
+            .proxy(None)
             .build();
-        Self { agent: Agent::new_with_config(config), endpoint, token }
+        Ok(Self {
+            agent: Agent::new_with_config(config),
+            proxies: Proxies::from_env()?,
+            endpoint: place::endpoint()?,
+            token: place::token()?,
+        })
     }
 
     /// The files of a repository.
@@ -146,18 +159,16 @@ impl Client {
         let mut url = url.to_string();
         for _ in 0..=REDIRECTS {
             let own = origin(&url) == origin(&self.endpoint);
-            let mut request = if ask == Ask::Meta { self.agent.head(&url) } else { self.agent.get(&url) };
+            let proxy = self.proxies.to(&url);
+            let request = if ask == Ask::Meta { self.agent.head(&url) } else { self.agent.get(&url) };
+            let mut request = request.config().proxy(proxy.cloned()).build();
             if let Some(token) = self.token.as_ref().filter(|_| own) {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
             if let Ask::From(from @ 1..) = ask {
                 request = request.header("range", format!("bytes={from}-"));
             }
-            let reply = request.call().map_err(|e| Failure::Unreachable {
-                what: what.to_string(),
-                url: origin(&url).to_string(),
-                reason: e.to_string(),
-            })?;
+            let reply = request.call().map_err(|e| Failure::connection(what, origin(&url), proxy, &e))?;
             let next = match reply.status().is_redirection() {
                 true => text(reply.headers(), "location").and_then(|to| absolute(&url, to)),
                 false => None,

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use ureq::Proxy;
 
 /// Why a file could not be had.
 #[derive(Debug, Error)]
@@ -71,6 +72,19 @@ pub enum Failure {
         /// What the connection said.
         reason: String,
     },
+    /// A certificate that no trusted authority signed, or that is not this host's.
+    #[error(
+        "{what}: {url} is not trusted ({reason}): set SSL_CERT_FILE to a PEM file with the certificate of the authority that \
+         signed its own, as that of a company's proxy; is HF_ENDPOINT right?"
+    )]
+    Untrusted {
+        /// What was asked for.
+        what: String,
+        /// Address that was tried.
+        url: String,
+        /// What is wrong with its certificate.
+        reason: String,
+    },
     /// An answer that no hub gives.
     #[error("{what}: {problem}; is HF_ENDPOINT ({endpoint}) a Hugging Face hub?")]
     NotAHub {
@@ -134,8 +148,8 @@ pub enum Failure {
         /// Why not.
         source: io::Error,
     },
-    /// HF_HUB_OFFLINE is set and the file is not in the cache.
-    #[error("{what} is not in {}, and HF_HUB_OFFLINE forbids to fetch it: unset it where there is a network, or copy the cache here", cache.display())]
+    /// HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set and the file is not in the cache.
+    #[error("{what} is not in {}, and HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids to fetch it: unset it where there is a network, or copy the cache here", cache.display())]
     Offline {
         /// What was asked for.
         what: String,
@@ -145,6 +159,21 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// A request that got no answer.
+    pub fn connection(what: &str, url: &str, proxy: Option<&Proxy>, error: &ureq::Error) -> Self {
+        let (what, url) = (what.to_string(), url.to_string());
+        let mut reason = error.to_string();
+        if let Some(proxy) = proxy {
+            // Without its user and password.
+            reason += &format!(", through the proxy {}:{}", proxy.host(), proxy.port());
+        }
+        // The text of rustls' error, which is an error of reading here.
+        match reason.contains("invalid peer certificate") {
+            true => Self::Untrusted { what, url, reason },
+            false => Self::Unreachable { what, url, reason },
+        }
+    }
+
     /// A failed write of which `missing` bytes were still to come.
     pub fn write(what: &str, path: &Path, missing: u64, source: io::Error) -> Self {
         match source.kind() {
@@ -173,7 +202,7 @@ fn gate(page: &str, token: bool) -> String {
 fn refusal(token: bool) -> &'static str {
     match token {
         true => {
-            "HF_TOKEN (or the file `token` in HF_HOME) is mistyped, expired or may not read this; set a valid one, or unset it for what is public"
+            "HF_TOKEN (or the file HF_TOKEN_PATH or `token` in HF_HOME) is mistyped, expired or may not read this; set a valid one, or unset it for what is public"
         }
         false => {
             "there is no such repository, or it is private; for a private one set HF_TOKEN to a token that may read it"

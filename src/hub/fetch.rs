@@ -19,7 +19,7 @@ use crate::progress::{self, Activity};
 /// The hub, and the cache its files go to.
 pub struct Hub {
     cache: Cache,
-    /// None where HF_HUB_OFFLINE forbids requests.
+    /// None where the environment forbids requests.
     client: Option<Client>,
 }
 
@@ -40,7 +40,7 @@ impl Hub {
         let cache = home.map_or_else(place::cache, |home| Ok(place::cache_in(home)))?;
         let client = match place::offline()? {
             true => None,
-            false => Some(Client::new(place::endpoint()?, place::token()?)),
+            false => Some(Client::from_env()?),
         };
         Ok(Self { cache, client })
     }

@@ -3,14 +3,18 @@
 //! hf-hub 0.5 names the folders of the cache. Its downloads are not used: they write a whole answer behind a partial file,
 //! check no SHA-256, ignore HF_HUB_OFFLINE, and panic where a redirect has no address.
 
+mod certificates;
 mod client;
 mod failure;
 mod fetch;
 mod listing;
 mod place;
+mod proxy;
+mod snapshot;
 mod store;
 
 pub use failure::Failure;
 pub use fetch::{Fetched, Hub};
 pub use listing::{Kind, Listing, Repo};
 pub use place::{cache, datasets_folder, home};
+pub use snapshot::snapshot_in;

@@ -50,6 +50,26 @@ pub fn registry() -> &'static [ModelInfo] {
     &REGISTRY.model
 }
 
+/// A model of the registry, by its name there or its id on the hub; a folder of that id comes first.
+pub fn known(name: &str) -> Option<&'static ModelInfo> {
+    let is_id = |m: &&ModelInfo| m.hub.eq_ignore_ascii_case(name) && !Path::new(name).is_dir();
+    registry().iter().find(|m| m.name == name || is_id(m))
+}
+
+/// The name that results go by: the registry's where the model is known by its id on the hub.
+pub fn canonical(name: &str) -> String {
+    known(name).map_or(name, |info| &info.name).to_string()
+}
+
+/// Whether a name is `owner/name` as the hub has it.
+fn is_hub_id(name: &str) -> bool {
+    let plain = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    name.split_once('/').is_some_and(|(owner, name)| plain(owner) && plain(name))
+}
+
 /// A model with what identifies it.
 pub struct Model {
     /// As it was asked for: `pocket`, a name of the registry, or a folder.
@@ -117,7 +137,7 @@ pub fn locate(name: &str) -> Result<ModelFiles> {
     if name == POCKET {
         return Ok(ModelFiles::Embedded);
     }
-    if let Some(info) = registry().iter().find(|m| m.name == name) {
+    if let Some(info) = known(name) {
         let repository = crate::hub::cache()?.model(info.hub.clone());
         return folder(|file| repository.get(file), &format!("the hub cache of {}", info.hub)).with_context(|| {
             let gate = if info.gated { " after accepting its licence there," } else { "" };
@@ -129,8 +149,25 @@ pub fn locate(name: &str) -> Result<ModelFiles> {
     }
     let path = Path::new(name);
     if path.is_dir() {
-        return folder(|file| Some(path.join(file)).filter(|p| p.is_file()), name);
+        let path = crate::hub::snapshot_in(path)?;
+        return folder(|file| Some(path.join(file)).filter(|p| p.is_file()), &path.display().to_string());
     }
+    if is_hub_id(name) {
+        let cache = crate::hub::cache()?;
+        let repository = cache.model(name.to_string());
+        if repository.get("config.json").is_some() {
+            return folder(|file| repository.get(file), &format!("the hub cache of {name}"));
+        }
+        bail!(
+            "model folder {name} does not exist, and the hub's cache {} has no {name}: where it is a model of the hub, \
+             `hf download {name}` fetches it",
+            cache.path().display()
+        );
+    }
+    ensure!(
+        !name.contains("://"),
+        "model {name} is an address; expected a folder, or a model of the hub as owner/name"
+    );
     if name.contains(['/', '\\']) || path.exists() {
         bail!("model folder {name} does not exist or is not a folder");
     }
@@ -202,7 +239,7 @@ pub fn load(name: &str, placement: &Placement) -> Result<Model> {
     let config = Config::parse(&config_text, &format!("{origin}: config.json"))?;
     let tokenizer = parse_tokenizer(&tokenizer_text, &tokenizer_origin)?;
     let prefix = tokenizer.encode("", true).map_err(|e| anyhow!("{tokenizer_origin}: {e}"))?.get_tokens().to_vec();
-    let known = registry().iter().find(|m| m.name == name);
+    let known = known(name);
     if let Some(info) = known {
         ensure!(
             info.bos != prefix.is_empty(),
@@ -214,7 +251,7 @@ pub fn load(name: &str, placement: &Placement) -> Result<Model> {
     }
     let title = known.map_or(name, |m| m.title.as_str()).to_string();
     Ok(Model {
-        name: name.to_string(),
+        name: canonical(name),
         title,
         origin,
         sha256: hex(digest),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{files, json, parquet};
-use crate::data::DatasetInfo;
+use crate::data::{DatasetInfo, read_rows};
 use crate::hub::{Failure, Hub, Kind, Listing, Repo};
 
 /// Where the hub keeps a data set: its own conversion, which has one layout for all, then what the repository holds itself.
@@ -69,6 +69,14 @@ pub fn prepare(
         let Some((repo, listing)) = &found else { continue };
         let rows = read(hub, repo, listing, &part)?;
         let bytes = json::lines(&rows)?;
+        // What no run can read is of no use, on record or not.
+        read_rows(info.schema, part.file, &bytes, None).with_context(|| {
+            format!(
+                "no run can read the rows that {} has at commit {}; nothing was written",
+                repo.shown(),
+                listing.commit
+            )
+        })?;
         let sha256 = sha256(&bytes);
         let state = match part.sha256 {
             None => {

@@ -6,7 +6,7 @@
 use std::io::Cursor;
 
 use anyhow::{Context, Result, bail, ensure};
-use arrow::array::{Array, BooleanArray, ListArray, PrimitiveArray, StructArray, Utf8Array, Utf8ViewArray};
+use arrow::array::{Array, BooleanArray, ListArray, PrimitiveArray, StructArray, Utf8ViewArray};
 use arrow::datatypes::{ArrowDataType, Field};
 use arrow::types::NativeType;
 use polars_parquet::read::{
@@ -18,11 +18,12 @@ use serde_json::{Map, Value};
 pub fn rows(bytes: Vec<u8>) -> Result<Vec<Value>> {
     let metadata = read_metadata(&mut Cursor::new(&bytes)).context("not a whole Parquet file")?;
     let schema = infer_schema(&metadata).context("its schema cannot be read")?;
+    let fields: Vec<Field> = schema.iter_values().map(plain).collect::<Result<_>>()?;
     let mut rows = Vec::with_capacity(metadata.num_rows);
     for group in &metadata.row_groups {
         let start = rows.len();
         rows.resize_with(start + group.num_rows(), Map::new);
-        for field in schema.iter_values() {
+        for field in &fields {
             let values = column(&bytes, group, field).with_context(|| format!("column {:?}", field.name.as_str()))?;
             ensure!(
                 values.len() == group.num_rows(),
@@ -37,6 +38,39 @@ pub fn rows(bytes: Vec<u8>) -> Result<Vec<Value>> {
         }
     }
     Ok(rows.into_iter().map(Value::Object).collect())
+}
+
+/// A field as it is read: dictionaries, a matter of how values are kept, as the values themselves. Fails on what JSON Lines
+/// have no form for before anything is read, of which polars' reader has cases that it does not return from.
+fn plain(field: &Field) -> Result<Field> {
+    use ArrowDataType as Type;
+    let dtype = match field.dtype() {
+        Type::Dictionary(_, values, _) => {
+            return plain(&Field::new(field.name.clone(), *values.clone(), field.is_nullable));
+        }
+        Type::Extension(extension) => {
+            return plain(&Field::new(field.name.clone(), extension.inner.clone(), field.is_nullable));
+        }
+        Type::Utf8 | Type::LargeUtf8 | Type::Utf8View => Type::Utf8View,
+        Type::List(items) | Type::LargeList(items) | Type::FixedSizeList(items, _) => {
+            Type::LargeList(Box::new(plain(items)?))
+        }
+        Type::Struct(fields) => Type::Struct(fields.iter().map(plain).collect::<Result<_>>()?),
+        number @ (Type::Null
+        | Type::Boolean
+        | Type::Int8
+        | Type::Int16
+        | Type::Int32
+        | Type::Int64
+        | Type::UInt8
+        | Type::UInt16
+        | Type::UInt32
+        | Type::UInt64
+        | Type::Float32
+        | Type::Float64) => number.clone(),
+        other => bail!("column {:?}: values of type {other:?} have no form in JSON Lines here", field.name.as_str()),
+    };
+    Ok(Field::new(field.name.clone(), dtype, field.is_nullable))
 }
 
 fn column(bytes: &[u8], group: &RowGroupMetadata, field: &Field) -> Result<Vec<Value>> {
@@ -77,9 +111,6 @@ fn value(array: &dyn Array, at: usize) -> Result<Value> {
         ArrowDataType::Float32 => primitive::<f32>(array, at)?.into(),
         ArrowDataType::Float64 => primitive::<f64>(array, at)?.into(),
         ArrowDataType::Utf8View => of::<Utf8ViewArray>(array)?.value(at).into(),
-        ArrowDataType::Utf8 => of::<Utf8Array<i32>>(array)?.value(at).into(),
-        ArrowDataType::LargeUtf8 => of::<Utf8Array<i64>>(array)?.value(at).into(),
-        ArrowDataType::List(_) => list(of::<ListArray<i32>>(array)?.value(at).as_ref())?,
         ArrowDataType::LargeList(_) => list(of::<ListArray<i64>>(array)?.value(at).as_ref())?,
         ArrowDataType::Struct(_) => {
             let array = of::<StructArray>(array)?;
@@ -88,7 +119,7 @@ fn value(array: &dyn Array, at: usize) -> Result<Value> {
                 fields.map(|(field, values)| Ok((field.name.to_string(), value(values.as_ref(), at)?))).collect();
             Value::Object(object?)
         }
-        other => bail!("values of type {other:?} have no form in JSON Lines here"),
+        other => bail!("values of type {other:?} were not asked for"),
     })
 }
 
@@ -105,4 +136,26 @@ fn of<A: 'static>(array: &dyn Array) -> Result<&A> {
         .as_any()
         .downcast_ref()
         .with_context(|| format!("an array of {:?} is laid out as something else", array.dtype()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prepare::json;
+
+    fn file(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/tests/reference/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    #[test]
+    fn dictionaries_are_a_way_to_keep_strings() {
+        let rows = rows(file("parquet/dictionaries.parquet")).unwrap();
+        assert_eq!(json::lines(&rows).unwrap(), file("rows/arc_easy.jsonl"));
+    }
+
+    #[test]
+    fn what_json_has_no_form_for_is_refused_by_column() {
+        let error = format!("{:#}", rows(file("parquet/dates.parquet")).unwrap_err());
+        assert!(error.contains("column \"day\"") && error.contains("Date32"), "{error}");
+    }
 }

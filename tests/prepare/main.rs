@@ -1,5 +1,7 @@
 //! `splitbench prepare` against a small hub on this machine: what it fetches, what it asks for, and how it fails.
 
+mod environment;
+mod network;
 mod server;
 
 use std::fs;
@@ -25,7 +27,11 @@ struct Here {
 
 impl Here {
     fn new() -> Self {
-        let (hub, home) = (Server::start(), tempfile::tempdir().unwrap());
+        Self::with_hub(Server::start())
+    }
+
+    fn with_hub(hub: Server) -> Self {
+        let home = tempfile::tempdir().unwrap();
         Self { environment: vec![("HF_ENDPOINT", hub.endpoint())], hub, home }
     }
 
@@ -36,17 +42,12 @@ impl Here {
 
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_splitbench"));
-        for name in [
-            "HF_TOKEN",
-            "HF_HUB_OFFLINE",
-            "http_proxy",
-            "https_proxy",
-            "all_proxy",
-            "HTTP_PROXY",
-            "HTTPS_PROXY",
-            "ALL_PROXY",
-        ] {
-            command.env_remove(name);
+        // Of the caller's environment nothing that `prepare` reads.
+        let read = ["HF_", "HUGGING", "TRANSFORMERS_", "XDG_", "SSL_CERT_"];
+        for (name, _) in std::env::vars() {
+            if read.iter().any(|start| name.starts_with(start)) || name.to_lowercase().ends_with("_proxy") {
+                command.env_remove(name);
+            }
         }
         command
             .args(arguments)
@@ -422,6 +423,24 @@ fn parquet_becomes_the_rows_that_python_prints() {
 }
 
 #[test]
+fn rows_that_no_run_can_read_are_refused_before_they_are_kept() {
+    let prepare = ["prepare", "--dataset", "arc_easy", "--accept-changed"];
+    for (file, says) in [
+        ("piqa", &["no run can read", "allenai/ai2_arc", "eval.jsonl line 1", "\"question\" is missing"][..]),
+        ("dates", &["0000.parquet of allenai/ai2_arc", "column \"day\"", "Date32"]),
+    ] {
+        let here = Here::new();
+        let rows = fixture(&format!("tests/reference/parquet/{file}.parquet"));
+        here.hub.put(ARC, "d0", &[("ARC-Easy/test/0000.parquet", &rows), ("ARC-Easy/train/0000.parquet", &rows)]);
+        here.fails(&prepare, says);
+        assert!(!here.rows("arc_easy").exists());
+    }
+    let here = Here::new();
+    here.hub.put(PIQA, "d0", &[("validation.jsonl", b"{\"goal\": \"a\", \"sol1\": \"b\", \"sol2\": \"c\"}\n")]);
+    here.fails(&["prepare", "--dataset", "piqa", "--accept-changed"], &["eval.jsonl line 1", "\"label\" is missing"]);
+}
+
+#[test]
 fn a_repository_that_was_not_converted_gives_its_own_files() {
     let here = Here::new();
     let row = |i: usize| format!("{{\"goal\":\"é {i}\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":{}}}\n", i % 2);
@@ -492,7 +511,7 @@ fn a_folder_of_the_users_gets_models_and_data_sets() {
         "--dir",
         &path,
     ]);
-    assert!(said.contains(&format!("HF_HOME={path} splitbench run ... --data-dir {path}")), "{said}");
+    assert!(said.contains(&format!("HF_HUB_CACHE={path}/hub splitbench run ... --data-dir {path}")), "{said}");
     assert!(dir.path().join("hub/models--Qwen--Qwen2.5-1.5B/refs/main").exists());
     assert!(dir.path().join("arc_easy/eval.jsonl").exists() && dir.path().join("arc_easy/train.jsonl").exists());
     assert!(!here.home.path().join("hub").exists());

@@ -2,10 +2,13 @@
 //! the second is the other host that large files come from. Threads of it end with the test.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sha2::{Digest, Sha256};
 
 /// The one token that opens a gated repository.
@@ -56,16 +59,35 @@ pub struct Server(Arc<Mutex<State>>);
 
 impl Server {
     pub fn start() -> Self {
+        Self::over("http", Ok)
+    }
+
+    /// The same over https, with a certificate that only the tests' own authority (`tls/ca.pem`) signed.
+    pub fn start_tls() -> Self {
+        let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/hub.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/hub.key")).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        let config = Arc::new(config);
+        Self::over("https", move |stream| {
+            let connection = ServerConnection::new(config.clone()).map_err(std::io::Error::other)?;
+            Ok(StreamOwned::new(connection, stream))
+        })
+    }
+
+    fn over<S: Read + Write + Send + 'static>(
+        scheme: &str,
+        wrap: impl Fn(TcpStream) -> std::io::Result<S> + Clone + Send + 'static,
+    ) -> Self {
         let server = Self(Arc::default());
         for host in 0..2 {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            server.0.lock().unwrap().hosts[host] = format!("http://{}", listener.local_addr().unwrap());
-            let of = server.clone();
+            server.0.lock().unwrap().hosts[host] = format!("{scheme}://{}", listener.local_addr().unwrap());
+            let (of, wrap) = (server.clone(), wrap.clone());
             std::thread::spawn(move || {
                 for stream in listener.incoming().flatten() {
-                    let of = of.clone();
+                    let (of, stream) = (of.clone(), wrap(stream));
                     // A client that goes away is no trouble of the server's.
-                    std::thread::spawn(move || drop(of.answer(stream, host == 1)));
+                    std::thread::spawn(move || drop(stream.and_then(|stream| of.answer(stream, host == 1))));
                 }
             });
         }
@@ -101,13 +123,13 @@ impl Server {
         std::mem::take(&mut self.0.lock().unwrap().log)
     }
 
-    fn answer(&self, stream: TcpStream, at_storage: bool) -> std::io::Result<()> {
-        let mut lines = BufReader::new(stream.try_clone()?).lines();
+    fn answer(&self, mut stream: impl Read + Write, at_storage: bool) -> std::io::Result<()> {
+        let mut lines = BufReader::new(&mut stream).lines();
         let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
         let mut words = first.split(' ').map(String::from);
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let mut request = Request { method, path, range: None, token: None, at_storage };
-        for line in lines {
+        for line in lines.by_ref() {
             let line = line?;
             match line.split_once(": ") {
                 Some((name, value)) if name.eq_ignore_ascii_case("range") => request.range = Some(value.into()),
@@ -118,7 +140,6 @@ impl Server {
         }
         let reply = self.reply(&request);
         self.0.lock().unwrap().log.push(request.clone());
-        let mut stream = stream;
         let length = reply.body.len();
         write!(stream, "HTTP/1.1 {} -\r\nConnection: close\r\n{}", reply.status, reply.head)?;
         if !reply.head.contains("Content-Length") {
@@ -128,7 +149,7 @@ impl Server {
         if request.method != "HEAD" {
             stream.write_all(&reply.body[..reply.cut.unwrap_or(length).min(length)])?;
         }
-        Ok(())
+        stream.flush()
     }
 
     fn reply(&self, request: &Request) -> Reply {

@@ -24,3 +24,14 @@ for name in SETS:
     assert lines == [json.dumps(row, ensure_ascii=False) for row in rows]
     # Row groups of two rows: readers have to go through several.
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), out / f"{name}.parquet", row_group_size=2)
+
+# ARC's rows with strings kept as dictionaries, which pandas' categories and datasets become; and with a column that JSON has
+# no form for.
+table = pyarrow.parquet.read_table(out / "arc_easy.parquet")
+text = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+choices = pyarrow.struct([("text", pyarrow.list_(pyarrow.string())), ("label", pyarrow.list_(text))])
+kept = {"id": text, "question": pyarrow.dictionary(pyarrow.int8(), pyarrow.large_string()), "choices": choices, "answerKey": text}
+schema = pyarrow.schema([(name, kept[name]) for name in table.column_names])
+pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table.to_pylist(), schema), out / "dictionaries.parquet", row_group_size=2)
+day = pyarrow.array([0] * len(table), pyarrow.date32())
+pyarrow.parquet.write_table(table.append_column("day", day), out / "dates.parquet")

@@ -59,6 +59,35 @@ fn good_rows_of_every_schema_are_read() {
 }
 
 #[test]
+fn other_spellings_of_a_row_are_the_same_row() {
+    let row = |schema, text: &str| read_rows(schema, "x", text.as_bytes(), None).unwrap().remove(0);
+    let lists = r#"{"text": ["tin", "wool", "milk"], "label": ["1", "2", "3"]}"#;
+    let objects = r#"[{"label": 1, "text": "tin"}, {"text": "wool", "label": 2}, {"text": "milk", "label": 3}]"#;
+    for (schema, from, to) in [
+        (Schema::Arc, lists, objects),
+        (Schema::Arc, r#"["1", "2", "3"]"#, "[1, 2, 3]"),
+        (Schema::Arc, r#""answerKey": "3""#, r#""answerKey": 3"#),
+        (Schema::Arc, r#""answerKey": "3""#, r#""answerKey": 3.0"#),
+        (Schema::Siqa, r#""label": "2""#, r#""label": 2"#),
+        (Schema::Siqa, r#""label": "2""#, r#""label": "2\n""#),
+        (Schema::WinoGrande, r#""answer": "1""#, r#""answer": 1.0"#),
+        (Schema::Piqa, r#""label": 1"#, r#""label": "1""#),
+        (Schema::Piqa, r#""label": 1"#, r#""label": 1.0"#),
+        (Schema::Piqa, r#""label": 1"#, r#""label": " 1""#),
+        (Schema::CosmosQa, r#""label": 0"#, r#""label": -0.0"#),
+    ] {
+        let other = good(schema).replacen(from, to, 1);
+        assert_ne!(other, good(schema), "{from}");
+        assert_eq!(row(schema, &other), row(schema, good(schema)), "{other}");
+        assert_eq!(row(schema, &format!("\u{feff}\r\n{other}\r\n\r\n")), row(schema, good(schema)), "{other}");
+    }
+    for (id, read) in [("7", "7"), ("7.0", "7"), ("-7", "-7"), ("7.5", "7.5"), ("\"007\"", "007"), ("null", "0")] {
+        let other = good(Schema::Arc).replacen("\"a1\"", id, 1);
+        assert_eq!(row(Schema::Arc, &other).id, read, "{id}");
+    }
+}
+
+#[test]
 fn any_field_that_is_used_is_missed_by_name() {
     for (schema, row) in GOOD {
         let Value::Object(map) = serde_json::from_str(row).unwrap() else { unreachable!() };
@@ -122,7 +151,31 @@ fn bad_rows_are_refused_in_words_that_help() {
         ),
         case(Schema::Piqa, "\"label\": 1", "\"label\": -1", "-1 names no choice"),
         case(Schema::Piqa, "\"label\": 1", "\"label\": 0.5", "0.5 names no choice"),
-        case(Schema::Piqa, "\"label\": 1", "\"label\": \"1\"", "found a string"),
+        case(Schema::Piqa, "\"label\": 1", "\"label\": 1.5", "1.5 names no choice"),
+        case(Schema::Piqa, "\"label\": 1", "\"label\": \"2\"", "\"2\" names no choice"),
+        case(Schema::Piqa, "\"label\": 1", "\"label\": \"\"", "\"\" names no choice"),
+        case(Schema::Piqa, "\"label\": 1", "\"label\": null", "found null"),
+        case(Schema::Piqa, "\"label\": 1", "\"label\": NaN", "malformed JSON"),
+        case(Schema::LogiQa, "\"label\": \"c\"", "\"label\": 2", "\"2\" names no choice"),
+        case(arc, "\"id\": \"a1\"", "\"id\": [1]", "field \"id\": expected a string, found an array"),
+        case(
+            arc,
+            r#"{"text": ["tin", "wool", "milk"], "label": ["1", "2", "3"]}"#,
+            r#"[{"text": "tin", "label": "1"}, {"text": "wool"}]"#,
+            "field \"choices[1].label\" is missing",
+        ),
+        case(
+            arc,
+            r#"{"text": ["tin", "wool", "milk"], "label": ["1", "2", "3"]}"#,
+            r#"["tin", "wool"]"#,
+            "field \"choices[0].text\" is missing",
+        ),
+        case(
+            arc,
+            r#"{"text": ["tin", "wool", "milk"], "label": ["1", "2", "3"]}"#,
+            r#""{'text': ...}""#,
+            "field \"choices\": expected an object with the arrays",
+        ),
         case(
             Schema::Siqa,
             "\"label\": \"2\"",
