@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use splitbench::model::weights::{Weights, weight_files};
-use splitbench::model::{Config, Decoder, Packing, Scored, SplitPoint};
+use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, checkpoint};
 use splitbench::score::log_softmax_at;
 use tempfile::TempDir;
 
@@ -50,13 +50,17 @@ fn load(folder: &Path) -> Result<Decoder> {
 
 /// Loads it with its matrices in this type.
 fn load_as(folder: &Path, dtype: DType) -> Result<Decoder> {
+    let (config, weights, _) = settled(folder)?;
+    checkpoint::decoder(&config, &weights, &Placement { device: Device::Cpu, dtype })
+}
+
+/// Its configuration as the weights bear it, the weights, and what is to be said of them.
+fn settled(folder: &Path) -> Result<(Config, Weights, Vec<String>)> {
     let config = Config::parse(&read(&folder.join("config.json")), "config.json")?;
     let files = weight_files(|file| Some(folder.join(file)).filter(|p| p.is_file()), "checkpoint")?;
     let weights = Weights::open(&files)?;
-    Decoder::new(&config, &Device::Cpu, |name, shape| {
-        let dtype = if shape.len() > 1 { dtype } else { DType::F32 };
-        weights.get(name, shape, dtype, &Device::Cpu)
-    })
+    let (config, notes) = checkpoint::settle(config, &weights)?;
+    Ok((config, weights, notes))
 }
 
 fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {

@@ -89,6 +89,7 @@ impl Args {
         let placement = Placement::open(&self.device, &self.dtype)?;
         check_memory(&self.model, &placement, self.batch_tokens)?;
         let model = source::load(&self.model, &placement)?;
+        model.notes.iter().for_each(|note| tell!("note: {note}"));
         let split = SplitPoint { after_layer: self.split };
         model.decoder()?.check_split(split)?;
         let cells: Vec<Cell> = codec

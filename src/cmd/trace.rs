@@ -106,6 +106,7 @@ impl Args {
         let placement = Placement::open("cpu", &self.dtype)?;
         check_memory(&self.model, &placement, self.batch_tokens)?;
         let model = source::load(&self.model, &placement)?;
+        model.notes.iter().for_each(|note| tell!("note: {note}"));
         let tokenizer = TokenizerId {
             name: model.name.clone(),
             origin: format!("tokenizer.json of {}", model.title),

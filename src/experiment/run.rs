@@ -159,6 +159,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     }
     for model_name in &spec.models {
         let model = clock.of(Stage::Load, || source::load(model_name, &placement))?;
+        model.notes.iter().for_each(|note| tell!("note: {note}"));
         let predictor =
             predicted.is_some().then(|| Predictor::new(&model.config, placement.dtype, options.batch_tokens));
         let mut tasks = tasks(spec, model_name, model.config.num_hidden_layers, options.data_dir.as_deref())
