@@ -80,11 +80,11 @@ impl RopeKeys<'_> {
         if kind == "default" {
             return Ok((theta, RopeScaling::None));
         }
-        let need =
-            |key: &str| number(key)?.with_context(|| format!("{name}: rope_type llama3 needs the number {key:?}"));
-        let key = LLAMA3[3];
-        let original = agreed(key, self.original_max_position_embeddings, name, number(key)?)?;
-        let original = original.map_or_else(|| need(key), Ok)?;
+        let need = |key: &str| {
+            number(key)?.with_context(|| format!("{name}: rope_type llama3 needs the number {key:?} in {name} itself"))
+        };
+        let original = need(LLAMA3[3])?;
+        agreed(LLAMA3[3], self.original_max_position_embeddings, name, Some(original))?;
         let (factor, low, high) = (need("factor")?, need("low_freq_factor")?, need("high_freq_factor")?);
         ensure!(
             factor > 0.0 && original > 0.0 && low > 0.0 && high > low,
