@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long)]
     dataset: String,
     /// Split layer, 1 up to the number of layers.
-    #[arg(long, value_name = "LAYER", default_value_t = 1)]
+    #[arg(long, value_name = "LAYER", default_value_t = 1, requires = "codec")]
     split: usize,
     /// Codec with its options, such as fc:band=centered.
     #[arg(long)]
@@ -35,7 +35,7 @@ pub struct Args {
     #[command(flatten)]
     ratio: RatioArgs,
     /// What is compressed: prompt+choice or prompt.
-    #[arg(long, default_value = "prompt+choice", value_parser = parse_scope)]
+    #[arg(long, default_value = "prompt+choice", value_parser = parse_scope, requires = "codec")]
     scope: Scope,
     /// First questions only.
     #[arg(long, value_name = "N")]
@@ -76,6 +76,10 @@ impl Args {
     pub fn run(self) -> Result<()> {
         let codec = self.codec.as_deref().map(CodecSpec::parse).transpose()?;
         let budget = self.ratio.budget()?;
+        ensure!(
+            codec.is_some() || !self.ratio.are_given(),
+            "--ratio and --accounting are a codec's, and without --codec nothing is compressed: give --codec, or leave them out"
+        );
         ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
         let source = Source::of(self.data_dir.as_deref());
         let dataset = data::load(&self.dataset, &source, self.limit)?;

@@ -1,11 +1,12 @@
 //! What the tensors of a checkpoint make of its config.json: which of them is the head, and which nothing reads.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
-use super::weights::Weights;
+use super::weights::{self, Weights};
 use super::{Config, Decoder, Placement};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -44,6 +45,17 @@ pub fn settle(mut config: Config, weights: &Weights) -> Result<(Config, Vec<Stri
     Ok((config, notes))
 }
 
+/// What to say where a folder holds the weights twice: in the one file that is read, and in the shards of an index.
+pub(super) fn second_weights(files: &[PathBuf]) -> Option<String> {
+    let [single] = files else { return None };
+    let index = single.with_file_name("model.safetensors.index.json");
+    let read = |shard: &String| single.file_name() == Some(Path::new(shard).as_os_str());
+    let other = weights::shards(&index).is_ok_and(|shards| !shards.iter().all(read));
+    other.then(|| {
+        format!("{} is read, as transformers does, not the files that {} names", single.display(), index.display())
+    })
+}
+
 /// The decoder of a settled configuration; its matrices in the placement's type.
 pub fn decoder(config: &Config, weights: &Weights, placement: &Placement) -> Result<Decoder> {
     let Placement { device, dtype } = placement;
@@ -59,7 +71,7 @@ pub fn decoder(config: &Config, weights: &Weights, placement: &Placement) -> Res
 /// The names that a decoder with one layer asks for.
 fn tensors_read(config: &Config) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
-    let one = Config { num_hidden_layers: 1, max_position_embeddings: 1, ..config.clone() };
+    let one = Config { num_hidden_layers: 1, head_dim: 2, max_position_embeddings: 1, ..config.clone() };
     Decoder::new(&one, &Device::Cpu, |name, _| {
         names.insert(name.to_string());
         Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?)

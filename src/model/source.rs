@@ -202,6 +202,7 @@ pub fn load(name: &str, placement: &Placement) -> Result<Model> {
     };
     let config = Config::parse(&config_text, &format!("{origin}: config.json"))?;
     let (config, mut notes) = checkpoint::settle(config, &open(weights.as_deref())?)?;
+    notes.extend(weights.as_deref().and_then(checkpoint::second_weights));
     let unread = Config::unread_keys(&config_text);
     if !unread.is_empty() {
         notes.push(format!("config.json has keys that nothing here reads: {}", checkpoint::first_names(&unread)));
@@ -209,6 +210,9 @@ pub fn load(name: &str, placement: &Placement) -> Result<Model> {
     let tokenizer = parse_tokenizer(&tokenizer_text, &tokenizer_origin)?;
     let special = SpecialTokens::new(&tokenizer).with_context(|| tokenizer_origin.clone())?;
     notes.extend(special.note());
+    if origin != name && Path::new(name).join("config.json").is_file() {
+        notes.push(format!("the model known by that name, not the folder {name}; for the folder write ./{name}"));
+    }
     notes.iter_mut().for_each(|note| *note = format!("model {name}: {note}"));
     let known = registry().iter().find(|m| m.name == name);
     if let Some(info) = known {
