@@ -626,7 +626,7 @@ fn keys_that_change_nothing_are_no_hindrance() {
             json!({"rope_interleaved": false, "is_llama_config": true, "pretraining_tp": 1, "initializer_range": 0.02,
             "attention_dropout": 0.0, "use_cache": true, "logits_scaling": 1.0, "final_logit_softcapping": null,
             "num_experts": 0, "partial_rotary_factor": 1.0, "layer_types": ["full_attention", "full_attention", "full_attention"], "sliding_window": null,
-            "rms_norm_epsilon": 1e-5, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
             "transformers_version": "5.0", "quantization_config": null, "use_sliding_window": null}),
         ),
         (
@@ -641,7 +641,9 @@ fn keys_that_change_nothing_are_no_hindrance() {
         assert_eq!(Config::parse(&config.to_string(), "x").unwrap(), before);
         assert_eq!(Config::unread_keys(&config.to_string()), [] as [&str; 0]);
         config["some_new_switch"] = json!(true);
-        assert_eq!(Config::unread_keys(&config.to_string()), ["some_new_switch"]);
+        config["rms_norm_epsilon"] = json!(before.rms_norm_eps);
+        assert_eq!(Config::parse(&config.to_string(), "x").unwrap(), before);
+        assert_eq!(Config::unread_keys(&config.to_string()), ["rms_norm_epsilon", "some_new_switch"]);
     }
 }
 
