@@ -57,7 +57,7 @@ reference python="python3":
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} -m venv target/reference
     target/reference/bin/pip install --quiet --requirement tests/reference/requirements.txt
-    for script in harness metrics paired decoder loglik codecs adaptive coefficients indicators transforms fidelity; do target/reference/bin/python tests/reference/$script.py --check; done
+    for script in harness metrics paired decoder loglik codecs adaptive coefficients indicators transforms fidelity checkpoints special_tokens; do target/reference/bin/python tests/reference/$script.py --check; done
 
 # Scoring speed beside lm-evaluation-harness with transformers. TOKENIZER is a Qwen2 tokenizer.json, DATA holds
 # arc_easy/eval.jsonl; further arguments such as `--dataset piqa --limit 30` go to the script.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use candle_core::{DType, Device, Tensor};
 use splitbench::codec::{Activation, CodecSpec};
 use splitbench::npy;
 
@@ -222,6 +223,64 @@ fn broken_checkpoints_are_refused_by_tensor_and_file() {
     fs::write(folder.path().join("model.safetensors"), &weights).unwrap();
     fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
     fails(&score, &["tokenizer.json"]);
+}
+
+/// A folder with the pocket model whose head is not its embedding, and whose tokenizer puts a token behind a text.
+fn untied_pocket(folder: &Path) -> String {
+    let pocket = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pocket");
+    let config = fs::read_to_string(pocket.join("config.json")).unwrap();
+    let more = r#""a_new_switch": true, "tie_word_embeddings": true"#;
+    fs::write(folder.join("config.json"), config.replace("\"tie_word_embeddings\": true", more)).unwrap();
+    let mut tensors = candle_core::safetensors::load(pocket.join("model.safetensors"), &Device::Cpu).unwrap();
+    let embedding = tensors["model.embed_tokens.weight"].clone();
+    tensors.insert("lm_head.weight".into(), (embedding * 2.0).unwrap());
+    tensors.insert("value_head.weight".into(), Tensor::zeros(4, DType::F16, &Device::Cpu).unwrap());
+    candle_core::safetensors::save(&tensors, folder.join("model.safetensors")).unwrap();
+    let mut tokenizer: serde_json::Value =
+        serde_json::from_slice(&fs::read(pocket.join("tokenizer.json")).unwrap()).unwrap();
+    let bos = tokenizer["post_processor"]["single"][0].clone();
+    tokenizer["post_processor"]["single"].as_array_mut().unwrap().push(bos);
+    fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    folder.display().to_string()
+}
+
+#[test]
+fn what_a_reader_of_a_model_s_files_would_not_expect_is_said_once_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = untied_pocket(folder.path());
+    let text =
+        SMALL.replace("limit = 12", "limit = 2").replace(r#""noop", "int8", "fc", "topk", "fwsvd", "qr""#, r#""fc""#);
+    let experiment = small(folder.path(), &text);
+    let out = folder.path().display().to_string();
+    let output = splitbench(&["run", &experiment, "--run", "a", "--out", &out, "--data-dir", &out, "--model", &model]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let manifest = fs::read(folder.path().join("results/small/a/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let bos = "<|begin_of_text|>";
+    let part = &manifest["models"][0];
+    assert_eq!((&part["prefix"], &part["suffix"]), (&serde_json::json!([bos]), &serde_json::json!([bos])));
+    let notes: Vec<&str> = manifest["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
+    let told = stderr(&output);
+    for expected in ["tie_word_embeddings = true", "value_head.weight", "a_new_switch", "after every text"] {
+        let of_it: Vec<&&str> = notes.iter().filter(|note| note.contains(expected)).collect();
+        assert_eq!(of_it.len(), 1, "{expected}: {notes:?}");
+        assert_eq!(told.matches(*of_it[0]).count(), 1, "{told}");
+    }
+
+    // The head is a matrix of its own in what a run is expected to take, too.
+    let memory = |model: &str| {
+        let output = splitbench(&["plan", &experiment, "--json", "--model", model]);
+        let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        plan["memory_bytes"].as_f64().unwrap()
+    };
+    assert_eq!(memory(&model) - memory("pocket"), 4.0 * 1408.0 * 192.0);
+}
+
+#[test]
+fn options_of_a_codec_without_one_are_refused() {
+    for (option, value) in [("--ratio", "4"), ("--accounting", "wire"), ("--split", "2"), ("--scope", "prompt")] {
+        fails(&["score", "--dataset", "piqa-mini", "--limit", "1", option, value], &[option, "--codec"]);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use splitbench::model::weights::{Weights, weight_files};
-use splitbench::model::{Config, Decoder, Packing, Scored, SplitPoint};
+use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, checkpoint};
 use splitbench::score::log_softmax_at;
 use tempfile::TempDir;
 
@@ -50,13 +50,17 @@ fn load(folder: &Path) -> Result<Decoder> {
 
 /// Loads it with its matrices in this type.
 fn load_as(folder: &Path, dtype: DType) -> Result<Decoder> {
+    let (config, weights, _) = settled(folder)?;
+    checkpoint::decoder(&config, &weights, &Placement { device: Device::Cpu, dtype })
+}
+
+/// Its configuration as the weights bear it, the weights, and what is to be said of them.
+fn settled(folder: &Path) -> Result<(Config, Weights, Vec<String>)> {
     let config = Config::parse(&read(&folder.join("config.json")), "config.json")?;
     let files = weight_files(|file| Some(folder.join(file)).filter(|p| p.is_file()), "checkpoint")?;
     let weights = Weights::open(&files)?;
-    Decoder::new(&config, &Device::Cpu, |name, shape| {
-        let dtype = if shape.len() > 1 { dtype } else { DType::F32 };
-        weights.get(name, shape, dtype, &Device::Cpu)
-    })
+    let (config, notes) = checkpoint::settle(config, &weights)?;
+    Ok((config, weights, notes))
 }
 
 fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {
@@ -195,6 +199,120 @@ fn every_reference_case_is_compared() {
     }
 }
 
+/// Of checkpoints.py: what transformers makes of a checkpoint that says one thing twice.
+#[derive(Deserialize)]
+struct Doubled {
+    ids: Vec<u32>,
+    cases: HashMap<String, DoubledCase>,
+}
+
+#[derive(Deserialize)]
+struct DoubledCase {
+    config: serde_json::Map<String, Value>,
+    tensors: String,
+    tied: bool,
+    logits: Vec<f32>,
+}
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// A copy of the case of `checkpoints.py` with its config.json and tensors.
+fn doubled(config: &serde_json::Map<String, Value>, tensors: &str) -> TempDir {
+    let folder = copy(SINGLE);
+    let file = folder.path().join("config.json");
+    let mut whole: serde_json::Map<String, Value> = serde_json::from_str(&read(&file)).unwrap();
+    whole.extend(config.clone());
+    whole.retain(|_, value| !value.is_null());
+    std::fs::write(&file, Value::from(whole).to_string()).unwrap();
+    edit_tensors(folder.path(), |all| {
+        let embedding = all[EMBEDDING].clone();
+        let (rows, columns) = embedding.dims2().unwrap();
+        let value = |i: usize, j: usize| ((37 * i + 11 * j) % 17) as f32 / 8.0 - 1.0;
+        let values: Vec<f32> = (0..rows * columns).map(|n| value(n / columns, n % columns)).collect();
+        match tensors {
+            "embedding" => {}
+            "another head" => {
+                all.insert(HEAD.into(), Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap());
+            }
+            "same head" => drop(all.insert(HEAD.into(), embedding)),
+            "only head" => {
+                all.remove(EMBEDDING);
+                all.insert(HEAD.into(), embedding);
+            }
+            other => panic!("{other}"),
+        }
+    });
+    folder
+}
+
+#[test]
+fn a_checkpoint_that_says_one_thing_twice_is_read_as_transformers_reads_it() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/checkpoints.json");
+    let expected: Doubled = serde_json::from_str(&read(&path)).unwrap();
+    assert_eq!(expected.cases.len(), 10);
+    for (name, case) in &expected.cases {
+        let folder = doubled(&case.config, &case.tensors);
+        let decoder = load(folder.path()).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        let packing = Arc::new(Packing::of([expected.ids.len()]));
+        let last = (expected.ids.len() - 1) as u32;
+        let hidden = decoder.run_to_rows(decoder.embed(&expected.ids).unwrap(), &packing, 0, &[last]).unwrap();
+        let logits = rows(&decoder.logits(&hidden).unwrap());
+        let error = relative_error(&logits[0], &case.logits);
+        assert!(error <= ROW_TOLERANCE, "{name}: relative error {error:.2e}");
+        assert_eq!(decoder.config().tie_word_embeddings, case.tied, "{name}");
+        let (_, _, notes) = settled(folder.path()).unwrap();
+        match name.as_str() {
+            "tied, the head is another" => {
+                assert_says(&notes.join("; "), &["tie_word_embeddings = true", HEAD, "used"])
+            }
+            _ => assert!(notes.is_empty(), "{name}: {notes:?}"),
+        }
+    }
+}
+
+#[test]
+fn tensors_that_nothing_reads_are_named_once() {
+    let folder = copy("llama-mha");
+    edit_tensors(folder.path(), |all| {
+        let one = Tensor::ones(8, DType::F32, &Device::Cpu).unwrap();
+        for name in [
+            "model.layers.0.self_attn.rotary_emb.inv_freq",
+            "model.layers.0.self_attn.q_norm.weight",
+            "model.layers.2.self_attn.q_proj.bias",
+            "model.layers.3.input_layernorm.weight",
+            "model.layers.01.input_layernorm.weight",
+            "value_head.weight",
+        ] {
+            all.insert(name.to_string(), one.clone());
+        }
+    });
+    let (_, _, notes) = settled(folder.path()).unwrap();
+    let [note] = &notes[..] else { panic!("{notes:?}") };
+    let parts =
+        ["read 5 of", "model.layers.0.self_attn.q_norm.weight", "model.layers.01.input_layernorm.weight", "2 more"];
+    assert_says(note, &parts);
+    assert!(!note.contains("inv_freq"), "{note}");
+}
+
+#[test]
+fn of_two_tensors_with_one_name_neither_is_taken() {
+    let folder = copy("qwen2-untied-sharded");
+    let file = folder.path().join("model-00002-of-00002.safetensors");
+    let other = candle_core::safetensors::load(folder.path().join("model-00001-of-00002.safetensors"), &Device::Cpu);
+    let (name, tensor) = other.unwrap().into_iter().next().unwrap();
+    let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+    for (again, right) in [(tensor.clone(), true), (tensor.zeros_like().unwrap(), false)] {
+        tensors.insert(name.clone(), again);
+        std::fs::remove_file(&file).unwrap();
+        candle_core::safetensors::save(&tensors, &file).unwrap();
+        match right {
+            true => drop(load(folder.path()).unwrap()),
+            false => assert_says(&error_of(folder.path()), &[&name, "more than one of these files"]),
+        }
+    }
+}
+
 // Wrong checkpoints. Each must give an error that says what is wrong; a panic fails the test.
 
 const SINGLE: &str = "llama-tied-gqa";
@@ -226,12 +344,16 @@ fn assert_says(message: &str, parts: &[&str]) {
 /// The error of a case whose tensors were edited.
 fn error_with_tensors(case: &str, edit: impl FnOnce(&mut HashMap<String, Tensor>)) -> String {
     let folder = copy(case);
-    let file = folder.path().join("model.safetensors");
+    edit_tensors(folder.path(), edit);
+    error_of(folder.path())
+}
+
+fn edit_tensors(folder: &Path, edit: impl FnOnce(&mut HashMap<String, Tensor>)) {
+    let file = folder.join("model.safetensors");
     let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
     edit(&mut tensors);
     std::fs::remove_file(&file).unwrap();
     candle_core::safetensors::save(&tensors, &file).unwrap();
-    error_of(folder.path())
 }
 
 #[test]
@@ -408,6 +530,47 @@ fn refuses_configs_by_name() {
         ("mlp_bias", json!(true), "mlp_bias"),
         ("use_sliding_window", json!(true), "use_sliding_window"),
         ("quantization_config", json!({"bits": 4}), "quantised"),
+        ("architectures", json!(["LlamaForCausalLM", "Qwen2ForCausalLM"]), "disagree"),
+        ("model_type", json!("qwen2"), "disagree"),
+        ("model_type", json!("mistral"), "mistral"),
+        ("rope_scaling", json!("llama3"), "must be an object"),
+        ("rope_scaling", json!({"rope_type": 3}), "rope_type must be a text"),
+        ("rope_scaling", json!({"factor": 4.0}), "factor = 4.0 means nothing"),
+        ("rope_scaling", json!({"rope_type": "default", "type": "linear"}), "disagree"),
+        (
+            "rope_parameters",
+            json!({"rope_theta": 1e6}),
+            "rope_theta 10000 and rope_parameters.rope_theta 1000000 disagree",
+        ),
+        ("rope_parameters", json!({"rope_theta": "1e4"}), "rope_theta must be a number"),
+        (
+            "rope_parameters",
+            json!({"rope_type": "default", "partial_rotary_factor": 0.5}),
+            "partial_rotary_factor = 0.5",
+        ),
+        ("rope_parameters", json!({"full_attention": {"rope_type": "default", "rope_theta": 1e6}}), "full_attention"),
+        ("rope_parameters", json!({"full_attention": {}, "sliding_attention": {}}), "nested"),
+        ("partial_rotary_factor", json!(0.5), "partial_rotary_factor = 0.5"),
+        ("sliding_window", json!(8), "sliding_window = 8"),
+        ("layer_types", json!(["full_attention", "sliding_attention", "full_attention"]), "sliding_attention"),
+        ("logit_scale", json!(0.0625), "logit_scale = 0.0625"),
+        ("logits_scaling", json!(8.0), "logits_scaling"),
+        ("attention_multiplier", json!(0.015625), "attention_multiplier"),
+        ("embedding_multiplier", json!(12.0), "embedding_multiplier"),
+        ("residual_multiplier", json!(0.22), "residual_multiplier"),
+        ("scale_emb", json!(12), "scale_emb"),
+        ("final_logit_softcapping", json!(30.0), "final_logit_softcapping"),
+        ("attn_logit_softcapping", json!(50.0), "attn_logit_softcapping"),
+        ("query_pre_attn_scalar", json!(256), "query_pre_attn_scalar"),
+        ("attention_chunk_size", json!(8192), "attention_chunk_size"),
+        ("no_rope_layers", json!([1, 0, 1]), "no_rope_layers"),
+        ("rope_interleaved", json!(true), "rope_interleaved"),
+        ("use_qk_norm", json!(true), "use_qk_norm"),
+        ("layer_norm_eps", json!(1e-3), "layer_norm_eps"),
+        ("hidden_activation", json!("gelu_pytorch_tanh"), "hidden_activation"),
+        ("clip_qkv", json!(8.0), "clip_qkv"),
+        ("num_local_experts", json!(8), "num_local_experts"),
+        ("compression_config", json!({"format": "pack-quantized"}), "compression_config"),
     ];
     let text = read(&case_folder(SINGLE).join("config.json"));
     for (field, value, expected) in cases {
@@ -422,9 +585,65 @@ fn refuses_configs_by_name() {
             Err(error) => assert_says(&format!("{error:#}"), &["some/config.json", expected]),
         }
     }
+    // The two forms of rope beside each other, of which one once won without a word.
+    for (new, old) in [
+        (json!({"rope_type": "default", "rope_theta": 10000.0}), json!({"rope_type": "yarn", "factor": 4.0})),
+        (json!({"rope_type": "default", "rope_theta": 10000.0}), llama3(8.0)),
+        (llama3(8.0), json!({"rope_type": "default"})),
+        (llama3(8.0), llama3(16.0)),
+    ] {
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        (config["rope_parameters"], config["rope_scaling"]) = (new, old.clone());
+        let error = format!("{:#}", Config::parse(&config.to_string(), "some/config.json").unwrap_err());
+        match old["rope_type"].as_str() {
+            Some("yarn") => assert_says(&error, &["some/config.json", "rope_scaling", "yarn"]),
+            _ => assert_says(&error, &["some/config.json", "rope_parameters {", "rope_scaling {", "disagree"]),
+        }
+    }
+    // A theta inside one table only: transformers takes 10000 then, since it drops rope_parameters.
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config.as_object_mut().unwrap().remove("rope_theta");
+    (config["rope_parameters"], config["rope_scaling"]) = (llama3(8.0), llama3(8.0));
+    config["rope_parameters"]["rope_theta"] = json!(5e5);
+    assert_says(&format!("{:#}", Config::parse(&config.to_string(), "x").unwrap_err()), &["disagree", "10000"]);
     for text in ["", "{", "[]", "null", "{}"] {
         let error = format!("{:#}", Config::parse(text, "some/config.json").unwrap_err());
         assert_says(&error, &["some/config.json", "not a decoder's config.json"]);
+    }
+}
+
+fn llama3(factor: f64) -> Value {
+    json!({"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 512})
+}
+
+/// What config.json files of these families hold beside what is read, and what changes nothing.
+#[test]
+fn keys_that_change_nothing_are_no_hindrance() {
+    for (case, keys) in [
+        (
+            SINGLE,
+            json!({"rope_interleaved": false, "is_llama_config": true, "pretraining_tp": 1, "initializer_range": 0.02,
+            "attention_dropout": 0.0, "use_cache": true, "logits_scaling": 1.0, "final_logit_softcapping": null,
+            "num_experts": 0, "partial_rotary_factor": 1.0, "layer_types": ["full_attention", "full_attention", "full_attention"], "sliding_window": null,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "transformers_version": "5.0", "quantization_config": null, "use_sliding_window": null}),
+        ),
+        (
+            "qwen2-tied",
+            json!({"use_mrope": false, "sliding_window": 8, "use_sliding_window": false, "max_window_layers": 2,
+            "attention_dropout": 0.0}),
+        ),
+    ] {
+        let mut config: Value = serde_json::from_str(&read(&case_folder(case).join("config.json"))).unwrap();
+        let before = Config::parse(&config.to_string(), "x").unwrap();
+        config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        assert_eq!(Config::parse(&config.to_string(), "x").unwrap(), before);
+        assert_eq!(Config::unread_keys(&config.to_string()), [] as [&str; 0]);
+        config["some_new_switch"] = json!(true);
+        config["rms_norm_epsilon"] = json!(before.rms_norm_eps);
+        assert_eq!(Config::parse(&config.to_string(), "x").unwrap(), before);
+        assert_eq!(Config::unread_keys(&config.to_string()), ["rms_norm_epsilon", "some_new_switch"]);
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long)]
     dataset: String,
     /// Split layer, 1 up to the number of layers.
-    #[arg(long, value_name = "LAYER", default_value_t = 1)]
+    #[arg(long, value_name = "LAYER", default_value_t = 1, requires = "codec")]
     split: usize,
     /// Codec with its options, such as fc:band=centered.
     #[arg(long)]
@@ -34,7 +34,7 @@ pub struct Args {
     #[command(flatten)]
     ratio: RatioArgs,
     /// What is compressed: prompt+choice or prompt.
-    #[arg(long, default_value = "prompt+choice", value_parser = parse_scope)]
+    #[arg(long, default_value = "prompt+choice", value_parser = parse_scope, requires = "codec")]
     scope: Scope,
     /// First questions only.
     #[arg(long, value_name = "N")]
@@ -78,6 +78,10 @@ impl Args {
     pub fn run(self) -> Result<()> {
         let codec = self.codec.as_deref().map(CodecSpec::parse).transpose()?;
         let budget = self.ratio.budget()?;
+        ensure!(
+            codec.is_some() || !self.ratio.are_given(),
+            "--ratio and --accounting are a codec's, and without --codec nothing is compressed: give --codec, or leave them out"
+        );
         ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
         let source = Source::of(self.data_dir.as_deref());
         let dataset = data::load(&self.dataset, &source, self.limit)?;
@@ -87,6 +91,7 @@ impl Args {
         let placement = Placement::open(&self.device, &self.dtype)?;
         check_memory(&self.model, &placement, self.batch_tokens)?;
         let model = source::load(&self.model, &placement)?;
+        model.notes.iter().for_each(|note| tell!("note: {note}"));
         let split = SplitPoint { after_layer: self.split };
         model.config.check_split(split)?;
         let input = ModelInput { name: &self.model, config: &model.config, tokenizer: &model.tokenizer };

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::data::{self, Dataset, Source};
 use crate::experiment::check_memory;
-use crate::model::{Placement, SplitPoint, source};
+use crate::model::{Placement, SpecialTokens, SplitPoint, source};
 use crate::replay::record::{self, About};
 use crate::replay::trace::{TokenizerId, Trace};
 
@@ -88,6 +88,7 @@ impl Args {
             Some(path) => source::tokenizer_file(path)?,
             None => source::tokenizer_of(&self.model)?,
         };
+        SpecialTokens::new(&tokenizer)?.note().iter().for_each(|note| tell!("note: {note}"));
         // A tokenizer.json is told from others by its folder.
         let folder =
             |path: &PathBuf| path.parent().and_then(|p| p.file_name()).and_then(|n| n.to_str()).map(String::from);
@@ -106,6 +107,7 @@ impl Args {
         let placement = Placement::open("cpu", &self.dtype)?;
         check_memory(&self.model, &placement, self.batch_tokens)?;
         let model = source::load(&self.model, &placement)?;
+        model.notes.iter().for_each(|note| tell!("note: {note}"));
         let tokenizer = TokenizerId {
             name: model.name.clone(),
             origin: format!("tokenizer.json of {}", model.title),

@@ -75,6 +75,8 @@ struct OfModel {
     tokenizer_sha256: String,
     /// What tokenizer.json puts before every text.
     prefix: Vec<String>,
+    /// What it puts after every text.
+    suffix: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -114,14 +116,16 @@ impl<'a> Manifest<'a> {
 
     /// Adds a model.
     pub fn model(&mut self, model: &Model) {
-        let Model { name, origin, sha256, tokenizer_sha256, prefix, .. } = model;
+        let Model { name, origin, sha256, tokenizer_sha256, special, notes, .. } = model;
         self.models.push(OfModel {
             name: name.clone(),
             origin: origin.clone(),
             sha256: sha256.clone(),
             tokenizer_sha256: tokenizer_sha256.clone(),
-            prefix: prefix.clone(),
+            prefix: special.before.clone(),
+            suffix: special.after.clone(),
         });
+        self.notes.extend(notes.iter().cloned());
     }
 
     /// Adds a data set that a model is asked.

@@ -112,6 +112,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     for name in &spec.models {
         let _activity = progress::begin(format!("{name}: opening the model"));
         let model = clock.time(Stage::Load, || source::load(name, &placement))?;
+        model.notes.iter().for_each(|note| progress::say(&format!("note: {note}")));
         let input = ModelInput { name, config: &model.config, tokenizer: &model.tokenizer };
         let tasks = tasks(spec, &input, options.data_dir.as_deref(), options.skip_long)
             .with_context(|| format!("experiment {}, model {name}", experiment.name))?;

@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::config_keys;
+use super::rope_config::RopeKeys;
 
 /// Decoder family; they differ only in the biases of q, k and v.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +61,7 @@ pub struct Config {
     pub rope_scaling: RopeScaling,
     /// Longest input, in tokens.
     pub max_position_embeddings: usize,
-    /// Whether the head is the transposed embedding.
+    /// Whether the head is the transposed embedding. A saved head that is another makes it false: see `checkpoint`.
     pub tie_word_embeddings: bool,
     /// Whether q, k and v have biases.
     pub qkv_bias: bool,
@@ -79,13 +82,19 @@ struct Raw {
     rope_theta: Option<f64>,
     rope_scaling: Option<Value>,
     rope_parameters: Option<Value>,
+    partial_rotary_factor: Option<f64>,
     max_position_embeddings: Option<usize>,
+    original_max_position_embeddings: Option<f64>,
     tie_word_embeddings: Option<bool>,
     hidden_act: Option<String>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     use_sliding_window: Option<bool>,
+    sliding_window: Option<usize>,
+    layer_types: Option<Vec<String>>,
     quantization_config: Option<Value>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
 /// Longest rotary table, in positions; the longest of the ten sets' 56,317 sequences has 491 tokens.
@@ -102,24 +111,30 @@ impl Config {
         let raw: Raw = serde_json::from_str(text).with_context(|| format!("{origin}: not a decoder's config.json"))?;
         raw.check().with_context(|| origin.to_string())
     }
+
+    /// Keys of a `config.json` that nothing here reads, but for those that are known not to matter.
+    pub fn unread_keys(text: &str) -> Vec<String> {
+        serde_json::from_str::<Raw>(text).map(|raw| config_keys::unread(&raw.rest)).unwrap_or_default()
+    }
 }
 
 impl Raw {
     fn check(self) -> Result<Config> {
-        let architecture = self.architectures.as_ref().and_then(|a| a.first()).cloned();
-        let named = architecture.or_else(|| self.model_type.clone()).unwrap_or_default();
-        let family = match named.as_str() {
-            "LlamaForCausalLM" | "llama" => Family::Llama,
-            "Qwen2ForCausalLM" | "qwen2" => Family::Qwen2,
-            other => {
-                bail!("architecture {other:?} is not supported; supported are LlamaForCausalLM and Qwen2ForCausalLM")
-            }
-        };
+        let family = self.family()?;
         ensure!(self.quantization_config.is_none(), "the checkpoint is quantised; use the unquantised one");
         let act = self.hidden_act.as_deref().unwrap_or("silu");
         ensure!(act == "silu", "hidden_act {act:?} is not supported, only \"silu\"");
         ensure!(!self.mlp_bias.unwrap_or(false), "mlp_bias = true is not supported");
         ensure!(!self.use_sliding_window.unwrap_or(false), "use_sliding_window = true is not supported");
+        // Qwen2 has a window only where use_sliding_window says so, which is false where it is not given.
+        if let (Family::Llama, None, Some(window)) = (family, self.use_sliding_window, self.sliding_window) {
+            bail!("sliding_window = {window} is not supported for Llama; remove it to score with full attention");
+        }
+        if let Some(other) = self.layer_types.iter().flatten().find(|kind| *kind != "full_attention") {
+            bail!("layer_types holds {other:?}; only \"full_attention\" is supported");
+        }
+        let part = self.partial_rotary_factor.unwrap_or(1.0);
+        ensure!(part == 1.0, "partial_rotary_factor = {part} is not supported, only 1");
         let llama_bias = self.attention_bias.unwrap_or(false);
         ensure!(family == Family::Qwen2 || !llama_bias, "attention_bias = true is not supported for Llama");
 
@@ -151,9 +166,16 @@ impl Raw {
             }
         };
         ensure!(head_dim > 0 && head_dim.is_multiple_of(2), "head_dim {head_dim} must be even and above 0");
-        let (rope_theta, rope_scaling) = self.rope()?;
+        let (rope_theta, rope_scaling) = RopeKeys {
+            rope_theta: self.rope_theta,
+            original_max_position_embeddings: self.original_max_position_embeddings,
+            rope_parameters: self.rope_parameters.as_ref(),
+            rope_scaling: self.rope_scaling.as_ref(),
+        }
+        .read()?;
         let rms_norm_eps = self.rms_norm_eps.unwrap_or(1e-6);
         ensure!(rms_norm_eps.is_finite() && rms_norm_eps >= 0.0, "rms_norm_eps {rms_norm_eps} must be at least 0");
+        config_keys::refuse_other_arithmetic(&self.rest, &[("norm_eps", rms_norm_eps), ("base", rope_theta)])?;
         Ok(Config {
             family,
             vocab_size: self.vocab_size,
@@ -166,43 +188,32 @@ impl Raw {
             rms_norm_eps,
             rope_theta,
             rope_scaling,
-            max_position_embeddings: self.max_position_embeddings.unwrap_or(2048),
+            max_position_embeddings: self.max_position_embeddings.unwrap_or(match family {
+                Family::Llama => 2048,
+                Family::Qwen2 => 32_768,
+            }),
             tie_word_embeddings: self.tie_word_embeddings.unwrap_or(false),
             qkv_bias: family == Family::Qwen2,
         })
     }
 
-    /// `rope_parameters` (newer) holds theta and type together; `rope_theta` + `rope_scaling` is the older form.
-    fn rope(&self) -> Result<(f64, RopeScaling)> {
-        let table = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref()).filter(|v| !v.is_null());
-        let number = |key: &str| table.and_then(|t| t.get(key)).and_then(Value::as_f64);
-        let theta = number("rope_theta").or(self.rope_theta).unwrap_or(10_000.0);
-        ensure!(theta.is_finite() && theta > 0.0, "rope_theta {theta} must be above 0");
-        let kind = table
-            .and_then(|t| t.get("rope_type").and_then(Value::as_str).or_else(|| t.get("type")?.as_str()))
-            .unwrap_or("default");
-        let scaling = match kind {
-            "default" => RopeScaling::None,
-            "llama3" => {
-                let need =
-                    |key: &str| number(key).with_context(|| format!("rope_type llama3 needs the number {key:?}"));
-                let (factor, original) = (need("factor")?, need("original_max_position_embeddings")?);
-                let (low, high) = (need("low_freq_factor")?, need("high_freq_factor")?);
-                ensure!(
-                    factor > 0.0 && original > 0.0 && low > 0.0 && high > low,
-                    "rope_type llama3 needs factor, original_max_position_embeddings and low_freq_factor above 0 and \
-                     high_freq_factor above low_freq_factor; found {factor}, {original}, {low} and {high}"
-                );
-                RopeScaling::Llama3 {
-                    factor,
-                    low_freq_factor: low,
-                    high_freq_factor: high,
-                    original_max_position_embeddings: original,
-                }
-            }
-            other => bail!("rope_type {other:?} is not supported; supported are \"default\" and \"llama3\""),
-        };
-        Ok((theta, scaling))
+    /// By `architectures` and `model_type`, of which transformers goes by the second and most others by the first.
+    fn family(&self) -> Result<Family> {
+        let architectures = self.architectures.iter().flatten().map(|name| ("architectures", name));
+        let names = architectures.chain(self.model_type.iter().map(|name| ("model_type", name)));
+        let families: Vec<(&str, &String, Family)> = names
+            .map(|(key, name)| match name.as_str() {
+                "LlamaForCausalLM" | "llama" => Ok((key, name, Family::Llama)),
+                "Qwen2ForCausalLM" | "qwen2" => Ok((key, name, Family::Qwen2)),
+                _ => bail!("{key} {name:?} is not supported; supported are LlamaForCausalLM (llama) and Qwen2ForCausalLM (qwen2)"),
+            })
+            .collect::<Result<_>>()?;
+        let (first, first_name, family) =
+            *families.first().context("neither architectures nor model_type says which decoder it is")?;
+        if let Some((key, name, _)) = families.iter().find(|(_, _, other)| *other != family) {
+            bail!("{first} {first_name:?} and {key} {name:?} disagree; set both to the decoder that is meant");
+        }
+        Ok(family)
     }
 }
 

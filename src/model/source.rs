@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use candle_core::DType;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
 use super::weights::{Weights, weight_files};
-use super::{Config, Decoder, Placement};
+use super::{Config, Decoder, Placement, SpecialTokens, checkpoint};
 
 /// Name of the embedded model.
 pub const POCKET: &str = "pocket";
@@ -82,8 +81,10 @@ pub struct Model {
     pub sha256: String,
     /// SHA-256 of tokenizer.json.
     pub tokenizer_sha256: String,
-    /// Tokens that the tokenizer puts before every text, as tokenizer.json decides: BOS or nothing.
-    pub prefix: Vec<String>,
+    /// Tokens that the tokenizer puts around every text, as tokenizer.json decides.
+    pub special: SpecialTokens,
+    /// What a reader of its files would not expect.
+    pub notes: Vec<String>,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// Shape and constants.
@@ -101,16 +102,9 @@ impl Model {
         if let Some(decoder) = self.decoder.get() {
             return Ok(decoder);
         }
-        let weights = match &self.weights {
-            Some(files) => Weights::open(files)?,
-            None => Weights::embedded(POCKET_WEIGHTS)?,
-        };
-        let Placement { device, dtype } = &self.placement;
-        let decoder = Decoder::new(&self.config, device, |tensor, shape| {
-            let dtype = if shape.len() > 1 { *dtype } else { DType::F32 };
-            weights.get(tensor, shape, dtype, device)
-        })
-        .with_context(|| format!("loading model {}", self.name))?;
+        let weights = open(self.weights.as_deref())?;
+        let decoder = checkpoint::decoder(&self.config, &weights, &self.placement)
+            .with_context(|| format!("loading model {}", self.name))?;
         Ok(self.decoder.get_or_init(|| decoder))
     }
 }
@@ -185,11 +179,18 @@ fn folder(find: impl Fn(&str) -> Option<PathBuf>, place: &str) -> Result<ModelFi
     })
 }
 
-/// Reads only config.json.
+fn open(files: Option<&[PathBuf]>) -> Result<Weights> {
+    files.map_or_else(|| Weights::embedded(POCKET_WEIGHTS), Weights::open)
+}
+
+/// Reads config.json, and of the weights no more than which of them there are.
 pub fn load_config(name: &str) -> Result<Config> {
     match locate(name)? {
         ModelFiles::Embedded => Config::parse(POCKET_CONFIG, POCKET),
-        ModelFiles::Folder { config, .. } => Config::parse(&read(&config)?, &config.display().to_string()),
+        ModelFiles::Folder { config, weights, .. } => {
+            let config = Config::parse(&read(&config)?, &config.display().to_string())?;
+            Ok(checkpoint::settle(config, &Weights::open(&weights)?)?.0)
+        }
     }
 }
 
@@ -237,15 +238,26 @@ pub fn load(name: &str, placement: &Placement) -> Result<Model> {
         }
     };
     let config = Config::parse(&config_text, &format!("{origin}: config.json"))?;
+    let (config, mut notes) = checkpoint::settle(config, &open(weights.as_deref())?)?;
+    notes.extend(weights.as_deref().and_then(checkpoint::second_weights));
+    let unread = Config::unread_keys(&config_text);
+    if !unread.is_empty() {
+        notes.push(format!("config.json has keys that nothing here reads: {}", checkpoint::first_names(&unread)));
+    }
     let tokenizer = parse_tokenizer(&tokenizer_text, &tokenizer_origin)?;
-    let prefix = tokenizer.encode("", true).map_err(|e| anyhow!("{tokenizer_origin}: {e}"))?.get_tokens().to_vec();
+    let special = SpecialTokens::new(&tokenizer).with_context(|| tokenizer_origin.clone())?;
+    notes.extend(special.note());
+    if origin != name && Path::new(name).join("config.json").is_file() {
+        notes.push(format!("the model known by that name, not the folder {name}; for the folder write ./{name}"));
+    }
+    notes.iter_mut().for_each(|note| *note = format!("model {name}: {note}"));
     let known = known(name);
     if let Some(info) = known {
         ensure!(
-            info.bos != prefix.is_empty(),
+            info.bos != special.before.is_empty(),
             "{tokenizer_origin}: puts {} before a text, but on record for {name} is {}; every score depends on it: fetch \
              the file again, or pass its folder as --model to score it as it is",
-            if prefix.is_empty() { "nothing".to_string() } else { prefix.join(" ") },
+            if special.before.is_empty() { "nothing".to_string() } else { special.before.join(" ") },
             if info.bos { "a BOS token" } else { "nothing" }
         );
     }
@@ -256,7 +268,8 @@ pub fn load(name: &str, placement: &Placement) -> Result<Model> {
         origin,
         sha256: hex(digest),
         tokenizer_sha256: hex(Sha256::new().chain_update(&tokenizer_text)),
-        prefix,
+        special,
+        notes,
         tokenizer,
         config,
         placement: placement.clone(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::safetensors::{MmapedSafetensors, SliceSafetensors};
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use safetensors::tensor::TensorView;
 
 /// Where tensors come from.
 pub enum Weights {
@@ -27,6 +28,17 @@ impl Weights {
         // SAFETY: the files are only read. Who changes a checkpoint while it is in use gets what they asked for.
         let tensors = unsafe { MmapedSafetensors::multi(files) }
             .with_context(|| format!("{origin}: not a whole safetensors file; fetch it again"))?;
+        // Of two tensors with one name a program may read either.
+        let all = tensors.tensors();
+        for (name, view) in &all {
+            let read = tensors.get(name)?;
+            ensure!(
+                same(view, &read),
+                "{origin}: tensor {name} stands in more than one of these files, and not with the same values; delete the \
+                 files that do not belong to the checkpoint, or fetch it again"
+            );
+        }
+        drop(all);
         Ok(Self::Mapped { tensors, origin })
     }
 
@@ -58,11 +70,35 @@ impl Weights {
 
     /// Whether there is a tensor called `name`.
     pub fn has(&self, name: &str) -> bool {
+        self.view(name).is_some()
+    }
+
+    /// The names of all tensors, ascending.
+    pub fn names(&self) -> BTreeSet<String> {
+        let tensors = match self {
+            Self::Mapped { tensors, .. } => tensors.tensors(),
+            Self::Embedded(tensors) => tensors.tensors(),
+        };
+        tensors.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// Whether two tensors have the same shape and the same bytes.
+    pub fn are_same(&self, one: &str, other: &str) -> bool {
+        self.view(one).zip(self.view(other)).is_some_and(|(one, other)| same(&one, &other))
+    }
+
+    fn view(&self, name: &str) -> Option<TensorView<'_>> {
         match self {
-            Self::Mapped { tensors, .. } => tensors.get(name).is_ok(),
-            Self::Embedded(tensors) => tensors.get(name).is_ok(),
+            Self::Mapped { tensors, .. } => tensors.get(name).ok(),
+            Self::Embedded(tensors) => tensors.get(name).ok(),
         }
     }
+}
+
+fn same(one: &TensorView, other: &TensorView) -> bool {
+    one.dtype() == other.dtype()
+        && one.shape() == other.shape()
+        && (one.data().as_ptr() == other.data().as_ptr() || one.data() == other.data())
 }
 
 /// How many values of a CPU tensor are NaN or infinite; nothing for a type that weights do not have.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use splitbench::data::registry;
 use splitbench::score::{Asked, Sample, encode_request, encode_requests, mean, standard_error};
-use tokenizers::Tokenizer;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, Tokenizer};
 
 use crate::{json, own_rows, reference};
 
@@ -122,4 +123,53 @@ fn nothing_to_predict_from_or_nothing_to_predict_is_an_error() {
     }
     let error = encode_request(&plain, "Is it wet?", "").unwrap_err().to_string();
     assert!(error.contains("no token of the continuation"), "{error}");
+}
+
+/// Of special_tokens.py: the ids that the harness's model class scores.
+#[derive(Deserialize)]
+struct Special {
+    cases: Vec<SpecialCase>,
+}
+
+#[derive(Deserialize)]
+struct SpecialCase {
+    processor: String,
+    requests: Vec<SpecialRequest>,
+}
+
+#[derive(Deserialize)]
+struct SpecialRequest {
+    context: String,
+    continuation: String,
+    ids: (Vec<u32>, Vec<u32>),
+}
+
+#[test]
+fn bos_stands_once_where_a_text_brings_its_own_and_eos_where_the_harness_has_it() {
+    let Special { cases } = json("special-tokens.json");
+    assert_eq!(cases.len(), 4);
+    for SpecialCase { processor, requests } in cases {
+        let mut tokenizer = tokenizer("tokenizer");
+        tokenizer.add_special_tokens([AddedToken::from("<|end|>", true)]).unwrap();
+        let special = ["<|begin|>", "<|end|>"].map(|token| (token.to_string(), tokenizer.token_to_id(token).unwrap()));
+        let template = TemplateProcessing::builder()
+            .try_single(processor.as_str())
+            .unwrap()
+            .special_tokens(special.to_vec())
+            .build()
+            .unwrap();
+        tokenizer.with_post_processor(Some(template));
+        assert!(requests.len() >= 10);
+        for SpecialRequest { context, continuation, ids: (prompt, rest) } in requests {
+            let place = format!("{processor}: {context:?} {continuation:?}");
+            let request = encode_request(&tokenizer, &context, &continuation);
+            if rest.is_empty() {
+                assert!(request.unwrap_err().to_string().contains("no token of the continuation"), "{place}");
+                continue;
+            }
+            let request = request.unwrap();
+            assert_eq!(request.tokens, [&prompt[..], &rest[..rest.len() - 1]].concat(), "{place}");
+            assert_eq!((request.prompt_tokens, request.targets), (prompt.len(), rest), "{place}");
+        }
+    }
 }

@@ -49,6 +49,7 @@ fn compare(case: &str, file: &str, questions: impl Fn(&str) -> Vec<Question>) {
             verified: true,
             source: "test".into(),
             excluded: 0,
+            skipped: 0,
         };
         let request = ScoreRequest {
             experiment: "parity",
