@@ -27,9 +27,10 @@ use super::spec::{Experiment, Spec};
 use super::spent::{Clock, Spent, Stage};
 use super::store::Store;
 use crate::codec::Budget;
-use crate::data::{self, Dataset, DatasetInfo, Source};
+use crate::data::{self, Dataset, Source};
+use crate::file_name::check_run_name;
 use crate::model::Placement;
-use crate::model::source::{self, Model, POCKET};
+use crate::model::source::{self, Model};
 use crate::report::{self, Report};
 use crate::score::{Request, Tried, next_ratios};
 
@@ -91,24 +92,14 @@ impl Task {
     }
 }
 
-/// The data set a model is really asked: the embedded model knows the small world of the mini sets, so it gets these
-/// unless the user brings rows of their own.
-fn resolve(info: &'static DatasetInfo, model: &str, data_dir: Option<&Path>) -> Result<&'static DatasetInfo> {
-    if info.mini || model != POCKET || data_dir.is_some() {
-        return Ok(info);
-    }
-    data::find(&format!("{}-mini", info.name))
-}
-
 /// Loads the data of an experiment for a model of `layers` layers.
 pub fn tasks(spec: &Spec, model: &str, layers: usize, data_dir: Option<&Path>) -> Result<Vec<Task>> {
     let source = Source::of(data_dir);
     let (splits, codecs) = (spec.splits(layers)?, spec.codec_specs()?);
     let calibrated = codecs.iter().any(|c| c.calibration().is_some());
-    spec.dataset_infos()?
+    spec.datasets_for(model, data_dir.is_some())?
         .into_iter()
         .map(|info| {
-            let info = resolve(info, model, data_dir)?;
             let dataset = data::load(&info.name, &source, spec.limit)?;
             let train = match calibrated {
                 true => data::load_train(&info.name, &source, Some(spec.calibration_rows))?.questions,
@@ -133,8 +124,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
         Some(run) => run.clone(),
         None => run_name(spec, options)?,
     };
-    let plain = !matches!(run.as_str(), "" | "." | "..") && !run.contains(['/', '\\']);
-    ensure!(plain, "run name {run:?} must be a plain folder name");
+    check_run_name(&run)?;
     ensure!(
         options.shard.is_none() || !(spec.report.activations || spec.report.response.is_some()),
         "experiment {name} looks at activations or times single requests beside its scores, which no share of the questions does: run \

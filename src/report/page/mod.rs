@@ -261,7 +261,10 @@ fn part(source: &Source) -> Result<Vec<Block>> {
 /// The first table of a kind and the figures that say most, then the others folded away.
 fn shown(source: &Source, kinds: Vec<Vec<Table>>, pictures: Vec<Picture>) -> Vec<Block> {
     let files: Vec<String> = pictures.iter().map(|picture| picture.file.clone()).collect();
-    let is_detail = |file: &str| file.ends_with("-percentiles") || files.contains(&format!("{file}-average"));
+    let is_detail = |file: &str| {
+        let shows = file.split("--").next().unwrap_or_default();
+        shows.ends_with("-percentiles") || files.contains(&file.replacen(shows, &names::average(shows), 1))
+    };
     let (details, main): (Vec<Picture>, Vec<Picture>) = pictures.into_iter().partition(|one| is_detail(&one.file));
     let block = |picture: Picture| {
         let file = source.plots.as_ref().map(|folder| folder.join(format!("{}.svg", picture.file)));
