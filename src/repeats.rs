@@ -17,6 +17,12 @@ pub fn refuse_repeats<T: Display, K: PartialEq>(what: &str, list: &[T], identity
     Ok(())
 }
 
+/// The same of paths.
+pub fn refuse_repeated_paths(what: &str, paths: &[PathBuf]) -> Result<()> {
+    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    refuse_repeats(what, &shown, |path| real_path(Path::new(path)))
+}
+
 /// What tells a file or folder from others however its path is spelled; the path itself where there is none.
 pub fn real_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
