@@ -8,6 +8,7 @@ use crate::report::compare::{Wanted, compare, text};
 
 /// Compare two runs on the same questions: paired differences with 95 % intervals.
 ///
+/// Questions go together by data set, prompt and right choice, whatever their order; those without a partner are counted and left out.
 /// Two versions of the program or two models: cells that are alike go together. Two codecs: choose one cell of each with --a and
 /// --b, of one run given twice if they are in one. Needs the runs' samples. Examples:
 ///   splitbench compare results/table2/OLD results/table2/NEW
@@ -28,7 +29,7 @@ pub struct Args {
     /// Only the cut after this layer, of both.
     #[arg(long, value_name = "L")]
     layer: Option<u32>,
-    /// Only this model of A, as in the names of its samples.
+    /// Only this model of A, as it was given to the run.
     #[arg(long, value_name = "MODEL")]
     model_a: Option<String>,
     /// Only this model of B.

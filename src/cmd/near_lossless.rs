@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::run::{Place, check, show};
-use super::selection::Part;
+use super::selection::{Part, split_list};
 use crate::experiment::spec::{Ratios, find};
 use crate::experiment::{self, Options};
 
@@ -22,8 +22,9 @@ pub struct Args {
     experiment: String,
     #[command(flatten)]
     part: Part,
-    /// Codecs instead of the experiment's, separated by semicolons where one has several options.
-    #[arg(long, value_name = "CODEC", value_delimiter = ';')]
+    /// Codecs instead of the experiment's, separated by semicolons, or the option once for each. A semicolon that belongs to a codec is
+    /// written `\;`.
+    #[arg(long, value_name = "CODEC")]
     codecs: Vec<String>,
     /// Ratios to begin with instead of the experiment's.
     #[arg(long, value_name = "RATIO", value_delimiter = ',')]
@@ -48,7 +49,7 @@ impl Args {
         let mut experiment = find(&self.experiment)?;
         let spec = &mut experiment.spec;
         if !self.codecs.is_empty() {
-            spec.codecs = self.codecs;
+            spec.codecs = split_list("--codecs", &self.codecs, ';')?;
         }
         if !self.ratios.is_empty() {
             spec.ratios = Ratios::Some(self.ratios);

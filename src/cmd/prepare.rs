@@ -10,6 +10,7 @@ use crate::experiment::Needs;
 use crate::experiment::spec::{Many, find};
 use crate::model::source::{self, POCKET};
 use crate::prepare::{self, Options};
+use crate::repeats::refuse_repeats;
 
 /// Fetch models and data sets from the Hugging Face hub; the only command that uses the network.
 ///
@@ -65,6 +66,8 @@ impl Args {
             let known = source::registry().iter().map(|m| m.name.as_str());
             ensure!(known.clone().any(|k| k == name), crate::suggest::unknown("model", name, known.chain([POCKET])));
         }
+        refuse_repeats("model", &models, String::clone)?;
+        refuse_repeats("data set", &self.dataset, String::clone)?;
         let Some(experiment) = &self.experiment else {
             let models = source::registry().iter().filter(|m| models.contains(&m.name)).collect();
             let datasets = self.dataset.iter().map(|name| data::find(name)).collect::<Result<Vec<_>>>()?;

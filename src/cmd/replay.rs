@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::selection::split_list;
 use crate::replay::run::{Options, run};
 use crate::replay::spec::{Ratio, Spec, find};
 use crate::replay::{Method, trace};
@@ -21,9 +22,10 @@ use crate::replay::{Method, trace};
 pub struct Args {
     /// A replay experiment (`table4`, or a .toml file with a trace), or a trace: `ten-sets`, or a .json file.
     what: String,
-    /// Codecs, and fc-kernel for the transform alone, separated by commas.
+    /// Codecs, and fc-kernel for the transform alone, separated by commas, or the option once for each. A comma after external:cmd=
+    /// belongs to the command.
     #[arg(long, value_name = "LIST")]
-    codecs: Option<String>,
+    codecs: Vec<String>,
     /// Where they run: cpu, cuda, fpga (`splitbench list backends`), separated by commas. cuda and fpga run fc-kernel alone; fpga is
     /// a simulation, whose seconds are cycles over a stated clock.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
@@ -37,8 +39,9 @@ pub struct Args {
     /// 1, all, or both separated by a comma.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     threads: Vec<String>,
-    /// Devices whose time for the FC kernel is modelled: jetson-orin-nano, jetson-orin-nx, jetson-agx-orin, or a .toml file.
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    /// Devices whose time for the FC kernel is modelled: jetson-orin-nano, jetson-orin-nx, jetson-agx-orin, or a .toml file; separated by
+    /// commas, or the option once for each. A comma that belongs to a path is written `\,`.
+    #[arg(long, value_name = "LIST")]
     devices: Vec<String>,
     /// Time for timing, s: a sample of the sequences is run and scaled, and the error of that is printed.
     #[arg(long, value_name = "S")]
@@ -93,14 +96,14 @@ impl Args {
                 ("replay".to_string(), spec)
             }
         };
-        if let Some(list) = &self.codecs {
-            spec.methods = Method::parse_list(list)?.iter().map(Method::to_string).collect();
+        if !self.codecs.is_empty() {
+            let methods = self.codecs.iter().map(|list| Method::parse_list(list)).collect::<Result<Vec<_>>>()?;
+            spec.methods = methods.iter().flatten().map(Method::to_string).collect();
         }
-        for (given, field) in [
-            (&self.backend, &mut spec.backends),
-            (&self.threads, &mut spec.threads),
-            (&self.devices, &mut spec.devices),
-        ] {
+        let devices = split_list("--devices", &self.devices, ',')?;
+        for (given, field) in
+            [(&self.backend, &mut spec.backends), (&self.threads, &mut spec.threads), (&devices, &mut spec.devices)]
+        {
             if !given.is_empty() {
                 field.clone_from(given);
             }

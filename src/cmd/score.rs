@@ -10,6 +10,7 @@ use crate::codec::CodecSpec;
 use crate::data::{self, Source};
 use crate::experiment::{Cell, ModelInput, Row, Scope, ScoreRequest, check_memory, questions, score_in_memory, train};
 use crate::model::{Placement, SplitPoint, source};
+use crate::report::p_value;
 
 /// Score one cell: one model, data set, split layer, codec and ratio; one line.
 ///
@@ -161,7 +162,7 @@ fn line(row: &Row) -> String {
         );
     }
     if let (Some(lost), Some(gained), Some(p)) = (row.lost, row.gained, row.mcnemar_p) {
-        text += &format!(", against the unsplit model {lost} lost and {gained} gained (McNemar p {p:.3})");
+        text += &format!(", against the unsplit model {lost} lost and {gained} gained (McNemar p {})", p_value(p));
     }
     text
 }

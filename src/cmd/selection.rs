@@ -1,6 +1,6 @@
 //! Options that `plan`, `run` and `layers` share: which part of an experiment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -20,8 +20,9 @@ pub struct Selection {
 /// What the command line changes in an experiment, and where it runs.
 #[derive(clap::Args)]
 pub struct Part {
-    /// Models instead of the experiment's: names (`splitbench list models`), folders, or `paper` for the paper's four.
-    #[arg(long, value_name = "MODEL", value_delimiter = ',')]
+    /// Models instead of the experiment's: names (`splitbench list models`), folders, or `paper` for the paper's four; separated by
+    /// commas, or the option once for each. A comma that belongs to a path is written `\,`.
+    #[arg(long, value_name = "MODEL")]
     model: Vec<String>,
     /// Data sets instead of the experiment's, separated by commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -60,7 +61,7 @@ impl Part {
     pub fn apply(&mut self, experiment: &mut Experiment) -> Result<()> {
         let spec = &mut experiment.spec;
         if !self.model.is_empty() {
-            spec.models = self.model.iter().flat_map(|name| expand(name)).collect();
+            spec.models = split_list("--model", &self.model, ',')?.iter().flat_map(|name| expand(name)).collect();
         }
         if !self.datasets.is_empty() {
             spec.datasets = Many::Some(self.datasets.clone());
@@ -71,6 +72,9 @@ impl Part {
             ensure!(dir.is_dir(), "--data-dir {}: no such folder", dir.display());
         }
         spec.check()?;
+        for model in &spec.models {
+            spec.datasets_for(model, self.data_dir.is_some())?;
+        }
         if let Some(bytes) = self.memory {
             let dtype = Placement::open("cpu", &self.dtype)?.dtype;
             let most =
@@ -97,6 +101,30 @@ fn parse_size(text: &str) -> Result<f64> {
     Ok(number * unit)
 }
 
+/// The parts of an option's values, which a separator parts; after a backslash it belongs to the part. Fails where a value is also the path
+/// of a file or folder, as either could be meant.
+pub(super) fn split_list(option: &str, values: &[String], separator: char) -> Result<Vec<String>> {
+    let escaped = format!("\\{separator}");
+    let mut parts = Vec::new();
+    for value in values {
+        let mut part = String::new();
+        for piece in value.split_inclusive(separator) {
+            match (piece.strip_suffix(&escaped), piece.strip_suffix(separator)) {
+                (Some(piece), _) => part = part + piece + &separator.to_string(),
+                (None, Some(piece)) => parts.push(std::mem::take(&mut part) + piece),
+                (None, None) => part += piece,
+            }
+        }
+        parts.push(part);
+        ensure!(
+            !value.contains(separator) || value.contains(&escaped) || !Path::new(value).exists(),
+            "{option} {value}: there is a file or folder of this name; write {escaped} for a {separator} that belongs to it, or give \
+             {option} once for each of several"
+        );
+    }
+    Ok(parts)
+}
+
 /// A model by the name its results go by, or the four that `paper` stands for.
 pub(super) fn expand(name: &str) -> Vec<String> {
     if name == "paper" {
@@ -108,6 +136,23 @@ pub(super) fn expand(name: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_separator_may_belong_to_a_part() {
+        let split = |values: &[&str]| {
+            split_list("--model", &values.iter().map(|value| value.to_string()).collect::<Vec<_>>(), ',')
+        };
+        assert_eq!(split(&["a,b", "c"]).unwrap(), ["a", "b", "c"]);
+        assert_eq!(split(&["a\\,b,c", "d\\,"]).unwrap(), ["a,b", "c", "d,"]);
+        assert_eq!(split(&["a,", ",b"]).unwrap(), ["a", "", "", "b"]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v1,2").display().to_string();
+        assert_eq!(split(&[&path]).unwrap().len(), 2);
+        std::fs::create_dir(&path).unwrap();
+        let error = split(&[&path]).unwrap_err().to_string();
+        assert!(error.contains("v1,2") && error.contains("\\,"), "{error}");
+        assert_eq!(split(&[&path.replace(',', "\\,")]).unwrap(), [path]);
+    }
 
     #[test]
     fn sizes_have_units() {

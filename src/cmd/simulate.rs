@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::file_name::{check_run_name, file_name};
 use crate::report::{page, simulation};
 use crate::simulate::{Profile, Scenario, Simulate, Swept, find, sweep};
 
@@ -106,8 +107,8 @@ impl Args {
                 format!("{}-{digest}", started.date())
             }
         };
-        ensure!(!run.is_empty() && !run.contains(['/', '\\']), "run name {run:?} must be a plain folder name");
-        let folder = |kind: &str| self.out.join(kind).join(stem.unwrap_or("simulation")).join(&run);
+        check_run_name(&run)?;
+        let folder = |kind: &str| self.out.join(kind).join(file_name(stem.unwrap_or("simulation"))).join(&run);
         let (results, plots) = (folder("results"), folder("plots"));
         let mut files = simulation::write(&results, &plots, &swept, &about(&scenario.simulate, &profiles))?;
         let manifest = Manifest {

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::data::{self, Dataset, Source};
 use crate::experiment::check_memory;
 use crate::model::{Placement, SpecialTokens, SplitPoint, source};
+use crate::repeats::refuse_repeats;
 use crate::replay::record::{self, About};
 use crate::replay::trace::{TokenizerId, Trace};
 
@@ -70,6 +71,7 @@ impl Args {
             true => data::registry().iter().filter(|d| !d.mini).map(|d| d.name.clone()).collect(),
             false => self.datasets.clone(),
         };
+        refuse_repeats("data set", &names, String::clone)?;
         let datasets: Vec<Dataset> =
             names.iter().map(|name| data::load(name, &source, self.limit)).collect::<Result<_>>()?;
         datasets.iter().filter_map(Dataset::note).for_each(|note| tell!("note: {note}"));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cell::Cell;
 use super::energy::spectrum;
 use crate::codec::{Accounting, Activation, Budget, Calibration, Received, build};
+use crate::file_name::file_name;
 use crate::npy;
 
 /// A line of `heat.csv`: one matrix in a file of its own.
@@ -66,8 +67,7 @@ pub fn draw(
     calibration: Option<&Calibration>,
 ) -> Result<Vec<Heat>> {
     std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
-    let slug = |text: &str| text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect::<String>();
-    let stem = format!("{}-l{}", slug(&blank.model), blank.split_layer);
+    let stem = format!("{}-l{}", file_name(&blank.model), blank.split_layer);
     let put = |name: &str, matrix: &Activation| -> Result<String> {
         let file = format!("{stem}-{name}.npy");
         crate::save::replace(&folder.join(&file), &npy::to_bytes(matrix))?;
@@ -90,7 +90,7 @@ pub fn draw(
         out.push(match received {
             Ok(Received::Activation(received)) => Heat {
                 rel_error: Some(a.rel_error(&received)),
-                file: put(&format!("{nth}-{}", slug(cell.codec.name())), &shown(&received)?)?,
+                file: put(&format!("{nth}-{}", cell.codec.name()), &shown(&received)?)?,
                 ..line
             },
             // The server makes the same A itself.

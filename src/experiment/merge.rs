@@ -10,10 +10,13 @@ use super::journal::{Journal, Plan};
 use super::manifest::Known;
 use super::run::{Outcome, finish};
 use super::store::Store;
+use crate::file_name::file_name;
 use crate::model::source::POCKET;
+use crate::repeats::refuse_repeated_paths;
 
 /// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first.
 pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
+    refuse_repeated_paths("run", folders)?;
     let first = folders.first().context("no run was given")?;
     let first = first.canonicalize().with_context(|| format!("there is no run {}", first.display()))?;
     let known = Known::of_run(&first)?;
@@ -34,10 +37,12 @@ pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
         }
     }
     let mut collected = Collected::default();
+    let datasets = spec.dataset_infos()?;
     for model in &spec.models {
-        for info in spec.dataset_infos()? {
-            // The embedded model is asked the mini set of the same name.
+        for info in &datasets {
+            // The embedded model is asked the mini set of the same name, unless the experiment has both.
             let mini = (model == POCKET).then(|| format!("{}-mini", info.name));
+            let mini = mini.filter(|mini| datasets.iter().all(|info| info.name != *mini));
             let is_here = |plan: &Plan| {
                 let asked = &plan.row.dataset;
                 plan.row.model == *model && (*asked == info.name || Some(asked) == mini.as_ref())
@@ -63,5 +68,6 @@ fn place<'a>(folder: &'a Path, experiment: &str) -> Option<(&'a Path, &'a str)> 
     let run = folder.file_name()?.to_str()?;
     let of_experiment = folder.parent()?;
     let results = of_experiment.parent()?;
-    (of_experiment.file_name()? == experiment && results.file_name()? == "results").then_some((results.parent()?, run))
+    (of_experiment.file_name()? == file_name(experiment).as_str() && results.file_name()? == "results")
+        .then_some((results.parent()?, run))
 }

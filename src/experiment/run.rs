@@ -24,6 +24,7 @@ use super::spent::{Clock, Spent, Stage};
 use super::store::Store;
 use super::task::{ModelInput, Task, tasks};
 use crate::codec::Budget;
+use crate::file_name::check_run_name;
 use crate::model::Placement;
 use crate::model::source::{self, Model};
 use crate::progress::{self, Activity};
@@ -83,8 +84,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
         Some(run) => run.clone(),
         None => run_name(spec, options)?,
     };
-    let plain = !matches!(run.as_str(), "" | "." | "..") && !run.contains(['/', '\\']);
-    ensure!(plain, "run name {run:?} must be a plain folder name");
+    check_run_name(&run)?;
     ensure!(
         options.shard.is_none() || !(spec.report.activations || spec.report.response.is_some()),
         "experiment {name} looks at activations or times single requests beside its scores, which no share of the questions does: run \

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::scope::Scope;
 use crate::codec::{Accounting, Budget, CodecSpec};
 use crate::data;
+use crate::model::source;
+use crate::repeats::refuse_repeats;
 use crate::report::Report;
 
 static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/experiments");
@@ -68,19 +70,11 @@ pub enum Ratios {
 }
 
 fn default_models() -> Vec<String> {
-    vec![crate::model::source::POCKET.to_string()]
+    vec![source::POCKET.to_string()]
 }
 
 fn first_layer() -> Many<usize> {
     Many::Some(vec![1])
-}
-
-/// What stands twice would be counted twice.
-fn once<T: PartialEq + std::fmt::Display>(what: &str, list: &[T]) -> Result<()> {
-    for (i, one) in list.iter().enumerate() {
-        ensure!(!list[..i].contains(one), "{what} {one} is listed twice");
-    }
-    Ok(())
 }
 
 fn default_scopes() -> Vec<Scope> {
@@ -191,17 +185,20 @@ impl Spec {
         ensure!(!self.codecs.is_empty(), "codecs is empty");
         ensure!(!self.scopes.is_empty(), "scopes is empty; give \"prompt+choice\", \"prompt\" or both");
         ensure!(!self.accounting.is_empty(), "accounting is empty; give \"elements\", \"wire\" or both");
-        once("model", &self.models)?;
-        once("scope", &self.scopes)?;
-        once("accounting", &self.accounting)?;
+        refuse_repeats("model", &self.models, |name| source::identity(name))?;
+        refuse_repeats("scope", &self.scopes, |scope| *scope)?;
+        refuse_repeats("accounting", &self.accounting, |accounting| *accounting)?;
         ensure!(self.calibration_rows > 0, "calibration_rows is 0");
         ensure!(self.limit != Some(0), "limit is 0; leave it out for all questions");
         let datasets: Vec<&str> = self.dataset_infos()?.iter().map(|info| info.name.as_str()).collect();
         ensure!(!datasets.is_empty(), "datasets is empty");
-        once("data set", &datasets)?;
+        refuse_repeats("data set", &datasets, |name| *name)?;
         self.codec_specs()?;
-        if let Many::Word(word) = &self.split_layers {
-            ensure!(word == "all", "split_layers is {word:?}; expected \"all\" or a list of layers");
+        match &self.split_layers {
+            Many::Word(word) => {
+                ensure!(word == "all", "split_layers is {word:?}; expected \"all\" or a list of layers")
+            }
+            Many::Some(list) => refuse_repeats("split layer", list, |layer| *layer)?,
         }
         match &self.ratios {
             Ratios::Word(word) => {
@@ -212,7 +209,7 @@ impl Spec {
                 for &ratio in list {
                     ensure!(ratio.is_finite() && ratio >= 1.0, "ratio {ratio} is not a number of at least 1");
                 }
-                once("ratio", list)?;
+                refuse_repeats("ratio", list, |ratio| *ratio)?;
             }
         }
         Ok(())
@@ -227,10 +224,24 @@ impl Spec {
         }
     }
 
+    /// The data sets that a model is asked: the embedded model knows the small world of the mini sets, so it gets these unless
+    /// the user brings rows. Fails where two of them become one.
+    pub fn datasets_for(&self, model: &str, rows_given: bool) -> Result<Vec<&'static data::DatasetInfo>> {
+        let asked = |info: &'static data::DatasetInfo| match info.mini || model != source::POCKET || rows_given {
+            true => Ok(info),
+            false => data::find(&format!("{}-mini", info.name)),
+        };
+        let infos = self.dataset_infos()?;
+        let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
+        refuse_repeats("data set", &names, |name| data::find(name).and_then(asked).ok())
+            .with_context(|| format!("model {model} is asked the mini set of each data set"))?;
+        infos.into_iter().map(asked).collect()
+    }
+
     /// The codecs, in order; twice the same is an error.
     pub fn codec_specs(&self) -> Result<Vec<CodecSpec>> {
         let specs: Vec<CodecSpec> = self.codecs.iter().map(|c| CodecSpec::parse(c)).collect::<Result<_>>()?;
-        once("codec", &specs)?;
+        refuse_repeats("codec", &self.codecs, |name| CodecSpec::parse(name).ok())?;
         Ok(specs)
     }
 
@@ -239,7 +250,6 @@ impl Spec {
         let Many::Some(list) = &self.split_layers else { return Ok((1..=layers).collect()) };
         let mut list = list.clone();
         list.sort_unstable();
-        list.dedup();
         ensure!(!list.is_empty(), "split_layers is empty");
         for &layer in &list {
             ensure!((1..=layers).contains(&layer), "split layer {layer} is outside 1..={layers} of this model");

@@ -13,12 +13,13 @@ use super::indicators::Indicators;
 use super::journal::Journal;
 use super::row::Row;
 use super::shard::Shard;
+use crate::file_name::file_name;
 use crate::report;
 use crate::score::Sample;
 
 /// Where a run writes. While it is there, no other run of the same share writes to the same place.
 pub struct Store {
-    /// `results/<experiment>/<run>`.
+    /// `results/<experiment>/<run>`, the experiment as [`file_name`] writes it.
     pub results: PathBuf,
     /// `plots/<experiment>/<run>`.
     pub plots: PathBuf,
@@ -59,8 +60,7 @@ impl Store {
     /// Makes the folders, so that a place that cannot be written to is known before anything is computed. Fails where another
     /// program is at work there.
     pub fn create(out: &Path, experiment: &str, run: &str, shard: Option<Shard>) -> Result<Self> {
-        let results = out.join("results").join(experiment).join(run);
-        let plots = out.join("plots").join(experiment).join(run);
+        let [results, plots] = ["results", "plots"].map(|kind| out.join(kind).join(file_name(experiment)).join(run));
         for folder in [&results.join("samples"), &results.join("journal"), &plots] {
             fs::create_dir_all(folder).with_context(|| {
                 format!("cannot make the folder {}; choose another place with --out DIR", folder.display())
@@ -156,19 +156,14 @@ impl Store {
             let (cell, split) = (&t.cell, t.cell.split_layer);
             let asked = |part: &Option<String>| part.clone().unwrap_or_default();
             let budget = format!("{},{}", asked(&cell.ratio), asked(&cell.accounting));
-            let codec = cell.codec.replace('"', "\"\"");
+            let [model, codec] = [&t.model, &cell.codec].map(|name| name.replace('"', "\"\""));
             text += &format!(
-                "\"{}\",{},{split},{},\"{}\",{budget},{},{:.2},{:.2}\n",
-                t.model, t.dataset, cell.scope, codec, t.activations, t.encode_us, t.decode_us
+                "\"{model}\",{},{split},{},\"{codec}\",{budget},{},{:.2},{:.2}\n",
+                t.dataset, cell.scope, t.activations, t.encode_us, t.decode_us
             );
         }
         self.text("timings.csv", &text).map(drop)
     }
-}
-
-/// A name with nothing in it that a path would trip over.
-pub fn file_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
 }
 
 /// A name, and the shard it is of.

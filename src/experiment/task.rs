@@ -8,9 +8,8 @@ use tokenizers::Tokenizer;
 
 use super::cell::{Cell, cells};
 use super::spec::Spec;
-use crate::data::{self, Dataset, DatasetInfo, Question, Source};
+use crate::data::{self, Dataset, Question, Source};
 use crate::model::Config;
-use crate::model::source::POCKET;
 use crate::progress;
 use crate::score::{ModelLimits, Request, encode_dataset, encode_request};
 
@@ -44,25 +43,15 @@ pub struct ModelInput<'a> {
     pub tokenizer: &'a Tokenizer,
 }
 
-/// The data set a model is really asked: the embedded model knows the small world of the mini sets, so it gets these
-/// unless the user brings rows of their own.
-fn resolve(info: &'static DatasetInfo, model: &str, data_dir: Option<&Path>) -> Result<&'static DatasetInfo> {
-    if info.mini || model != POCKET || data_dir.is_some() {
-        return Ok(info);
-    }
-    data::find(&format!("{}-mini", info.name))
-}
-
 /// Reads and encodes the data of an experiment for a model. Fails where the model does not take a question: nothing has been
 /// computed then, and `plan` says the same as `run`.
 pub fn tasks(spec: &Spec, model: &ModelInput, data_dir: Option<&Path>, skip_long: bool) -> Result<Vec<Task>> {
     let source = Source::of(data_dir);
     let (splits, codecs) = (spec.splits(model.config.num_hidden_layers)?, spec.codec_specs()?);
     let calibrated = codecs.iter().any(|c| c.calibration().is_some());
-    spec.dataset_infos()?
+    spec.datasets_for(model.name, data_dir.is_some())?
         .into_iter()
         .map(|info| {
-            let info = resolve(info, model.name, data_dir)?;
             let _activity = progress::begin(format!("{}: token ids of {}", model.name, info.name));
             let (dataset, requests) = questions(model, data::load(&info.name, &source, spec.limit)?, skip_long)?;
             let train = match calibrated {

@@ -10,6 +10,7 @@ use tokenizers::Tokenizer;
 
 use super::weights::{Weights, weight_files};
 use super::{Config, Decoder, Placement, SpecialTokens, checkpoint};
+use crate::repeats::real_path;
 
 /// Name of the embedded model.
 pub const POCKET: &str = "pocket";
@@ -167,6 +168,16 @@ pub fn locate(name: &str) -> Result<ModelFiles> {
     }
     let known = registry().iter().map(|m| m.name.as_str()).chain([POCKET]);
     Err(crate::suggest::unknown("model", name, known).context("a model is a known name or a folder"))
+}
+
+/// What tells a model from others however it is spelled: the files that it is read from, or its name where they are not found.
+pub fn identity(name: &str) -> Vec<PathBuf> {
+    match locate(name) {
+        Ok(ModelFiles::Folder { config, tokenizer, weights, .. }) => {
+            [config, tokenizer].iter().chain(&weights).map(|file| real_path(file)).collect()
+        }
+        Ok(ModelFiles::Embedded) | Err(_) => vec![name.into()],
+    }
 }
 
 fn folder(find: impl Fn(&str) -> Option<PathBuf>, place: &str) -> Result<ModelFiles> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::backend::{self, Backend, Device, Job, Lane, Opened, Provenance, Timed};
@@ -19,6 +19,7 @@ use super::spec::Spec;
 use super::trace::Loaded;
 use crate::experiment::Store;
 use crate::experiment::machine::{Machine, load};
+use crate::file_name::{check_run_name, file_name};
 use crate::report::{page, table4};
 
 /// Fewest sequences of a sample, however little time there is: from fewer its error is not told well.
@@ -82,11 +83,11 @@ pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<Outcome> {
         let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
         format!("{}-{revision}", started.date())
     });
-    ensure!(!run.is_empty() && !run.contains(['/', '\\']), "run name {run:?} must be a plain folder name");
+    check_run_name(&run)?;
     for set in &loaded.trace.datasets {
         spec.ratio.of(&set.dataset)?;
     }
-    let store = Store::at(options.out.join("results").join(name).join(&run))?;
+    let store = Store::at(options.out.join("results").join(file_name(name)).join(&run))?;
     store.json("machine.json", &Machine::here())?;
     let clock = wall_seconds();
     let mut replay = Replay { name, spec, loaded: &loaded, hidden: &hidden, rows: Vec::new(), timings: Vec::new() };

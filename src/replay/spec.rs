@@ -11,6 +11,7 @@ use super::{profile, trace};
 use crate::codec::MAX_SIDE;
 use crate::data;
 use crate::experiment::spec::embedded_text;
+use crate::repeats::refuse_repeats;
 
 /// A replay experiment as written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,9 +114,9 @@ impl Spec {
     pub fn check(&self) -> Result<()> {
         let methods = self.parsed_methods()?;
         ensure!(!methods.is_empty(), "methods is empty; give codecs, or fc-kernel");
-        for (i, method) in methods.iter().enumerate() {
-            ensure!(!methods[..i].contains(method), "method {method} is listed twice");
-        }
+        refuse_repeats("method", &self.methods, |name| Method::parse(name).ok())?;
+        refuse_repeats("hidden", &self.hidden, |hidden| *hidden)?;
+        refuse_repeats("back end", &self.backends, String::clone)?;
         for &hidden in &self.hidden {
             ensure!((1..=MAX_SIDE).contains(&hidden), "hidden {hidden} is outside 1..={MAX_SIDE}");
         }
@@ -133,9 +134,12 @@ impl Spec {
         }
         ensure!(!self.threads.is_empty(), "threads is empty; give \"1\" or \"all\"");
         self.parsed_threads()?;
+        refuse_repeats("threads", &self.threads, |text| text.parse::<Threads>().ok())?;
         for name in &self.devices {
             profile::load(name)?;
         }
+        // A table knows a device by the name in its file.
+        refuse_repeats("device", &self.devices, |name| profile::load(name).map(|profile| profile.name).ok())?;
         if let Some(seconds) = self.seconds {
             ensure!(seconds.is_finite() && seconds > 0.0, "seconds is {seconds}; expected a number above 0");
         }

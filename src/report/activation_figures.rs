@@ -12,14 +12,14 @@ pub(super) fn figures(alike: &[Similarity], energies: &[Energy]) -> Vec<Drawing>
     );
     let mut out = Vec::new();
     for model in &models {
-        let ending = if models.len() > 1 { format!("-{}", names::slug(model)) } else { String::new() };
+        let file = |shows| names::figure_file(shows, (models.len() > 1).then_some(*model));
         let mine: Vec<&Similarity> = alike.iter().filter(|line| line.model == *model).collect();
         if !mine.is_empty() {
-            out.push(Drawing { file: format!("similarity{ending}"), figure: similarity(model, &mine) });
+            out.push(Drawing { file: file("similarity"), figure: similarity(model, &mine) });
         }
         let mine: Vec<&Energy> = energies.iter().filter(|line| line.model == *model).collect();
         if !mine.is_empty() {
-            out.push(Drawing { file: format!("energy{ending}"), figure: energy(model, &mine) });
+            out.push(Drawing { file: file("energy"), figure: energy(model, &mine) });
         }
     }
     out

@@ -84,8 +84,8 @@ pub(super) fn figures(view: &View) -> Vec<Drawing> {
     let drawn = |place: &Place| {
         let mut file = "accuracy-vs-bytes".to_string();
         if several {
-            let layer = place.split_layer.map(|layer| format!("-l{layer}")).unwrap_or_default();
-            file += &format!("-{}{layer}-{}", names::slug(place.model), names::slug(place.scope));
+            file += &names::cut_part(place.split_layer, &[place.scope]);
+            file = names::figure_file(&file, Some(place.model));
         }
         place.figure().map(|figure| Drawing { file, figure })
     };

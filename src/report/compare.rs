@@ -1,6 +1,6 @@
 //! Two runs on the same questions: paired differences with intervals, from their samples.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
 use super::{names, view};
+use crate::experiment::Known;
+use crate::file_name::file_name;
 use crate::score::{Sample, paired};
 use crate::simulate::student;
 
@@ -41,7 +43,7 @@ struct Line {
 /// What a cell is, the data set aside.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cell {
-    /// Model name, as in the file's name.
+    /// Model name; as in the file's name where there is no manifest.
     pub model: String,
     /// The cut; none of the baseline.
     pub split_layer: Option<u32>,
@@ -75,8 +77,9 @@ impl Cell {
     }
 }
 
-/// Samples of one cell on one data set.
+/// Samples of one cell on one data set, and the file that they are in.
 struct Answers {
+    file: PathBuf,
     dataset: String,
     cell: Cell,
     samples: Vec<Sample>,
@@ -96,8 +99,12 @@ pub struct Difference {
 pub struct Compared {
     /// Data set name; none for the mean over all of them.
     pub dataset: Option<String>,
-    /// Questions.
+    /// Questions that both have.
     pub questions: u64,
+    /// Questions of A that B does not have.
+    pub only_a: u64,
+    /// Questions of B that A does not have.
+    pub only_b: u64,
     /// Per cent right in A.
     pub a: f64,
     /// Per cent right in B.
@@ -149,6 +156,14 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &Wanted, b: &Wanted, by_norm: bool
             cells_a.iter().filter_map(pair).collect()
         }
     };
+    for (run, cells, alone) in [
+        (run_a, &cells_a, cells_a.iter().filter(|cell| pairs.iter().all(|pair| pair.0 != **cell)).count()),
+        (run_b, &cells_b, cells_b.iter().filter(|cell| pairs.iter().all(|pair| pair.1 != **cell)).count()),
+    ] {
+        if alone > 0 && !pairs.is_empty() {
+            tell!("note: {alone} of {} cells of {} have no partner and are left out", cells.len(), run.display());
+        }
+    }
     ensure!(
         !pairs.is_empty(),
         "no cell of {} has one like it in {}: choose one of each with --a and --b (A has {}; B has {})",
@@ -167,12 +182,12 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &Wanted, b: &Wanted, by_norm: bool
             let a = &all_a[*at];
             match others.iter().find(|at| all_b[**at].dataset == a.dataset) {
                 Some(at) => comparison.add(a, &all_b[*at], by_norm)?,
-                None => comparison.notes.push(format!("{} only in A", names::title(&a.dataset))),
+                None => comparison.notes.push(alone(a, "A")),
             }
         }
         for at in others {
             if !ones.iter().any(|one| all_a[*one].dataset == all_b[at].dataset) {
-                comparison.notes.push(format!("{} only in B", names::title(&all_b[at].dataset)));
+                comparison.notes.push(alone(&all_b[at], "B"));
             }
         }
         comparison.lines.sort_by_key(|line| line.dataset.as_deref().and_then(names::paper_place).unwrap_or(usize::MAX));
@@ -186,6 +201,11 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &Wanted, b: &Wanted, by_norm: bool
         run_b.display()
     );
     Ok(out)
+}
+
+/// What is said of a data set that one side alone has.
+fn alone(answers: &Answers, side: &str) -> String {
+    format!("{}: only in {side}, {} questions", names::title(&answers.dataset), answers.samples.len())
 }
 
 /// The first few cells by name.
@@ -207,10 +227,13 @@ fn read(run: &Path, wanted: &Wanted) -> Result<Vec<Answers>> {
     files.retain(|file| file.extension().is_some_and(|ending| ending == "jsonl"));
     files.sort();
     ensure!(!files.is_empty(), "{} has no samples: let the run score a data set first", folder.display());
+    // The file's name may have lost something of the model's, the manifest has not.
+    let models = Known::of_run(run).ok().flatten().map(|known| known.spec.models).unwrap_or_default();
     let (mut out, mut seen): (Vec<Answers>, Vec<Cell>) = (Vec::new(), Vec::new());
     for file in files {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let model = stem.rsplit_once("--").map_or(stem, |(model, _)| model);
+        let model = models.iter().find(|name| file_name(name) == model).map_or(model, |name| name);
         let opened = std::fs::File::open(&file).with_context(|| format!("opening {}", file.display()))?;
         let mut here: Vec<Answers> = Vec::new();
         for (nth, text) in BufReader::new(opened).lines().enumerate() {
@@ -231,9 +254,22 @@ fn read(run: &Path, wanted: &Wanted) -> Result<Vec<Answers>> {
             if !cell.is(wanted) {
                 continue;
             }
-            match here.iter_mut().find(|one| one.cell == cell) {
+            let dataset = line.sample.dataset.clone();
+            match here.iter_mut().find(|one| one.cell == cell && one.dataset == dataset) {
                 Some(one) => one.samples.push(line.sample),
-                None => here.push(Answers { dataset: line.sample.dataset.clone(), cell, samples: vec![line.sample] }),
+                None => here.push(Answers { file: file.clone(), dataset, cell, samples: vec![line.sample] }),
+            }
+        }
+        for one in &here {
+            let same = |other: &&Answers| other.cell == one.cell && other.dataset == one.dataset;
+            if let Some(other) = out.iter().find(same) {
+                bail!(
+                    "{} and {} both have {} on {}: remove the one that is not of this run",
+                    other.file.display(),
+                    file.display(),
+                    one.cell.label(),
+                    one.dataset
+                );
             }
         }
         out.extend(here);
@@ -252,23 +288,84 @@ fn difference(values: &[f64]) -> Difference {
     Difference { mean, half: (values.len() > 1).then(|| student(values.len() - 1) * (variance / n).sqrt()) }
 }
 
+/// The samples of each question, which is its prompt and the right choice. Fails where one row was asked twice.
+fn by_question(answers: &Answers) -> Result<BTreeMap<(&str, usize), Vec<&Sample>>> {
+    let mut out: BTreeMap<_, Vec<&Sample>> = BTreeMap::new();
+    for sample in &answers.samples {
+        let alike = out.entry((sample.prompt_sha256.as_str(), sample.gold)).or_default();
+        ensure!(
+            alike.iter().all(|other| (&other.id, other.index) != (&sample.id, sample.index)),
+            "{}: question {:?} (row {}) is there twice in {}: its samples cannot be told apart; let the run write them again",
+            answers.file.display(),
+            sample.id,
+            sample.index,
+            answers.cell.label()
+        );
+        alike.push(sample);
+    }
+    Ok(out)
+}
+
+/// Takes out of both lists what `same` says of an only partner in each.
+fn take_partners<'a>(
+    ones: &mut Vec<&'a Sample>,
+    others: &mut Vec<&'a Sample>,
+    same: impl Fn(&Sample, &Sample) -> bool,
+    both: &mut Vec<(&'a Sample, &'a Sample)>,
+) {
+    let only = |list: &[&Sample], one: &Sample| list.iter().filter(|other| same(one, other)).count() == 1;
+    let partners: Vec<(&Sample, &Sample)> = (ones.iter())
+        .filter(|one| only(ones, one) && only(others, one))
+        .filter_map(|one| Some((*one, *others.iter().find(|other| same(one, other))?)))
+        .collect();
+    ones.retain(|one| partners.iter().all(|pair| !std::ptr::eq(pair.0, *one)));
+    others.retain(|one| partners.iter().all(|pair| !std::ptr::eq(pair.1, *one)));
+    both.extend(partners);
+}
+
+/// The samples of the questions that both have, whatever their order. Where a data set asks the same more than once, ids tell which is
+/// which; where they do not, any order will do if the answers are the same, and if not it fails.
+fn partners<'a>(
+    a: &'a Answers,
+    b: &'a Answers,
+    right: impl Fn(&Sample) -> bool,
+) -> Result<Vec<(&'a Sample, &'a Sample)>> {
+    let (questions, mut theirs) = (by_question(a)?, by_question(b)?);
+    let mut both = Vec::new();
+    for (question, mut ones) in questions {
+        let Some(mut others) = theirs.remove(&question) else { continue };
+        take_partners(&mut ones, &mut others, |one, other| (&one.id, one.index) == (&other.id, other.index), &mut both);
+        take_partners(&mut ones, &mut others, |one, other| one.id == other.id, &mut both);
+        if ones.is_empty() || others.is_empty() {
+            continue;
+        }
+        for (answers, samples) in [(a, &ones), (b, &others)] {
+            ensure!(
+                samples.iter().all(|sample| right(sample) == right(samples[0])),
+                "{}: rows {} ask the same, have other ids than on the other side and different answers in {}: which belongs to which cannot \
+                 be told; compare runs of the same file of rows",
+                answers.file.display(),
+                samples.iter().map(|sample| sample.index.to_string()).collect::<Vec<_>>().join(", "),
+                answers.cell.label()
+            );
+        }
+        both.extend(ones.into_iter().zip(others));
+    }
+    Ok(both)
+}
+
 impl Comparison {
     fn add(&mut self, a: &Answers, b: &Answers, by_norm: bool) -> Result<()> {
-        let of: HashMap<(usize, &str), &Sample> =
-            b.samples.iter().map(|sample| ((sample.index, sample.prompt_sha256.as_str()), sample)).collect();
-        let both: Vec<(&Sample, &Sample)> = a
-            .samples
-            .iter()
-            .filter_map(|one| Some((one, *of.get(&(one.index, one.prompt_sha256.as_str()))?)))
-            .collect();
-        let apart = a.samples.len() + b.samples.len() - 2 * both.len();
-        if apart > 0 {
-            self.notes.push(format!("{}: {apart} questions are not in both", names::title(&a.dataset)));
+        let right = |sample: &Sample| if by_norm { sample.right_norm() } else { sample.right() };
+        let both = partners(a, b, right)?;
+        let [only_a, only_b] = [a, b].map(|side| (side.samples.len() - both.len()) as u64);
+        if only_a + only_b > 0 {
+            let title = names::title(&a.dataset);
+            self.notes.push(format!("{title}: {only_a} questions only in A and {only_b} only in B are left out"));
         }
         if both.is_empty() {
             return Ok(());
         }
-        let right = |sample: &Sample| if by_norm { sample.right_norm() } else { sample.right() };
         let (was, is): (Vec<bool>, Vec<bool>) = both.iter().map(|(a, b)| (right(a), right(b))).unzip();
         let flips = paired(&was, &is)?;
         let share = |right: &[bool]| 100.0 * right.iter().filter(|right| **right).count() as f64 / right.len() as f64;
@@ -282,6 +379,8 @@ impl Comparison {
         self.lines.push(Compared {
             dataset: Some(a.dataset.clone()),
             questions: both.len() as u64,
+            only_a,
+            only_b,
             a: share(&was),
             b: share(&is),
             accuracy: difference(&points),
@@ -315,6 +414,8 @@ impl Comparison {
         let line = Compared {
             dataset: None,
             questions: self.lines.iter().map(|line| line.questions).sum(),
+            only_a: self.lines.iter().map(|line| line.only_a).sum(),
+            only_b: self.lines.iter().map(|line| line.only_b).sum(),
             a: mean(&|line| line.a),
             b: mean(&|line| line.b),
             accuracy,
@@ -358,7 +459,7 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
             beside(line.accuracy, 1),
             line.lost.to_string(),
             line.gained.to_string(),
-            format!("{:.3}", line.mcnemar_p),
+            number::p_value(line.mcnemar_p),
             line.gold_loglik.map_or(MISSING.into(), |found| beside(found, 3)),
             line.bytes.map_or(MISSING.into(), |ratio| format!("{ratio:.2}")),
         ]

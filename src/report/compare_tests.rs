@@ -119,8 +119,84 @@ fn only_the_same_questions_count_and_the_others_are_named() {
     let found = compare(&a, &b, &Wanted::default(), &Wanted::default(), false).unwrap();
     assert_eq!(found[0].lines.len(), 1);
     assert_eq!(found[0].lines[0].questions, 2);
-    assert_eq!(found[0].notes, ["PIQA: 3 questions are not in both", "QASC only in A"]);
-    assert!(text(&found, false, 200).contains("QASC only in A"));
+    assert_eq!((found[0].lines[0].only_a, found[0].lines[0].only_b), (2, 1));
+    assert_eq!(
+        found[0].notes,
+        ["PIQA: 2 questions only in A and 1 only in B are left out", "QASC: only in A, 4 questions"]
+    );
+    assert!(text(&found, false, 200).contains("QASC: only in A"));
+}
+
+/// Compares one cell of one data set that two runs have.
+fn compared(a: Vec<Sample>, b: Vec<Sample>) -> Result<Comparison> {
+    let folder = tempfile::tempdir().unwrap();
+    let (run_a, run_b) = (folder.path().join("a"), folder.path().join("b"));
+    write(&run_a, "m", "piqa", &[("fc", a)]);
+    write(&run_b, "m", "piqa", &[("fc", b)]);
+    Ok(compare(&run_a, &run_b, &Wanted::default(), &Wanted::default(), false)?.remove(0))
+}
+
+#[test]
+fn questions_go_together_by_what_they_are_not_by_their_rows() {
+    // Rows of B are numbered anew: its first row is gone, its last two have changed places.
+    let a: Vec<Sample> = (0..8).map(|at| sample("piqa", at, at % 2 == 0, -1.0 - at as f64, Some(1))).collect();
+    let mut b: Vec<Sample> = a[1..].to_vec();
+    b.swap(5, 6);
+    for (at, one) in b.iter_mut().enumerate() {
+        (one.index, one.id) = (at, at.to_string());
+    }
+    let line = &compared(a.clone(), b).unwrap().lines[0];
+    assert_eq!((line.questions, line.only_a, line.only_b, line.lost, line.gained), (7, 1, 0, 0, 0));
+    assert_eq!(line.gold_loglik.unwrap().mean, 0.0);
+    // Another right choice is another question.
+    let mut other = a.clone();
+    (other[0].gold, other[0].pred) = (1, 1);
+    let line = &compared(a, other).unwrap().lines[0];
+    assert_eq!((line.questions, line.only_a, line.only_b), (7, 1, 1));
+}
+
+#[test]
+fn a_question_that_is_there_twice_is_told_apart_or_refused() {
+    let same = |right: [bool; 3], first: usize| -> Vec<Sample> {
+        let one = |(at, right): (usize, &bool)| Sample {
+            prompt_sha256: "one prompt".into(),
+            ..sample("piqa", first + at, *right, -1.0, Some(1))
+        };
+        right.iter().enumerate().map(one).collect()
+    };
+    // By their ids, whatever the order.
+    let mut turned = same([true, false, false], 0);
+    turned.reverse();
+    let line = &compared(same([true, true, false], 0), turned).unwrap().lines[0];
+    assert_eq!((line.questions, line.lost, line.gained), (3, 1, 0));
+    // Other ids, but it makes no difference which belongs to which.
+    let line = &compared(same([true; 3], 0), same([false; 3], 10)).unwrap().lines[0];
+    assert_eq!((line.questions, line.lost, line.gained), (3, 3, 0));
+    // It does.
+    let error = format!("{:#}", compared(same([true, false, true], 0), same([true; 3], 10)).err().unwrap());
+    assert!(error.contains("rows 0, 1, 2 ask the same") && error.contains("m--piqa.jsonl"), "{error}");
+    // The very row again.
+    let twice = [same([true; 3], 0), same([true; 3], 0)].concat();
+    let error = format!("{:#}", compared(same([true; 3], 0), twice).err().unwrap());
+    assert!(error.contains("is there twice") && error.contains("(row 0)"), "{error}");
+}
+
+#[test]
+fn one_cell_in_two_files_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("a");
+    write(&run, "m", "piqa", &[("fc", answers("piqa", &A, -1.0, Some(1)))]);
+    std::fs::copy(run.join("samples/m--piqa.jsonl"), run.join("samples/m--piqa-copy.jsonl")).unwrap();
+    let error = compare(&run, &run, &Wanted::default(), &Wanted::default(), false).unwrap_err().to_string();
+    assert!(error.contains("m--piqa-copy.jsonl") && error.contains("m--piqa.jsonl"), "{error}");
+}
+
+#[test]
+fn a_small_p_value_is_not_shown_as_nothing() {
+    let a: Vec<Sample> = (0..20).map(|at| sample("piqa", at, true, -1.0, Some(1))).collect();
+    let b: Vec<Sample> = (0..20).map(|at| sample("piqa", at, false, -1.0, Some(1))).collect();
+    let shown = text(&[compared(a, b).unwrap()], false, 200);
+    assert!(shown.contains("< 0.001") && !shown.contains(" 0.000 "), "{shown}");
 }
 
 #[test]

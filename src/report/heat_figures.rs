@@ -38,12 +38,12 @@ pub(super) fn figures(maps: &[Map], words: Words) -> Result<Vec<Picture>> {
     let mut out = Vec::new();
     for model in &models {
         let here: Vec<&Map> = maps.iter().filter(|map| map.line.model == *model).collect();
-        let ending = if models.len() > 1 { format!("-{}", names::slug(model)) } else { String::new() };
+        let file = |shows| names::figure_file(shows, (models.len() > 1).then_some(*model));
         if here.iter().any(|map| map.line.kind == Kind::Activation && map.matrix.is_some()) {
-            out.push(heat_maps(model, &here, format!("heat-maps{ending}"), words)?);
+            out.push(heat_maps(model, &here, file("heat-maps"), words)?);
         }
         if here.iter().any(|map| map.line.kind == Kind::Spectrum && map.matrix.is_some()) {
-            out.push(spectra(model, &here, format!("spectrum{ending}"), words)?);
+            out.push(spectra(model, &here, file("spectrum"), words)?);
         }
     }
     Ok(out)

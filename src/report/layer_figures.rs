@@ -13,14 +13,17 @@ pub(super) fn figures(view: &View, sweeps: &[Sweep]) -> Vec<Drawing> {
     let several = places.len() > 1;
     let drawn = |(model, scope): (&str, &str)| {
         let here: Vec<&Sweep> = sweeps.iter().filter(|sweep| (sweep.model, sweep.scope) == (model, scope)).collect();
-        let ending = if several { format!("-{}-{}", names::slug(model), names::slug(scope)) } else { String::new() };
+        let file = |shows: &str| match several {
+            true => names::figure_file(&(shows.to_string() + &names::cut_part(None, &[scope])), Some(model)),
+            false => shows.to_string(),
+        };
         let rows: Vec<_> = here.iter().flat_map(|sweep| sweep.rows()).collect();
         let sets = view.datasets.len();
         let mean = if sets > 1 { format!(" Mean of {sets} data sets.") } else { String::new() };
         let about = |text: &str| format!("Scope {scope}. {text}{mean} {}", caption::provenance(&rows).join(" "));
         [
-            Drawing { file: format!("layers{ending}"), figure: layers(view, model, &here, &about) },
-            Drawing { file: format!("growth{ending}"), figure: growth(model, &here, &about) },
+            Drawing { file: file("layers"), figure: layers(view, model, &here, &about) },
+            Drawing { file: file("growth"), figure: growth(model, &here, &about) },
         ]
     };
     places.into_iter().flat_map(drawn).collect()

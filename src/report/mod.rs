@@ -46,6 +46,7 @@ mod view;
 pub use beside::Beside;
 pub use heat_figures::Map;
 pub use near_lossless::{NearLossless, Tried, near_lossless};
+pub use number::p_value;
 use paper::Place;
 use picture::{Picture, Words};
 pub use response::Response;

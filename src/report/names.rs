@@ -1,4 +1,6 @@
-//! How data sets are called and ordered in tables and figures.
+//! How data sets are called and ordered in tables and figures, and what files of figures are called.
+
+use crate::file_name::file_name;
 
 /// The paper's ten data sets, in its order: registry name and title.
 pub(super) const DATASETS: [(&str, &str); 10] = [
@@ -39,17 +41,20 @@ pub(super) fn codec_base(codec: &str) -> &str {
     codec.split(':').next().unwrap_or(codec)
 }
 
-/// A name as part of a file name: letters, digits and dots, the rest as single dashes.
-pub(super) fn slug(name: &str) -> String {
-    let mut out = String::new();
-    for letter in name.chars() {
-        if letter.is_ascii_alphanumeric() || letter == '.' {
-            out.push(letter.to_ascii_lowercase());
-        } else if !out.ends_with('-') {
-            out.push('-');
-        }
-    }
-    out.trim_matches(['-', '.']).to_string()
+/// Name of a figure's file: what it shows and, where several show that, of which model or profile.
+pub(super) fn figure_file(shows: &str, subject: Option<&str>) -> String {
+    subject.map_or(shows.to_string(), |subject| format!("{shows}--{}", file_name(subject)))
+}
+
+/// What the figure of the average over data sets shows, beside that of each.
+pub(super) fn average(shows: &str) -> String {
+    format!("{shows}-average")
+}
+
+/// A cut as part of a figure's name; its words come from short lists.
+pub(super) fn cut_part(split_layer: Option<u32>, words: &[&str]) -> String {
+    let layer = split_layer.map(|layer| format!("-l{layer}")).unwrap_or_default();
+    words.iter().fold(layer, |part, word| format!("{part}-{}", word.replace('+', "-")))
 }
 
 #[cfg(test)]
@@ -65,6 +70,16 @@ mod tests {
         assert_eq!(paper_place("piqa-mini"), Some(3));
         assert_eq!(paper_place("own_set"), None);
         assert_eq!(codec_base("fc:band=centered"), "fc");
-        assert_eq!(slug("../Llama 3.2--1B/"), "llama-3.2-1b");
+    }
+
+    #[test]
+    fn figures_of_two_models_never_share_a_file() {
+        assert_eq!(figure_file("growth", None), "growth");
+        assert_eq!(figure_file("growth", Some("pocket")), "growth--pocket");
+        let files = |model| [figure_file("growth", Some(model)), figure_file("growth-average", Some(model))];
+        assert!(files("m").iter().all(|file| !files("m-average").contains(file) && !files("M").contains(file)));
+        assert_ne!(figure_file("growth", Some("ckpt/step_100")), figure_file("growth", Some("ckpt/step-100")));
+        assert_eq!(cut_part(Some(3), &["prompt+choice", "elements"]), "-l3-prompt-choice-elements");
+        assert_eq!(cut_part(None, &["prompt"]), "-prompt");
     }
 }

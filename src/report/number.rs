@@ -43,6 +43,11 @@ pub(super) fn percent(accuracy: Accuracy) -> String {
     format!("{} ± {}", tenths(100.0 * accuracy.value), tenths(100.0 * accuracy.stderr))
 }
 
+/// A p-value to three decimals; one that would show as none at all is `< 0.001`.
+pub fn p_value(p: f64) -> String {
+    if p < 0.001 { "< 0.001".into() } else { format!("{p:.3}") }
+}
+
 /// A ratio as asked for: `7`, `7.5`.
 pub(super) fn ratio(value: f64) -> String {
     format!("{value}")
@@ -82,6 +87,12 @@ mod tests {
     fn three_digits() {
         let shown = [0.0, 0.01234, 1.0, 9.996, 12.34, 123.4, 98765.4].map(significant);
         assert_eq!(shown, ["0", "0.0123", "1.00", "10.00", "12.3", "123", "98765"]);
+    }
+
+    #[test]
+    fn a_p_value_is_never_nothing() {
+        let shown = [0.0, 1e-9, 0.00099, 0.001, 0.0312, 0.05, 1.0].map(p_value);
+        assert_eq!(shown, ["< 0.001", "< 0.001", "< 0.001", "0.001", "0.031", "0.050", "1.000"]);
     }
 
     #[test]

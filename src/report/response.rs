@@ -143,9 +143,9 @@ pub(super) fn figures(lines: &[Service], response: &Response) -> Vec<(String, Ba
     let places = places(lines, response);
     let mut out = Vec::new();
     for place in &places {
-        let ending = if places.len() > 1 { format!("-{}", names::slug(&place.profile.name)) } else { String::new() };
-        out.push((format!("response{ending}"), place.share_bars()));
-        out.push((format!("bytes-per-generated-token{ending}"), place.step_bars()));
+        let file = |shows| names::figure_file(shows, (places.len() > 1).then_some(place.profile.name.as_str()));
+        out.push((file("response"), place.share_bars()));
+        out.push((file("bytes-per-generated-token"), place.step_bars()));
     }
     out
 }

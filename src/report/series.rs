@@ -60,17 +60,15 @@ pub(super) fn figures(view: &View, kind: Kind) -> Vec<Drawing> {
             if !rows.iter().any(|row| view::accuracy(row).is_some()) {
                 continue;
             }
-            let mut file = kind.file().to_string();
-            if view.models.len() > 1 {
-                file += &format!("-{}", names::slug(model));
-            }
+            let mut shows = kind.file().to_string();
             if cuts.len() > 1 {
-                let layer = cut.split_layer.map(|layer| format!("l{layer}-")).unwrap_or_default();
-                file += &format!("-{layer}{}-{}", names::slug(&cut.scope), names::slug(&cut.accounting));
+                shows += &names::cut_part(cut.split_layer, &[&cut.scope, &cut.accounting]);
             }
+            let subject = (view.models.len() > 1).then_some(model);
             let sheet = Sheet { view, kind, model, cut, keys: keys(kind, &rows), rows };
-            out.push(Drawing { file: format!("{file}-average"), figure: sheet.figure(true) });
-            out.push(Drawing { file, figure: sheet.figure(false) });
+            let average = names::figure_file(&names::average(&shows), subject);
+            out.push(Drawing { file: average, figure: sheet.figure(true) });
+            out.push(Drawing { file: names::figure_file(&shows, subject), figure: sheet.figure(false) });
         }
     }
     out

@@ -1,4 +1,5 @@
 use super::*;
+use crate::file_name::file_name;
 use crate::report::testing::{failed, on, row};
 
 fn texts(svg: &str) -> Vec<String> {
@@ -123,8 +124,8 @@ fn a_figure_a_model_and_none_without_points() {
     let other: Vec<Row> = rows.iter().map(|row| Row { model: "meta/Other 1B".into(), ..row.clone() }).collect();
     rows.extend(other);
     let files: Vec<String> = figures(&View::new(&rows).unwrap(), Kind::Ratio).into_iter().map(|one| one.file).collect();
-    assert_eq!(files[1], "accuracy-vs-ratio-pocket");
-    assert_eq!(files[3], "accuracy-vs-ratio-meta-other-1b");
+    assert_eq!(files[1], "accuracy-vs-ratio--pocket");
+    assert_eq!(files[2], format!("accuracy-vs-ratio-average--{}", file_name("meta/Other 1B")));
     rows.retain(|row| !row.is_baseline());
     let figure = figures(&View::new(&rows).unwrap(), Kind::Ratio).remove(1).figure;
     assert!(figure.subtitle.contains("No baseline for ARC-Easy."), "{}", figure.subtitle);

@@ -99,10 +99,10 @@ pub(super) fn figures(swept: &Swept, about: &str) -> Vec<(String, Figure)> {
             .iter()
             .filter(|point| (point.profile.as_str(), point.workers, point.generate) == (profile, workers, tokens))
             .collect();
-        let ending = if profiles.len() > 1 { format!("-{}", names::slug(profile)) } else { String::new() };
-        let place = format!("{}-{tokens}-tokens{ending}", names::slug(&servers(workers)));
-        out.push((format!("clients-{place}"), figure(&points, &STATISTICS[..1], about)));
-        out.push((format!("clients-{place}-percentiles"), figure(&points, &STATISTICS, about)));
+        let place = format!("clients-{}-{tokens}-tokens", servers(workers).replace(' ', "-"));
+        let file = |shows: &str| names::figure_file(shows, (profiles.len() > 1).then_some(profile));
+        out.push((file(&place), figure(&points, &STATISTICS[..1], about)));
+        out.push((file(&format!("{place}-percentiles")), figure(&points, &STATISTICS, about)));
     }
     out
 }

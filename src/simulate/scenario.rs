@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::engine::Law;
+use crate::repeats::refuse_repeats;
 
 /// A simulation file as written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,6 +85,11 @@ impl Simulate {
         some("workers", self.workers.is_empty())?;
         some("clients", self.clients.is_empty())?;
         some("generate", self.generate.is_empty())?;
+        refuse_repeats("links_gbps", &self.links_gbps, |rate| *rate)?;
+        for (name, list) in [("workers", &self.workers), ("clients", &self.clients), ("generate", &self.generate)] {
+            refuse_repeats(name, list, |count| *count)?;
+        }
+        refuse_repeats("codec", self.codecs.as_deref().unwrap_or_default(), String::clone)?;
         for rate in &self.links_gbps {
             ensure!(rate.is_finite() && *rate > 0.0, "links_gbps has {rate}: a rate must be above 0");
         }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use super::super::names;
 use super::super::picture::Picture;
 use super::super::table::Table;
 use super::{Block, Page};
@@ -83,10 +82,23 @@ pub(super) fn page(page: &Page) -> String {
     writer.out
 }
 
+/// The words of a heading: letters, digits and dots, the rest as single dashes.
+fn slug(heading: &str) -> String {
+    let mut out = String::new();
+    for letter in heading.chars() {
+        if letter.is_ascii_alphanumeric() || letter == '.' {
+            out.push(letter.to_ascii_lowercase());
+        } else if !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    out.trim_matches(['-', '.']).to_string()
+}
+
 impl Writer {
     /// An identifier that no other element has.
     fn id(&mut self, name: &str) -> String {
-        let slug = names::slug(name);
+        let slug = slug(name);
         let slug = if slug.is_empty() { "part".into() } else { slug };
         let mut id = slug.clone();
         let mut count = 1;

@@ -20,6 +20,7 @@ use super::paper::{self, Place};
 use super::picture::{Picture, Words};
 use super::table::{Notes, Section, Table};
 use super::{names, rendered, simulation, sweeps, table4, view};
+use crate::repeats::{real_path, refuse_repeated_paths};
 
 /// What a page is made of, whatever it is written as.
 enum Block {
@@ -64,11 +65,16 @@ const ORDER: [(&str, &str); 10] = [
 /// Writes `index.html` and `README.md` of some runs into a folder; figures of a single run lie in `plots` as files.
 pub fn write(runs: &[PathBuf], out: &Path, plots: Option<&Path>) -> Result<Vec<PathBuf>> {
     ensure!(!runs.is_empty(), "a page of which runs? Name their folders: results/<experiment>/<run>");
+    refuse_repeated_paths("run", runs)?;
     let mut sources: Vec<Source> = Vec::new();
     for run in runs {
-        let source = Source::read(run, plots)?;
-        if sources.iter().all(|known| known.name != source.name) {
-            sources.push(source);
+        sources.push(Source::read(run, plots)?);
+    }
+    // Runs of one name, such as those of two machines, are told apart by where they lie.
+    let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
+    for (source, run) in sources.iter_mut().zip(runs) {
+        if names.iter().filter(|name| **name == source.name).count() > 1 {
+            source.name = real_path(run).display().to_string();
         }
     }
     let place = |source: &Source| ORDER.iter().position(|(name, _)| *name == source.experiment).unwrap_or(ORDER.len());
@@ -261,7 +267,10 @@ fn part(source: &Source) -> Result<Vec<Block>> {
 /// The first table of a kind and the figures that say most, then the others folded away.
 fn shown(source: &Source, kinds: Vec<Vec<Table>>, pictures: Vec<Picture>) -> Vec<Block> {
     let files: Vec<String> = pictures.iter().map(|picture| picture.file.clone()).collect();
-    let is_detail = |file: &str| file.ends_with("-percentiles") || files.contains(&format!("{file}-average"));
+    let is_detail = |file: &str| {
+        let shows = file.split("--").next().unwrap_or_default();
+        shows.ends_with("-percentiles") || files.contains(&file.replacen(shows, &names::average(shows), 1))
+    };
     let (details, main): (Vec<Picture>, Vec<Picture>) = pictures.into_iter().partition(|one| is_detail(&one.file));
     let block = |picture: Picture| {
         let file = source.plots.as_ref().map(|folder| folder.join(format!("{}.svg", picture.file)));
@@ -322,7 +331,9 @@ fn again(sources: &[Source]) -> Table {
         ]
     };
     let mut rows: Vec<Vec<String>> = sources.iter().map(row).collect();
-    let names: Vec<String> = sources.iter().map(|source| format!("results/{}", source.name)).collect();
+    // A whole path stays as it is.
+    let folder = |source: &Source| Path::new("results").join(&source.name).display().to_string();
+    let names: Vec<String> = sources.iter().map(folder).collect();
     let whole = format!("`splitbench report {} --page DIR`", names.join(" "));
     rows.push(vec!["this page".into(), whole, crate::VERSION.into(), "–".into(), "any: it only reads rows".into()]);
     let caption = [
