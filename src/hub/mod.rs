@@ -14,4 +14,5 @@ mod store;
 pub use failure::Failure;
 pub use fetch::{Fetched, Hub};
 pub use listing::{Kind, Listing, Repo};
-pub use place::{cache, datasets_folder, home};
+pub use place::{datasets_folder, home};
+pub use store::kept_files;

@@ -3,8 +3,10 @@
 pub mod config;
 pub mod decoder;
 mod device;
+pub mod gguf;
 pub mod ops;
 mod packing;
+pub mod place;
 pub mod pocket;
 pub mod rope;
 pub mod source;

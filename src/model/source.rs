@@ -1,14 +1,16 @@
-//! Where a model comes from: the embedded one, a folder, or the hub's cache.
+//! What a model is read from: the program itself, a folder of config.json, tokenizer.json and safetensors, or GGUF files.
 
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, OnceLock};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::DType;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
+use super::gguf::GgufModel;
+pub use super::place::locate;
 use super::weights::{Weights, weight_files};
 use super::{Config, Decoder, Placement};
 
@@ -52,15 +54,15 @@ pub fn registry() -> &'static [ModelInfo] {
 
 /// A model with what identifies it.
 pub struct Model {
-    /// As it was asked for: `pocket`, a name of the registry, or a folder.
+    /// As it was asked for: `pocket`, a name of the registry, a folder, or a GGUF file.
     pub name: String,
     /// As a table prints it.
     pub title: String,
-    /// Where its files are: `embedded` or a folder.
+    /// Where its files are: `embedded`, a folder, a GGUF file or the hub's cache.
     pub origin: String,
-    /// SHA-256 over config.json and the weight files.
+    /// SHA-256 over config.json and the weight files; of a GGUF file, that of the file.
     pub sha256: String,
-    /// SHA-256 of tokenizer.json.
+    /// SHA-256 of tokenizer.json; of a GGUF file, of the tokenizer.json written for it.
     pub tokenizer_sha256: String,
     /// Tokens that the tokenizer puts before every text, as tokenizer.json decides: BOS or nothing.
     pub prefix: Vec<String>,
@@ -70,9 +72,15 @@ pub struct Model {
     pub config: Config,
     /// Where its weights are to lie.
     pub placement: Placement,
-    /// Its files; none of the embedded model.
-    weights: Option<Vec<PathBuf>>,
+    weights: WeightSource,
     decoder: OnceLock<Decoder>,
+}
+
+/// What the decoder is read from.
+enum WeightSource {
+    Embedded,
+    Safetensors(Vec<PathBuf>),
+    Gguf(GgufModel),
 }
 
 impl Model {
@@ -82,13 +90,17 @@ impl Model {
             return Ok(decoder);
         }
         let weights = match &self.weights {
-            Some(files) => Weights::open(files)?,
-            None => Weights::embedded(POCKET_WEIGHTS)?,
+            WeightSource::Safetensors(files) => Some(Weights::open(files)?),
+            WeightSource::Embedded => Some(Weights::embedded(POCKET_WEIGHTS)?),
+            WeightSource::Gguf(_) => None,
         };
         let Placement { device, dtype } = &self.placement;
         let decoder = Decoder::new(&self.config, device, |tensor, shape| {
             let dtype = if shape.len() > 1 { *dtype } else { DType::F32 };
-            weights.get(tensor, shape, dtype, device)
+            match (&self.weights, &weights) {
+                (WeightSource::Gguf(model), _) => model.tensor(&self.config, tensor, shape, dtype, device),
+                (_, weights) => weights.as_ref().context("weights")?.get(tensor, shape, dtype, device),
+            }
         })
         .with_context(|| format!("loading model {}", self.name))?;
         Ok(self.decoder.get_or_init(|| decoder))
@@ -110,35 +122,26 @@ pub enum ModelFiles {
         /// The folder, for messages.
         place: String,
     },
+    /// GGUF, with shape, tokenizer and weights in one.
+    Gguf {
+        /// One file or all parts.
+        files: Vec<PathBuf>,
+        /// A tokenizer.json in place of its own.
+        tokenizer: Option<PathBuf>,
+        /// File, folder or repository, for messages.
+        place: String,
+    },
 }
 
-/// Finds the files of a model by name or folder.
-pub fn locate(name: &str) -> Result<ModelFiles> {
-    if name == POCKET {
-        return Ok(ModelFiles::Embedded);
+impl ModelFiles {
+    /// Of GGUF, with its own tokenizer.
+    pub(super) fn gguf(files: Vec<PathBuf>, place: String) -> Self {
+        Self::Gguf { files, tokenizer: None, place }
     }
-    if let Some(info) = registry().iter().find(|m| m.name == name) {
-        let repository = crate::hub::cache()?.model(info.hub.clone());
-        return folder(|file| repository.get(file), &format!("the hub cache of {}", info.hub)).with_context(|| {
-            let gate = if info.gated { " after accepting its licence there," } else { "" };
-            format!(
-                "model {name} is not on this machine; fetch it with `splitbench prepare --model {name}`,{gate} or pass \
-                 the folder of its config.json, model.safetensors and tokenizer.json as --model"
-            )
-        });
-    }
-    let path = Path::new(name);
-    if path.is_dir() {
-        return folder(|file| Some(path.join(file)).filter(|p| p.is_file()), name);
-    }
-    if name.contains(['/', '\\']) || path.exists() {
-        bail!("model folder {name} does not exist or is not a folder");
-    }
-    let known = registry().iter().map(|m| m.name.as_str()).chain([POCKET]);
-    Err(crate::suggest::unknown("model", name, known).context("a model is a known name or a folder"))
 }
 
-fn folder(find: impl Fn(&str) -> Option<PathBuf>, place: &str) -> Result<ModelFiles> {
+/// The files of a model whose config.json, tokenizer.json and weights stand side by side.
+pub(super) fn folder(find: impl Fn(&str) -> Option<PathBuf>, place: &str) -> Result<ModelFiles> {
     let need = |file: &str| find(file).ok_or_else(|| anyhow!("{place}: no {file}"));
     Ok(ModelFiles::Folder {
         config: need("config.json")?,
@@ -148,28 +151,36 @@ fn folder(find: impl Fn(&str) -> Option<PathBuf>, place: &str) -> Result<ModelFi
     })
 }
 
-/// Reads only config.json.
+/// Reads only what gives a model's shape.
 pub fn load_config(name: &str) -> Result<Config> {
     match locate(name)? {
         ModelFiles::Embedded => Config::parse(POCKET_CONFIG, POCKET),
         ModelFiles::Folder { config, .. } => Config::parse(&read(&config)?, &config.display().to_string()),
+        ModelFiles::Gguf { files, .. } => GgufModel::open(&files)?.config(),
     }
 }
 
-/// Reads only tokenizer.json.
+/// Reads only the tokenizer.
 pub fn load_tokenizer(name: &str) -> Result<Tokenizer> {
     Ok(tokenizer_of(name)?.0)
 }
 
-/// Reads only tokenizer.json; also gives its SHA-256.
+/// Reads only the tokenizer; also gives the SHA-256 of its tokenizer.json.
 pub fn tokenizer_of(name: &str) -> Result<(Tokenizer, String)> {
-    match locate(name)? {
-        ModelFiles::Embedded => {
-            let digest = Sha256::new().chain_update(POCKET_TOKENIZER);
-            Ok((parse_tokenizer(POCKET_TOKENIZER, POCKET)?, hex(digest)))
-        }
-        ModelFiles::Folder { tokenizer, .. } => tokenizer_file(&tokenizer),
-    }
+    let (text, origin) = match locate(name)? {
+        ModelFiles::Embedded => (POCKET_TOKENIZER.to_string(), POCKET.to_string()),
+        ModelFiles::Folder { tokenizer, .. } => return tokenizer_file(&tokenizer),
+        ModelFiles::Gguf { files, tokenizer, .. } => gguf_tokenizer(&GgufModel::open(&files)?, tokenizer.as_deref())?,
+    };
+    Ok((parse_tokenizer(&text, &origin)?, hex(Sha256::new().chain_update(&text))))
+}
+
+/// Text and origin of the tokenizer.json of a GGUF model: its own, or one that fits it.
+fn gguf_tokenizer(model: &GgufModel, given: Option<&Path>) -> Result<(String, String)> {
+    let Some(path) = given else { return Ok((model.tokenizer_json()?, format!("{}: its tokenizer", model.origin()))) };
+    let (text, origin) = (read(path)?, path.display().to_string());
+    model.check_tokenizer(&parse_tokenizer(&text, &origin)?, &origin)?;
+    Ok((text, origin))
 }
 
 /// A tokenizer.json of its own, and its SHA-256.
@@ -178,28 +189,33 @@ pub fn tokenizer_file(path: &Path) -> Result<(Tokenizer, String)> {
     Ok((parse_tokenizer(&text, &path.display().to_string())?, hex(Sha256::new().chain_update(&text))))
 }
 
-/// Finds a model, `pocket`, a name of the registry that is in the hub's cache, or a folder, and reads all of it but its weights, which are
-/// hashed.
+/// Finds a model as [`locate`] does, and reads all of it but its weights, which are hashed.
 pub fn load(name: &str, placement: &Placement) -> Result<Model> {
-    let (config_text, tokenizer_text, weights, digest, origin, tokenizer_origin) = match locate(name)? {
+    let mut digest = Sha256::new();
+    let (config, tokenizer_text, weights, origin, tokenizer_origin) = match locate(name)? {
         ModelFiles::Embedded => {
-            let digest = Sha256::new().chain_update(POCKET_CONFIG).chain_update(POCKET_WEIGHTS);
-            let names = ("embedded".to_string(), "the embedded tokenizer".to_string());
-            (POCKET_CONFIG.to_string(), POCKET_TOKENIZER.to_string(), None, digest, names.0, names.1)
+            digest.update(POCKET_CONFIG);
+            digest.update(POCKET_WEIGHTS);
+            let config = Config::parse(POCKET_CONFIG, "embedded: config.json")?;
+            let origins = ("embedded".to_string(), "the embedded tokenizer".to_string());
+            (config, POCKET_TOKENIZER.to_string(), WeightSource::Embedded, origins.0, origins.1)
         }
         ModelFiles::Folder { config, tokenizer, weights, place } => {
             let config_text = read(&config)?;
-            let mut digest = Sha256::new().chain_update(&config_text);
-            for file in &weights {
-                let mut reader = std::fs::File::open(file).with_context(|| format!("opening {}", file.display()))?;
-                std::io::copy(&mut reader, &mut HashWriter(&mut digest))
-                    .with_context(|| format!("reading {}", file.display()))?;
-            }
-            let tokenizer_text = read(&tokenizer)?;
-            (config_text, tokenizer_text, Some(weights), digest, place, tokenizer.display().to_string())
+            digest.update(&config_text);
+            weights.iter().try_for_each(|file| hash(file, &mut digest))?;
+            let config = Config::parse(&config_text, &format!("{place}: config.json"))?;
+            let origin = tokenizer.display().to_string();
+            (config, read(&tokenizer)?, WeightSource::Safetensors(weights), place, origin)
+        }
+        ModelFiles::Gguf { files, tokenizer, place } => {
+            let model = GgufModel::open(&files)?;
+            let config = model.config()?;
+            let (text, origin) = gguf_tokenizer(&model, tokenizer.as_deref())?;
+            files.iter().try_for_each(|file| hash(file, &mut digest))?;
+            (config, text, WeightSource::Gguf(model), place, origin)
         }
     };
-    let config = Config::parse(&config_text, &format!("{origin}: config.json"))?;
     let tokenizer = parse_tokenizer(&tokenizer_text, &tokenizer_origin)?;
     let prefix = tokenizer.encode("", true).map_err(|e| anyhow!("{tokenizer_origin}: {e}"))?.get_tokens().to_vec();
     let known = registry().iter().find(|m| m.name == name);
@@ -238,6 +254,12 @@ fn parse_tokenizer(text: &str, origin: &str) -> Result<Tokenizer> {
 
 fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn hash(file: &Path, digest: &mut Sha256) -> Result<()> {
+    let mut reader = std::fs::File::open(file).with_context(|| format!("opening {}", file.display()))?;
+    std::io::copy(&mut reader, &mut HashWriter(digest)).with_context(|| format!("reading {}", file.display()))?;
+    Ok(())
 }
 
 fn hex(digest: Sha256) -> String {
