@@ -8,6 +8,7 @@ use super::selection::expand;
 use crate::data;
 use crate::experiment::Needs;
 use crate::experiment::spec::{Many, find};
+use crate::model::place::HubModel;
 use crate::model::source::{self, POCKET};
 use crate::prepare::{self, Options};
 use crate::repeats::refuse_repeats;
@@ -64,12 +65,15 @@ impl Args {
         let models: Vec<String> = self.model.iter().flat_map(|name| expand(name)).collect();
         for name in models.iter().filter(|name| *name != POCKET) {
             let known = source::registry().iter().map(|m| m.name.as_str());
-            ensure!(known.clone().any(|k| k == name), crate::suggest::unknown("model", name, known.chain([POCKET])));
+            ensure!(
+                HubModel::parse(name).is_some(),
+                crate::suggest::unknown("model of the hub", name, known.chain([POCKET]))
+            );
         }
         refuse_repeats("model", &models, String::clone)?;
         refuse_repeats("data set", &self.dataset, String::clone)?;
         let Some(experiment) = &self.experiment else {
-            let models = source::registry().iter().filter(|m| models.contains(&m.name)).collect();
+            let models = models.iter().filter_map(|name| HubModel::parse(name)).collect();
             let datasets = self.dataset.iter().map(|name| data::find(name)).collect::<Result<Vec<_>>>()?;
             return Ok(Needs { models, datasets: datasets.into_iter().filter(|d| !d.mini).collect() });
         };

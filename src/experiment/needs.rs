@@ -6,13 +6,14 @@ use anyhow::{Result, bail};
 
 use super::spec::Spec;
 use crate::data::{self, DatasetInfo};
-use crate::model::source::{self, ModelInfo, POCKET};
+use crate::model::place::HubModel;
+use crate::model::source::{self, POCKET};
 
 /// Models and data sets of the hub.
 #[derive(Debug, Default)]
 pub struct Needs {
-    /// Models of the registry, in the experiment's order.
-    pub models: Vec<&'static ModelInfo>,
+    /// Models of the hub, in the experiment's order.
+    pub models: Vec<HubModel>,
     /// Data sets whose rows are not part of the program.
     pub datasets: Vec<&'static DatasetInfo>,
 }
@@ -21,7 +22,7 @@ impl Needs {
     /// What a run of the experiment takes from the hub. Folders and the embedded model bring what they need; the embedded
     /// model alone is asked the embedded questions.
     pub fn of(spec: &Spec) -> Result<Self> {
-        let models = spec.models.iter().filter_map(|name| source::known(name)).collect();
+        let models = spec.models.iter().filter_map(|name| HubModel::parse(name)).collect();
         let real = spec.models.iter().any(|name| name != POCKET);
         let datasets = spec.dataset_infos()?.into_iter().filter(|info| real && !info.mini).collect();
         Ok(Self { models, datasets })
@@ -56,7 +57,7 @@ impl Needs {
 /// Fails before anything is loaded where something has to be fetched first, and says how.
 pub fn ensure_prepared(spec: &Spec, data_dir: Option<&Path>) -> Result<()> {
     // A misspelt model is told before the rows that would be fetched for it.
-    let unknown = |name: &&String| source::known(name).is_none();
+    let unknown = |name: &&String| HubModel::parse(name).is_none();
     spec.models.iter().filter(unknown).try_for_each(|name| source::locate(name).map(drop))?;
     let missing = Needs::of(spec)?.missing(data_dir);
     if missing.is_empty() {
@@ -67,7 +68,7 @@ pub fn ensure_prepared(spec: &Spec, data_dir: Option<&Path>) -> Result<()> {
         hints.push("Llama's licence has to be accepted on the hub before that");
     }
     if !missing.models.is_empty() {
-        hints.push("a folder of config.json, model.safetensors and tokenizer.json works as --model");
+        hints.push("a folder of config.json, model.safetensors and tokenizer.json, or a GGUF file, works as --model");
     }
     if !missing.datasets.is_empty() {
         hints.push("a folder with <dataset>/eval.jsonl works as --data-dir");

@@ -18,3 +18,4 @@ pub use fetch::{Fetched, Hub};
 pub use listing::{Kind, Listing, Repo};
 pub use place::{cache, datasets_folder, home};
 pub use snapshot::snapshot_in;
+pub use store::kept_files;

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::client::Meta;
 use super::failure::Failure;
-use super::listing::{Listing, Repo};
+use super::listing::{Kind, Listing, Repo};
+use super::place;
 
 /// Folder of a repository in the cache.
 pub struct Store {
@@ -93,6 +94,13 @@ impl Store {
         files.sort_unstable();
         Some(Listing { commit, files })
     }
+}
+
+/// The files of a model that the user's cache holds, and their folder.
+pub fn kept_files(model: &str) -> anyhow::Result<Option<(PathBuf, Vec<String>)>> {
+    let repo = Repo { kind: Kind::Model, id: model.to_string(), revision: "main" };
+    let store = Store::new(&place::cache()?, &repo);
+    Ok(store.list().map(|listing| (store.snapshot(&listing.commit), listing.files)))
 }
 
 /// Whether a file has the size and, where the hub gives one, the SHA-256 of `meta`; else what it has instead.

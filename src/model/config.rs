@@ -1,5 +1,7 @@
 //! `config.json` of the supported decoder families, in either of the forms Hugging Face has written it.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -17,7 +19,7 @@ pub enum Family {
 }
 
 /// How rotary frequencies are stretched beyond the length of pre-training.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     /// Plain rotary embedding.
     None,
@@ -32,6 +34,8 @@ pub enum RopeScaling {
         /// Context length of pre-training, in tokens.
         original_max_position_embeddings: f64,
     },
+    /// Each frequency is divided by a number of its own, as GGUF files give them.
+    Factors(Arc<[f32]>),
 }
 
 /// Shape and constants of a decoder.

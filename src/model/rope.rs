@@ -33,16 +33,17 @@ impl RopeTable {
 pub fn inverse_frequencies(config: &Config) -> Vec<f32> {
     let d = config.head_dim;
     (0..d / 2)
-        .map(|i| config.rope_theta.powf(-(2.0 * i as f64) / d as f64))
-        .map(|frequency| scale(frequency, config.rope_scaling) as f32)
+        .map(|i| scale(config.rope_theta.powf(-(2.0 * i as f64) / d as f64), i, &config.rope_scaling) as f32)
         .collect()
 }
 
-fn scale(frequency: f64, scaling: RopeScaling) -> f64 {
-    let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings: original } =
-        scaling
-    else {
-        return frequency;
+fn scale(frequency: f64, number: usize, scaling: &RopeScaling) -> f64 {
+    let (factor, low_freq_factor, high_freq_factor, original) = match scaling {
+        RopeScaling::None => return frequency,
+        RopeScaling::Factors(factors) => return frequency / f64::from(factors[number]),
+        RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+            (factor, low_freq_factor, high_freq_factor, original_max_position_embeddings)
+        }
     };
     let wavelength = 2.0 * PI / frequency;
     if wavelength > original / low_freq_factor {

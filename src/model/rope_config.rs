@@ -37,7 +37,7 @@ impl RopeKeys<'_> {
                 }
             );
         }
-        let (theta, scaling) = read.first().copied().unwrap_or((self.rope_theta.unwrap_or(PLAIN.0), PLAIN.1));
+        let (theta, scaling) = read.first().cloned().unwrap_or((self.rope_theta.unwrap_or(PLAIN.0), PLAIN.1));
         ensure!(theta.is_finite() && theta > 0.0, "rope_theta {theta} must be above 0");
         Ok((theta, scaling))
     }

@@ -1,13 +1,16 @@
-//! Where a model comes from: the embedded one, a folder, or the hub's cache.
+//! What a model is read from: the program itself, a folder of config.json, tokenizer.json and safetensors, or GGUF files.
 
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, OnceLock};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use candle_core::DType;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
+use super::gguf::GgufModel;
+pub use super::place::locate;
 use super::weights::{Weights, weight_files};
 use super::{Config, Decoder, Placement, SpecialTokens, checkpoint};
 use crate::repeats::real_path;
@@ -61,26 +64,17 @@ pub fn canonical(name: &str) -> String {
     known(name).map_or(name, |info| &info.name).to_string()
 }
 
-/// Whether a name is `owner/name` as the hub has it.
-fn is_hub_id(name: &str) -> bool {
-    let plain = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-    };
-    name.split_once('/').is_some_and(|(owner, name)| plain(owner) && plain(name))
-}
-
 /// A model with what identifies it.
 pub struct Model {
-    /// As it was asked for: `pocket`, a name of the registry, or a folder.
+    /// As it was asked for: `pocket`, a name of the registry, a folder, or a GGUF file.
     pub name: String,
     /// As a table prints it.
     pub title: String,
-    /// Where its files are: `embedded` or a folder.
+    /// Where its files are: `embedded`, a folder, a GGUF file or the hub's cache.
     pub origin: String,
-    /// SHA-256 over config.json and the weight files.
+    /// SHA-256 over config.json and the weight files; of a GGUF file, that of the file.
     pub sha256: String,
-    /// SHA-256 of tokenizer.json.
+    /// SHA-256 of tokenizer.json; of a GGUF file, of the tokenizer.json written for it.
     pub tokenizer_sha256: String,
     /// Tokens that the tokenizer puts around every text, as tokenizer.json decides.
     pub special: SpecialTokens,
@@ -92,9 +86,15 @@ pub struct Model {
     pub config: Config,
     /// Where its weights are to lie.
     pub placement: Placement,
-    /// Its files; none of the embedded model.
-    weights: Option<Vec<PathBuf>>,
+    weights: WeightSource,
     decoder: OnceLock<Decoder>,
+}
+
+/// What the decoder is read from.
+enum WeightSource {
+    Embedded,
+    Safetensors(Vec<PathBuf>),
+    Gguf(GgufModel),
 }
 
 impl Model {
@@ -103,9 +103,18 @@ impl Model {
         if let Some(decoder) = self.decoder.get() {
             return Ok(decoder);
         }
-        let weights = open(self.weights.as_deref())?;
-        let decoder = checkpoint::decoder(&self.config, &weights, &self.placement)
-            .with_context(|| format!("loading model {}", self.name))?;
+        let decoder = match &self.weights {
+            WeightSource::Embedded => checkpoint::decoder(&self.config, &open(None)?, &self.placement),
+            WeightSource::Safetensors(files) => checkpoint::decoder(&self.config, &open(Some(files))?, &self.placement),
+            WeightSource::Gguf(model) => {
+                let Placement { device, dtype } = &self.placement;
+                Decoder::new(&self.config, device, |tensor, shape| {
+                    let dtype = if shape.len() > 1 { *dtype } else { DType::F32 };
+                    model.tensor(&self.config, tensor, shape, dtype, device)
+                })
+            }
+        }
+        .with_context(|| format!("loading model {}", self.name))?;
         Ok(self.decoder.get_or_init(|| decoder))
     }
 }
@@ -125,49 +134,22 @@ pub enum ModelFiles {
         /// The folder, for messages.
         place: String,
     },
+    /// GGUF, with shape, tokenizer and weights in one.
+    Gguf {
+        /// One file or all parts.
+        files: Vec<PathBuf>,
+        /// A tokenizer.json in place of its own.
+        tokenizer: Option<PathBuf>,
+        /// File, folder or repository, for messages.
+        place: String,
+    },
 }
 
-/// Finds the files of a model by name or folder.
-pub fn locate(name: &str) -> Result<ModelFiles> {
-    if name == POCKET {
-        return Ok(ModelFiles::Embedded);
+impl ModelFiles {
+    /// Of GGUF, with its own tokenizer.
+    pub(super) fn gguf(files: Vec<PathBuf>, place: String) -> Self {
+        Self::Gguf { files, tokenizer: None, place }
     }
-    if let Some(info) = known(name) {
-        let repository = crate::hub::cache()?.model(info.hub.clone());
-        return folder(|file| repository.get(file), &format!("the hub cache of {}", info.hub)).with_context(|| {
-            let gate = if info.gated { " after accepting its licence there," } else { "" };
-            format!(
-                "model {name} is not on this machine; fetch it with `splitbench prepare --model {name}`,{gate} or pass \
-                 the folder of its config.json, model.safetensors and tokenizer.json as --model"
-            )
-        });
-    }
-    let path = Path::new(name);
-    if path.is_dir() {
-        let path = crate::hub::snapshot_in(path)?;
-        return folder(|file| Some(path.join(file)).filter(|p| p.is_file()), &path.display().to_string());
-    }
-    if is_hub_id(name) {
-        let cache = crate::hub::cache()?;
-        let repository = cache.model(name.to_string());
-        if repository.get("config.json").is_some() {
-            return folder(|file| repository.get(file), &format!("the hub cache of {name}"));
-        }
-        bail!(
-            "model folder {name} does not exist, and the hub's cache {} has no {name}: where it is a model of the hub, \
-             `hf download {name}` fetches it",
-            cache.path().display()
-        );
-    }
-    ensure!(
-        !name.contains("://"),
-        "model {name} is an address; expected a folder, or a model of the hub as owner/name"
-    );
-    if name.contains(['/', '\\']) || path.exists() {
-        bail!("model folder {name} does not exist or is not a folder");
-    }
-    let known = registry().iter().map(|m| m.name.as_str()).chain([POCKET]);
-    Err(crate::suggest::unknown("model", name, known).context("a model is a known name or a folder"))
 }
 
 /// What tells a model from others however it is spelled: the files that it is read from, or its name where they are not found.
@@ -176,11 +158,15 @@ pub fn identity(name: &str) -> Vec<PathBuf> {
         Ok(ModelFiles::Folder { config, tokenizer, weights, .. }) => {
             [config, tokenizer].iter().chain(&weights).map(|file| real_path(file)).collect()
         }
+        Ok(ModelFiles::Gguf { files, tokenizer, .. }) => {
+            files.iter().chain(&tokenizer).map(|file| real_path(file)).collect()
+        }
         Ok(ModelFiles::Embedded) | Err(_) => vec![name.into()],
     }
 }
 
-fn folder(find: impl Fn(&str) -> Option<PathBuf>, place: &str) -> Result<ModelFiles> {
+/// The files of a model whose config.json, tokenizer.json and weights stand side by side.
+pub(super) fn folder(find: impl Fn(&str) -> Option<PathBuf>, place: &str) -> Result<ModelFiles> {
     let need = |file: &str| find(file).ok_or_else(|| anyhow!("{place}: no {file}"));
     Ok(ModelFiles::Folder {
         config: need("config.json")?,
@@ -202,23 +188,31 @@ pub fn load_config(name: &str) -> Result<Config> {
             let config = Config::parse(&read(&config)?, &config.display().to_string())?;
             Ok(checkpoint::settle(config, &Weights::open(&weights)?)?.0)
         }
+        ModelFiles::Gguf { files, .. } => GgufModel::open(&files)?.config(),
     }
 }
 
-/// Reads only tokenizer.json.
+/// Reads only the tokenizer.
 pub fn load_tokenizer(name: &str) -> Result<Tokenizer> {
     Ok(tokenizer_of(name)?.0)
 }
 
-/// Reads only tokenizer.json; also gives its SHA-256.
+/// Reads only the tokenizer; also gives the SHA-256 of its tokenizer.json.
 pub fn tokenizer_of(name: &str) -> Result<(Tokenizer, String)> {
-    match locate(name)? {
-        ModelFiles::Embedded => {
-            let digest = Sha256::new().chain_update(POCKET_TOKENIZER);
-            Ok((parse_tokenizer(POCKET_TOKENIZER, POCKET)?, hex(digest)))
-        }
-        ModelFiles::Folder { tokenizer, .. } => tokenizer_file(&tokenizer),
-    }
+    let (text, origin) = match locate(name)? {
+        ModelFiles::Embedded => (POCKET_TOKENIZER.to_string(), POCKET.to_string()),
+        ModelFiles::Folder { tokenizer, .. } => return tokenizer_file(&tokenizer),
+        ModelFiles::Gguf { files, tokenizer, .. } => gguf_tokenizer(&GgufModel::open(&files)?, tokenizer.as_deref())?,
+    };
+    Ok((parse_tokenizer(&text, &origin)?, hex(Sha256::new().chain_update(&text))))
+}
+
+/// Text and origin of the tokenizer.json of a GGUF model: its own, or one that fits it.
+fn gguf_tokenizer(model: &GgufModel, given: Option<&Path>) -> Result<(String, String)> {
+    let Some(path) = given else { return Ok((model.tokenizer_json()?, format!("{}: its tokenizer", model.origin()))) };
+    let (text, origin) = (read(path)?, path.display().to_string());
+    model.check_tokenizer(&parse_tokenizer(&text, &origin)?, &origin)?;
+    Ok((text, origin))
 }
 
 /// A tokenizer.json of its own, and its SHA-256.
@@ -227,34 +221,42 @@ pub fn tokenizer_file(path: &Path) -> Result<(Tokenizer, String)> {
     Ok((parse_tokenizer(&text, &path.display().to_string())?, hex(Sha256::new().chain_update(&text))))
 }
 
-/// Finds a model, `pocket`, a name of the registry that is in the hub's cache, or a folder, and reads all of it but its weights, which are
-/// hashed.
+/// Finds a model as [`locate`] does, and reads all of it but its weights, which are hashed.
 pub fn load(name: &str, placement: &Placement) -> Result<Model> {
-    let (config_text, tokenizer_text, weights, digest, origin, tokenizer_origin) = match locate(name)? {
+    let (mut digest, mut notes) = (Sha256::new(), Vec::new());
+    let (config, tokenizer_text, weights, origin, tokenizer_origin) = match locate(name)? {
         ModelFiles::Embedded => {
-            let digest = Sha256::new().chain_update(POCKET_CONFIG).chain_update(POCKET_WEIGHTS);
-            let names = ("embedded".to_string(), "the embedded tokenizer".to_string());
-            (POCKET_CONFIG.to_string(), POCKET_TOKENIZER.to_string(), None, digest, names.0, names.1)
+            digest.update(POCKET_CONFIG);
+            digest.update(POCKET_WEIGHTS);
+            let config = Config::parse(POCKET_CONFIG, "embedded: config.json")?;
+            let origins = ("embedded".to_string(), "the embedded tokenizer".to_string());
+            (config, POCKET_TOKENIZER.to_string(), WeightSource::Embedded, origins.0, origins.1)
         }
         ModelFiles::Folder { config, tokenizer, weights, place } => {
             let config_text = read(&config)?;
-            let mut digest = Sha256::new().chain_update(&config_text);
-            for file in &weights {
-                let mut reader = std::fs::File::open(file).with_context(|| format!("opening {}", file.display()))?;
-                std::io::copy(&mut reader, &mut HashWriter(&mut digest))
-                    .with_context(|| format!("reading {}", file.display()))?;
+            digest.update(&config_text);
+            weights.iter().try_for_each(|file| hash(file, &mut digest))?;
+            let config = Config::parse(&config_text, &format!("{place}: config.json"))?;
+            let (config, found) = checkpoint::settle(config, &open(Some(&weights))?)?;
+            notes.extend(found.into_iter().chain(checkpoint::second_weights(&weights)));
+            let unread = Config::unread_keys(&config_text);
+            if !unread.is_empty() {
+                notes.push(format!(
+                    "config.json has keys that nothing here reads: {}",
+                    checkpoint::first_names(&unread)
+                ));
             }
-            let tokenizer_text = read(&tokenizer)?;
-            (config_text, tokenizer_text, Some(weights), digest, place, tokenizer.display().to_string())
+            let origin = tokenizer.display().to_string();
+            (config, read(&tokenizer)?, WeightSource::Safetensors(weights), place, origin)
+        }
+        ModelFiles::Gguf { files, tokenizer, place } => {
+            let model = GgufModel::open(&files)?;
+            let config = model.config()?;
+            let (text, origin) = gguf_tokenizer(&model, tokenizer.as_deref())?;
+            files.iter().try_for_each(|file| hash(file, &mut digest))?;
+            (config, text, WeightSource::Gguf(model), place, origin)
         }
     };
-    let config = Config::parse(&config_text, &format!("{origin}: config.json"))?;
-    let (config, mut notes) = checkpoint::settle(config, &open(weights.as_deref())?)?;
-    notes.extend(weights.as_deref().and_then(checkpoint::second_weights));
-    let unread = Config::unread_keys(&config_text);
-    if !unread.is_empty() {
-        notes.push(format!("config.json has keys that nothing here reads: {}", checkpoint::first_names(&unread)));
-    }
     let tokenizer = parse_tokenizer(&tokenizer_text, &tokenizer_origin)?;
     let special = SpecialTokens::new(&tokenizer).with_context(|| tokenizer_origin.clone())?;
     notes.extend(special.note());
@@ -299,6 +301,12 @@ fn parse_tokenizer(text: &str, origin: &str) -> Result<Tokenizer> {
 
 fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn hash(file: &Path, digest: &mut Sha256) -> Result<()> {
+    let mut reader = std::fs::File::open(file).with_context(|| format!("opening {}", file.display()))?;
+    std::io::copy(&mut reader, &mut HashWriter(digest)).with_context(|| format!("reading {}", file.display()))?;
+    Ok(())
 }
 
 fn hex(digest: Sha256) -> String {

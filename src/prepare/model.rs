@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use crate::hub::{Hub, Kind, Repo};
-use crate::model::source::ModelInfo;
+use crate::model::gguf;
+use crate::model::place::HubModel;
 use crate::model::weights::shards;
 
 /// One file of weights.
@@ -12,7 +13,7 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// Fetches a model into the hub's cache and checks it.
-pub fn prepare(info: &ModelInfo, hub: &Hub, tell: &mut dyn FnMut(&str)) -> Result<()> {
+pub fn prepare(info: &HubModel, hub: &Hub, tell: &mut dyn FnMut(&str)) -> Result<()> {
     let repo = Repo { kind: Kind::Model, id: info.hub.clone(), revision: "main" };
     let before = hub.kept(&repo);
     let listing = hub.list(&repo)?;
@@ -28,14 +29,20 @@ pub fn prepare(info: &ModelInfo, hub: &Hub, tell: &mut dyn FnMut(&str)) -> Resul
         received += fetched.received;
         Ok(fetched.path)
     };
-    fetch("config.json")?;
-    fetch("tokenizer.json")?;
-    if listing.has(SINGLE) {
-        fetch(SINGLE)?;
+    if info.chooses_gguf(&listing.files) {
+        for file in gguf::choose(&listing.files, info.pattern.as_deref(), &info.hub)? {
+            fetch(&file)?;
+        }
     } else {
-        let index = fetch(INDEX)?;
-        for shard in shards(&index)? {
-            fetch(&shard)?;
+        fetch("config.json")?;
+        fetch("tokenizer.json")?;
+        if listing.has(SINGLE) {
+            fetch(SINGLE)?;
+        } else {
+            let index = fetch(INDEX)?;
+            for shard in shards(&index)? {
+                fetch(&shard)?;
+            }
         }
     }
     hub.keep(&repo, commit)?;
