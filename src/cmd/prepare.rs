@@ -20,13 +20,15 @@ use crate::repeats::refuse_repeats;
 /// SSL_CERT_FILE names authorities to trust in place of the system's. Examples:
 ///   splitbench prepare table2 --model qwen2.5-1.5b
 ///   splitbench prepare --model paper --dataset piqa,siqa
+///   splitbench prepare --model owner/name-GGUF:Q4_K_M
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Experiment whose models and data sets are wanted: a name (`splitbench list experiments`) or a TOML file.
     #[arg(required_unless_present_any = ["model", "dataset"])]
     experiment: Option<String>,
-    /// Models, separated by commas; instead of the experiment's where there is one. `paper` is the paper's four.
+    /// Models, separated by commas; instead of the experiment's where there is one: names, `owner/name` with or without `:FILE` that
+    /// chooses a GGUF file by its name or a part of it, or `paper` for the paper's four.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     model: Vec<String>,
     /// Data sets, separated by commas; instead of the experiment's where there is one.

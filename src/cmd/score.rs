@@ -9,7 +9,7 @@ use super::ratio::{RatioArgs, requested};
 use crate::codec::CodecSpec;
 use crate::data::{self, Source};
 use crate::experiment::{Cell, ModelInput, Row, Scope, ScoreRequest, check_memory, questions, score_in_memory, train};
-use crate::model::{Placement, SplitPoint, source};
+use crate::model::{Placement, SplitPoint, place, source};
 use crate::report::p_value;
 
 /// Score one cell: one model, data set, split layer, codec and ratio; one line.
@@ -20,9 +20,13 @@ use crate::report::p_value;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Model: a name (`splitbench list models`) or a folder.
+    /// Model: a name (`splitbench list models`), a folder, a GGUF file, or `DIR:FILE` or `owner/name:FILE` of the hub with a file's name
+    /// or a part of it.
     #[arg(long, default_value = source::POCKET)]
     model: String,
+    /// A tokenizer.json in place of a GGUF model's own, which it must fit token by token.
+    #[arg(long, value_name = "tokenizer.json")]
+    tokenizer: Option<PathBuf>,
     /// Data set (`splitbench list datasets`).
     #[arg(long)]
     dataset: String,
@@ -76,7 +80,10 @@ fn parse_scope(text: &str) -> Result<Scope> {
 
 impl Args {
     /// Scores.
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
+        if let Some(tokenizer) = &self.tokenizer {
+            self.model = place::with_tokenizer(&self.model, tokenizer);
+        }
         let codec = self.codec.as_deref().map(CodecSpec::parse).transpose()?;
         let budget = self.ratio.budget()?;
         ensure!(

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::experiment::largest_batch;
 use crate::experiment::spec::{Experiment, Many, find};
-use crate::model::{Placement, source};
+use crate::model::{Placement, place, source};
 
 /// An experiment and what the command line changes in it.
 #[derive(clap::Args)]
@@ -20,10 +20,14 @@ pub struct Selection {
 /// What the command line changes in an experiment, and where it runs.
 #[derive(clap::Args)]
 pub struct Part {
-    /// Models instead of the experiment's: names (`splitbench list models`), folders, or `paper` for the paper's four; separated by
-    /// commas, or the option once for each. A comma that belongs to a path is written `\,`.
+    /// Models instead of the experiment's: names (`splitbench list models`), folders, GGUF files, `DIR:FILE` or `owner/name:FILE` of the
+    /// hub with a file's name or a part of it, or `paper` for the paper's four; separated by commas, or the option once for each. A
+    /// comma that belongs to a path is written `\,`.
     #[arg(long, value_name = "MODEL")]
     model: Vec<String>,
+    /// A tokenizer.json in place of a GGUF model's own, which it must fit token by token.
+    #[arg(long, value_name = "tokenizer.json")]
+    tokenizer: Option<PathBuf>,
     /// Data sets instead of the experiment's, separated by commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     datasets: Vec<String>,
@@ -62,6 +66,12 @@ impl Part {
         let spec = &mut experiment.spec;
         if !self.model.is_empty() {
             spec.models = split_list("--model", &self.model, ',')?.iter().flat_map(|name| expand(name)).collect();
+        }
+        if let Some(tokenizer) = &self.tokenizer {
+            let [model] = spec.models.as_mut_slice() else {
+                bail!("--tokenizer is for one GGUF model, and there are {} models", spec.models.len());
+            };
+            *model = place::with_tokenizer(model, tokenizer);
         }
         if !self.datasets.is_empty() {
             spec.datasets = Many::Some(self.datasets.clone());

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::data::{self, Dataset, Source};
 use crate::experiment::check_memory;
-use crate::model::{Placement, SpecialTokens, SplitPoint, source};
+use crate::model::{Placement, SpecialTokens, SplitPoint, place, source};
 use crate::repeats::refuse_repeats;
 use crate::replay::record::{self, About};
 use crate::replay::trace::{TokenizerId, Trace};
@@ -19,9 +19,9 @@ use crate::replay::trace::{TokenizerId, Trace};
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Model: a name (`splitbench list models`) or a folder.
-    #[arg(long, default_value = source::POCKET)]
-    model: String,
+    /// Model: a name (`splitbench list models`), a folder or a GGUF file; `pocket` if not given.
+    #[arg(long)]
+    model: Option<String>,
     /// Data sets, separated by commas; all ten if not given.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     datasets: Vec<String>,
@@ -31,8 +31,8 @@ pub struct Args {
     /// Only the number of tokens of each request: no weights are needed.
     #[arg(long)]
     shapes: bool,
-    /// With --shapes: a tokenizer.json in place of the model's.
-    #[arg(long, value_name = "tokenizer.json", requires = "shapes", conflicts_with = "model")]
+    /// With --shapes and no model: a tokenizer.json to count tokens with. With a GGUF model: one in place of its own.
+    #[arg(long, value_name = "tokenizer.json")]
     tokenizer: Option<PathBuf>,
     /// What to call the tokenizer in the trace, and where it is from.
     #[arg(long, value_name = "TEXT", requires = "tokenizer")]
@@ -60,6 +60,10 @@ pub struct Args {
 impl Args {
     /// Records.
     pub fn run(self) -> Result<()> {
+        ensure!(
+            self.tokenizer.is_none() || self.shapes || self.model.is_some(),
+            "--tokenizer alone gives no activations: add --shapes for the number of tokens only, or --model FILE.gguf"
+        );
         ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
         ensure!(
             self.output.extension().is_some_and(|e| e == "json"),
@@ -86,17 +90,18 @@ impl Args {
     }
 
     fn shapes(&self, datasets: &[Dataset]) -> Result<Trace> {
-        let (tokenizer, sha256) = match &self.tokenizer {
+        let alone = self.tokenizer.as_ref().filter(|_| self.model.is_none());
+        let (tokenizer, sha256) = match alone {
             Some(path) => source::tokenizer_file(path)?,
-            None => source::tokenizer_of(&self.model)?,
+            None => source::tokenizer_of(&self.model())?,
         };
         SpecialTokens::new(&tokenizer)?.note().iter().for_each(|note| tell!("note: {note}"));
         // A tokenizer.json is told from others by its folder.
         let folder =
             |path: &PathBuf| path.parent().and_then(|p| p.file_name()).and_then(|n| n.to_str()).map(String::from);
-        let name = match &self.tokenizer {
+        let name = match alone {
             Some(path) => folder(path).unwrap_or_else(|| path.display().to_string()),
-            None => source::canonical(&self.model),
+            None => source::canonical(&self.model()),
         };
         let origin = self.tokenizer_origin.clone().unwrap_or_else(|| format!("tokenizer.json of {name}"));
         let about = About { tokenizer: TokenizerId { name, origin, sha256 }, limit: self.limit };
@@ -105,10 +110,17 @@ impl Args {
         Ok(trace)
     }
 
+    /// The model, with the tokenizer that takes its own's place.
+    fn model(&self) -> String {
+        let model = self.model.as_deref().unwrap_or(source::POCKET);
+        self.tokenizer.as_ref().map_or_else(|| model.to_string(), |tokenizer| place::with_tokenizer(model, tokenizer))
+    }
+
     fn activations(&self, datasets: &[Dataset]) -> Result<Trace> {
         let placement = Placement::open("cpu", &self.dtype)?;
-        check_memory(&self.model, &placement, self.batch_tokens)?;
-        let model = source::load(&self.model, &placement)?;
+        let name = self.model();
+        check_memory(&name, &placement, self.batch_tokens)?;
+        let model = source::load(&name, &placement)?;
         model.notes.iter().for_each(|note| tell!("note: {note}"));
         let tokenizer = TokenizerId {
             name: model.name.clone(),
@@ -118,6 +130,6 @@ impl Args {
         let about = About { tokenizer, limit: self.limit };
         let split = SplitPoint { after_layer: self.split };
         record::activations(about, &model, split, datasets, self.batch_tokens, &self.output)
-            .with_context(|| format!("model {}", self.model))
+            .with_context(|| format!("model {name}"))
     }
 }
