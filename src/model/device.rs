@@ -52,7 +52,14 @@ pub fn device_name(device: &Device) -> String {
 #[cfg(feature = "cuda-model")]
 fn cuda(ordinal: usize) -> Result<Device> {
     use anyhow::Context;
-    Device::new_cuda(ordinal).with_context(|| format!("opening GPU {ordinal}; `nvidia-smi` lists those there are"))
+    // One stream for all threads. `Device::new_cuda` gives every thread a stream of its own, and no stream waits for another: a tensor
+    // that clients hand to the server would be read before it is written, and its memory used again before it is read.
+    let device = Device::new_cuda_with_stream(ordinal)
+        .with_context(|| format!("opening GPU {ordinal}; `nvidia-smi` lists those there are"))?;
+    // An event for every use of a tensor orders streams, of which there is one.
+    // SAFETY: tensors of this device are made, used and freed in the order of its one stream.
+    unsafe { device.as_cuda_device()?.disable_event_tracking() };
+    Ok(device)
 }
 
 #[cfg(not(feature = "cuda-model"))]
@@ -74,6 +81,33 @@ mod tests {
         for wrong in ["gpu", "cuda:", "cuda:x", "cpu:0"] {
             let error = open_device(wrong).unwrap_err().to_string();
             assert!(error.contains("expected cpu, cuda or cuda:N"), "{error}");
+        }
+    }
+
+    /// What one thread began, others read, use and free: each time the numbers are those of the CPU.
+    #[cfg(feature = "cuda-model")]
+    #[test]
+    fn a_tensor_is_whole_in_another_thread() {
+        use candle_core::Tensor;
+
+        let gpu = match open_device("cuda") {
+            Ok(gpu) => gpu,
+            Err(why) => return println!("skipped: {why:#}"),
+        };
+        let begin = |device: &Device| -> candle_core::Result<Tensor> {
+            let start = Tensor::full(1f32 / 64.0, (64, 64), device)?;
+            (0..30).try_fold(start.clone(), |product, _| (product.matmul(&start)? + 0.5)? - 0.25)
+        };
+        let go_on = |x: &Tensor| x.matmul(x)?.flatten_all()?.to_vec1::<f32>();
+        let expected = go_on(&begin(&Device::Cpu).unwrap()).unwrap();
+        for _ in 0..20 {
+            let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+            std::thread::scope(|scope| {
+                scope.spawn(|| sender.send(begin(&gpu).unwrap()).unwrap());
+                let values = go_on(&receiver.recv().unwrap()).unwrap();
+                let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * b.abs();
+                assert!(values.iter().zip(&expected).all(close), "{:?} for {:?}", &values[..4], &expected[..4]);
+            });
         }
     }
 

@@ -70,9 +70,55 @@ pub fn with_values<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R>
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use std::sync::Arc;
+
+    use candle_core::{Device, Var};
 
     use super::*;
+    use crate::model::packing::Packing;
+    use crate::model::rope::RopeTable;
+    use crate::model::source::{POCKET, load_config};
+
+    /// What other devices than the CPU compute by candle's operations, forwards and in every gradient; attention's own test does the same.
+    #[test]
+    fn composed_operations_agree() {
+        let config = load_config(POCKET).unwrap();
+        let (rows, width) = (11, 2 * config.head_dim);
+        let var = |shape: &[usize], seed: usize| -> Var {
+            let values: Vec<f32> = (0..shape.iter().product())
+                .map(|i| ((i * 7919 + seed * 104_729) % 1013) as f32 / 506.0 - 1.0)
+                .collect();
+            Var::from_vec(values, shape, &Device::Cpu).unwrap()
+        };
+        let (x, y, weight) = (var(&[rows, width], 1), var(&[rows, width], 2), var(&[width], 3));
+        let upstream = var(&[rows, width], 4);
+        let packing = Arc::new(Packing::of([4, 7]));
+        let table = Arc::new(RopeTable::new(&config, 16));
+        let pairs = [
+            ("rms_norm", rms_norm(&x, &weight, 1e-5), rms_norm::composed(&x, &weight, 1e-5)),
+            ("rotary", rotary(&x, &packing, &table), rotary::composed(&x, &packing, &table)),
+            ("swiglu", swiglu(&x, &y), swiglu::composed(&x, &y)),
+            ("bias", bias::add(&x, &weight), x.broadcast_add(&weight)),
+        ];
+        for (name, fused, composed) in pairs {
+            let (fused, composed) = (fused.unwrap(), composed.unwrap());
+            let gradients = |out: &Tensor| (out * upstream.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
+            let (a, b) = (gradients(&fused), gradients(&composed));
+            let same = |one: &Tensor, other: &Tensor, what: &str| {
+                let gap = (one - other).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+                assert!(gap < 1e-5, "{name}, {what}: {gap}");
+            };
+            same(&fused, &composed, "forwards");
+            for (var, what) in [(&x, "x"), (&y, "y"), (&weight, "weight")] {
+                match (a.get(var), b.get(var)) {
+                    (Some(one), Some(other)) => same(one, other, what),
+                    (one, other) => {
+                        assert!(one.is_none() && other.is_none(), "{name}: one gradient of {what} is missing")
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_narrow_weight_in_several_blocks_gives_the_bits_of_a_wide_one() {

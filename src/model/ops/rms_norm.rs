@@ -10,8 +10,13 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     if x.device().is_cpu() {
         x.contiguous()?.apply_op2(weight, RmsNorm { eps: eps as f32 })
     } else {
-        candle_nn::ops::rms_norm_slow(x, weight, eps as f32)
+        composed(x, weight, eps)
     }
+}
+
+/// The same by candle's own operations, for other devices.
+pub(super) fn composed(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    candle_nn::ops::rms_norm_slow(x, weight, eps as f32)
 }
 
 struct RmsNorm {

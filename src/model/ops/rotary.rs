@@ -13,8 +13,14 @@ use crate::model::rope::RopeTable;
 /// i + head_dim / 2, as in Hugging Face checkpoints.
 pub fn rotary(x: &Tensor, packing: &Arc<Packing>, table: &Arc<RopeTable>) -> Result<Tensor> {
     if x.device().is_cpu() {
-        return x.contiguous()?.apply_op1(Rotary { table: table.clone(), packing: packing.clone(), sign: 1.0 });
+        x.contiguous()?.apply_op1(Rotary { table: table.clone(), packing: packing.clone(), sign: 1.0 })
+    } else {
+        composed(x, packing, table)
     }
+}
+
+/// The same by candle's own operations, for other devices.
+pub(super) fn composed(x: &Tensor, packing: &Packing, table: &RopeTable) -> Result<Tensor> {
     let (rows, width) = x.dims2()?;
     let half = table.frequencies;
     let tensor = |values: &[f32]| -> Result<Tensor> {

@@ -9,7 +9,12 @@ use crate::vector::dispatch;
 
 /// `silu(gate) * up`, element by element.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if gate.device().is_cpu() { gate.apply_op2(up, SwiGlu) } else { gate.silu()? * up }
+    if gate.device().is_cpu() { gate.apply_op2(up, SwiGlu) } else { composed(gate, up) }
+}
+
+/// The same by candle's own operations, for other devices.
+pub(super) fn composed(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.silu()? * up
 }
 
 /// Elements a task.
