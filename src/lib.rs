@@ -19,6 +19,7 @@ pub mod hub;
 pub mod kernel;
 pub mod model;
 pub mod npy;
+mod output;
 pub mod prepare;
 pub mod replay;
 pub mod report;

@@ -53,4 +53,4 @@ pub use score::{ScoreRequest, score_in_memory};
 pub use service::{Part, RAW, Service};
 pub use shard::Shard;
 pub use similarity::Similarity;
-pub(crate) use store::Store;
+pub(crate) use store::{Store, check_run_name};

@@ -112,6 +112,16 @@ pub enum ModelFiles {
     },
 }
 
+impl ModelFiles {
+    /// All that are read.
+    pub fn paths(self) -> Vec<PathBuf> {
+        match self {
+            Self::Embedded => Vec::new(),
+            Self::Folder { config, tokenizer, weights, .. } => [vec![config, tokenizer], weights].concat(),
+        }
+    }
+}
+
 /// Finds the files of a model by name or folder.
 pub fn locate(name: &str) -> Result<ModelFiles> {
     if name == POCKET {
