@@ -18,8 +18,10 @@ pub(crate) struct Output {
 
 enum Kind {
     File,
-    /// With the files in it that may be written.
-    Folder(fn(&Path) -> bool),
+    /// In which any file may be replaced, in folders in it too.
+    Folder,
+    /// In which these files may be replaced.
+    Files(fn(&Path) -> bool),
 }
 
 impl Output {
@@ -30,12 +32,12 @@ impl Output {
 
     /// A folder, made where it is not there yet, in which any file may be replaced.
     pub fn folder(option: &'static str, path: &Path) -> Self {
-        Self::folder_of(option, path, |_| true)
+        Self { option, path: path.to_path_buf(), kind: Kind::Folder }
     }
 
-    /// A folder in which files that `is_written` takes may be replaced.
-    pub fn folder_of(option: &'static str, path: &Path, is_written: fn(&Path) -> bool) -> Self {
-        Self { option, path: path.to_path_buf(), kind: Kind::Folder(is_written) }
+    /// A folder, made where it is not there yet, in which only files that `is_written` takes may be replaced.
+    pub fn files_in(option: &'static str, path: &Path, is_written: fn(&Path) -> bool) -> Self {
+        Self { option, path: path.to_path_buf(), kind: Kind::Files(is_written) }
     }
 
     fn named(&self) -> String {
@@ -68,9 +70,13 @@ pub(crate) fn check(read: &[PathBuf], outputs: &[Output]) -> Result<()> {
                 refuse_read(&output.path)?;
                 Ok(Some(place))
             }
-            Kind::Folder(is_written) => {
+            Kind::Folder | Kind::Files(_) => {
                 try_folder(&output.path)?;
-                files_in(&output.path, is_written, 0)?.iter().try_for_each(|file| refuse_read(file))?;
+                let (is_written, depth): (fn(&Path) -> bool, _) = match output.kind {
+                    Kind::Files(is_written) => (is_written, 0),
+                    _ => (|_| true, DEEPEST),
+                };
+                files_in(&output.path, is_written, depth)?.iter().try_for_each(|file| refuse_read(file))?;
                 Ok(None)
             }
         };
@@ -127,13 +133,13 @@ fn try_folder_that_is_there(folder: &Path) -> Result<()> {
         .with_context(|| format!("nothing can be written in {}: is there space and permission?", folder.display()))
 }
 
-/// Deepest folder that is looked at: links may lead around in circles.
+/// Folders in folders that are looked at: links may lead around in circles.
 const DEEPEST: usize = 6;
 
-/// The files in a folder that `is_written` takes. Fails where there is a folder in the place of such a file.
+/// The files in a folder, and in `depth` levels of folders in it, that `is_written` takes. Fails where there is a folder in the place of such a file.
 fn files_in(folder: &Path, is_written: fn(&Path) -> bool, depth: usize) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    if depth > DEEPEST || !folder.is_dir() {
+    if !folder.is_dir() {
         return Ok(files);
     }
     let entries = fs::read_dir(folder).with_context(|| format!("reading the folder {}", folder.display()))?;
@@ -146,7 +152,9 @@ fn files_in(folder: &Path, is_written: fn(&Path) -> bool, depth: usize) -> Resul
                 "{} is a folder where a file is to be; move it away",
                 path.display()
             );
-            files.extend(files_in(&path, is_written, depth + 1)?);
+            if depth > 0 {
+                files.extend(files_in(&path, is_written, depth - 1)?);
+            }
         } else if is_written(&path) {
             files.push(path);
         }
@@ -197,7 +205,7 @@ mod tests {
         fs::hard_link(&read, at("run/samples/a.jsonl")).unwrap();
         let said = message(check(&[read.clone()], &[Output::folder("--out", &at("run"))]));
         assert!(said.contains("a.jsonl is ") && said.contains("read.json, a file that is read"), "{said}");
-        let figures = Output::folder_of("--plots", &at("run"), |path| path.extension().is_some_and(|e| e == "svg"));
+        let figures = Output::files_in("--plots", &at("run"), |path| path.extension().is_some_and(|e| e == "svg"));
         check(&[read.clone()], &[figures]).unwrap();
         assert_eq!(fs::read(read).unwrap(), b"kept");
     }

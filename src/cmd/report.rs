@@ -39,7 +39,7 @@ impl Args {
     pub fn run(self) -> Result<()> {
         if let Some(folder) = &self.page {
             let read: Vec<PathBuf> = self.runs.iter().map(|run| measured(run)).collect::<Result<Vec<_>>>()?.concat();
-            output::check(&read, &[Output::folder_of("--page", folder, page::is_page)])?;
+            output::check(&read, &[Output::files_in("--page", folder, page::is_page)])?;
             let files = page::write(&self.runs, folder, None)?;
             return files.iter().try_for_each(|file| say!("wrote {}", file.display()));
         }
@@ -49,9 +49,9 @@ impl Args {
         );
         for run in &self.runs {
             let plots = self.plots.clone().unwrap_or_else(|| run.join("plots"));
-            let tables = Output::folder_of("the run", run, |path| !is_measured(path));
+            let tables = Output::files_in("the run", run, |path| !is_measured(path));
             let figures =
-                Output::folder_of("--plots", &plots, |path| path.extension().is_some_and(|kind| kind == "svg"));
+                Output::files_in("--plots", &plots, |path| path.extension().is_some_and(|kind| kind == "svg"));
             output::check(&measured(run)?, &[tables, figures])?;
             let mut files = again(run, &plots)?;
             files.extend(page::write(std::slice::from_ref(run), run, Some(&plots))?);

@@ -38,9 +38,9 @@ impl Args {
         for stage in &mut recipe.stages {
             stage.steps = self.steps.unwrap_or(usize::MAX).min(stage.steps);
         }
-        let mut outputs = vec![Output::folder_of("--out", &self.out, |path| path.ends_with("config.json"))];
+        let mut outputs = vec![Output::files_in("--out", &self.out, |path| path.ends_with("config.json"))];
         outputs.extend(self.mini.iter().map(|folder| {
-            Output::folder_of("--mini", folder, |path| path.extension().is_some_and(|kind| kind == "jsonl"))
+            Output::files_in("--mini", folder, |path| path.extension().is_some_and(|kind| kind == "jsonl"))
         }));
         // Those of the stage before are replaced by better ones.
         output::check(&[self.out.join("tokenizer.json")], &outputs)?;

@@ -32,7 +32,8 @@ pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
         journals.extend(paths);
     }
     let is_written = |path: &Path| path.extension().is_none_or(|kind| kind != "journal");
-    output::check(&journals, &[Output::folder_of("the run", &first, is_written)])?;
+    let samples = Output::folder("the run", &first.join("samples"));
+    output::check(&journals, &[Output::files_in("the run", &first, is_written), samples])?;
     let store = Store::create(out, &experiment, run, None, &[])?;
     let mut journals: Vec<Journal> = journals.iter().map(|path| Journal::read(path)).collect::<Result<_>>()?;
     let mut collected = Collected::default();

@@ -67,7 +67,7 @@ pub fn prepare(
         }
         let is_written = |path: &Path| path.extension().is_some_and(|kind| kind == "jsonl");
         let read_too: Vec<PathBuf> = options.experiment.iter().cloned().collect();
-        output::check(&read_too, &[Output::folder_of("data sets go to", &folder, is_written)])?;
+        output::check(&read_too, &[Output::files_in("data sets go to", &folder, is_written)])?;
         if found.is_none() {
             found = Some(locate(info, hub, &part)?);
         }
