@@ -74,7 +74,7 @@ fn inputs() -> tempfile::TempDir {
         fs::copy(Path::new(ROOT).join("models/pocket").join(name), at("m").join(name)).unwrap();
     }
     for name in ["eval.jsonl", "train.jsonl"] {
-        fs::copy(Path::new(ROOT).join("datasets/mini/piqa-mini").join(name), at("data/piqa").join(name)).unwrap();
+        fs::copy(Path::new(ROOT).join("datasets/mini/piqa").join(name), at("data/piqa").join(name)).unwrap();
     }
     fs::write(at("e.toml"), EXPERIMENT).unwrap();
     fs::copy(Path::new(ROOT).join("experiments/figure7.toml"), at("s.toml")).unwrap();
