@@ -1,24 +1,36 @@
 //! Puts the git revision into the version, so that every row says which code made it.
 
+use std::path::PathBuf;
 use std::process::Command;
 
+/// What git says. Its status would otherwise write the index anew, which is not this program's to change.
 fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
+    let output = Command::new("git").arg("--no-optional-locks").args(arguments).output();
+    let output = output.ok().filter(|o| o.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_string())
+}
+
+/// Files of git that change whenever another revision is checked out or made, in a linked worktree too. Not the index: reading
+/// commands write it as well, and each time would compile the program again.
+fn revision_files() -> Vec<PathBuf> {
+    let path = |name: &str| git(&["rev-parse", "--git-path", name]).map(PathBuf::from).filter(|path| path.exists());
+    let branch = || git(&["symbolic-ref", "--quiet", "HEAD"]);
+    let log = path("logs/HEAD");
+    // Where git keeps no log, the branch itself, which lies in a file of its own or with all others.
+    let refs = if log.is_none() { [branch().and_then(|name| path(&name)), path("packed-refs")] } else { [None, None] };
+    [path("HEAD"), log].into_iter().chain(refs).flatten().collect()
 }
 
 fn main() {
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
     // Results, figures and prose do not change what the program computes.
-    let code = ["Cargo.toml", "Cargo.lock", "build.rs", "src", "experiments", "datasets", "models"];
+    let code = ["Cargo.toml", "Cargo.lock", "build.rs", "src", "experiments", "datasets", "models", "results/paper"];
     let revision = git(&["rev-parse", "--short=9", "HEAD"]).map(|revision| {
         let changed = git(&[&["status", "--porcelain", "--"], &code[..]].concat()).is_some_and(|s| !s.is_empty());
         format!("+{revision}{}", if changed { "-dirty" } else { "" })
     });
     println!("cargo::rustc-env=SPLITBENCH_VERSION={version}{}", revision.unwrap_or_default());
-    for path in code.iter().chain(&[".git/HEAD", ".git/refs/heads", ".git/index"]) {
-        if std::path::Path::new(path).exists() {
-            println!("cargo::rerun-if-changed={path}");
-        }
+    for path in code.iter().map(PathBuf::from).chain(revision_files()).filter(|path| path.exists()) {
+        println!("cargo::rerun-if-changed={}", path.display());
     }
 }

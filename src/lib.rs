@@ -20,6 +20,7 @@ pub mod hub;
 pub mod kernel;
 pub mod model;
 pub mod npy;
+mod output;
 pub mod prepare;
 pub mod progress;
 mod repeats;

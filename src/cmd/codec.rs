@@ -1,7 +1,6 @@
 //! `splitbench codec`: a codec on a matrix from a file, without any model.
 
 mod measure;
-mod place;
 
 use std::fs::File;
 use std::io::Read;
@@ -11,11 +10,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use self::measure::{Measured, measure};
-use self::place::check_places;
 use super::ratio::RatioArgs;
 use crate::codec::{
     Activation, Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec, MAX_ELEMENTS, Packet, build, decode,
 };
+use crate::output::{self, Output};
 use crate::{npy, save};
 
 /// Send a NumPy matrix through a codec and back: real bytes, error and time; or decode a packet.
@@ -62,8 +61,14 @@ pub struct Args {
 impl Args {
     /// Encodes and decodes, or only decodes.
     pub fn run(self) -> Result<()> {
-        let read = [&self.input, &self.calibration, &self.decode];
-        check_places(read.into_iter().flatten(), &[("--output", &self.output), ("--packet", &self.packet)])?;
+        let mut read: Vec<PathBuf> =
+            [&self.input, &self.calibration, &self.decode].into_iter().flatten().cloned().collect();
+        if let Some(codec) = &self.codec {
+            read.extend(CodecSpec::parse(codec)?.files());
+        }
+        let outputs = [("--output", &self.output), ("--packet", &self.packet)];
+        let outputs = outputs.into_iter().filter_map(|(option, path)| Some(Output::file(option, path.as_deref()?)));
+        output::check(&read, &outputs.collect::<Vec<_>>())?;
         match (&self.decode, &self.input, &self.codec) {
             (Some(packet), ..) => self.decode(packet),
             (None, Some(input), Some(codec)) => self.encode(input, codec),
@@ -80,11 +85,12 @@ impl Args {
         let codec = build(&spec, calibration.as_ref())?;
         let sent = measure(codec.as_ref(), &activation, budget)
             .with_context(|| format!("{} by {spec} at ratio {}", input.display(), budget.ratio))?;
-        self.save(sent.packet.as_bytes(), &sent.received)?;
-        if self.json {
-            return say!("{}", serde_json::to_string_pretty(&sent.measured)?);
+        let saved = self.save(sent.packet.as_bytes(), &sent.received);
+        match self.json {
+            true => say!("{}", serde_json::to_string_pretty(&sent.measured)?)?,
+            false => print(&sent.measured)?,
         }
-        print(&sent.measured)
+        saved
     }
 
     /// What the codec learns from `--calibration`; none where it needs none.
@@ -121,12 +127,13 @@ impl Args {
     fn decode(&self, path: &Path) -> Result<()> {
         let packet = read_packet(path).with_context(|| path.display().to_string())?;
         let received = self.receive(&packet).with_context(|| path.display().to_string())?;
-        self.save(packet.as_bytes(), &received)?;
+        let saved = self.save(packet.as_bytes(), &received);
         let (tokens, hidden) = (packet.tokens(), packet.hidden());
         if self.json {
             let told = json!({"codec": packet.codec(), "shape": [tokens, hidden], "bytes_wire": packet.len(),
                 "ratio_elements": packet.ratio_elements(), "ratio_wire": packet.ratio_wire()});
-            return say!("{}", serde_json::to_string_pretty(&told)?);
+            say!("{}", serde_json::to_string_pretty(&told)?)?;
+            return saved;
         }
         say!(
             "{}: {tokens} x {hidden}, {} bytes, ratio {:.2} in elements, {:.2} on the wire",
@@ -134,7 +141,8 @@ impl Args {
             packet.len(),
             packet.ratio_elements(),
             packet.ratio_wire()
-        )
+        )?;
+        saved
     }
 
     fn receive(&self, packet: &Packet) -> Result<Activation> {

@@ -32,6 +32,6 @@ impl Args {
             true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
             false => show(&outcome)?,
         }
-        check(&outcome)
+        check(outcome)
     }
 }

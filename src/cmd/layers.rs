@@ -48,6 +48,6 @@ impl Args {
             }
             false => show(&outcome)?,
         }
-        check(&outcome)
+        check(outcome)
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::selection::expand;
 use crate::data;
 use crate::experiment::Needs;
-use crate::experiment::spec::{Many, find};
+use crate::experiment::spec::{Experiment, Many, find};
 use crate::model::place::HubModel;
 use crate::model::source::{self, POCKET};
 use crate::prepare::{self, Options};
@@ -48,12 +48,12 @@ pub struct Args {
 impl Args {
     /// Fetches.
     pub fn run(self) -> Result<()> {
-        let needs = self.needs()?;
+        let (needs, experiment) = self.needs()?;
         if needs.is_empty() {
             say!("nothing to fetch: all of it is part of the program or a folder; --model names a model of the hub")?;
             return Ok(());
         }
-        let options = Options { dir: self.dir, accept_changed: self.accept_changed };
+        let options = Options { dir: self.dir, experiment, accept_changed: self.accept_changed };
         // Nothing that is wrong with the terminal ends a download.
         prepare::prepare(&needs, &options, &mut |line| drop(say!("{line}")))?;
         if let Some(dir) = options.dir {
@@ -63,7 +63,8 @@ impl Args {
         Ok(())
     }
 
-    fn needs(&self) -> Result<Needs> {
+    /// What is to be fetched, and the experiment's file, where it is not part of the program.
+    fn needs(&self) -> Result<(Needs, Option<PathBuf>)> {
         let models: Vec<String> = self.model.iter().flat_map(|name| expand(name)).collect();
         for name in models.iter().filter(|name| *name != POCKET) {
             let known = source::registry().iter().map(|m| m.name.as_str());
@@ -77,9 +78,9 @@ impl Args {
         let Some(experiment) = &self.experiment else {
             let models = models.iter().filter_map(|name| HubModel::parse(name)).collect();
             let datasets = self.dataset.iter().map(|name| data::find(name)).collect::<Result<Vec<_>>>()?;
-            return Ok(Needs { models, datasets: datasets.into_iter().filter(|d| !d.mini).collect() });
+            return Ok((Needs { models, datasets: datasets.into_iter().filter(|d| !d.mini).collect() }, None));
         };
-        let mut spec = find(experiment)?.spec;
+        let Experiment { mut spec, file, .. } = find(experiment)?;
         if !models.is_empty() {
             spec.models = models;
         }
@@ -88,6 +89,6 @@ impl Args {
         }
         spec.check()?;
         let needs = Needs::of(&spec)?;
-        Ok(if self.data_dir.is_some() { Needs { datasets: Vec::new(), ..needs } } else { needs })
+        Ok((if self.data_dir.is_some() { Needs { datasets: Vec::new(), ..needs } } else { needs }, file))
     }
 }

@@ -64,12 +64,16 @@ impl Args {
     /// Replays.
     pub fn run(self) -> Result<()> {
         let (name, spec) = self.resolve()?;
-        let outcome = run(&name, &spec, &Options { out: self.out, run: self.run })?;
-        if self.json {
-            return say!("{}", serde_json::to_string_pretty(&outcome.rows)?);
+        let file = Some(PathBuf::from(&self.what)).filter(|path| path.is_file());
+        let outcome = run(&name, &spec, &Options { out: self.out, run: self.run, file })?;
+        match self.json {
+            true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
+            false => {
+                say!("{}", outcome.text)?;
+                outcome.files.iter().try_for_each(|file| say!("wrote {}", file.display()))?;
+            }
         }
-        say!("{}", outcome.text)?;
-        outcome.files.iter().try_for_each(|file| say!("wrote {}", file.display()))
+        outcome.cut_short.map_or(Ok(()), Err)
     }
 
     /// The experiment, or a replay of the trace, with what the command line changes.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::output::{self, Output};
 use crate::repeats::refuse_repeated_paths;
 use crate::replay;
 use crate::report::{self, page};
@@ -38,6 +39,8 @@ impl Args {
     /// Reads rows, writes tables, plots and pages.
     pub fn run(self) -> Result<()> {
         if let Some(folder) = &self.page {
+            let read: Vec<PathBuf> = self.runs.iter().map(|run| measured(run)).collect::<Result<Vec<_>>>()?.concat();
+            output::check(&read, &[Output::files_in("--page", folder, page::is_page)])?;
             let files = page::write(&self.runs, folder, None)?;
             return files.iter().try_for_each(|file| say!("wrote {}", file.display()));
         }
@@ -48,6 +51,10 @@ impl Args {
         refuse_repeated_paths("run", &self.runs)?;
         for run in &self.runs {
             let plots = self.plots.clone().unwrap_or_else(|| run.join("plots"));
+            let tables = Output::files_in("the run", run, |path| !is_measured(path));
+            let figures =
+                Output::files_in("--plots", &plots, |path| path.extension().is_some_and(|kind| kind == "svg"));
+            output::check(&measured(run)?, &[tables, figures])?;
             let mut files = again(run, &plots)?;
             files.extend(page::write(std::slice::from_ref(run), run, Some(&plots))?);
             files.iter().try_for_each(|file| say!("wrote {}", file.display()))?;
@@ -56,23 +63,39 @@ impl Args {
     }
 }
 
+/// Files of a run that are read and never made again.
+fn measured(run: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(run).with_context(|| format!("there is no run {}", run.display()))?;
+    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    paths.retain(|path| path.is_file() && is_measured(path));
+    Ok(paths)
+}
+
+/// Whether a file of a run's folder was measured or described, not made of other files there.
+fn is_measured(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
+    let tables = ["timings", "service", "similarity", "energy", "heat", "simulation", "saturation"];
+    matches!(kind, "parquet" | "json" | "jsonl" | "txt" | "npy" | "journal")
+        || name.strip_suffix(".csv").is_some_and(|stem| tables.contains(&stem))
+}
+
 /// Tables and plots of one run.
 fn again(run: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
     if run.join("replay.jsonl").is_file() {
         return replayed(run);
     }
     if report::simulation::is_in(run) {
-        let files = report::simulation::again(run, plots)?;
-        say!("{}", report::simulation::terminal(run, 160)?)?;
-        return Ok(files);
+        let (swept, about) = report::simulation::read(run)?;
+        say!("{}", report::simulation::terminal(&swept, &about, 160))?;
+        return report::simulation::again(run, plots);
     }
     let rows = page::rows(run)?;
     let (report, partial) = page::wanted(run, &rows)?;
     let beside = report::Beside { partial, ..report::Beside::of_run(run, &report)? };
     std::fs::create_dir_all(plots).with_context(|| format!("making the folder {}", plots.display()))?;
-    let files = report::write(run, plots, &report, &rows, &beside)?;
     say!("{}", report::terminal(&report, &rows, &beside, 160)?)?;
-    Ok(files)
+    report::write(run, plots, &report, &rows, &beside)
 }
 
 /// Tables of a replay.
@@ -81,7 +104,6 @@ fn replayed(run: &Path) -> Result<Vec<PathBuf>> {
     let path = run.join("manifest.json");
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let manifest: Replayed = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    let (text, files) = report::table4::write(run, &rows, manifest.spec.table4)?;
-    say!("{text}")?;
-    Ok(files)
+    say!("{}", report::table4::terminal(&rows, manifest.spec.table4))?;
+    report::table4::write(run, &rows, manifest.spec.table4)
 }

@@ -71,7 +71,7 @@ impl Args {
             true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
             false => show(&outcome)?,
         }
-        check(&outcome)
+        check(outcome)
     }
 }
 
@@ -81,8 +81,9 @@ pub(super) fn show(outcome: &Outcome) -> Result<()> {
     outcome.files.iter().try_for_each(|file| say!("wrote {}", file.display()))
 }
 
-/// Fails where a cell did.
-pub(super) fn check(outcome: &Outcome) -> Result<()> {
+/// Fails where a cell did, or not all could be computed or written.
+pub(super) fn check(outcome: Outcome) -> Result<()> {
+    outcome.cut_short.map_or(Ok(()), Err)?;
     ensure!(outcome.failed == 0, "{} cells failed; their rows say why (column err)", outcome.failed);
     Ok(())
 }

@@ -1,16 +1,17 @@
 //! `splitbench score`.
 
-use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::ratio::{RatioArgs, requested};
 use crate::codec::CodecSpec;
 use crate::data::{self, Source};
 use crate::experiment::{Cell, ModelInput, Row, Scope, ScoreRequest, check_memory, questions, score_in_memory, train};
 use crate::model::{Placement, SplitPoint, place, source};
+use crate::output::{self, Output};
 use crate::report::p_value;
+use crate::save;
 
 /// Score one cell: one model, data set, split layer, codec and ratio; one line.
 ///
@@ -92,6 +93,12 @@ impl Args {
         );
         ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
         let source = Source::of(self.data_dir.as_deref());
+        if let Some(path) = &self.samples {
+            let mut read = source.files([self.dataset.as_str()]);
+            read.extend(source::locate(&self.model)?.paths());
+            read.extend(codec.iter().flat_map(CodecSpec::files));
+            output::check(&read, &[Output::file("--samples", path)])?;
+        }
         let dataset = data::load(&self.dataset, &source, self.limit)?;
         if let Some(note) = dataset.note() {
             tell!("note: {note}");
@@ -132,18 +139,16 @@ impl Args {
         if let Some(error) = &row.err {
             anyhow::bail!("{error}");
         }
+        let mut saved = Ok(());
         if let (Some(path), Some(samples)) = (&self.samples, samples.last()) {
             let lines: Vec<String> = samples.iter().map(serde_json::to_string).collect::<serde_json::Result<_>>()?;
-            std::fs::File::create(path)
-                .and_then(|mut file| file.write_all((lines.join("\n") + "\n").as_bytes()))
-                .with_context(|| format!("writing {}", path.display()))?;
+            saved = save::replace(path, (lines.join("\n") + "\n").as_bytes());
         }
-        if self.json {
-            say!("{}", serde_json::to_string_pretty(row)?)?;
-        } else {
-            say!("{}", line(row))?;
+        match self.json {
+            true => say!("{}", serde_json::to_string_pretty(row)?)?,
+            false => say!("{}", line(row))?,
         }
-        Ok(())
+        saved
     }
 }
 

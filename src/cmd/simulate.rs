@@ -7,6 +7,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::file_name::{check_run_name, file_name};
+use crate::output::{self, Output};
 use crate::report::{page, simulation};
 use crate::simulate::{Profile, Scenario, Simulate, Swept, find, sweep};
 
@@ -87,17 +88,6 @@ impl Args {
             (None, Some(file)) => vec![Profile::read(file)?],
             (None, None) => bail!("whose times? Give a run with --from results/figure6/RUN, or --profile FILE"),
         };
-        let mut swept = Swept::default();
-        let mut runs = 0;
-        for profile in &profiles {
-            for reason in &profile.left_out {
-                say!("left out of {}: {reason}", profile.name)?;
-            }
-            let one = sweep(profile, simulate)?;
-            runs += one.points.iter().map(|point| point.seeds).sum::<u64>();
-            swept.points.extend(one.points);
-            swept.saturation.extend(one.saturation);
-        }
         let stem = std::path::Path::new(&self.simulation).file_stem().and_then(|stem| stem.to_str());
         let run = match &self.run {
             Some(run) => run.clone(),
@@ -110,7 +100,25 @@ impl Args {
         check_run_name(&run)?;
         let folder = |kind: &str| self.out.join(kind).join(file_name(stem.unwrap_or("simulation"))).join(&run);
         let (results, plots) = (folder("results"), folder("plots"));
-        let mut files = simulation::write(&results, &plots, &swept, &about(&scenario.simulate, &profiles))?;
+        let read = [
+            Some(PathBuf::from(&self.simulation)),
+            self.from.as_ref().map(|run| run.join("service.csv")),
+            self.profile.clone(),
+        ];
+        let read: Vec<PathBuf> = read.into_iter().flatten().collect();
+        output::check(&read, &[&results, &plots].map(|folder| Output::folder("--out", folder)))?;
+        let mut swept = Swept::default();
+        let mut runs = 0;
+        for profile in &profiles {
+            for reason in &profile.left_out {
+                say!("left out of {}: {reason}", profile.name)?;
+            }
+            let one = sweep(profile, &scenario.simulate)?;
+            runs += one.points.iter().map(|point| point.seeds).sum::<u64>();
+            swept.points.extend(one.points);
+            swept.saturation.extend(one.saturation);
+        }
+        let about = about(&scenario.simulate, &profiles);
         let manifest = Manifest {
             version: crate::VERSION,
             command: ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect(),
@@ -120,19 +128,22 @@ impl Args {
             scenario: &scenario,
             sources: profiles.iter().map(|profile| profile.source.clone()).collect(),
         };
-        let path = results.join("simulate.json");
-        crate::save::replace(&path, (serde_json::to_string_pretty(&manifest)? + "\n").as_bytes())?;
-        files.push(path);
-        files.extend(page::write(std::slice::from_ref(&results), &results, Some(&plots))?);
-        match self.json {
-            true => say!("{}", serde_json::to_string_pretty(&swept.points)?)?,
-            false => {
-                say!("{}", simulation::terminal(&results, 160)?)?;
-                say!("{runs} runs simulated in {:.1} s", clock.elapsed().as_secs_f64())?;
-                files.iter().try_for_each(|file| say!("wrote {}", file.display()))?;
-            }
+        let write = || -> Result<Vec<PathBuf>> {
+            let mut files = simulation::write(&results, &plots, &swept, &about)?;
+            let path = results.join("simulate.json");
+            crate::save::replace(&path, (serde_json::to_string_pretty(&manifest)? + "\n").as_bytes())?;
+            files.push(path);
+            files.extend(page::write(std::slice::from_ref(&results), &results, Some(&plots))?);
+            Ok(files)
+        };
+        let written = write();
+        if self.json {
+            say!("{}", serde_json::to_string_pretty(&swept.points)?)?;
+            return written.map(drop);
         }
-        Ok(())
+        say!("{}", simulation::terminal(&swept, &about, 160))?;
+        say!("{runs} runs simulated in {:.1} s", clock.elapsed().as_secs_f64())?;
+        written?.iter().try_for_each(|file| say!("wrote {}", file.display()))
     }
 }
 

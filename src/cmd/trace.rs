@@ -7,9 +7,11 @@ use anyhow::{Context, Result, ensure};
 use crate::data::{self, Dataset, Source};
 use crate::experiment::check_memory;
 use crate::model::{Placement, SpecialTokens, SplitPoint, place, source};
+use crate::output::{self, Output};
 use crate::repeats::refuse_repeats;
 use crate::replay::record::{self, About};
-use crate::replay::trace::{TokenizerId, Trace};
+use crate::replay::trace::{self, TokenizerId, Trace, activations_path};
+use crate::save;
 
 /// Record what a pass over data sets sends: every activation, or only how many tokens each has.
 ///
@@ -76,17 +78,48 @@ impl Args {
             false => self.datasets.clone(),
         };
         refuse_repeats("data set", &names, String::clone)?;
+        self.check_places(&source, &names)?;
         let datasets: Vec<Dataset> =
             names.iter().map(|name| data::load(name, &source, self.limit)).collect::<Result<_>>()?;
         datasets.iter().filter_map(Dataset::note).for_each(|note| tell!("note: {note}"));
-        let trace = if self.shapes { self.shapes(&datasets)? } else { self.activations(&datasets)? };
+        let (trace, activations) = match self.shapes {
+            true => (self.shapes(&datasets)?, None),
+            false => self.activations(&datasets).map(|(trace, activations)| (trace, Some(activations)))?,
+        };
+        let npy = activations.map_or(Ok(()), |bytes| save::replace(&activations_path(&self.output), &bytes));
+        let saved = npy.and_then(|()| trace.save(&self.output));
         if self.json {
-            return say!("{}", serde_json::to_string_pretty(&trace)?);
+            say!("{}", serde_json::to_string_pretty(&trace)?)?;
+            return saved;
         }
         for set in &trace.datasets {
             say!("{:<20} {:>6} sequences {:>9} tokens", set.dataset, set.sequences, set.tokens)?;
         }
+        saved?;
         say!("wrote {}: {} sequences of {} tokens", self.output.display(), trace.sequences(), trace.tokens())
+    }
+
+    /// Fails where the trace and what lies beside it cannot be written, or would take the place of a file that is read or is of
+    /// something else.
+    fn check_places(&self, source: &Source, names: &[String]) -> Result<()> {
+        let mut read = source.files(names.iter().map(String::as_str));
+        match (&self.tokenizer, &self.model) {
+            (Some(path), None) => read.push(path.clone()),
+            _ => read.extend(source::locate(&self.model())?.paths()),
+        }
+        let mut outputs = vec![Output::file("--output", &self.output)];
+        if !self.shapes {
+            let npy = activations_path(&self.output);
+            outputs.push(Output::file("--output: the activations beside it,", &npy));
+            ensure!(
+                !npy.exists() || trace::is_of(&self.output, &npy),
+                "--output {}: the activations would go to {}, where there is a file of no trace of this name; give another \
+                 name, or move it away",
+                self.output.display(),
+                npy.display()
+            );
+        }
+        output::check(&read, &outputs)
     }
 
     fn shapes(&self, datasets: &[Dataset]) -> Result<Trace> {
@@ -105,9 +138,7 @@ impl Args {
         };
         let origin = self.tokenizer_origin.clone().unwrap_or_else(|| format!("tokenizer.json of {name}"));
         let about = About { tokenizer: TokenizerId { name, origin, sha256 }, limit: self.limit };
-        let trace = record::shapes(about, &tokenizer, datasets)?;
-        trace.save(&self.output)?;
-        Ok(trace)
+        record::shapes(about, &tokenizer, datasets)
     }
 
     /// The model, with the tokenizer that takes its own's place.
@@ -116,7 +147,7 @@ impl Args {
         self.tokenizer.as_ref().map_or_else(|| model.to_string(), |tokenizer| place::with_tokenizer(model, tokenizer))
     }
 
-    fn activations(&self, datasets: &[Dataset]) -> Result<Trace> {
+    fn activations(&self, datasets: &[Dataset]) -> Result<(Trace, Vec<u8>)> {
         let placement = Placement::open("cpu", &self.dtype)?;
         let name = self.model();
         check_memory(&name, &placement, self.batch_tokens)?;

@@ -8,6 +8,7 @@ use tokenizers::Tokenizer;
 
 use crate::data;
 use crate::model::pocket::{self, Corpus, Document, Part, Recipe, World};
+use crate::output::{self, Output};
 
 /// Train the embedded pocket model from its recipe: tokenizer and weights, about 45 minutes on two cores.
 ///
@@ -37,6 +38,12 @@ impl Args {
         for stage in &mut recipe.stages {
             stage.steps = self.steps.unwrap_or(usize::MAX).min(stage.steps);
         }
+        let mut outputs = vec![Output::files_in("--out", &self.out, |path| path.ends_with("config.json"))];
+        outputs.extend(self.mini.iter().map(|folder| {
+            Output::files_in("--mini", folder, |path| path.extension().is_some_and(|kind| kind == "jsonl"))
+        }));
+        // Those of the stage before are replaced by better ones.
+        output::check(&[self.out.join("tokenizer.json")], &outputs)?;
         let world = World::embedded()?;
         if let Some(mini) = &self.mini {
             pocket::write_mini(&world, mini)?;

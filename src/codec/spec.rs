@@ -1,6 +1,7 @@
 //! A codec's name with its options: `fc:band=centered,aspect=tokens`, `external:cmd=python3 codec.py --k 3`.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -74,6 +75,12 @@ impl CodecSpec {
     pub fn option(&self, key: &str) -> Option<&str> {
         let at = self.info.options.iter().position(|option| option.key == key)?;
         Some(&self.chosen[at])
+    }
+
+    /// Files on this machine that the codec is made of: words of its command that name one.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let words = self.option("cmd").and_then(shlex::split).unwrap_or_default();
+        words.into_iter().map(PathBuf::from).filter(|path| path.is_file()).collect()
     }
 
     /// Which calibration data [`super::build`] will ask for.

@@ -20,6 +20,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// The files that rows of these data sets may be read from.
+    pub fn files<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<PathBuf> {
+        let Self::Folder(folder) = self else { return Vec::new() };
+        let of =
+            |name: &str| ["eval.jsonl", "train.jsonl", "validation.jsonl"].map(|file| folder.join(name).join(file));
+        names.into_iter().flat_map(of).collect()
+    }
+
     /// The folder given, else the one that `prepare` fills if it has, else only what is built in.
     pub fn of(data_dir: Option<&Path>) -> Self {
         let prepared = || crate::hub::datasets_folder().ok().filter(|folder| folder.is_dir());

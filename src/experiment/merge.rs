@@ -12,6 +12,7 @@ use super::run::{Outcome, finish};
 use super::store::Store;
 use crate::file_name::file_name;
 use crate::model::source::POCKET;
+use crate::output::{self, Output};
 use crate::repeats::refuse_repeated_paths;
 
 /// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first.
@@ -24,18 +25,20 @@ pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
     let Known { experiment, spec, .. } = known;
     let (out, run) = place(&first, &experiment)
         .with_context(|| format!("{} is not .../results/{experiment}/RUN", first.display()))?;
-    let store = Store::create(out, &experiment, run, None)?;
-    let mut journals: Vec<Journal> = Vec::new();
+    let mut journals: Vec<PathBuf> = Vec::new();
     for folder in folders {
         let folder = folder.join("journal");
         let files = fs::read_dir(&folder).with_context(|| format!("there are no journals in {}", folder.display()))?;
         let mut paths: Vec<PathBuf> = files.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
         paths.retain(|path| path.extension().is_some_and(|kind| kind == "journal"));
         paths.sort();
-        for path in paths {
-            journals.push(Journal::read(&path)?);
-        }
+        journals.extend(paths);
     }
+    let is_written = |path: &Path| path.extension().is_none_or(|kind| kind != "journal");
+    let samples = Output::folder("the run", &first.join("samples"));
+    output::check(&journals, &[Output::files_in("the run", &first, is_written), samples])?;
+    let store = Store::create(out, &experiment, run, None, &[])?;
+    let mut journals: Vec<Journal> = journals.iter().map(|path| Journal::read(path)).collect::<Result<_>>()?;
     let mut collected = Collected::default();
     let datasets = spec.dataset_infos()?;
     for model in &spec.models {
@@ -60,7 +63,7 @@ pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
     }
     let strange: Vec<String> = journals.iter().map(|journal| journal.path().display().to_string()).collect();
     ensure!(strange.is_empty(), "not of this experiment: {}; remove them or give other runs", strange.join(", "));
-    finish(&store, &spec.report, collected)
+    finish(&store, &spec.report, &collected)
 }
 
 /// The folder that holds results/, and the name of the run.

@@ -23,12 +23,13 @@ use super::spec::{Experiment, Spec};
 use super::spent::{Clock, Spent, Stage};
 use super::store::Store;
 use super::task::{ModelInput, Task, tasks};
-use crate::codec::Budget;
+use crate::codec::{Budget, CodecSpec};
+use crate::data::Source;
 use crate::file_name::check_run_name;
 use crate::model::Placement;
 use crate::model::source::{self, Model};
 use crate::progress::{self, Activity};
-use crate::report::{self, Report};
+use crate::report::{self, Beside, Report};
 use crate::score::{Tried, next_ratios};
 
 /// What the command line adds to the experiment file.
@@ -61,6 +62,7 @@ pub struct Options {
 }
 
 /// What a run leaves.
+#[derive(Default)]
 pub struct Outcome {
     /// Tables for the terminal.
     pub text: String,
@@ -68,6 +70,8 @@ pub struct Outcome {
     pub files: Vec<PathBuf>,
     /// Cells that failed.
     pub failed: usize,
+    /// Why not all of it was computed or written, where that is so.
+    pub cut_short: Option<anyhow::Error>,
     /// One row a cell and baseline.
     pub rows: Vec<Row>,
     /// Indicators a cell, where the report wants them.
@@ -77,7 +81,19 @@ pub struct Outcome {
 /// Runs an experiment, but for what an earlier run left in the same place. What is computed is on disk after every batch, rows
 /// and samples after every data set, so that it stays whatever happens later.
 pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
-    let Experiment { name, spec } = experiment;
+    let mut collected = Collected::default();
+    run_into(experiment, options, &mut collected).or_else(|error| match collected.rows.is_empty() {
+        true => Err(error),
+        false => {
+            let beside = Beside { partial: true, ..Beside::default() };
+            tables(&experiment.spec.report, &collected, beside, Vec::new(), Some(error))
+        }
+    })
+}
+
+/// Runs; what data sets came to until it ended, however it did, is in `collected`.
+fn run_into(experiment: &Experiment, options: &Options, collected: &mut Collected) -> Result<Outcome> {
+    let Experiment { name, spec, .. } = experiment;
     ensure_prepared(spec, options.data_dir.as_deref())?;
     let started = jiff::Zoned::now();
     let run = match &options.run {
@@ -93,10 +109,10 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     let placement = Placement::open(&options.device, &options.dtype)?;
     // Before anything is computed; models are loaded one after another.
     spec.models.iter().try_for_each(|model| check_memory(model, &placement, options.batch_tokens))?;
-    let store = Store::create(&options.out, name, &run, options.shard)?;
+    let store = Store::create(&options.out, name, &run, options.shard, &read(experiment, options)?)?;
 
     let clock = Clock::default();
-    let (mut collected, mut failed) = (Collected::default(), 0);
+    let mut failed = 0;
     let mut predicted = placement.device.is_cpu().then(Predicted::default);
     let mut manifest = Manifest::begin(experiment, options, started, &store);
     for model in &spec.models {
@@ -171,11 +187,13 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     manifest.finished = Some(jiff::Zoned::now().to_string());
     manifest.write(&store, &clock, predicted)?;
     let mut outcome = match options.shard {
-        Some(_) => Outcome { text: String::new(), files: Vec::new(), failed, rows: Vec::new(), indicators: Vec::new() },
+        Some(_) => Outcome { failed, ..Outcome::default() },
         None => finish(&store, &spec.report, collected)?,
     };
     manifest.finished = Some(jiff::Zoned::now().to_string());
-    manifest.write(&store, &clock, predicted)?;
+    if let Err(error) = manifest.write(&store, &clock, predicted) {
+        outcome.cut_short.get_or_insert(error);
+    }
     let (whole, spent) = clock.read();
     let Spent { load_s, calibrate_s, client_s, encode_s, decode_s, baseline_s, server_s, rest_s } = spent;
     outcome.text.push_str(&format!(
@@ -216,6 +234,19 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// All files that a run is computed of.
+fn read(experiment: &Experiment, options: &Options) -> Result<Vec<PathBuf>> {
+    let Experiment { spec, file, .. } = experiment;
+    let names = spec.dataset_infos()?;
+    let rows = Source::of(options.data_dir.as_deref()).files(names.iter().map(|info| info.name.as_str()));
+    let mut read: Vec<PathBuf> = file.iter().cloned().chain(rows).collect();
+    for model in &spec.models {
+        read.extend(source::locate(model)?.paths());
+    }
+    read.extend(spec.codec_specs()?.iter().flat_map(CodecSpec::files));
+    Ok(read)
+}
+
 /// Cells at the ratios that a search tries next, of each codec and cut its own. `rows` begin with the baseline, then have one a
 /// cell.
 fn refined(cells: &[Cell], rows: &[Row], points: f64, precision: f64) -> Vec<Cell> {
@@ -240,25 +271,46 @@ fn refined(cells: &[Cell], rows: &[Row], points: f64, precision: f64) -> Vec<Cel
         .collect()
 }
 
-/// Writes rows, times, tables and figures of what was collected.
-pub(super) fn finish(store: &Store, report: &Report, collected: Collected) -> Result<Outcome> {
+/// Writes rows, times, tables and figures of what was collected. Where that fails, the tables come with the reason.
+pub(super) fn finish(store: &Store, report: &Report, collected: &Collected) -> Result<Outcome> {
     let Collected { rows, timings, indicators } = collected;
-    store.timings(&timings)?;
-    if report.layers {
-        store.indicators(&indicators)?;
-    }
-    let beside = report::Beside::of_run(&store.results, report)?;
-    let mut files = report::write(&store.results, &store.plots, report, &rows, &beside)?;
-    let page = report::page::write(std::slice::from_ref(&store.results), &store.results, Some(&store.plots));
-    files.extend(page.context("writing the page of the run")?);
-    let measured = if report.layers { &["layers.jsonl"][..] } else { &[] };
-    files.extend(measured.iter().chain(&["timings.csv", "samples"]).map(|f| store.results.join(f)));
+    let measured = store.rows(rows).and_then(|()| store.timings(timings)).and_then(|()| match report.layers {
+        true => store.indicators(indicators),
+        false => Ok(()),
+    });
+    let beside = Beside::of_run(&store.results, report)?;
+    let write = || -> Result<Vec<PathBuf>> {
+        measured?;
+        let mut files = vec![store.results.join("rows.parquet")];
+        files.extend(report::write(&store.results, &store.plots, report, rows, &beside)?);
+        let page = report::page::write(std::slice::from_ref(&store.results), &store.results, Some(&store.plots));
+        files.extend(page.context("writing the page of the run")?);
+        let measured = if report.layers { &["layers.jsonl"][..] } else { &[] };
+        files.extend(measured.iter().chain(&["timings.csv", "samples"]).map(|f| store.results.join(f)));
+        if rows.iter().all(|r| r.err.is_some() || r.is_baseline()) {
+            bail!("every cell failed; the reasons are in {}", store.results.join("rows.csv").display());
+        }
+        Ok(files)
+    };
+    let (files, cut_short) = match write() {
+        Ok(files) => (files, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    tables(report, collected, beside, files, cut_short)
+}
+
+/// What is shown of what was collected.
+fn tables(
+    report: &Report,
+    collected: &Collected,
+    beside: Beside,
+    files: Vec<PathBuf>,
+    cut_short: Option<anyhow::Error>,
+) -> Result<Outcome> {
+    let rows = collected.rows.clone();
     let text = report::terminal(report, &rows, &beside, 160)?;
     let failed = rows.iter().filter(|r| r.err.is_some()).count();
-    if rows.iter().all(|r| r.err.is_some() || r.is_baseline()) {
-        bail!("every cell failed; the reasons are in {}", store.results.join("rows.csv").display());
-    }
-    Ok(Outcome { text, files, failed, rows, indicators: beside.indicators })
+    Ok(Outcome { text, files, failed, cut_short, rows, indicators: beside.indicators })
 }
 
 /// Scores data sets by one model.
@@ -344,7 +396,6 @@ fn run_name(spec: &Spec, options: &Options) -> Result<String> {
 mod tests {
     use super::super::cell::cells;
     use super::*;
-    use crate::codec::CodecSpec;
     use crate::experiment::Scope;
     use crate::report::testing::{failed, row};
 

@@ -1,6 +1,6 @@
 //! The experiment file: what to run, as data.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use include_dir::{Dir, include_dir};
@@ -119,8 +119,10 @@ mod accounting_text {
 pub struct Experiment {
     /// Name of the embedded experiment, or the file's stem.
     pub name: String,
-    /// Its file.
+    /// What it asks for.
     pub spec: Spec,
+    /// Its file, where it is not part of the program.
+    pub file: Option<PathBuf>,
 }
 
 /// Names of the experiments that are part of the program.
@@ -162,7 +164,7 @@ pub fn find(name: &str) -> Result<Experiment> {
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("reading experiment {name}"))?;
     let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("experiment");
-    parse(stem, &text, name)
+    Ok(Experiment { file: Some(path.to_path_buf()), ..parse(stem, &text, name)? })
 }
 
 fn parse(name: &str, text: &str, origin: &str) -> Result<Experiment> {
@@ -174,7 +176,7 @@ fn parse(name: &str, text: &str, origin: &str) -> Result<Experiment> {
     let mut spec: Spec = toml::from_str(text).with_context(|| origin.to_string())?;
     spec.models.iter_mut().for_each(|model| *model = crate::model::source::canonical(model));
     spec.check().with_context(|| origin.to_string())?;
-    Ok(Experiment { name: name.to_string(), spec })
+    Ok(Experiment { name: name.to_string(), spec, file: None })
 }
 
 impl Spec {

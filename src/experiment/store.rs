@@ -1,6 +1,6 @@
 //! The folders of a run: manifest, machine, journals, samples, rows, timings.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,9 @@ use super::journal::Journal;
 use super::row::Row;
 use super::shard::Shard;
 use crate::file_name::file_name;
+use crate::output::{self, Output};
 use crate::report;
+use crate::save;
 use crate::score::Sample;
 
 /// Where a run writes. While it is there, no other run of the same share writes to the same place.
@@ -57,18 +59,21 @@ pub struct Timing {
 }
 
 impl Store {
-    /// Makes the folders, so that a place that cannot be written to is known before anything is computed. Fails where another
-    /// program is at work there.
-    pub fn create(out: &Path, experiment: &str, run: &str, shard: Option<Shard>) -> Result<Self> {
+    /// Makes the folders, so that a place that cannot be written to is known before anything is computed. Fails where a file of
+    /// `read`, what the run is computed of, lies there, or another program is at work.
+    pub fn create(out: &Path, experiment: &str, run: &str, shard: Option<Shard>, read: &[PathBuf]) -> Result<Self> {
         let [results, plots] = ["results", "plots"].map(|kind| out.join(kind).join(file_name(experiment)).join(run));
+        output::check(read, &[&results, &plots].map(|folder| Output::folder("--out", folder)))?;
         for folder in [&results.join("samples"), &results.join("journal"), &plots] {
             fs::create_dir_all(folder).with_context(|| {
                 format!("cannot make the folder {}; choose another place with --out DIR", folder.display())
             })?;
         }
         let path = results.join("journal").join(of_shard("lock", shard));
-        let lock = File::create(&path)
-            .with_context(|| format!("cannot write {}; choose another place with --out DIR", path.display()))?;
+        // What is there is not cut off: it may have another name elsewhere.
+        let lock = OpenOptions::new().create(true).append(true).open(&path);
+        let lock =
+            lock.with_context(|| format!("cannot write {}; choose another place with --out DIR", path.display()))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => bail!(
@@ -94,8 +99,9 @@ impl Store {
         format!("{}.{kind}", of_shard(name, self.shard))
     }
 
-    /// A folder for results without samples or plots.
-    pub fn at(results: PathBuf) -> Result<Self> {
+    /// A folder for results without samples or plots. Fails as `create` does.
+    pub fn at(results: PathBuf, read: &[PathBuf]) -> Result<Self> {
+        output::check(read, &[Output::folder("--out", &results)])?;
         fs::create_dir_all(&results).with_context(|| {
             format!("cannot make the folder {}; choose another place with --out DIR", results.display())
         })?;
@@ -176,20 +182,11 @@ fn writing(path: &Path) -> String {
     format!("writing {}", path.display())
 }
 
-/// Writes beside the file and renames: a full disk never costs what was there before. Errors of `fill` stay as they are.
+/// Writes a file whole, safe from a power cut.
 fn write_whole<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
-    let partial = path.with_extension("partial");
-    let write = || -> Result<T> {
-        let mut file = BufWriter::new(File::create(&partial).with_context(|| writing(path))?);
-        let made = fill(&mut file)?;
-        let end = |file: BufWriter<File>| {
-            file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-            fs::rename(&partial, path)
-        };
-        end(file).with_context(|| writing(path))?;
-        Ok(made)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&partial);
+    save::replace_by(path, |file| {
+        let result = fill(file)?;
+        file.flush().and_then(|()| file.get_ref().sync_all()).with_context(|| writing(path))?;
+        Ok(result)
     })
 }

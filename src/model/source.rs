@@ -150,18 +150,22 @@ impl ModelFiles {
     pub(super) fn gguf(files: Vec<PathBuf>, place: String) -> Self {
         Self::Gguf { files, tokenizer: None, place }
     }
+
+    /// All that are read.
+    pub fn paths(self) -> Vec<PathBuf> {
+        match self {
+            Self::Embedded => Vec::new(),
+            Self::Folder { config, tokenizer, weights, .. } => [vec![config, tokenizer], weights].concat(),
+            Self::Gguf { files, tokenizer, .. } => files.into_iter().chain(tokenizer).collect(),
+        }
+    }
 }
 
 /// What tells a model from others however it is spelled: the files that it is read from, or its name where they are not found.
 pub fn identity(name: &str) -> Vec<PathBuf> {
     match locate(name) {
-        Ok(ModelFiles::Folder { config, tokenizer, weights, .. }) => {
-            [config, tokenizer].iter().chain(&weights).map(|file| real_path(file)).collect()
-        }
-        Ok(ModelFiles::Gguf { files, tokenizer, .. }) => {
-            files.iter().chain(&tokenizer).map(|file| real_path(file)).collect()
-        }
         Ok(ModelFiles::Embedded) | Err(_) => vec![name.into()],
+        Ok(files) => files.paths().iter().map(|file| real_path(file)).collect(),
     }
 }
 

@@ -1,15 +1,17 @@
 //! A data set's rows: which of the hub's they are, and whether they are those on record.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{files, json, parquet};
+use super::{Options, files, json, parquet};
 use crate::data::{DatasetInfo, read_rows};
 use crate::hub::{Failure, Hub, Kind, Listing, Repo};
+use crate::output::{self, Output};
+use crate::save;
 
 /// Where the hub keeps a data set: its own conversion, which has one layout for all, then what the repository holds itself.
 const REVISIONS: [&str; 2] = ["refs/convert/parquet", "main"];
@@ -50,7 +52,7 @@ pub fn prepare(
     info: &DatasetInfo,
     hub: &Hub,
     folder: &Path,
-    accept_changed: bool,
+    options: &Options,
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
     let folder = folder.join(&info.name);
@@ -63,6 +65,9 @@ pub fn prepare(
             tell(&format!("{}: {} is there, {} rows", info.name, path.display(), part.rows));
             continue;
         }
+        let is_written = |path: &Path| path.extension().is_some_and(|kind| kind == "jsonl");
+        let read_too: Vec<PathBuf> = options.experiment.iter().cloned().collect();
+        output::check(&read_too, &[Output::files_in("data sets go to", &folder, is_written)])?;
         if found.is_none() {
             found = Some(locate(info, hub, &part)?);
         }
@@ -91,7 +96,7 @@ pub fn prepare(
                 format!("the first of the hub's {} split; those on record are another selection of it", part.split)
             }
             Some(expected) if expected == sha256 => "as on record".to_string(),
-            Some(expected) if !accept_changed => bail!(
+            Some(expected) if !options.accept_changed => bail!(
                 "{}: the hub's rows changed upstream: {} at commit {} gives {} rows with sha256 {sha256}, on record are {} with \
                  {expected}; nothing was written: --accept-changed takes the hub's as they are, and a folder with the rows on \
                  record can be given to run as --data-dir",
@@ -103,6 +108,7 @@ pub fn prepare(
             ),
             Some(_) => "not those on record, which every run with them will note".to_string(),
         };
+        set_aside(&path, &bytes, tell)?;
         write(&path, &bytes)?;
         tell(&format!("{}: {}, {} rows, {state}", info.name, path.display(), rows.len()));
     }
@@ -175,18 +181,28 @@ fn json_lines(bytes: &[u8]) -> Result<Vec<Value>> {
         .collect()
 }
 
-/// Whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+/// Renames a file with other rows than those that are to take its place: they may be the user's own.
+fn set_aside(path: &Path, bytes: &[u8], tell: &mut dyn FnMut(&str)) -> Result<()> {
+    let Ok(before) = fs::read(path) else { return Ok(()) };
+    if before == bytes || before.is_empty() {
+        return Ok(());
+    }
+    let aside = path.with_extension("jsonl.old");
+    ensure!(
+        !aside.exists(),
+        "{} has other rows, and so has {}, where they would go: move one of them away",
+        path.display(),
+        aside.display()
+    );
+    fs::rename(path, &aside).map_err(|e| Failure::disk("rename", path, e))?;
+    tell(&format!("{} had other rows: they are in {} now", path.display(), aside.display()));
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(|e| Failure::disk("make the folder", folder, e))?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let what = path.file_name().unwrap_or_default().to_string_lossy();
-    let done = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    done.map_err(|e| {
-        // The error that matters is the one above.
-        let _ = fs::remove_file(&temporary);
-        Failure::write(&what, path, bytes.len() as u64, e)
-    })
+    save::replace(path, bytes)
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -18,6 +18,8 @@ use crate::hub::{self, Hub};
 pub struct Options {
     /// Models go to `hub` in it and data sets to `<dataset>` in it; the user's cache where it is `None`.
     pub dir: Option<PathBuf>,
+    /// The experiment's file, where it is not part of the program.
+    pub experiment: Option<PathBuf>,
     /// Whether rows that changed upstream are taken as they are.
     pub accept_changed: bool,
 }
@@ -41,7 +43,7 @@ pub fn prepare(needs: &Needs, options: &Options, tell: &mut dyn FnMut(&str)) -> 
         settle(&info.name, model::prepare(info, &hub, tell));
     }
     for info in &needs.datasets {
-        settle(&info.name, dataset::prepare(info, &hub, &folder, options.accept_changed, tell));
+        settle(&info.name, dataset::prepare(info, &hub, &folder, options, tell));
     }
     if !failed.is_empty() {
         let all = needs.models.len() + needs.datasets.len();

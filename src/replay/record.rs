@@ -13,8 +13,8 @@ use crate::data::Dataset;
 use crate::model::source::Model;
 use crate::model::split::to_values;
 use crate::model::{Packing, SplitPoint};
+use crate::npy;
 use crate::score::{Request, encode_dataset};
-use crate::{npy, save};
 
 /// What a trace says of how it came about.
 pub struct About {
@@ -35,8 +35,8 @@ fn assemble(about: About, datasets: Vec<TraceSet>, activations: Option<Stored>) 
     Trace { splitbench_trace: trace::FORMAT, made_by: crate::VERSION.into(), tokenizer, activations, limit, datasets }
 }
 
-/// Runs the client half on every request of `datasets` and writes the activations after the split layer beside the trace,
-/// which goes to `path`. Batches have at most `most_rows` rows, of one request at least; the values do not depend on it.
+/// Runs the client half on every request of `datasets`. Gives the trace that is to lie at `path`, and the file that is to lie beside
+/// it, with the activations after the split layer. Batches have at most `most_rows` rows, of one request at least; the values do not depend on it.
 /// Fails before anything is computed where they would not fit into one matrix.
 pub fn activations(
     about: About,
@@ -45,7 +45,7 @@ pub fn activations(
     datasets: &[Dataset],
     most_rows: usize,
     path: &Path,
-) -> Result<Trace> {
+) -> Result<(Trace, Vec<u8>)> {
     let decoder = model.decoder()?;
     decoder.config().check_split(split)?;
     let requests: Vec<Vec<Vec<Request>>> =
@@ -73,8 +73,5 @@ pub fn activations(
         model_sha256: model.sha256.clone(),
         split_layer: split.after_layer,
     };
-    save::replace(&npy, &bytes)?;
-    let made = assemble(about, sets, Some(stored));
-    made.save(path)?;
-    Ok(made)
+    Ok((assemble(about, sets, Some(stored)), bytes))
 }

@@ -17,6 +17,7 @@ use super::sample::{Population, Ran, Sequence, estimate, every, sequences, sprea
 use super::source::Source;
 use super::spec::Spec;
 use super::trace::Loaded;
+use crate::codec::CodecSpec;
 use crate::experiment::Store;
 use crate::experiment::machine::{Machine, load};
 use crate::file_name::{check_run_name, file_name};
@@ -38,6 +39,8 @@ pub struct Options {
     pub out: PathBuf,
     /// Name of the run's folder; date and revision where absent.
     pub run: Option<String>,
+    /// The experiment's file, where it is not part of the program.
+    pub file: Option<PathBuf>,
 }
 
 /// What a replay leaves.
@@ -48,6 +51,8 @@ pub struct Outcome {
     pub files: Vec<PathBuf>,
     /// The rows.
     pub rows: Vec<Row>,
+    /// Why not all was written, where that is so.
+    pub cut_short: Option<anyhow::Error>,
 }
 
 /// A line of `timings.csv`: one sequence by one row's method.
@@ -87,31 +92,43 @@ pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<Outcome> {
     for set in &loaded.trace.datasets {
         spec.ratio.of(&set.dataset)?;
     }
-    let store = Store::at(options.out.join("results").join(file_name(name)).join(&run))?;
+    let devices = spec.devices.iter().map(PathBuf::from).filter(|path| path.is_file());
+    let codecs = spec.parsed_methods()?.iter().filter_map(Method::codec).flat_map(CodecSpec::files).collect::<Vec<_>>();
+    let read: Vec<PathBuf> = loaded.files.iter().chain(&options.file).cloned().chain(devices).chain(codecs).collect();
+    let store = Store::at(options.out.join("results").join(file_name(name)).join(&run), &read)?;
     store.json("machine.json", &Machine::here())?;
     let clock = wall_seconds();
     let mut replay = Replay { name, spec, loaded: &loaded, hidden: &hidden, rows: Vec::new(), timings: Vec::new() };
     replay.all()?;
     let Replay { rows, timings, .. } = replay;
-    let mut files =
-        vec![store.text("replay.jsonl", &row::to_lines(&rows)?)?, store.text("timings.csv", &timings_csv(&timings)?)?];
-    let manifest = Manifest {
-        experiment: name,
-        version: crate::VERSION,
-        // Where the program lies says nothing about the run.
-        command: ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect(),
-        started: started.to_string(),
-        finished: jiff::Zoned::now().to_string(),
-        wall_seconds: wall_seconds() - clock,
-        trace_sha256: &loaded.sha256,
-        spec,
+    let text = table4::terminal(&rows, spec.table4);
+    let written = || -> Result<Vec<PathBuf>> {
+        let mut files = vec![
+            store.text("replay.jsonl", &row::to_lines(&rows)?)?,
+            store.text("timings.csv", &timings_csv(&timings)?)?,
+        ];
+        let manifest = Manifest {
+            experiment: name,
+            version: crate::VERSION,
+            // Where the program lies says nothing about the run.
+            command: ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect(),
+            started: started.to_string(),
+            finished: jiff::Zoned::now().to_string(),
+            wall_seconds: wall_seconds() - clock,
+            trace_sha256: &loaded.sha256,
+            spec,
+        };
+        store.json("manifest.json", &manifest)?;
+        files.extend(["manifest.json", "machine.json"].map(|file| store.results.join(file)));
+        files.extend(table4::write(&store.results, &rows, spec.table4)?);
+        files.extend(page::write(std::slice::from_ref(&store.results), &store.results, None)?);
+        Ok(files)
     };
-    store.json("manifest.json", &manifest)?;
-    files.extend(["manifest.json", "machine.json"].map(|file| store.results.join(file)));
-    let (text, written) = table4::write(&store.results, &rows, spec.table4)?;
-    files.extend(written);
-    files.extend(page::write(std::slice::from_ref(&store.results), &store.results, None)?);
-    Ok(Outcome { text: format!("{text}\n{:.0} s\n", wall_seconds() - clock), files, rows })
+    let (files, cut_short) = match written() {
+        Ok(files) => (files, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    Ok(Outcome { text: format!("{text}\n{:.0} s\n", wall_seconds() - clock), files, rows, cut_short })
 }
 
 /// Microseconds of every call.
@@ -463,7 +480,7 @@ mod tests {
 
     fn replay(spec: &Spec) -> Result<Outcome> {
         let folder = tempfile::tempdir().unwrap();
-        run("test", spec, &Options { out: folder.path().to_path_buf(), run: Some("r".into()) })
+        run("test", spec, &Options { out: folder.path().to_path_buf(), run: Some("r".into()), file: None })
     }
 
     #[test]

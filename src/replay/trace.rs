@@ -102,6 +102,8 @@ pub struct Loaded {
     pub sha256: String,
     /// Every row of every sequence, where activations are stored.
     pub rows: Option<Activation>,
+    /// What it was read from; nothing of one that is part of the program.
+    pub files: Vec<PathBuf>,
 }
 
 /// Names of the traces that are part of the program.
@@ -126,7 +128,16 @@ pub fn load(name: &str) -> Result<Loaded> {
     let path = Path::new(name);
     let bytes = std::fs::read(path).with_context(|| format!("reading trace {name}"))?;
     let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("trace");
-    parse(stem, &bytes, path.parent()).with_context(|| name.to_string())
+    let mut loaded = parse(stem, &bytes, path.parent()).with_context(|| name.to_string())?;
+    loaded.files.push(path.to_path_buf());
+    Ok(loaded)
+}
+
+/// Whether the file beside a trace, which need not be there, has its activations.
+pub fn is_of(path: &Path, activations: &Path) -> bool {
+    let read = || serde_json::from_slice::<Trace>(&std::fs::read(path).ok()?).ok();
+    let named = read().and_then(|trace| trace.activations).map(|stored| stored.file);
+    named.is_some_and(|file| activations.file_name() == Some(file.as_ref()))
 }
 
 /// Fails where a name can be no trace.
@@ -146,6 +157,7 @@ fn hex(bytes: &[u8]) -> String {
 fn parse(name: &str, bytes: &[u8], folder: Option<&Path>) -> Result<Loaded> {
     let trace: Trace = serde_json::from_slice(bytes).context("not a whole trace file: is it cut short?")?;
     trace.check()?;
+    let mut files = Vec::new();
     let rows = match &trace.activations {
         None => None,
         Some(stored) => {
@@ -155,10 +167,13 @@ fn parse(name: &str, bytes: &[u8], folder: Option<&Path>) -> Result<Loaded> {
                 stored.file
             );
             let path = folder.unwrap_or(Path::new("")).join(&stored.file);
-            Some(stored.read(&path, &trace).with_context(|| format!("activations of the trace, {}", path.display()))?)
+            let rows = stored.read(&path, &trace);
+            let rows = rows.with_context(|| format!("activations of the trace, {}", path.display()))?;
+            files.push(path);
+            Some(rows)
         }
     };
-    Ok(Loaded { name: name.to_string(), sha256: hex(bytes), trace, rows })
+    Ok(Loaded { name: name.to_string(), sha256: hex(bytes), trace, rows, files })
 }
 
 impl Stored {

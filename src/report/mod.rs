@@ -129,13 +129,12 @@ impl Rendered {
     }
 }
 
-/// Writes rows, tables, `paired.csv` and figures, each file whole or not at all, and returns their paths.
+/// Writes the rows as CSV, tables, `paired.csv` and figures, each file whole or not at all, and returns their paths.
 pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row], beside: &Beside) -> Result<Vec<PathBuf>> {
     let view = checked(report, rows)?;
     create(results)?;
-    let mut written = vec![results.join("rows.parquet"), results.join("rows.csv")];
-    write_parquet(&written[0], rows)?;
-    write_csv(&written[1], rows)?;
+    let mut written = vec![results.join("rows.csv")];
+    write_csv(&written[0], rows)?;
     let mut put = |path: PathBuf, text: &str| {
         crate::save::replace(&path, text.as_bytes())?;
         written.push(path);

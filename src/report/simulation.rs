@@ -58,15 +58,14 @@ pub fn again(results: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The saturation points as text of at most `width` columns.
-pub fn terminal(results: &Path, width: usize) -> Result<String> {
-    let (swept, about) = read(results)?;
+pub fn terminal(swept: &Swept, about: &str, width: usize) -> String {
     let parts: Vec<String> =
-        rendered(&swept, &about).tables.iter().map(|table| table.text(width, &mut Vec::new())).collect();
-    Ok(parts.join("\n"))
+        rendered(swept, about).tables.iter().map(|table| table.text(width, &mut Vec::new())).collect();
+    parts.join("\n")
 }
 
 /// What a folder has, and what is printed under every figure.
-pub(super) fn read(results: &Path) -> Result<(Swept, String)> {
+pub fn read(results: &Path) -> Result<(Swept, String)> {
     let points = results.join("simulation.csv");
     let swept =
         Swept { points: table_file::read(&points)?, saturation: table_file::read(&results.join("saturation.csv"))? };

@@ -75,7 +75,8 @@ fn written_files_are_drawn_again_alike() {
     let before: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
     again(&results, &plots).unwrap();
     assert!(files.iter().zip(before).all(|(file, before)| std::fs::read(file).unwrap() == before));
-    let table = terminal(&results, 160).unwrap();
+    let (swept, about) = read(&results).unwrap();
+    let table = terminal(&swept, &about, 160);
     assert!(table.contains("10 Gbit/s, fc") && table.contains("link") && table.contains("128"), "{table}");
     let svg = std::fs::read_to_string(&files[5]).unwrap();
     for part in ["1 Gbit/s, mean", "10 Gbit/s, 99th percentile", "raw f16", "Simulated", "About it."] {

@@ -32,8 +32,8 @@ pub(super) const COLUMNS: [(Option<&str>, Option<&str>, &str); 9] = [
 /// Column of the accelerators.
 const HARDWARE: usize = 6;
 
-/// Makes the tables of a replay's rows: files written, and their text for the terminal.
-pub fn write(results: &Path, rows: &[Row], table4: bool) -> Result<(String, Vec<PathBuf>)> {
+/// Writes the tables of a replay's rows; gives the files.
+pub fn write(results: &Path, rows: &[Row], table4: bool) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut put = |name: &str, text: String| -> Result<()> {
         let path = results.join(name);
@@ -41,17 +41,24 @@ pub fn write(results: &Path, rows: &[Row], table4: bool) -> Result<(String, Vec<
         files.push(path);
         Ok(())
     };
-    let list = list(rows);
-    put("replay.md", format!("{GENERATED}{}", list.markdown()))?;
-    let mut said = Vec::new();
-    let mut text = list.text(160, &mut said);
+    put("replay.md", format!("{GENERATED}{}", list(rows).markdown()))?;
     if table4 {
-        let (table, claims) = (self::table4(rows, Place::Below), speed::markdown(rows));
-        put("table4.md", format!("{GENERATED}{}\n{}", table.markdown(), claims))?;
+        let table = self::table4(rows, Place::Below);
+        put("table4.md", format!("{GENERATED}{}\n{}", table.markdown(), speed::markdown(rows)))?;
         put("table4.csv", csv(rows))?;
-        text += &format!("\n{}\n{}", table.text(160, &mut said), claims);
     }
-    Ok((text, files))
+    Ok(files)
+}
+
+/// The tables as text for the terminal.
+pub fn terminal(rows: &[Row], table4: bool) -> String {
+    let mut said = Vec::new();
+    let mut text = list(rows).text(160, &mut said);
+    if table4 {
+        let table = self::table4(rows, Place::Below).text(160, &mut said);
+        text += &format!("\n{table}\n{}", speed::markdown(rows));
+    }
+    text
 }
 
 /// How a row was run: `1 thread`, `cuFFT, transfers included`.

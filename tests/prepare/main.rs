@@ -416,6 +416,11 @@ fn parquet_becomes_the_rows_that_python_prints() {
     assert!(said.contains("5 rows, not those on record"), "{said}");
     assert_eq!(fs::read(here.rows("arc_easy/eval.jsonl")).unwrap(), eval);
     assert_eq!(fs::read(here.rows("logiqa/validation.jsonl")).unwrap(), rows("logiqa"));
+    fs::write(here.rows("logiqa/validation.jsonl"), "rows of the user's own").unwrap();
+    let said = here.works(&["prepare", "--dataset", "logiqa", "--accept-changed"]);
+    assert!(said.contains("validation.jsonl.old"), "{said}");
+    assert_eq!(fs::read(here.rows("logiqa/validation.jsonl.old")).unwrap(), b"rows of the user's own");
+    assert_eq!(fs::read(here.rows("logiqa/validation.jsonl")).unwrap(), rows("logiqa"));
     let said = here.works(&["score", "--dataset", "arc_easy", "--limit", "2"]);
     assert!(said.contains("2 questions") && said.contains("not the one on record"), "{said}");
     let list = here.works(&["list", "datasets"]);

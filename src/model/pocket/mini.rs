@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::questions::Asker;
 use super::text::normalise;
 use super::{MINI_SETS, World};
+use crate::save;
 
 /// Rows of each `eval.jsonl`.
 pub const EVAL_ROWS: usize = 128;
@@ -57,7 +58,7 @@ pub fn write_mini(world: &World, dir: &Path) -> Result<()> {
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         for (name, rows) in [("eval.jsonl", &set.eval), ("train.jsonl", &set.train)] {
             let path = folder.join(name);
-            fs::write(&path, json_lines(rows)).with_context(|| format!("writing {}", path.display()))?;
+            save::replace(&path, json_lines(rows).as_bytes())?;
         }
     }
     Ok(())

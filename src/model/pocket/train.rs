@@ -359,8 +359,9 @@ fn save(out: &Path, config: &str, tokenizer: &Tokenizer, weights: &BTreeMap<Stri
         .iter()
         .map(|(name, var)| Ok((name.clone(), var.as_tensor().to_dtype(DType::F16)?)))
         .collect::<Result<_>>()?;
-    candle_core::safetensors::save(&halves, out.join("model.safetensors"))
-        .with_context(|| format!("writing the weights to {}", out.display()))?;
-    std::fs::write(out.join("config.json"), config).with_context(|| format!("writing to {}", out.display()))?;
-    tokenizer.save(out.join("tokenizer.json"), true).map_err(|e| anyhow!("writing to {}: {e}", out.display()))
+    let bytes = safetensors::serialize(&halves, None).context("encoding the weights")?;
+    crate::save::replace(&out.join("model.safetensors"), &bytes)?;
+    crate::save::replace(&out.join("config.json"), config.as_bytes())?;
+    let tokenizer = tokenizer.to_string(true).map_err(|e| anyhow!("encoding the tokenizer: {e}"))?;
+    crate::save::replace(&out.join("tokenizer.json"), tokenizer.as_bytes())
 }

@@ -83,9 +83,30 @@ pub fn write(runs: &[PathBuf], out: &Path, plots: Option<&Path>) -> Result<Vec<P
     let whole = std::fs::canonicalize(out).with_context(|| format!("no folder {}", out.display()))?;
     let page = page(&sources)?;
     let files = [out.join("index.html"), out.join("README.md")];
+    for file in &files {
+        ensure!(
+            is_ours(file),
+            "{}: there is a file that splitbench did not write; move it away, or give another folder",
+            file.display()
+        );
+    }
     crate::save::replace(&files[0], html::page(&page).as_bytes())?;
     crate::save::replace(&files[1], markdown::page(&page, &whole).as_bytes())?;
     Ok(files.to_vec())
+}
+
+/// Whether a file of a folder is one that a page takes.
+pub fn is_page(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "index.html" || name == "README.md")
+}
+
+/// Whether a file is not there, or is a page of splitbench.
+fn is_ours(file: &Path) -> bool {
+    let begins = |text: &[u8]| {
+        let start = String::from_utf8_lossy(&text[..text.len().min(1000)]);
+        start.contains("Written by `splitbench report`") || start.contains("<title>splitbench report")
+    };
+    !file.exists() || std::fs::read(file).is_ok_and(|text| begins(&text))
 }
 
 fn page(sources: &[Source]) -> Result<Page> {
