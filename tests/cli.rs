@@ -716,3 +716,61 @@ fn figures_from_a_run_a_simulation_and_a_comparison() {
     fails(&["compare", &from, &from, "--a", "qr"], &["no cell like that"]);
     fails(&["compare", &from, "nowhere"], &["nowhere", "splitbench run"]);
 }
+
+/// The embedded model as a folder, with another limit of tokens.
+fn short_model(folder: &Path, most_tokens: u64) -> String {
+    let model = folder.join("short");
+    fs::create_dir(&model).unwrap();
+    for file in ["model.safetensors", "tokenizer.json"] {
+        fs::copy(Path::new("models/pocket").join(file), model.join(file)).unwrap();
+    }
+    let config = fs::read_to_string("models/pocket/config.json").unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["max_position_embeddings"] = most_tokens.into();
+    fs::write(model.join("config.json"), config.to_string()).unwrap();
+    model.display().to_string()
+}
+
+/// `plan` and `run` say the same, and nothing is computed of the data sets before the one that has it.
+#[test]
+fn a_question_that_is_too_long_is_named_before_anything_is_scored_or_left_out_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = short_model(folder.path(), 24);
+    let experiment = small(folder.path(), SMALL);
+    let out = folder.path().display().to_string();
+    let run = ["run", &experiment, "--model", &model, "--out", &out, "--run", "a"];
+    let plan = ["plan", &experiment, "--model", &model];
+    let score = ["score", "--model", &model, "--dataset", "qasc-mini", "--limit", "12"];
+    for command in [&run[..], &plan, &score] {
+        fails(command, &["data set ", "-mini", "(row ", "24 tokens", "--skip-long"]);
+    }
+    let journals = folder.path().join("results/small/a/journal");
+    let written = |path: &Path| path.extension().is_some_and(|kind| kind == "journal");
+    assert!(!journals.read_dir().unwrap().any(|file| written(&file.unwrap().path())), "something was scored");
+    for command in [&run[..], &plan, &score] {
+        let output = splitbench(&[command, &["--skip-long"]].concat());
+        assert!(output.status.success(), "{command:?}: {}", stderr(&output));
+    }
+    let table = fs::read_to_string(folder.path().join("results/small/a/table3.md")).unwrap();
+    assert!(table.contains("Questions left out as longer than the model takes: "), "{table}");
+    let manifest = fs::read_to_string(folder.path().join("results/small/a/manifest.json")).unwrap();
+    assert!(manifest.contains("longer than the 24 tokens"), "{manifest}");
+}
+
+/// Whatever takes its time is told where there is no terminal.
+#[test]
+fn calibrating_and_scoring_are_told_while_they_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = small(folder.path(), SMALL);
+    let output = Command::new(env!("CARGO_BIN_EXE_splitbench"))
+        .args(["run", &experiment, "--run", "a", "--out"])
+        .arg(folder.path())
+        .env("SPLITBENCH_PROGRESS_SECONDS", "0.01")
+        .output()
+        .unwrap();
+    let text = stderr(&output);
+    assert!(output.status.success(), "{text}");
+    for part in ["calibrating after layer 2: ", "pocket arc_easy-mini: ", " sequences, about "] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}

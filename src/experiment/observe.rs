@@ -1,13 +1,16 @@
 //! What a report wants to know of a model beside its cells' scores: measured once a model, after its data sets.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 use super::calibrate::calibrate;
+use super::calibration_cache::unnamed_build;
 use super::cell::Cell;
 use super::energy::{self, Energy};
 use super::heat::{self, Heat, Kind};
@@ -17,9 +20,12 @@ use super::spec::Spec;
 use super::spent::{Clock, Stage};
 use super::task::Task;
 use crate::codec::Activation;
+use crate::file_name::file_name;
 use crate::model::source::Model;
 use crate::model::split::{activation, to_values};
-use crate::model::{Packing, SplitPoint};
+use crate::model::{Packing, SplitPoint, device_name};
+use crate::progress;
+use crate::save;
 use crate::score::{Request, encode_requests};
 use crate::table_file;
 
@@ -30,7 +36,7 @@ const INPUTS: usize = 32;
 const SPECTRA: usize = 8;
 
 /// Measures what the experiment's report asks for and adds it to the files of the run in `results`, where it takes the place
-/// of what was there of this model.
+/// of what was there of this model. A data set that an earlier process was done with is not measured again.
 pub fn observe(
     results: &Path,
     spec: &Spec,
@@ -39,36 +45,74 @@ pub fn observe(
     most_rows: usize,
     clock: &Clock,
 ) -> Result<()> {
+    if spec.report.response.is_none() && !spec.report.activations {
+        return Ok(());
+    }
     // `results/<experiment>/<run>`: beside the experiments.
     let calibrations = results.ancestors().nth(2).unwrap_or(results).join("calibrations");
-    let about = |task: &Task| format!("model {}, data set {}", model.name, task.dataset.info.name);
-    if spec.report.response.is_some() {
-        let mut lines = Vec::new();
-        for task in tasks {
-            lines.extend(service::measure(model, task, most_rows, &calibrations, clock).with_context(|| about(task))?);
+    // What the run no longer asks for.
+    let other = |of: &str, dataset: &str| of == model.name && tasks.iter().all(|t| t.dataset.info.name != dataset);
+    replace(&results.join("service.csv"), Vec::new(), |line: &Service| other(&line.model, &line.dataset))?;
+    replace(&results.join("similarity.csv"), Vec::new(), |line: &Similarity| other(&line.model, &line.dataset))?;
+    replace(&results.join("energy.csv"), Vec::new(), |line: &Energy| other(&line.model, &line.dataset))?;
+    for (nth, task) in tasks.iter().enumerate() {
+        let dataset = task.dataset.info.name.as_str();
+        let about = || format!("model {}, data set {dataset}", model.name);
+        let mark =
+            results.join("journal").join(format!("{}.observed", file_name(&format!("{}--{dataset}", model.name))));
+        let inputs = observed_inputs(spec, model, task, nth == 0)?;
+        let files = [
+            spec.report.response.is_some().then_some("service.csv"),
+            spec.report.activations.then_some("similarity.csv"),
+            spec.report.activations.then_some("energy.csv"),
+            (spec.report.activations && nth == 0).then_some("heat.csv"),
+        ];
+        let kept = files.into_iter().flatten().all(|file| results.join(file).exists());
+        if kept && fs::read_to_string(&mark).is_ok_and(|known| known == inputs) {
+            continue;
         }
-        add(&results.join("service.csv"), lines, |line: &Service| line.model == model.name)?;
-    }
-    if spec.report.activations {
-        let (mut alike, mut energies) = (Vec::new(), Vec::new());
-        for task in tasks {
-            layers(model, task, clock, &mut alike, &mut energies).with_context(|| about(task))?;
+        let _activity = progress::begin(format!("{} {dataset}: activations and times of single requests", model.title));
+        if spec.report.response.is_some() {
+            let lines = service::measure(model, task, most_rows, &calibrations, clock).with_context(about)?;
+            replace(&results.join("service.csv"), lines, |line| {
+                (&*line.model, &*line.dataset) == (&*model.name, dataset)
+            })?;
         }
-        add(&results.join("similarity.csv"), alike, |line: &Similarity| line.model == model.name)?;
-        add(&results.join("energy.csv"), energies, |line: &Energy| line.model == model.name)?;
-        let mut drawn = Vec::new();
-        if let Some(task) = tasks.first() {
-            drawn = heat(&results.join("heat"), model, task, most_rows, &calibrations, clock)
-                .with_context(|| about(task))?;
+        if spec.report.activations {
+            let (mut alike, mut energies) = (Vec::new(), Vec::new());
+            layers(model, task, clock, &mut alike, &mut energies).with_context(about)?;
+            replace(&results.join("similarity.csv"), alike, |l| (&*l.model, &*l.dataset) == (&*model.name, dataset))?;
+            replace(&results.join("energy.csv"), energies, |l| (&*l.model, &*l.dataset) == (&*model.name, dataset))?;
+            if nth == 0 {
+                let drawn =
+                    heat(&results.join("heat"), model, task, most_rows, &calibrations, clock).with_context(about)?;
+                replace(&results.join("heat.csv"), drawn, |line: &Heat| line.model == model.name)?;
+            }
         }
-        add(&results.join("heat.csv"), drawn, |line: &Heat| line.model == model.name)?;
+        save::replace(&mark, inputs.as_bytes())?;
     }
     Ok(())
 }
 
+/// A hash of all that the measurements of a data set depend on.
+fn observed_inputs(spec: &Spec, model: &Model, task: &Task, first: bool) -> Result<String> {
+    let of_model =
+        (&model.sha256, &model.tokenizer_sha256, device_name(&model.placement.device), model.placement.dtype.as_str());
+    let of_program = (crate::VERSION, unnamed_build());
+    let cells: Vec<String> = task.cells.iter().map(|cell| format!("{cell:?}")).collect();
+    let requests: Vec<(&[u32], &[u32])> =
+        task.requests.iter().flatten().chain(&task.train).map(|r| (&*r.tokens, &*r.targets)).collect();
+    let asked = (spec.report.response.is_some(), spec.report.activations, first);
+    let digest = Sha256::digest(serde_json::to_string(&(of_program, of_model, cells, requests, asked))?);
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// Writes lines in place of those that are `mine`.
-fn add<T: Serialize + DeserializeOwned>(path: &Path, lines: Vec<T>, mine: impl Fn(&T) -> bool) -> Result<()> {
+fn replace<T: Serialize + DeserializeOwned>(path: &Path, lines: Vec<T>, mine: impl Fn(&T) -> bool) -> Result<()> {
     let mut all: Vec<T> = if path.exists() { table_file::read(path)? } else { Vec::new() };
+    if all.is_empty() && lines.is_empty() {
+        return Ok(());
+    }
     all.retain(|line| !mine(line));
     all.extend(lines);
     table_file::write(path, &all)

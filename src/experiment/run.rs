@@ -152,6 +152,17 @@ fn run_into(experiment: &Experiment, options: &Options, collected: &mut Collecte
                 progress::say(&format!("note: {note}"));
                 manifest.notes.push(note);
             }
+            if task.dataset.skipped > 0 {
+                let note = format!(
+                    "{}: {} questions longer than the {} tokens that {} takes are left out",
+                    task.dataset.info.name,
+                    task.dataset.skipped,
+                    model.config.most_tokens(),
+                    model.title
+                );
+                progress::say(&format!("note: {note}"));
+                manifest.notes.push(note);
+            }
             progress.set_message(format!("{} {}", model.title, task.dataset.info.name));
             let scorer = Scorer {
                 name,

@@ -232,3 +232,62 @@ pub(super) fn blank_row(experiment: &str, model: &Model, dataset: &Dataset, limi
         ..Row::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::CodecSpec;
+    use crate::data::{self, Source};
+    use crate::experiment::Scope;
+    use crate::model::{Placement, source};
+    use crate::score::encode_dataset;
+
+    /// However many cells there are, what is computed is told and kept batch by batch of few questions and cells.
+    #[test]
+    fn many_cells_are_told_and_kept_a_few_at_a_time() {
+        let model = source::load("pocket", &Placement::cpu()).unwrap();
+        let dataset = data::load("arc_easy-mini", &Source::Embedded, Some(4)).unwrap();
+        let requests = encode_dataset(&model.tokenizer, &dataset).unwrap();
+        let cells: Vec<Cell> = (1..=3)
+            .flat_map(|after_layer| ["noop", "fc", "topk", "int8", "int4", "fp8"].map(|codec| (after_layer, codec)))
+            .map(|(after_layer, codec)| Cell {
+                split: SplitPoint { after_layer },
+                scope: Scope::PromptAndChoice,
+                codec: CodecSpec::parse(codec).unwrap(),
+                budget: Some(Budget::elements(4.0).unwrap()),
+            })
+            .collect();
+        let most = 150;
+        let request = ScoreRequest {
+            experiment: "test",
+            model: &model,
+            dataset: &dataset,
+            requests: &requests,
+            train: &[],
+            calibrations: None,
+            cells: &cells,
+            limit: None,
+            shard: None,
+            batch_tokens: most,
+            predictor: None,
+            probe: None,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.journal");
+        let mut journal = Journal::open(&path).unwrap();
+        let (mut told, mut sizes) = (Vec::new(), Vec::new());
+        score(&request, &mut journal, &Clock::default(), |count| {
+            told.push(count);
+            sizes.push(std::fs::metadata(&path).unwrap().len());
+            Ok(())
+        })
+        .unwrap();
+        let all = requests.iter().map(Vec::len).sum::<usize>() as u64 * (1 + cells.len() as u64);
+        assert_eq!(told.iter().sum::<u64>(), all);
+        let shortest = requests.iter().flatten().map(|r| r.tokens.len()).min().unwrap() as u64;
+        assert!(told.iter().all(|count| *count <= most as u64 / shortest), "{told:?}");
+        // Each time it is told of something, that is on disk.
+        let grown = |pair: &[u64]| pair[1] > pair[0];
+        assert!(told[1..].iter().zip(sizes.windows(2)).all(|(count, pair)| *count == 0 || grown(pair)), "{sizes:?}");
+    }
+}

@@ -58,6 +58,11 @@ pub(super) fn provenance(rows: &[&Row]) -> Vec<String> {
     for limit in distinct(rows.iter().filter_map(|row| row.limit)) {
         out.push(format!("Limited to {limit} questions a set."));
     }
+    let skipped = |row: &&Row| Some(format!("{} of {} ({})", row.skipped?, names::title(&row.dataset), row.model));
+    let skipped = distinct(rows.iter().copied().filter_map(|row| skipped(&row)));
+    if !skipped.is_empty() {
+        out.push(format!("Questions left out as longer than the model takes: {}.", skipped.join(", ")));
+    }
     let mini = rows.iter().filter(|row| names::is_mini(&row.dataset)).count();
     out.push(match mini {
         0 => format!("Data: {}.", list(rows, |row| source(&row.data_source))),
@@ -111,12 +116,13 @@ mod tests {
         first.data_source = "/home/somebody/datasets/".into();
         let mut second = first.clone();
         (second.dataset, second.metric, second.questions) = ("piqa".into(), "acc_norm".into(), 50);
-        (second.data_verified, second.limit) = (false, Some(50));
+        (second.data_verified, second.limit, second.skipped) = (false, Some(50), Some(3));
         let text = provenance(&[&first, &second]).join(" ");
         assert_eq!(
             text,
             "Arithmetic in f32, weights kept in f32. Metric: acc (ARC-Easy), acc_norm (PIQA). Questions a set: 100 (ARC-Easy), \
-             50 (PIQA). Limited to 50 questions a set. Data: folder `datasets`. Rows differ from the registry's SHA-256: PIQA. \
+             50 (PIQA). Limited to 50 questions a set. Questions left out as longer than the model takes: 3 of PIQA (pocket). \
+             Data: folder `datasets`. Rows differ from the registry's SHA-256: PIQA. \
              splitbench 0.1.0 (test)."
         );
         first.dataset = "arc_easy-mini".into();
