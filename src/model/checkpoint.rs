@@ -29,10 +29,12 @@ pub fn settle(mut config: Config, weights: &Weights) -> Result<(Config, Vec<Stri
              used, as transformers does; set tie_word_embeddings to false to say so"
         ));
     }
-    let read = tensors_read(&config)?;
+    let mut read = tensors_read(&config)?;
+    // The same values as the embedding's, by now.
+    read.insert(HEAD.to_string());
     let unread: Vec<String> = (weights.names().into_iter())
         .filter(|name| !read.contains(&in_first_layer(name, config.num_hidden_layers)))
-        .filter(|name| !COMPUTED.iter().any(|end| name.ends_with(end)) && !(config.tie_word_embeddings && name == HEAD))
+        .filter(|name| !COMPUTED.iter().any(|end| name.ends_with(end)))
         .collect();
     if !unread.is_empty() {
         notes.push(format!(
