@@ -12,15 +12,9 @@ pub fn refuse_repeats<T: Display, K: PartialEq>(what: &str, list: &[T], identity
         let Some(first) = known[..at].iter().position(|other| *other == known[at]) else { continue };
         let (first, again) = (list[first].to_string(), one.to_string());
         ensure!(first != again, "{what} {again} is listed twice");
-        bail!("{what} {first} and {what} {again} are the same: give it once");
+        bail!("{what} {first} is listed twice, the second time as {again}");
     }
     Ok(())
-}
-
-/// The same of paths.
-pub fn refuse_repeated_paths(what: &str, paths: &[PathBuf]) -> Result<()> {
-    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    refuse_repeats(what, &shown, |path| real_path(Path::new(path)))
 }
 
 /// What tells a file or folder from others however its path is spelled; the path itself where there is none.
@@ -37,10 +31,7 @@ mod tests {
         let check = |list: &[&str]| refuse_repeats("model", list, |one| one.trim_end_matches('/').to_string());
         assert!(check(&["a", "b"]).is_ok());
         assert_eq!(check(&["a", "b", "a"]).unwrap_err().to_string(), "model a is listed twice");
-        assert_eq!(
-            check(&["a", "b", "a/"]).unwrap_err().to_string(),
-            "model a and model a/ are the same: give it once"
-        );
+        assert_eq!(check(&["a", "b", "a/"]).unwrap_err().to_string(), "model a is listed twice, the second time as a/");
     }
 
     #[test]

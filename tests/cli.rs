@@ -36,6 +36,121 @@ fn fails(arguments: &[&str], expected: &[&str]) {
     }
 }
 
+/// A copy of the embedded model as a folder.
+fn checkpoint(folder: &Path) -> String {
+    fs::create_dir_all(folder).unwrap();
+    let pocket = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pocket");
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(pocket.join(file), folder.join(file)).unwrap();
+    }
+    folder.display().to_string()
+}
+
+/// Names of the files in a folder, as a file system that does not tell capital from small letters has them.
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().to_lowercase())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_model_has_files_of_its_own_whatever_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let text = SMALL.replace("[\"noop\", \"int8\", \"fc\", \"topk\", \"fwsvd\", \"qr\"]", "[\"fc\"]");
+    let text = text.replace("\"arc_easy-mini\", ", "").replace("limit = 12", "limit = 2").replace(", \"prompt\"]", "]");
+    let path = out.join("My Sweep.toml");
+    fs::write(&path, text.replace("[8.0, 3.0]", "[8.0]").replace("[report]", "[report]\nactivations = true")).unwrap();
+    let experiment = path.display().to_string();
+    let models =
+        ["ckpt/step_100", "ckpt/step-100", ".m", "模型", "型模", "v1,2"].map(|name| checkpoint(&out.join(name)));
+    // A comma of the last one's path is its own.
+    let list = models.join(",").replace("v1,2", "v1\\,2");
+    let place = out.display().to_string();
+    let run = |model: &str| splitbench(&["run", &experiment, "--model", model, "--out", &place, "--run", "a"]);
+    let output = run(&list);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let experiment_folder = files(&out.join("results")).into_iter().find(|name| name.starts_with("my-sweep-")).unwrap();
+    let named = |kind: &str| {
+        let inner = fs::read_dir(out.join(kind)).unwrap().map(|entry| entry.unwrap().path());
+        inner.into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().to_lowercase() == experiment_folder)
+    };
+    let results = named("results").unwrap().join("a");
+    for (list, kind, each) in [
+        (files(&results.join("samples")), ".jsonl", 1),
+        (files(&results.join("journal")), ".journal", 1),
+        (files(&results.join("heat")), "-activation.npy", 1),
+        // Against ratio, bytes and layer, the average and each; similarity, energy, heat map and spectrum.
+        (files(&named("plots").unwrap().join("a")), ".svg", 10),
+    ] {
+        let mut of_kind: Vec<&String> = list.iter().filter(|name| name.ends_with(kind)).collect();
+        of_kind.dedup();
+        assert_eq!(of_kind.len(), models.len() * each, "{list:?}");
+        assert!(list.iter().all(|name| !name.starts_with('.')), "{list:?}");
+    }
+    let text = fs::read_to_string(results.join("rows.csv")).unwrap();
+    assert!(models.iter().all(|model| text.contains(model.as_str())), "{text}");
+    // Samples are known by the model's name, not by their file's.
+    let of = ["--model-a", &models[0], "--model-b", &models[3], "--a", "fc", "--b", "fc", "--json"];
+    let results = results.display().to_string();
+    let output = splitbench(&[&["compare", results.as_str(), results.as_str()][..], &of].concat());
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&found[0]["a"]["model"], &found[0]["b"]["model"]),
+        (&models[0].clone().into(), &models[3].clone().into())
+    );
+}
+
+#[test]
+fn what_stands_twice_under_any_spelling_is_refused_before_anything_is_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let place = out.display().to_string();
+    let model = checkpoint(&folder.path().join("m"));
+    for other in [format!("{model}/"), model.replace("/m", "/./m"), format!("{model}/../m")] {
+        let both = format!("{model},{other}");
+        for verb in ["run", "plan"] {
+            let place = if verb == "run" { vec!["--out", &place] } else { vec![] };
+            fails(
+                &[&[verb, "smoke", "--model", &both][..], &place].concat(),
+                &[&format!("model {model} is listed twice, the second time as {other}")],
+            );
+        }
+    }
+    let smoke = |more: &[&str], expected: &[&str]| {
+        fails(&[&["run", "smoke", "--out", &place][..], more].concat(), expected);
+    };
+    smoke(&["--model", &model, "--model", &model], &["is listed twice"]);
+    // The embedded model is asked the mini set in place of the other.
+    smoke(
+        &["--datasets", "piqa,piqa-mini"],
+        &["data set piqa is listed twice, the second time as piqa-mini", "pocket"],
+    );
+    smoke(&["--run", ".hidden"], &["\".hidden\"", "plain folder name"]);
+    fails(
+        &["near-lossless", "--codecs", "fc;fc:band=mirrored", "--out", &place],
+        &["codec fc is listed twice, the second time as fc:band=mirrored"],
+    );
+    fails(&["near-lossless", "--ratios", "8,8.0", "--out", &place], &["ratio 8 is listed twice"]);
+    fails(&["trace", "--datasets", "piqa-mini,piqa-mini", "--output", "no.json"], &["piqa-mini is listed twice"]);
+    let profile = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/services/rtx4090-llama-3.2-1b.toml");
+    fails(&["simulate", "--profile", profile, "--clients", "1,1", "--out", &place], &["clients 1 is listed twice"]);
+    for (option, list, expected) in [
+        ("--codecs", "fc,fc:band=mirrored", "method fc is listed twice"),
+        ("--hidden", "64,64", "hidden 64 is listed twice"),
+        ("--backend", "cpu,cpu", "back end cpu is listed twice"),
+        ("--threads", "1,1", "threads 1 is listed twice"),
+        ("--devices", "jetson-orin-nx,jetson-orin-nx", "device jetson-orin-nx is listed twice"),
+    ] {
+        fails(&["replay", "ten-sets", option, list, "--out", &place], &[expected]);
+    }
+    fails(&["prepare", "--dataset", "piqa,piqa"], &["piqa is listed twice"]);
+    assert!(!out.exists(), "{:?}", files(&out));
+}
+
 const SMALL: &str = r#"
 analysis = "A small one."
 datasets = ["arc_easy-mini", "qasc-mini"]

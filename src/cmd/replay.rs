@@ -52,7 +52,7 @@ pub struct Args {
     /// Where results/ goes.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// Name of the run's folder; date and revision if not given.
+    /// Name of the run's folder; date, revision and a hash of the settings if not given.
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
     /// Print the rows as JSON.

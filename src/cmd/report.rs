@@ -6,7 +6,6 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::output::{self, Output};
-use crate::repeats::refuse_repeated_paths;
 use crate::replay;
 use crate::report::{self, page};
 
@@ -48,7 +47,6 @@ impl Args {
             self.plots.is_none() || self.runs.len() == 1,
             "--plots is the folder of one run's plots: name one run, or leave it out"
         );
-        refuse_repeated_paths("run", &self.runs)?;
         for run in &self.runs {
             let plots = self.plots.clone().unwrap_or_else(|| run.join("plots"));
             let tables = Output::files_in("the run", run, |path| !is_measured(path));

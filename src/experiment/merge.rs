@@ -13,11 +13,9 @@ use super::store::Store;
 use crate::file_name::file_name;
 use crate::model::source::POCKET;
 use crate::output::{self, Output};
-use crate::repeats::refuse_repeated_paths;
 
 /// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first.
 pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
-    refuse_repeated_paths("run", folders)?;
     let first = folders.first().context("no run was given")?;
     let first = first.canonicalize().with_context(|| format!("there is no run {}", first.display()))?;
     let known = Known::of_run(&first)?;

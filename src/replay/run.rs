@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::backend::{self, Backend, Device, Job, Lane, Opened, Provenance, Timed};
 use super::calibrate::calibrate;
@@ -37,7 +38,7 @@ const CHECKED: [f64; 3] = [0.1, 0.5, 0.9];
 pub struct Options {
     /// Where `results/` goes.
     pub out: PathBuf,
-    /// Name of the run's folder; date and revision where absent.
+    /// Name of the run's folder; date, revision and a hash of the settings where absent.
     pub run: Option<String>,
     /// The experiment's file, where it is not part of the program.
     pub file: Option<PathBuf>,
@@ -84,10 +85,15 @@ pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<Outcome> {
         (_, some) => some.to_vec(),
     };
     let started = jiff::Zoned::now();
-    let run = options.run.clone().unwrap_or_else(|| {
-        let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
-        format!("{}-{revision}", started.date())
-    });
+    let run = match &options.run {
+        Some(run) => run.clone(),
+        None => {
+            let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
+            let digest: String =
+                Sha256::digest(serde_json::to_string(spec)?).iter().take(3).map(|b| format!("{b:02x}")).collect();
+            format!("{}-{revision}-{digest}", started.date())
+        }
+    };
     check_run_name(&run)?;
     for set in &loaded.trace.datasets {
         spec.ratio.of(&set.dataset)?;

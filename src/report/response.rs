@@ -4,11 +4,12 @@
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::Rendered;
 use super::bars::{Bar, BarPanel, Bars};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
-use super::{Rendered, names};
 use crate::experiment::{Part, RAW, Service};
+use crate::file_name::file_name;
 use crate::simulate::{Cost, Load, Pair, Profile, label};
 
 /// The links that Figure 6 shows.
@@ -143,7 +144,14 @@ pub(super) fn figures(lines: &[Service], response: &Response) -> Vec<(String, Ba
     let places = places(lines, response);
     let mut out = Vec::new();
     for place in &places {
-        let file = |shows| names::figure_file(shows, (places.len() > 1).then_some(place.profile.name.as_str()));
+        // The profile's name, but for the model's made of few words.
+        let file = |shows: &str| match place.lines.first() {
+            Some(line) if places.len() > 1 => {
+                let (model, scope) = (file_name(&line.model), line.scope.replace('+', "-"));
+                format!("{shows}-{model}-after-layer-{}-scope-{scope}", line.split_layer)
+            }
+            _ => shows.to_string(),
+        };
         out.push((file("response"), place.share_bars()));
         out.push((file("bytes-per-generated-token"), place.step_bars()));
     }

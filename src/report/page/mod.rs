@@ -20,7 +20,7 @@ use super::paper::{self, Place};
 use super::picture::{Picture, Words};
 use super::table::{Notes, Section, Table};
 use super::{names, rendered, simulation, sweeps, table4, view};
-use crate::repeats::{real_path, refuse_repeated_paths};
+use crate::repeats::real_path;
 
 /// What a page is made of, whatever it is written as.
 enum Block {
@@ -65,16 +65,14 @@ const ORDER: [(&str, &str); 10] = [
 /// Writes `index.html` and `README.md` of some runs into a folder; figures of a single run lie in `plots` as files.
 pub fn write(runs: &[PathBuf], out: &Path, plots: Option<&Path>) -> Result<Vec<PathBuf>> {
     ensure!(!runs.is_empty(), "a page of which runs? Name their folders: results/<experiment>/<run>");
-    refuse_repeated_paths("run", runs)?;
-    let mut sources: Vec<Source> = Vec::new();
-    for run in runs {
-        sources.push(Source::read(run, plots)?);
-    }
+    // The same run again shows nothing more.
+    let folders = view::distinct(runs.iter().map(|run| real_path(run)));
+    let mut sources = folders.iter().map(|run| Source::read(run, plots)).collect::<Result<Vec<_>>>()?;
     // Runs of one name, such as those of two machines, are told apart by where they lie.
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
-    for (source, run) in sources.iter_mut().zip(runs) {
+    for (source, folder) in sources.iter_mut().zip(&folders) {
         if names.iter().filter(|name| **name == source.name).count() > 1 {
-            source.name = real_path(run).display().to_string();
+            source.name = folder.display().to_string();
         }
     }
     let place = |source: &Source| ORDER.iter().position(|(name, _)| *name == source.experiment).unwrap_or(ORDER.len());

@@ -151,6 +151,20 @@ fn names_are_no_markup() {
 }
 
 #[test]
+fn runs_of_one_name_are_told_apart_by_their_folders() {
+    let machines = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let runs = machines.each_ref().map(|machine| run(machine.path(), "same", &rows(), true));
+    let again = runs[0].join("../same");
+    let (html, markdown) = made(&[runs[0].clone(), runs[1].clone(), again], &machines[0].path().join("page"));
+    is_sound(&html);
+    for machine in &machines {
+        let place = machine.path().canonicalize().unwrap().join("results/test/same").display().to_string();
+        assert!(html.contains(&place) && markdown.contains(&place), "{place}");
+        assert_eq!(markdown.lines().filter(|line| line.starts_with("## ") && line.contains(&place)).count(), 1);
+    }
+}
+
+#[test]
 fn a_run_that_has_not_finished_is_partial_and_one_without_rows_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let half = run(folder.path(), "half", &rows()[..4], false);
