@@ -57,7 +57,20 @@ reference python="python3":
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} -m venv target/reference
     target/reference/bin/pip install --quiet --requirement tests/reference/requirements.txt
-    for script in harness metrics paired decoder loglik codecs adaptive coefficients indicators transforms fidelity checkpoints special_tokens; do target/reference/bin/python tests/reference/$script.py --check; done
+    for script in harness metrics paired decoder loglik codecs adaptive coefficients indicators transforms fidelity checkpoints special_tokens gguf_files; do target/reference/bin/python tests/reference/$script.py --check; done
+
+# Real GGUF files (DIR/*.gguf) against transformers' own reader and lm-evaluation-harness on 20 rows of each of its sets; DATA holds
+# <set>/eval.jsonl. What Python computes stays in target/real-models: only the first time takes long.
+real-models models data python="python3":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
+    compgen -G "{{models}}/*.gguf" > /dev/null || { echo "skipped: no .gguf file in {{models}}"; exit 0; }
+    {{python}} -m venv target/reference
+    target/reference/bin/pip install --quiet --requirement tests/reference/requirements.txt
+    target/reference/bin/python tests/reference/real_models.py {{models}} {{data}} target/real-models
+    SPLITBENCH_MODELS={{models}} SPLITBENCH_DATA={{data}} SPLITBENCH_EXPECTED=target/real-models \
+        cargo test --release --test gguf real_files -- --nocapture
 
 # Scoring speed beside lm-evaluation-harness with transformers. TOKENIZER is a Qwen2 tokenizer.json, DATA holds
 # arc_easy/eval.jsonl; further arguments such as `--dataset piqa --limit 30` go to the script.

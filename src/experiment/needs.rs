@@ -35,7 +35,7 @@ impl Needs {
 
     /// Leaves what is not on this machine. Rows in a folder of the user's are read, and missed, there.
     fn missing(mut self, data_dir: Option<&Path>) -> Self {
-        self.models.retain(|m| source::locate(&m.name).is_err());
+        self.models.retain(HubModel::is_missing);
         self.datasets.retain(|d| data_dir.is_none() && !data::is_prepared(d));
         self
     }

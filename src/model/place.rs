@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::gguf;
 use super::source::{ModelFiles, ModelInfo, POCKET, folder, known, registry};
@@ -59,10 +59,14 @@ impl HubModel {
     pub fn locate(&self) -> Result<ModelFiles> {
         let place = format!("the hub cache of {}", self.hub);
         let found = match hub::kept_files(&self.hub)? {
-            None => Err(anyhow::anyhow!("{place}: nothing")),
+            None => Err(anyhow!("{place}: nothing")),
             Some((snapshot, files)) if self.chooses_gguf(&files) => {
-                let chosen = gguf::choose(&files, self.pattern.as_deref(), &self.hub);
-                return Ok(ModelFiles::gguf(chosen?.iter().map(|file| snapshot.join(file)).collect(), place));
+                match gguf::choose(&files, self.pattern.as_deref(), &self.hub) {
+                    Ok(chosen) => Ok(ModelFiles::gguf(chosen.iter().map(|file| snapshot.join(file)).collect(), place)),
+                    // Fetching makes it no clearer.
+                    Err(error) if error.is::<gguf::Ambiguous>() => return Err(error),
+                    Err(error) => Err(error),
+                }
             }
             Some((snapshot, _)) => folder(|file| Some(snapshot.join(file)).filter(|p| p.is_file()), &place),
         };
@@ -74,6 +78,11 @@ impl HubModel {
                  config.json, model.safetensors and tokenizer.json, or a GGUF file, as --model"
             )
         })
+    }
+
+    /// Whether it has to be fetched first.
+    pub fn is_missing(&self) -> bool {
+        self.locate().is_err_and(|error| !error.is::<gguf::Ambiguous>())
     }
 
     /// Whether a GGUF model of a repository with these files is meant.

@@ -175,6 +175,40 @@ fn a_model_is_fetched_once_and_run_finds_it() {
 }
 
 #[test]
+fn a_gguf_model_is_chosen_in_a_repository_and_run_finds_it() {
+    let here = Here::new();
+    let (llama, first, second) = (
+        fixture("tests/reference/gguf/llama.gguf"),
+        fixture("tests/reference/gguf/qwen2-untied-sharded-00001-of-00002.gguf"),
+        fixture("tests/reference/gguf/qwen2-untied-sharded-00002-of-00002.gguf"),
+    );
+    let files: [(&str, &[u8]); 5] = [
+        ("README.md", b"not fetched"),
+        ("config.json", b"{}"),
+        ("tiny-F32.gguf", &llama),
+        ("q/split-00001-of-00002.gguf", &first),
+        ("q/split-00002-of-00002.gguf", &second),
+    ];
+    here.hub.put("owner/tiny-GGUF", "c0", &files);
+    let several = ["2 GGUF models fit", "owner/tiny-GGUF:NAME", "tiny-F32.gguf"];
+    here.fails(&["prepare", "--model", "owner/tiny-GGUF"], &several);
+    here.fails(&["prepare", "--model", "owner/tiny-GGUF:Q4_K_M"], &["no .gguf file fits \"Q4_K_M\""]);
+    let run = ["run", "smoke", "--model", "owner/tiny-GGUF:F32", "--datasets", "piqa-mini", "--limit", "2"];
+    here.fails(&run, &["`splitbench prepare --model owner/tiny-GGUF:F32`"]);
+    let said = here.works(&["prepare", "--model", "owner/tiny-GGUF:F32"]);
+    assert!(said.contains("owner/tiny-GGUF:F32: 1 files, 0.1 MB"), "{said}");
+    here.hub.log();
+    let score = |model| ["score", "--model", model, "--dataset", "piqa-mini", "--limit", "2"];
+    assert!(here.works(&score("owner/tiny-GGUF:F32")).contains("2 questions"));
+    assert!(here.works(&score("owner/tiny-GGUF")).contains("2 questions"), "the only one there is");
+    assert!(here.hub.log().is_empty(), "only prepare uses the network");
+    let said = here.works(&["prepare", "--model", "owner/tiny-GGUF:split"]);
+    assert!(said.contains("2 files"), "{said}");
+    here.fails(&score("owner/tiny-GGUF"), &several);
+    here.fails(&["plan", "smoke", "--model", "owner/tiny-GGUF"], &several);
+}
+
+#[test]
 fn processes_at_once_fetch_a_file_once() {
     let here = Here::new();
     put_model(&here.hub, QWEN, "c0");

@@ -29,7 +29,10 @@ TEXTS = ["The capital of France is", "def fibonacci(n):\n    if n < 2:\n        
 @torch.no_grad()
 def main(file: Path, data: Path, out: Path) -> None:
     place = out / f"{file.stem}.json"
-    if place.exists():
+    known = json.loads(place.read_text()) if place.exists() else {}
+    sets = known.get("sets", {})
+    wanted = [name for name, task in CONFIGS.items() if isinstance(task, str) and name not in sets]
+    if not wanted:
         print(f"{place}: there already")
         return
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
@@ -45,13 +48,11 @@ def main(file: Path, data: Path, out: Path) -> None:
     logits = np.stack([model(torch.tensor([i])).logits[0, -1].numpy() for i in ids])
     np.save(out / f"{file.stem}.npy", logits)
     harness = HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=1, device="cpu")
-    sets = {}
-    for name, task in CONFIGS.items():
-        if isinstance(task, str):
-            sets[name] = score(harness, name, read(data / name / "eval.jsonl", ROWS))
-            print(f"{file.name}: {name}, acc {np.mean([question['acc'] for question in sets[name]])}", flush=True)
     tokens = {text: tokenizer(text).input_ids for text in STRINGS}
-    place.write_text(json.dumps({"ids": ids, "tokens": tokens, "sets": sets}) + "\n")
+    for name in wanted:
+        sets[name] = score(harness, name, read(data / name / "eval.jsonl", ROWS))
+        place.write_text(json.dumps({"ids": ids, "tokens": tokens, "sets": sets}) + "\n")
+        print(f"{file.name}: {name}, acc {np.mean([question['acc'] for question in sets[name]])}", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
 
+/// More than one model is meant.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Ambiguous(String);
+
 /// The files of one model among `files`, parts of a split one in their order. `pattern` is a file's name or what names contain, with
 /// `*` for anything between; without it there must be one model only.
 pub fn choose(files: &[String], pattern: Option<&str>, place: &str) -> Result<Vec<String>> {
@@ -30,11 +35,12 @@ pub fn choose(files: &[String], pattern: Option<&str>, place: &str) -> Result<Ve
         ([model], _) => whole(model),
         ([], _) if models.is_empty() => bail!("{place}: no .gguf file"),
         ([], pattern) => bail!("{place}: no .gguf file fits {:?}; there are {}", pattern.unwrap_or_default(), names()),
-        (several, _) => bail!(
+        (several, _) => Err(Ambiguous(format!(
             "{place}: {} GGUF models fit; choose one as {place}:NAME, a file's name or a part of it; there are {}",
             several.len(),
             names()
-        ),
+        ))
+        .into()),
     }
 }
 

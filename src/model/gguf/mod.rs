@@ -13,7 +13,7 @@ mod tensor_type;
 mod tokenizer;
 mod weights;
 
-pub use choose::{choose, is_gguf};
+pub use choose::{Ambiguous, choose, is_gguf};
 pub use header::{Header, TensorInfo};
 pub use open::GgufModel;
 pub use tensor_type::TensorType;
