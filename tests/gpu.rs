@@ -1,5 +1,5 @@
-//! The decoder on a GPU: a split run comes to what it comes to on the CPU, and twice to the same bits. Needs a build with
-//! `--features cuda-model`; skipped where no GPU is.
+//! The decoder on a GPU: a split run comes to what it comes to on the CPU, and twice to the same bits. Needs a build
+//! with `--features cuda-model`; skipped where no GPU is.
 #![cfg(feature = "cuda-model")]
 
 use std::collections::BTreeMap;

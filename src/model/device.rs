@@ -52,8 +52,9 @@ pub fn device_name(device: &Device) -> String {
 #[cfg(feature = "cuda-model")]
 fn cuda(ordinal: usize) -> Result<Device> {
     use anyhow::Context;
-    // One stream for all threads. `Device::new_cuda` gives every thread a stream of its own, and no stream waits for another: a tensor
-    // that clients hand to the server would be read before it is written, and its memory used again before it is read.
+    // One stream for all threads. `Device::new_cuda` gives every thread a stream of its own, and no stream waits for
+    // another: a tensor that clients hand to the server would be read before it is written, and its memory used again
+    // before it is read.
     let device = Device::new_cuda_with_stream(ordinal)
         .with_context(|| format!("opening GPU {ordinal}; `nvidia-smi` lists those there are"))?;
     // An event for every use of a tensor orders streams, of which there is one.

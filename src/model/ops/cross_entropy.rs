@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use super::{slice, with_values};
 
-/// Mean negative log-likelihood, nats, of `targets` under `logits` (rows x vocabulary); rows of weight 0 do not count. It is computed
-/// on the CPU wherever the logits are, and so is their gradient, which then goes back to their device.
+/// Mean negative log-likelihood, nats, of `targets` under `logits` (rows x vocabulary); rows of weight 0 do not count.
+/// It is computed on the CPU wherever the logits are, and so is their gradient, which then goes back to their device.
 pub fn cross_entropy(logits: &Tensor, targets: &[u32], weights: &[f32]) -> Result<Tensor> {
     let total: f32 = weights.iter().sum();
     let logits = logits.to_device(&Device::Cpu)?;

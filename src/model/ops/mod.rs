@@ -79,7 +79,8 @@ mod tests {
     use crate::model::rope::RopeTable;
     use crate::model::source::{POCKET, load_config};
 
-    /// What other devices than the CPU compute by candle's operations, forwards and in every gradient; attention's own test does the same.
+    /// What other devices than the CPU compute by candle's operations, forwards and in every gradient; attention's own
+    /// test does the same.
     #[test]
     fn composed_operations_agree() {
         let config = load_config(POCKET).unwrap();
