@@ -33,7 +33,7 @@ pub(crate) fn replace_by<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>)
 /// write-protected.
 pub(crate) fn try_in(folder: &Path) -> std::io::Result<()> {
     let temporary = temporary(folder);
-    let written = fs::write(&temporary, [0; 1 << 16]);
+    let written = fs::write(&temporary, [0; 1 << 14]);
     let _ = fs::remove_file(&temporary);
     written
 }

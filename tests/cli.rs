@@ -342,6 +342,12 @@ fn broken_checkpoints_are_refused_by_tensor_and_file() {
     broken[last..].copy_from_slice(&0x7e00u16.to_le_bytes());
     fs::write(folder.path().join("model.safetensors"), broken).unwrap();
     fails(&score, &["NaN", "tensor model."]);
+    let mut renamed = weights.clone();
+    let name = b"model.layers.1.input_layernorm.weight";
+    let at = renamed.windows(name.len()).position(|part| part == name).unwrap();
+    renamed[at] = b'n';
+    fs::write(folder.path().join("model.safetensors"), renamed).unwrap();
+    fails(&score, &["model.safetensors", "model.layers.1.input_layernorm.weight"]);
     fs::write(folder.path().join("model.safetensors"), &weights).unwrap();
     fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
     fails(&score, &["tokenizer.json"]);

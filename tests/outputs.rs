@@ -218,7 +218,7 @@ fn what_was_computed_is_printed_where_writing_fails() {
     ] {
         let words = shlex::try_join([env!("CARGO_BIN_EXE_splitbench")].iter().chain(arguments).copied()).unwrap();
         // Blocks of 512 bytes; a process that asks for more would be ended by a signal.
-        let script = format!("trap '' XFSZ; ulimit -f 128; exec {words}");
+        let script = format!("trap '' XFSZ; ulimit -f 32; exec {words}");
         let output = Command::new("sh").args(["-c", &script]).current_dir(folder).output().unwrap();
         let (stdout, stderr) = told(&output);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stdout}{stderr}");
