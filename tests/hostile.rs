@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use splitbench::codec::{
     Activation, Allowed, Budget, CalibrationBuilder, Codec, CodecSpec, Packet, Received, build, decode, registered,
 };
-use splitbench::model::gguf::GgufModel;
+use splitbench::model::gguf::{GgufModel, Header};
 
 /// The system's allocator with a count a thread, so that tests beside each other do not disturb it.
 struct Counting;
@@ -349,24 +349,26 @@ fn twenty_thousand_damaged_gguf_headers_are_read_or_refused_in_bounded_memory() 
                 damage_header(&mut bytes, header, &mut rng);
             }
         }
-        std::fs::write(&path, &bytes).unwrap();
-        drop(bytes);
         PEAK.set(NOW.get());
-        match GgufModel::open(std::slice::from_ref(&path)) {
-            Err(error) => {
-                refused += 1;
-                assert!(format!("{error:#}").contains("damaged.gguf: "), "header {i}: {error:#}");
+        let header = Header::read(&bytes[..], bytes.len() as u64);
+        match header {
+            Err(_) => refused += 1,
+            Ok(_) => read += 1,
+        }
+        // Whatever is wrong with it, the answer is an error that names the file.
+        if header.is_ok() || i % 50 == 0 {
+            std::fs::write(&path, &bytes).unwrap();
+            let model = GgufModel::open(std::slice::from_ref(&path));
+            let tokenizer = model.as_ref().ok().and_then(|model| model.tokenizer_json().ok());
+            let errors = match model {
+                Err(error) => [Some(error), None],
+                Ok(model) => [model.config().map(drop).err(), model.tokenizer_json().map(drop).err()],
+            };
+            for error in errors.into_iter().flatten() {
+                assert!(format!("{error:#}").starts_with(path.to_str().unwrap()), "header {i}: {error:#}");
             }
-            Ok(model) => {
-                read += 1;
-                // Whatever is wrong with it, the answer is an error that names the file.
-                let answers = [model.config().map(|_| ()).err(), model.tokenizer_json().map(|_| ()).err()];
-                for error in answers.into_iter().flatten() {
-                    assert!(format!("{error:#}").contains("damaged.gguf"), "header {i}: {error:#}");
-                }
-                if let (true, Ok(text)) = (i % 7 == 0, model.tokenizer_json()) {
-                    drop(text.parse::<tokenizers::Tokenizer>().map(|t| t.encode("a 1\n<|begin|>", true).map(drop)));
-                }
+            if let Some(text) = tokenizer.filter(|_| i % 7 == 0) {
+                drop(text.parse::<tokenizers::Tokenizer>().map(|t| t.encode("a 1\n<|begin|>", true).map(drop)));
             }
         }
         assert!(PEAK.get() < MEMORY, "header {i}: {} bytes", PEAK.get());

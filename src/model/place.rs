@@ -96,9 +96,6 @@ impl HubModel {
 /// Finds the files of a model: `pocket`, a registered name, a folder, a GGUF file, a folder or a repository of the hub with GGUF files,
 /// from which `:PATTERN` chooses.
 pub fn locate(name: &str) -> Result<ModelFiles> {
-    if name == POCKET {
-        return Ok(ModelFiles::Embedded);
-    }
     let Some((place, tokenizer)) = name.split_once(TOKENIZER) else { return locate_place(name) };
     let mut files = locate_place(place)?;
     let ModelFiles::Gguf { tokenizer: own, .. } = &mut files else {
@@ -111,6 +108,9 @@ pub fn locate(name: &str) -> Result<ModelFiles> {
 }
 
 fn locate_place(name: &str) -> Result<ModelFiles> {
+    if name == POCKET {
+        return Ok(ModelFiles::Embedded);
+    }
     let path = Path::new(name);
     if path.is_dir() && known(name).is_none() {
         let path = &hub::snapshot_in(path)?;

@@ -33,13 +33,13 @@ fn every_command_takes_a_gguf_file() {
     let (file, out) = (made("llama.gguf").to_str().unwrap().to_string(), at("out"));
     let model = ["--model", &file, "--datasets", "piqa-mini", "--limit", "3"];
     let run = [&model[..], &["--out", &out, "--run", "a"]].concat();
-    works(&[&["run", "smoke"], &run[..]].concat(), place.path());
+    works(&[&["run", "table2"], &run[..]].concat(), place.path());
     works(&[&["layers"], &run[..]].concat(), place.path());
     works(&[&["near-lossless", "--points", "50"], &run[..]].concat(), place.path());
     works(&[&["trace", "--output", &at("trace.json")], &model[..]].concat(), place.path());
-    let plan = works(&[&["plan", "smoke", "--json"], &model[..]].concat(), place.path());
+    let plan = works(&[&["plan", "table2", "--json"], &model[..]].concat(), place.path());
     assert!(plan.contains("memory_bytes"), "{plan}");
-    let manifest = std::fs::read_to_string(place.path().join("out/results/smoke/a/manifest.json")).unwrap();
+    let manifest = std::fs::read_to_string(place.path().join("out/results/table2/a/manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
     let model = &manifest["models"][0];
     let sha256 = |bytes: Vec<u8>| {

@@ -129,7 +129,7 @@ fn tensors_that_are_not_what_the_metadata_asks_for() {
 #[test]
 fn metadata_that_the_decoder_cannot_follow() {
     type Edit = fn(&mut GgufFile);
-    let cases: [(Edit, &[&str]); 18] = [
+    let cases: [(Edit, &[&str]); 20] = [
         (|f| f.text("general.architecture", "gemma3"), &["gemma3", "\"llama\" and \"qwen2\""]),
         (|f| f.count("general.architecture", 3), &["general.architecture", "string"]),
         (|f| drop(f.keys.remove("general.architecture")), &["general.architecture is missing"]),
@@ -147,7 +147,9 @@ fn metadata_that_the_decoder_cannot_follow() {
         (|f| f.number("llama.rope.scaling.factor", 4.0), &["rope.scaling.factor"]),
         (|f| f.count("llama.expert_count", 8), &["llama.expert_count is 8"]),
         (|f| f.texts("tokenizer.ggml.tokens", &["a"]), &["vocabulary does not fit", "131 rows", "1 tokens"]),
-        (|f| f.number("llama.rope.freq_base", f64::NAN), &["rope_theta"]),
+        (|f| f.number("llama.attention.layer_norm_rms_epsilon", f64::NAN), &["layer_norm_rms_epsilon", "finite"]),
+        (|f| f.number("llama.rope.freq_base", 0.0), &["rope_theta 0"]),
+        (|f| f.number("llama.rope.freq_base", f64::NAN), &["rope.freq_base", "finite"]),
     ];
     for (edit, expected) in cases {
         refused(&edited(edit), expected);

@@ -189,11 +189,11 @@ fn a_gguf_model_is_chosen_in_a_repository_and_run_finds_it() {
         ("q/split-00001-of-00002.gguf", &first),
         ("q/split-00002-of-00002.gguf", &second),
     ];
-    here.hub.put("owner/tiny-GGUF", "c0", &files);
+    here.hub.put("models/owner/tiny-GGUF@main", "c0", &files);
     let several = ["2 GGUF models fit", "owner/tiny-GGUF:NAME", "tiny-F32.gguf"];
     here.fails(&["prepare", "--model", "owner/tiny-GGUF"], &several);
     here.fails(&["prepare", "--model", "owner/tiny-GGUF:Q4_K_M"], &["no .gguf file fits \"Q4_K_M\""]);
-    let run = ["run", "smoke", "--model", "owner/tiny-GGUF:F32", "--datasets", "piqa-mini", "--limit", "2"];
+    let run = ["run", "table2", "--model", "owner/tiny-GGUF:F32", "--datasets", "piqa-mini", "--limit", "2"];
     here.fails(&run, &["`splitbench prepare --model owner/tiny-GGUF:F32`"]);
     let said = here.works(&["prepare", "--model", "owner/tiny-GGUF:F32"]);
     assert!(said.contains("owner/tiny-GGUF:F32: 1 files, 0.1 MB"), "{said}");
@@ -205,7 +205,7 @@ fn a_gguf_model_is_chosen_in_a_repository_and_run_finds_it() {
     let said = here.works(&["prepare", "--model", "owner/tiny-GGUF:split"]);
     assert!(said.contains("2 files"), "{said}");
     here.fails(&score("owner/tiny-GGUF"), &several);
-    here.fails(&["plan", "smoke", "--model", "owner/tiny-GGUF"], &several);
+    here.fails(&["plan", "table2", "--model", "owner/tiny-GGUF"], &several);
 }
 
 #[test]

@@ -53,13 +53,13 @@ impl Metadata {
         }
     }
 
-    /// A number.
+    /// A finite number.
     pub fn number(&self, key: &str) -> Result<Option<f64>> {
         match self.0.get(key) {
             None => Ok(None),
-            Some(Value::Float(value)) => Ok(Some(*value)),
+            Some(Value::Float(value)) if value.is_finite() => Ok(Some(*value)),
             Some(Value::Integer(value)) => Ok(Some(*value as f64)),
-            Some(_) => bail!("key {key}: expected a number"),
+            Some(_) => bail!("key {key}: expected a finite number"),
         }
     }
 
