@@ -11,20 +11,20 @@ use super::{Rendered, names, table3};
 use crate::experiment::{Accuracy, Row};
 
 /// The rows of one model cut at one place: layer and scope.
-struct Place<'v, 'a> {
+pub(super) struct Place<'v, 'a> {
     view: &'v View<'a>,
-    model: &'a str,
-    split_layer: Option<u32>,
-    scope: &'a str,
-    rows: Vec<&'a Row>,
+    pub model: &'a str,
+    pub split_layer: Option<u32>,
+    pub scope: &'a str,
+    pub rows: Vec<&'a Row>,
 }
 
 /// One codec at one budget, over the data sets.
-struct Line<'a> {
-    codec: &'a str,
-    ratio: Option<f64>,
-    accounting: &'a str,
-    cells: Vec<Option<&'a Row>>,
+pub(super) struct Line<'a> {
+    pub codec: &'a str,
+    pub ratio: Option<f64>,
+    pub accounting: &'a str,
+    pub cells: Vec<Option<&'a Row>>,
 }
 
 impl Line<'_> {
@@ -37,21 +37,21 @@ impl Line<'_> {
     }
 
     /// Mean over the data sets, each weighing alike; none where one lacks it.
-    fn mean(&self, of: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
+    pub fn mean(&self, of: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
         let values: Vec<f64> = self.cells.iter().map(|cell| cell.and_then(&of)).collect::<Option<_>>()?;
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     }
 
-    fn bytes(&self) -> Option<f64> {
+    pub fn bytes(&self) -> Option<f64> {
         self.mean(|row| row.wire_bytes_per_token)
     }
 
-    fn asked(&self) -> String {
+    pub fn asked(&self) -> String {
         self.ratio.map_or("fixed rate".into(), |ratio| format!("{} {}", number::ratio(ratio), self.accounting))
     }
 }
 
-fn places<'v, 'a>(view: &'v View<'a>) -> Vec<Place<'v, 'a>> {
+pub(super) fn places<'v, 'a>(view: &'v View<'a>) -> Vec<Place<'v, 'a>> {
     let rows = || view.rows.iter().filter(|row| !row.is_baseline());
     let mut out = Vec::new();
     for &model in &view.models {
@@ -93,7 +93,7 @@ pub(super) fn figures(view: &View) -> Vec<Drawing> {
 }
 
 impl<'a> Place<'_, 'a> {
-    fn lines(&self) -> Vec<Line<'a>> {
+    pub fn lines(&self) -> Vec<Line<'a>> {
         let key = |row: &&'a Row| (row.accounting.as_str(), row.codec.as_str(), row.ratio_requested);
         let mut keys = view::distinct(self.rows.iter().map(key));
         // One accounting after the other, codecs of fixed rate last, else as they came.
@@ -114,7 +114,7 @@ impl<'a> Place<'_, 'a> {
         self.view.datasets.iter().map(|name| self.view.baseline(self.model, name)).collect()
     }
 
-    fn cut(&self) -> String {
+    pub fn cut(&self) -> String {
         let layer = self.split_layer.map_or("no split".to_string(), |layer| format!("split after layer {layer}"));
         format!("{layer}, scope {}", self.scope)
     }

@@ -15,6 +15,7 @@ mod canvas;
 mod caption;
 mod codecs;
 pub mod compare;
+mod fidelity;
 mod figure;
 mod heat_figures;
 mod layer_figures;
@@ -219,6 +220,9 @@ fn rendered(
     }
     if report.codecs {
         out.push(("codecs", codecs::codecs(view, &beside.times)));
+    }
+    if (report.table2 || report.table3 || report.codecs) && fidelity::is_measured(view) {
+        out.push(("fidelity", fidelity::fidelity(view)));
     }
     if report.layers {
         out.extend(layers::tables(view, sweeps));

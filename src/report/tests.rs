@@ -21,6 +21,8 @@ fn writes_what_is_asked_for_and_the_rows_as_csv() {
             "table3.csv",
             "codecs.md",
             "codecs.csv",
+            "fidelity.md",
+            "fidelity.csv",
             "paired.csv",
             "accuracy-vs-ratio-average.svg",
             "accuracy-vs-ratio.svg",

@@ -1,0 +1,192 @@
+//! How near each codec stays to the unsplit model: KL, top-1 agreement, acceptance and perplexity.
+
+use super::Rendered;
+use super::caption::{self, Coverage};
+use super::codecs::{Line, Place, places};
+use super::number::{self, MISSING};
+use super::table::{Notes, Section, Table};
+use super::view::View;
+use crate::experiment::Row;
+
+/// A mean over data sets, each weighing alike, and its standard error; none where a set lacks it.
+#[derive(Clone, Copy)]
+struct Mean {
+    value: f64,
+    stderr: Option<f64>,
+}
+
+fn mean(line: &Line, value: impl Fn(&Row) -> Option<f64>, stderr: impl Fn(&Row) -> Option<f64>) -> Option<Mean> {
+    let value = line.mean(value)?;
+    // Sets are independent: the variance of their mean is the sum of theirs over the square of their number.
+    let variance = line.mean(|row| stderr(row).map(|se| se * se));
+    Some(Mean { value, stderr: variance.map(|variance| (variance / line.cells.len() as f64).sqrt()) })
+}
+
+/// Three digits that count.
+fn digits(value: f64) -> String {
+    match value.abs() {
+        size if size >= 0.001 || size == 0.0 => {
+            let places = if size == 0.0 { 0 } else { (2 - size.log10().floor() as i32).clamp(0, 6) as usize };
+            format!("{value:.places$}")
+        }
+        _ => format!("{value:.1e}"),
+    }
+}
+
+fn text(mean: Option<Mean>, scale: f64) -> String {
+    let Some(Mean { value, stderr }) = mean else { return MISSING.into() };
+    let stderr = stderr.map(|se| format!(" ± {}", digits(scale * se))).unwrap_or_default();
+    format!("{}{stderr}", digits(scale * value))
+}
+
+/// The measures of a line, in the order of the columns.
+fn measures(line: &Line) -> [Option<Mean>; 9] {
+    let plain = |value: fn(&Row) -> Option<f64>| mean(line, value, |_| None);
+    [
+        mean(line, |row| row.kl_mean, |row| row.kl_stderr),
+        plain(|row| row.kl_median),
+        plain(|row| row.kl_p90),
+        plain(|row| row.kl_p99),
+        plain(|row| row.kl_max),
+        mean(line, |row| row.top1, |row| row.top1_stderr),
+        plain(|row| row.acceptance),
+        mean(line, |row| row.gold_loglik_change, |row| row.gold_loglik_change_stderr),
+        mean(line, |row| row.ln_ppl_ratio, |row| row.ln_ppl_ratio_stderr),
+    ]
+}
+
+/// Whether any row has what the table shows; those of earlier versions do not.
+pub(super) fn is_measured(view: &View) -> bool {
+    view.rows.iter().any(|row| row.kl_mean.is_some())
+}
+
+/// The table of every model and place.
+pub(super) fn fidelity(view: &View) -> Rendered {
+    let mut csv = String::from(
+        "model,split_layer,scope,codec,ratio,accounting,bytes_per_token,kl,kl_se,kl_median,kl_p90,kl_p99,kl_max,top1,top1_se,\
+         acceptance,gold_loglik_change,gold_loglik_change_se,ln_ppl_ratio,ln_ppl_ratio_se\n",
+    );
+    let places = places(view);
+    places.iter().for_each(|place| write_csv(place, &mut csv));
+    Rendered { tables: places.iter().map(table).collect(), csv }
+}
+
+fn table(place: &Place) -> Table {
+    let mut coverage = Coverage::default();
+    let mut rows = Vec::new();
+    for line in place.lines() {
+        line.cells.iter().for_each(|cell| coverage.count(*cell));
+        let [kl, median, p90, p99, max, top1, acceptance, gold, ppl] = measures(&line);
+        rows.push(vec![
+            line.codec.to_string(),
+            line.asked(),
+            line.bytes().map_or(MISSING.into(), |bytes| format!("{bytes:.1}")),
+            text(kl, 1.0),
+            text(median, 1.0),
+            text(p90, 1.0),
+            text(p99, 1.0),
+            text(max, 1.0),
+            text(top1, 100.0),
+            text(acceptance, 100.0),
+            text(gold, 1.0),
+            text(ppl.map(|ppl| Mean { value: ppl.value.exp(), stderr: ppl.stderr }), 1.0),
+        ]);
+    }
+    let columns = [
+        "model",
+        "codec",
+        "asked for",
+        "bytes/token",
+        "KL",
+        "median",
+        "90 %",
+        "99 %",
+        "largest",
+        "top-1 %",
+        "accepted %",
+        "gold",
+        "PPL ratio",
+    ];
+    let mut caption = vec![
+        "Each codec's next-token distribution beside the unsplit model's, at every position where a token of a choice is scored. All \
+         columns are means over the data sets, each set weighing alike, ± 1 standard error over questions."
+            .to_string(),
+        "KL: mean of KL(unsplit || codec) per position, nats; then its median, percentiles and largest value.".into(),
+        "top-1: positions where the most likely token is the same. accepted: sum of min(p, q), the share of drawn tokens that speculative \
+         sampling would accept."
+            .into(),
+        "gold: mean change of the right choice's log-likelihood, nats. PPL ratio: perplexity of the right choices' tokens over the unsplit \
+         model's; the error is that of its logarithm."
+            .into(),
+    ];
+    caption.extend(coverage.sentence());
+    caption.extend(caption::provenance(&place.rows));
+    Table {
+        title: format!("Fidelity of {}: distance to the unsplit model, {}", place.model, place.cut()),
+        caption,
+        columns: columns.map(String::from).to_vec(),
+        sections: vec![Section { name: place.model.to_string(), rows }],
+        notes: Notes::default(),
+    }
+}
+
+fn write_csv(place: &Place, out: &mut String) {
+    for line in place.lines() {
+        let number = |value: Option<f64>| value.map(|v| format!("{v:e}")).unwrap_or_default();
+        let mut fields = vec![
+            number::csv_field(place.model),
+            place.split_layer.map(|layer| layer.to_string()).unwrap_or_default(),
+            number::csv_field(place.scope),
+            number::csv_field(line.codec),
+            line.ratio.map(number::ratio).unwrap_or_default(),
+            line.accounting.to_string(),
+            number(line.bytes()),
+        ];
+        for (nth, measure) in measures(&line).into_iter().enumerate() {
+            fields.push(number(measure.map(|mean| mean.value)));
+            if [0, 5, 7, 8].contains(&nth) {
+                fields.push(number(measure.and_then(|mean| mean.stderr)));
+            }
+        }
+        *out += &(fields.join(",") + "\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::testing::{failed, on, row};
+
+    #[test]
+    fn means_over_sets_with_their_errors() {
+        let sized = |kl: f64, se: f64| Row {
+            kl_mean: Some(kl),
+            kl_stderr: Some(se),
+            ln_ppl_ratio: Some(2f64.ln()),
+            ..row("fc", Some(8.0), 0.5)
+        };
+        let rows = [
+            row("baseline", None, 0.7),
+            sized(0.02, 0.003),
+            on("piqa", row("baseline", None, 0.7)),
+            on("piqa", sized(0.04, 0.004)),
+            failed(row("qr", Some(8.0), 0.5), "no"),
+            on("piqa", row("qr", Some(8.0), 0.5)),
+        ];
+        let view = View::new(&rows).unwrap();
+        assert!(is_measured(&view));
+        let made = fidelity(&view);
+        let text = made.markdown();
+        // sqrt(0.003^2 + 0.004^2) / 2.
+        assert!(text.contains("| fc | 8 elements | 48.0 | 0.0300 ± 0.00250 | 0.0100 | "), "{text}");
+        assert!(text.contains("| 93.0 ± 0.424 | 95.0 | -0.250 ± 0.0354 | 2.00 ± 0.00707 |"), "{text}");
+        assert!(text.contains("| qr | 8 elements | – | – |"), "{text}");
+        assert!(made.csv.contains("pocket,1,prompt+choice,fc,8,elements,4.8e1,3e-2,2.5e-3,1e-2,"), "{}", made.csv);
+    }
+
+    #[test]
+    fn three_digits_count() {
+        let shown = [0.0, 1.0, 12.345, 0.012345, 0.00123, 1.2345e-5, -0.25].map(digits);
+        assert_eq!(shown, ["0", "1.00", "12.3", "0.0123", "0.00123", "1.2e-5", "-0.250"]);
+    }
+}
