@@ -195,18 +195,21 @@ mod tests {
             names.push(at(link));
         }
         for name in names {
-            let said = message(check(&[read.clone()], &[Output::file("--output", &name)]));
+            let said = message(check(std::slice::from_ref(&read), &[Output::file("--output", &name)]));
             assert!(said.contains("--output") && said.contains("a file that is read"), "{said}");
-            assert!(message(check(&[name.clone()], &[Output::file("--output", &read)])).contains("is read"), "{said}");
+            assert!(
+                message(check(std::slice::from_ref(&name), &[Output::file("--output", &read)])).contains("is read"),
+                "{said}"
+            );
         }
         // Anywhere in a folder that is written to, but not beside it.
         fs::create_dir_all(at("run/samples")).unwrap();
-        check(&[read.clone()], &[Output::folder("--out", &at("run"))]).unwrap();
+        check(std::slice::from_ref(&read), &[Output::folder("--out", &at("run"))]).unwrap();
         fs::hard_link(&read, at("run/samples/a.jsonl")).unwrap();
-        let said = message(check(&[read.clone()], &[Output::folder("--out", &at("run"))]));
+        let said = message(check(std::slice::from_ref(&read), &[Output::folder("--out", &at("run"))]));
         assert!(said.contains("a.jsonl is ") && said.contains("read.json, a file that is read"), "{said}");
         let figures = Output::files_in("--plots", &at("run"), |path| path.extension().is_some_and(|e| e == "svg"));
-        check(&[read.clone()], &[figures]).unwrap();
+        check(std::slice::from_ref(&read), &[figures]).unwrap();
         assert_eq!(fs::read(read).unwrap(), b"kept");
     }
 

@@ -158,8 +158,8 @@ fn no_command_writes_over_what_it_reads() {
         rows,
         "rows were written again"
     );
-    let journal = fs::read_dir(results.join("journal")).unwrap().map(|entry| entry.unwrap().path());
-    let journal = journal.filter(|path| path.extension().is_some_and(|kind| kind == "journal")).next().unwrap();
+    let mut journals = fs::read_dir(results.join("journal")).unwrap().map(|entry| entry.unwrap().path());
+    let journal = journals.find(|path| path.extension().is_some_and(|kind| kind == "journal")).unwrap();
     fs::remove_file(results.join("rows.csv")).unwrap();
     fs::hard_link(&journal, results.join("rows.csv")).unwrap();
     refused(folder, &["collect", "results/e/r"], &["rows.csv is ", ".journal"]);

@@ -261,7 +261,7 @@ fn what_is_wrong_with_a_place_is_told() {
 
     // A file where a folder should be.
     fs::write(place.results("taken"), "").unwrap();
-    fails(&place.run("taken", &[]), &["cannot make the folder", "--out DIR"]);
+    fails(&place.run("taken", &[]), &["--out", "taken is not a folder"]);
 }
 
 /// What a shell would be told to run this.
@@ -326,6 +326,6 @@ fn a_folder_that_cannot_be_written_to_is_told_before_anything_is_computed() {
     if fs::write(folder.join("probe"), "").is_ok() {
         return println!("skipped: this user may write anywhere");
     }
-    fails(&place.run("a", &[]), &["cannot make the folder", "--out DIR"]);
+    fails(&place.run("a", &[]), &["--out", "taken is not a folder"]);
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -43,7 +43,7 @@ fn writes_what_is_asked_for_and_the_rows_as_csv() {
     let written =
         write(&bare, &plots.join("none"), &Report { paired: false, ..Report::default() }, &rows(), &Beside::default())
             .unwrap();
-    assert_eq!(written.len(), 2);
+    assert_eq!(written.len(), 1);
     assert!(!plots.join("none").exists());
 }
 

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::super::testing::{failed, row, two_codecs as rows};
-use super::super::{Beside, Report, table4, write as write_run};
+use super::super::{Beside, Report, table4, write as write_run, write_parquet};
 use super::*;
 use crate::experiment::Row;
 
@@ -10,6 +10,7 @@ fn run(out: &Path, name: &str, rows: &[Row], finished: bool) -> PathBuf {
     let (results, plots) = (out.join("results/test").join(name), out.join("plots/test").join(name));
     let report = Report { table2: true, table3: true, codecs: true, ratio_plot: true, ..Report::default() };
     write_run(&results, &plots, &report, rows, &Beside::default()).unwrap();
+    write_parquet(&results.join("rows.parquet"), rows).unwrap();
     let finished = if finished { "\"2026-01-02T04:00:00\"" } else { "null" };
     let earlier = if name == "resumed" { r#""earlier": [{"wall_seconds": 60.0}], "# } else { "" };
     let manifest = format!(
