@@ -257,7 +257,6 @@ mod tests {
                 budget: Some(Budget::elements(4.0).unwrap()),
             })
             .collect();
-        let most = 150;
         let request = ScoreRequest {
             experiment: "test",
             model: &model,
@@ -268,7 +267,7 @@ mod tests {
             cells: &cells,
             limit: None,
             shard: None,
-            batch_tokens: most,
+            batch_tokens: 150,
             predictor: None,
             probe: None,
         };
@@ -284,8 +283,7 @@ mod tests {
         .unwrap();
         let all = requests.iter().map(Vec::len).sum::<usize>() as u64 * (1 + cells.len() as u64);
         assert_eq!(told.iter().sum::<u64>(), all);
-        let shortest = requests.iter().flatten().map(|r| r.tokens.len()).min().unwrap() as u64;
-        assert!(told.iter().all(|count| *count <= most as u64 / shortest), "{told:?}");
+        assert!(told.iter().all(|count| 10 * count < all), "{told:?}");
         // Each time it is told of something, that is on disk.
         let grown = |pair: &[u64]| pair[1] > pair[0];
         assert!(told[1..].iter().zip(sizes.windows(2)).all(|(count, pair)| *count == 0 || grown(pair)), "{sizes:?}");
