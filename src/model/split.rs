@@ -148,14 +148,13 @@ impl Decoder {
                 None => None,
             };
             let place = |row: usize| reference.and_then(|(_, belongs)| compared.binary_search(&belongs[row]).ok());
-            for (row, (found, divergence)) in chunk.iter().zip(
-                self.compare(&logits, unsplit.as_ref(), |nth| (place(chunk[nth]), targets_of[chunk[nth]].as_slice()))?,
-            ) {
-                for (nth, log_probability) in found {
+            let row = |nth: usize| (place(chunk[nth]), targets_of[chunk[nth]].as_slice());
+            for (row, score) in chunk.iter().zip(self.compare(&logits, unsplit.as_ref(), row)?) {
+                for (nth, log_probability) in score.log_probabilities {
                     scores.log_probabilities[nth] = log_probability;
                 }
                 if let Some(place) = scores.divergences.get_mut(*row) {
-                    *place = divergence;
+                    *place = score.divergence;
                 }
             }
             begin = end;
@@ -181,7 +180,7 @@ impl Decoder {
         logits: &Tensor,
         unsplit: Option<&Tensor>,
         row: impl Fn(usize) -> (Option<usize>, &'a [(usize, u32)]) + Sync,
-    ) -> Result<Vec<(Vec<(usize, f64)>, Option<Divergence>)>> {
+    ) -> Result<Vec<RowScore>> {
         let vocabulary = self.config().vocab_size;
         let score = |logits: &[f32], unsplit: &[f32]| {
             let sums: Vec<LogSumExp> = unsplit.par_chunks_exact(vocabulary).map(LogSumExp::new).collect();
@@ -192,7 +191,7 @@ impl Decoder {
                 let diverge = |place: usize| {
                     divergence((&unsplit[place * vocabulary..][..vocabulary], sums[place]), (logits, sum))
                 };
-                (targets.iter().map(found).collect(), reference.map(diverge))
+                RowScore { log_probabilities: targets.iter().map(found).collect(), divergence: reference.map(diverge) }
             };
             logits.par_chunks_exact(vocabulary).enumerate().map(one).collect()
         };
@@ -210,6 +209,13 @@ pub struct Target {
     pub row: usize,
     /// The id.
     pub id: u32,
+}
+
+/// What one row of logits says.
+struct RowScore {
+    /// Of its targets, each with its number among all.
+    log_probabilities: Vec<(usize, f64)>,
+    divergence: Option<Divergence>,
 }
 
 /// What rows of logits came to.
