@@ -205,7 +205,7 @@ fn a_gguf_model_is_chosen_in_a_repository_and_run_finds_it() {
     let said = here.works(&["prepare", "--model", "owner/tiny-GGUF:split"]);
     assert!(said.contains("2 files"), "{said}");
     here.fails(&score("owner/tiny-GGUF"), &several);
-    here.fails(&["plan", "table2", "--model", "owner/tiny-GGUF"], &several);
+    here.fails(&["plan", "table2", "--model", "owner/tiny-GGUF", "--datasets", "piqa-mini"], &several);
 }
 
 #[test]

@@ -19,7 +19,7 @@ from gguf_files import STRINGS
 from harness import CONFIGS
 from lm_eval.models.huggingface import HFLM
 from loglik import read, score
-from tokenizers import pre_tokenizers
+from tokenizers import normalizers, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 ROWS = 20
@@ -29,29 +29,31 @@ TEXTS = ["The capital of France is", "def fibonacci(n):\n    if n < 2:\n        
 @torch.no_grad()
 def main(file: Path, data: Path, out: Path) -> None:
     place = out / f"{file.stem}.json"
-    known = json.loads(place.read_text()) if place.exists() else {}
-    sets = known.get("sets", {})
+    known = json.loads(place.read_text()) if place.exists() else {"sets": {}}
+    sets = known["sets"]
     wanted = [name for name, task in CONFIGS.items() if isinstance(task, str) and name not in sets]
-    if not wanted:
-        print(f"{place}: there already")
-        return
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    # transformers 5.23 leaves two things out that the published tokenizer.json files have.
     if "smollm" in file.name.lower():
-        # transformers 5.23 leaves the splitting of digits out, which the published tokenizer.json has.
         bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
         digits = pre_tokenizers.Digits(individual_digits=True)
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_])
+    if "qwen" in file.name.lower():
+        tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    known["tokens"] = {text: tokenizer(text).input_ids for text in STRINGS}
+    known["ids"] = [tokenizer(text).input_ids for text in TEXTS]
+    if not wanted:
+        place.write_text(json.dumps(known) + "\n")
+        return
     model = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, dtype=torch.float32, attn_implementation="eager"
     ).eval()
-    ids = [tokenizer(text).input_ids for text in TEXTS]
-    logits = np.stack([model(torch.tensor([i])).logits[0, -1].numpy() for i in ids])
+    logits = np.stack([model(torch.tensor([i])).logits[0, -1].numpy() for i in known["ids"]])
     np.save(out / f"{file.stem}.npy", logits)
     harness = HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=1, device="cpu")
-    tokens = {text: tokenizer(text).input_ids for text in STRINGS}
     for name in wanted:
         sets[name] = score(harness, name, read(data / name / "eval.jsonl", ROWS))
-        place.write_text(json.dumps({"ids": ids, "tokens": tokens, "sets": sets}) + "\n")
+        place.write_text(json.dumps(known) + "\n")
         print(f"{file.name}: {name}, acc {np.mean([question['acc'] for question in sets[name]])}", flush=True)
 
 
