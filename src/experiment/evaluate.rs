@@ -500,7 +500,7 @@ impl<'b> SplitWork<'_, 'b> {
         self.clock.add(encode, decode);
         let decoded = match received {
             Received::Activation(decoded) => decoded,
-            // The client half gives the same bits wherever it runs, so running it again would only take time.
+            // On a CPU the client half gives the same bits wherever it runs: running it again would only take time.
             Received::TokenIds(ids) => {
                 ensure!(part.token_ids() == Some(&ids), "decoding by {cell}: not the token ids that were sent");
                 part.clone()

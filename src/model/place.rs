@@ -59,7 +59,7 @@ impl HubModel {
     pub fn locate(&self) -> Result<ModelFiles> {
         let place = format!("the hub cache of {}", self.hub);
         let found = match hub::kept_files(&self.hub)? {
-            None => Err(anyhow!("{place}: nothing")),
+            None => Err(anyhow!("the hub's cache {} has no {}", hub::cache()?.path().display(), self.hub)),
             Some((snapshot, files)) if self.chooses_gguf(&files) => {
                 match gguf::choose(&files, self.pattern.as_deref(), &self.hub) {
                     Ok(chosen) => Ok(ModelFiles::gguf(chosen.iter().map(|file| snapshot.join(file)).collect(), place)),

@@ -114,8 +114,8 @@ fn other_models_go_by_their_id_or_their_folder_in_the_cache() {
     here.fails(
         &score("someone/tiny").each_ref().map(String::as_str),
         &[
-            "someone/tiny does not exist",
-            "`hf download someone/tiny`",
+            "someone/tiny is not on this machine",
+            "`splitbench prepare --model someone/tiny`",
             &here.home.path().join("hub").display().to_string(),
         ],
     );
