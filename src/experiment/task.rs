@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
@@ -81,15 +81,22 @@ pub fn train(model: &ModelInput, dataset: &str, source: &Source, rows: usize, sk
     };
     let mut requests: Vec<Request> = questions.par_iter().map(encode).collect::<Result<_>>()?;
     let most = model.config.most_tokens();
-    for (question, request) in questions.iter().zip(&requests).filter(|(_, request)| request.tokens.len() > most) {
-        if !skip_long {
-            bail!(
-                "model {}, {} has {} tokens, more than the {most} that the model takes; leave such questions out with --skip-long",
-                model.name,
-                about(question),
-                request.tokens.len()
-            );
-        }
+    let vocabulary = model.config.vocab_size;
+    for (question, request) in questions.iter().zip(&requests) {
+        ensure!(
+            skip_long || request.tokens.len() <= most,
+            "model {}, {} has {} tokens, more than the {most} that the model takes; leave such questions out with --skip-long",
+            model.name,
+            about(question),
+            request.tokens.len()
+        );
+        let mut ids = request.tokens.iter().chain(&request.targets);
+        ensure!(
+            ids.all(|&id| (id as usize) < vocabulary),
+            "model {}, {} has a token id outside the model's vocabulary of {vocabulary}; the tokenizer is not this model's",
+            model.name,
+            about(question)
+        );
     }
     requests.retain(|request| request.tokens.len() <= most);
     ensure!(!requests.is_empty(), "data set {dataset}: no training question is short enough for model {}", model.name);

@@ -50,17 +50,7 @@ impl Decoder {
     /// The client half: the residual stream (rows x D) of packed sequences after each of the split layers, which must
     /// ascend. One pass serves them all. `ids` has a token id a row.
     pub fn client(&self, ids: &[u32], packing: &Arc<Packing>, splits: &[SplitPoint]) -> Result<Vec<Tensor>> {
-        self.further(self.embed(ids)?, 0, packing, splits)
-    }
-
-    /// As [`Decoder::client`], from the residual stream after `done` layers on.
-    pub fn further(
-        &self,
-        mut hidden: Tensor,
-        mut done: usize,
-        packing: &Arc<Packing>,
-        splits: &[SplitPoint],
-    ) -> Result<Vec<Tensor>> {
+        let (mut hidden, mut done) = (self.embed(ids)?, 0);
         let mut out = Vec::with_capacity(splits.len());
         for &split in splits {
             self.config().check_split(split)?;
