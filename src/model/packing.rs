@@ -1,6 +1,9 @@
 //! Sequences as rows one under another, without padding and without repeats.
 
 use std::ops::Range;
+use std::sync::OnceLock;
+
+use candle_core::{Device, Result, Tensor};
 
 /// Which rows of a packed batch are which tokens of which sequence. A sequence may begin with rows of another one: causal
 /// attention gives equal beginnings equal values, so they are there once.
@@ -8,6 +11,8 @@ use std::ops::Range;
 pub struct Packing {
     spans: Vec<Span>,
     positions: Vec<u32>,
+    /// The same on a GPU, once it was needed there.
+    uploaded: OnceLock<Tensor>,
 }
 
 /// A sequence: rows it shares, then rows of its own.
@@ -41,6 +46,7 @@ impl Packing {
     }
 
     fn add(&mut self, shared: Range<usize>, tokens: usize) {
+        self.uploaded = OnceLock::new();
         let start = self.positions.len();
         self.positions.extend((shared.len()..shared.len() + tokens).map(|position| position as u32));
         self.spans.push(Span { shared, own: start..start + tokens });
@@ -75,6 +81,22 @@ impl Packing {
 
     pub(super) fn spans(&self) -> &[Span] {
         &self.spans
+    }
+
+    /// Four numbers a row on the device of the decoder, of which there is one: its position, the first of the shared rows of its
+    /// sequence and their number, and the first of the sequence's own.
+    pub(super) fn on(&self, device: &Device) -> Result<Tensor> {
+        if let Some(there) = self.uploaded.get() {
+            return Ok(there.clone());
+        }
+        let of = |span: &Span| {
+            let [shared, own] = [span.shared.start, span.own.start].map(|row| row as u32);
+            let many = span.shared.len() as u32;
+            span.own.clone().flat_map(move |row| [many + row as u32 - own, shared, many, own])
+        };
+        let numbers: Vec<u32> = self.spans.iter().flat_map(of).collect();
+        let there = Tensor::from_vec(numbers, (self.rows(), 4), device)?;
+        Ok(self.uploaded.get_or_init(|| there).clone())
     }
 }
 

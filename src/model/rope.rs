@@ -1,6 +1,9 @@
 //! Rotary position embedding: tables of cosines and sines.
 
 use std::f64::consts::PI;
+use std::sync::OnceLock;
+
+use candle_core::{Device, Result, Tensor};
 
 use super::config::{Config, RopeScaling};
 
@@ -14,6 +17,8 @@ pub struct RopeTable {
     pub cos: Vec<f32>,
     /// sin(position * frequency).
     pub sin: Vec<f32>,
+    /// Both on a GPU, once they were needed there.
+    uploaded: OnceLock<(Tensor, Tensor)>,
 }
 
 impl RopeTable {
@@ -25,7 +30,17 @@ impl RopeTable {
             frequencies: inverse.len(),
             cos: angles().map(f32::cos).collect(),
             sin: angles().map(f32::sin).collect(),
+            uploaded: OnceLock::new(),
         }
+    }
+
+    /// Cosines and sines on the device of the decoder, of which there is one.
+    pub(super) fn on(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+        if let Some(there) = self.uploaded.get() {
+            return Ok(there.clone());
+        }
+        let there = (Tensor::new(&self.cos[..], device)?, Tensor::new(&self.sin[..], device)?);
+        Ok(self.uploaded.get_or_init(|| there).clone())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::config::Config;
@@ -132,9 +132,9 @@ impl Decoder {
                 end += 1;
             }
             let chunk = &order[begin..end];
-            let logits = self.logits_on_cpu(last, chunk)?;
+            let logits = self.logits_of(last, chunk)?;
             let unsplit = match reference {
-                Some((reference, _)) => Some(self.logits_on_cpu(reference, &compared)?),
+                Some((reference, _)) => Some(self.logits_of(reference, &compared)?),
                 None => None,
             };
             let place = |row: usize| reference.and_then(|(_, belongs)| compared.binary_search(&belongs[row]).ok());
@@ -153,14 +153,14 @@ impl Decoder {
     }
 
     /// Logits of some rows of the last layer's residual stream.
-    fn logits_on_cpu(&self, last: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    fn logits_of(&self, last: &Tensor, rows: &[usize]) -> Result<Tensor> {
         let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
         let contiguous = index.windows(2).all(|pair| pair[1] == pair[0] + 1);
         let chosen = match index.first() {
             Some(&first) if contiguous => last.narrow(0, first as usize, index.len())?,
             _ => last.index_select(&Tensor::from_slice(&index, index.len(), self.device())?, 0)?,
         };
-        Ok(self.logits(&chosen)?.to_device(&Device::Cpu)?)
+        self.logits(&chosen)
     }
 
     /// For each row of logits its targets' log-probabilities, by number of the target, and its divergence from a row of the
@@ -172,6 +172,10 @@ impl Decoder {
         row: impl Fn(usize) -> (Option<usize>, &'a [(usize, u32)]) + Sync,
     ) -> Result<Vec<RowScore>> {
         let vocabulary = self.config().vocab_size;
+        #[cfg(feature = "cuda-model")]
+        if logits.device().is_cuda() {
+            return compare_on_gpu(logits, unsplit, row);
+        }
         let score = |logits: &[f32], unsplit: &[f32]| {
             let sums: Vec<LogSumExp> = unsplit.par_chunks_exact(vocabulary).map(LogSumExp::new).collect();
             let one = |(nth, logits): (usize, &[f32])| {
@@ -190,6 +194,33 @@ impl Decoder {
             None => with_values(logits, |logits| score(logits, &[]))?,
         })
     }
+}
+
+/// [`Decoder::compare`] where the logits are: of these only what is asked for leaves the GPU.
+#[cfg(feature = "cuda-model")]
+fn compare_on_gpu<'a>(
+    logits: &Tensor,
+    unsplit: Option<&Tensor>,
+    row: impl Fn(usize) -> (Option<usize>, &'a [(usize, u32)]),
+) -> Result<Vec<RowScore>> {
+    use super::ops::cuda::{LogitRow, score_rows, values_at};
+
+    let (rows, vocabulary) = logits.dims2()?;
+    // Rows without a reference are compared with the first, and it is not looked at.
+    let belongs: Vec<u32> = (0..rows).map(|nth| row(nth).0.unwrap_or(0) as u32).collect();
+    let places =
+        (0..rows).flat_map(|nth| row(nth).1.iter().map(move |(_, id)| (nth * vocabulary) as u32 + id)).collect();
+    let mut chosen = values_at(logits, places)?.into_iter();
+    let scored = score_rows(logits, unsplit.map(|unsplit| (unsplit, belongs.as_slice())))?;
+    let one = |(nth, scored): (usize, LogitRow)| {
+        let (reference, targets) = row(nth);
+        let log_probability = |(target, logit): (&(usize, u32), f32)| (target.0, f64::from(logit) - scored.ln_sum);
+        RowScore {
+            log_probabilities: targets.iter().zip(chosen.by_ref()).map(log_probability).collect(),
+            divergence: reference.map(|_| scored.divergence),
+        }
+    };
+    Ok(scored.into_iter().enumerate().map(one).collect())
 }
 
 /// A token id whose log-probability is asked for.

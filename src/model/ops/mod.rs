@@ -6,6 +6,8 @@
 mod attention;
 mod bias;
 mod cross_entropy;
+#[cfg(feature = "cuda-model")]
+pub(in crate::model) mod cuda;
 mod rms_norm;
 mod rotary;
 mod swiglu;

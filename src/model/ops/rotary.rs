@@ -12,14 +12,11 @@ use crate::model::rope::RopeTable;
 /// Rotates each head of `x` (rows x heads * head_dim) by its row's position in `packing`: channel i goes with channel
 /// i + head_dim / 2, as in Hugging Face checkpoints.
 pub fn rotary(x: &Tensor, packing: &Arc<Packing>, table: &Arc<RopeTable>) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        x.contiguous()?.apply_op1(Rotary { table: table.clone(), packing: packing.clone(), sign: 1.0 })
-    } else {
-        composed(x, packing, table)
-    }
+    x.contiguous()?.apply_op1(Rotary { table: table.clone(), packing: packing.clone(), sign: 1.0 })
 }
 
-/// The same by candle's own operations, for other devices.
+/// The same by candle's own operations: what the tests compare with.
+#[cfg(test)]
 pub(super) fn composed(x: &Tensor, packing: &Packing, table: &RopeTable) -> Result<Tensor> {
     let (rows, width) = x.dims2()?;
     let half = table.frequencies;
@@ -62,6 +59,11 @@ impl CustomOp1 for Rotary {
             }
         });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda-model")]
+    fn cuda_fwd(&self, x: &candle_core::CudaStorage, layout: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+        super::cuda::rotate(x, layout, &self.packing, &self.table, self.sign)
     }
 
     fn bwd(&self, _x: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {

@@ -1,4 +1,4 @@
-//! The same by candle's own operations, for other devices.
+//! The same by candle's own operations: what the tests compare with.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! Causal grouped-query attention over packed sequences.
 
 mod backward;
+#[cfg(test)]
 mod composed;
 mod forward;
 #[cfg(test)]
@@ -8,7 +9,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 
 use super::{slice, with_values};
 use crate::model::packing::{Packing, Span};
@@ -26,11 +27,11 @@ pub struct Heads {
 
 impl Heads {
     /// Query heads of a key and value head.
-    fn group(&self) -> usize {
+    pub(super) fn group(&self) -> usize {
         self.query / self.key_value
     }
 
-    fn scale(&self) -> f32 {
+    pub(super) fn scale(&self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
     }
 }
@@ -38,12 +39,7 @@ impl Heads {
 /// Softmax(q k^T / sqrt(dim)) v, where a token sees itself and those before it in its sequence. `q` is rows x
 /// query * dim, `k` and `v` are rows x key_value * dim; the result is like `q`.
 pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, packing: &Arc<Packing>, heads: Heads) -> Result<Tensor> {
-    if q.device().is_cpu() {
-        let op = Attention { heads, packing: packing.clone() };
-        q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
-    } else {
-        composed::attention(q, k, v, packing, heads)
-    }
+    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Attention { heads, packing: packing.clone() })
 }
 
 struct Attention {
@@ -77,6 +73,20 @@ impl CustomOp3 for Attention {
         Ok((CpuStorage::F32(out), lq.shape().clone()))
     }
 
+    #[cfg(feature = "cuda-model")]
+    fn cuda_fwd(
+        &self,
+        q: &candle_core::CudaStorage,
+        lq: &Layout,
+        k: &candle_core::CudaStorage,
+        lk: &Layout,
+        v: &candle_core::CudaStorage,
+        lv: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        super::cuda::attend([(q, lq), (k, lk), (v, lv)], &self.packing, self.heads)
+    }
+
+    /// On the CPU wherever the tensors are: calibration alone asks for it, for a few rows.
     fn bwd(
         &self,
         q: &Tensor,
@@ -86,9 +96,12 @@ impl CustomOp3 for Attention {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let spans = self.packing.spans();
-        let (dq, dk, dv) = with_values(q, |q| {
-            with_values(k, |k| {
-                with_values(v, |v| with_values(grad, |grad| backward::gradients(q, k, v, grad, spans, self.heads)))
+        let here = |x: &Tensor| x.to_device(&Device::Cpu);
+        let (dq, dk, dv) = with_values(&here(q)?, |q| {
+            with_values(&here(k)?, |k| {
+                with_values(&here(v)?, |v| {
+                    with_values(&here(grad)?, |grad| backward::gradients(q, k, v, grad, spans, self.heads))
+                })
             })
         })????;
         let tensor = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device()).map(Some);
