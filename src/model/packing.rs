@@ -1,8 +1,10 @@
 //! Sequences as rows one under another, without padding and without repeats.
 
 use std::ops::Range;
+#[cfg(any(test, feature = "cuda-model"))]
 use std::sync::OnceLock;
 
+#[cfg(any(test, feature = "cuda-model"))]
 use candle_core::{Device, Result, Tensor};
 
 /// Which rows of a packed batch are which tokens of which sequence. A sequence may begin with rows of another one: causal
@@ -12,6 +14,7 @@ pub struct Packing {
     spans: Vec<Span>,
     positions: Vec<u32>,
     /// The same on a GPU, once it was needed there.
+    #[cfg(any(test, feature = "cuda-model"))]
     uploaded: OnceLock<Tensor>,
 }
 
@@ -46,7 +49,10 @@ impl Packing {
     }
 
     fn add(&mut self, shared: Range<usize>, tokens: usize) {
-        self.uploaded = OnceLock::new();
+        #[cfg(any(test, feature = "cuda-model"))]
+        {
+            self.uploaded = OnceLock::new();
+        }
         let start = self.positions.len();
         self.positions.extend((shared.len()..shared.len() + tokens).map(|position| position as u32));
         self.spans.push(Span { shared, own: start..start + tokens });
@@ -85,6 +91,7 @@ impl Packing {
 
     /// Four numbers a row on the device of the decoder, of which there is one: its position, the first of the shared rows of its
     /// sequence and their number, and the first of the sequence's own.
+    #[cfg(any(test, feature = "cuda-model"))]
     pub(super) fn on(&self, device: &Device) -> Result<Tensor> {
         if let Some(there) = self.uploaded.get() {
             return Ok(there.clone());

@@ -1,8 +1,10 @@
 //! Rotary position embedding: tables of cosines and sines.
 
 use std::f64::consts::PI;
+#[cfg(feature = "cuda-model")]
 use std::sync::OnceLock;
 
+#[cfg(feature = "cuda-model")]
 use candle_core::{Device, Result, Tensor};
 
 use super::config::{Config, RopeScaling};
@@ -18,6 +20,7 @@ pub struct RopeTable {
     /// sin(position * frequency).
     pub sin: Vec<f32>,
     /// Both on a GPU, once they were needed there.
+    #[cfg(feature = "cuda-model")]
     uploaded: OnceLock<(Tensor, Tensor)>,
 }
 
@@ -30,11 +33,13 @@ impl RopeTable {
             frequencies: inverse.len(),
             cos: angles().map(f32::cos).collect(),
             sin: angles().map(f32::sin).collect(),
+            #[cfg(feature = "cuda-model")]
             uploaded: OnceLock::new(),
         }
     }
 
     /// Cosines and sines on the device of the decoder, of which there is one.
+    #[cfg(feature = "cuda-model")]
     pub(super) fn on(&self, device: &Device) -> Result<(Tensor, Tensor)> {
         if let Some(there) = self.uploaded.get() {
             return Ok(there.clone());
