@@ -219,6 +219,30 @@ fn shares_collected_are_a_single_run() {
 }
 
 #[test]
+fn of_a_run_that_did_not_end_some_data_sets_are_collected() {
+    let place = Place::new();
+    let run = place.done("two", &[]);
+    let rows = |folder: &Path| -> Vec<String> {
+        let text = fs::read_to_string(folder.join("rows.csv")).unwrap();
+        text.lines().filter(|line| line.contains("arc_easy-mini")).map(String::from).collect()
+    };
+    let whole = rows(&run);
+    let other = fs::read_dir(run.join("journal")).unwrap().map(|file| file.unwrap().path());
+    let other = other.into_iter().find(|path| path.to_str().unwrap().ends_with("qasc-mini.journal")).unwrap();
+    // Begun, and not a line of it.
+    fs::write(other, "").unwrap();
+    let collect = |more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_splitbench")).arg("collect").arg(&run).args(more).output().unwrap()
+    };
+    fails(&collect(&[]), &["qasc-mini", "no shard has begun it"]);
+    fails(&collect(&["--datasets", "piqa"]), &["data set of this run", "qasc-mini"]);
+    let output = collect(&["--datasets", "arc_easy-mini"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(rows(&run), whole);
+    assert!(!fs::read_to_string(run.join("rows.csv")).unwrap().contains("qasc-mini"));
+}
+
+#[test]
 fn what_is_wrong_with_a_place_is_told() {
     let place = Place::new();
     let whole = place.done("a", &[]);

@@ -13,12 +13,16 @@ use crate::experiment::merge;
 /// run in one go would have. Examples:
 ///   splitbench collect results/table2/cluster
 ///   splitbench collect results/table2/cluster other-machine/results/table2/cluster
+///   splitbench collect results/table2/stopped --datasets piqa,arc_easy
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Folders of runs, results/<experiment>/<run>.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
+    /// Data sets to leave the others out, finished or not; separated by commas.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    datasets: Vec<String>,
     /// Print the rows as JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -27,7 +31,7 @@ pub struct Args {
 impl Args {
     /// Merges.
     pub fn run(self) -> Result<()> {
-        let outcome = merge(&self.runs)?;
+        let outcome = merge(&self.runs, &self.datasets)?;
         match self.json {
             true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
             false => show(&outcome)?,

@@ -13,9 +13,11 @@ use super::store::Store;
 use crate::file_name::file_name;
 use crate::model::source::POCKET;
 use crate::output::{self, Output};
+use crate::suggest;
 
-/// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first.
-pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
+/// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first. Where
+/// `only` names data sets, the others are left out, finished or not.
+pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<Outcome> {
     let first = folders.first().context("no run was given")?;
     let first = first.canonicalize().with_context(|| format!("there is no run {}", first.display()))?;
     let known = Known::of_run(&first)?;
@@ -38,7 +40,14 @@ pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
     let store = Store::create(out, &experiment, run, None, &[])?;
     let mut journals: Vec<Journal> = journals.iter().map(|path| Journal::read(path)).collect::<Result<_>>()?;
     let mut collected = Collected::default();
+    // A journal without a line is of a data set that was not begun.
+    journals.retain(|journal| journal.plan().is_some());
     let datasets = spec.dataset_infos()?;
+    let names: Vec<&str> = datasets.iter().map(|info| info.name.as_str()).collect();
+    if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
+        return Err(suggest::unknown("data set of this run", unknown, names));
+    }
+    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
     for model in &spec.models {
         for info in &datasets {
             // The embedded model is asked the mini set of the same name, unless the experiment has both.
@@ -51,6 +60,9 @@ pub fn merge(folders: &[PathBuf]) -> Result<Outcome> {
             let (mut here, others) =
                 journals.into_iter().partition::<Vec<Journal>, _>(|journal| journal.plan().is_some_and(is_here));
             journals = others;
+            if !is_wanted(&info.name) {
+                continue;
+            }
             let plan = here.first().and_then(Journal::plan);
             let dataset = plan.map(|plan| plan.row.dataset.clone());
             let dataset = dataset.with_context(|| {
