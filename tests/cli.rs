@@ -223,6 +223,34 @@ fn the_same_run_twice_whatever_batch_and_threads_leaves_the_same_rows() {
     assert!(folder.path().join("plots/small/a").read_dir().unwrap().count() >= 2);
 }
 
+/// What a codec does to each row by itself does not depend on which rows travel together; a transform over tokens does.
+#[test]
+fn a_question_travels_as_one_matrix() {
+    let folder = tempfile::tempdir().unwrap();
+    let score = |codec: &str, scope: &str| {
+        let file = folder.path().join(format!("{codec}-{scope}.jsonl"));
+        let path = file.to_str().unwrap();
+        let arguments = ["score", "--dataset", "piqa-mini", "--limit", "6", "--codec", codec, "--scope", scope];
+        let ratio: &[&str] = if codec == "fc" { &["--ratio", "2"] } else { &[] };
+        let output = splitbench(&[&arguments[..], &["--samples", path], ratio].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let samples = fs::read_to_string(file).unwrap();
+        let samples: Vec<serde_json::Value> = samples.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let logliks: Vec<String> = samples.iter().map(|sample| sample["loglik"].to_string()).collect();
+        (logliks, samples)
+    };
+    for codec in ["int8", "noop"] {
+        let ((apart, alone), (together, stacked)) = (score(codec, "prompt+choice"), score(codec, "question"));
+        assert_eq!(apart, together, "{codec}");
+        for (alone, stacked) in alone.iter().zip(&stacked) {
+            // Each of both choices counts the packet of both.
+            let rows = |sample: &serde_json::Value| sample["raw_elements"].as_u64().unwrap();
+            assert_eq!(2 * rows(alone), rows(stacked), "{codec}");
+        }
+    }
+    assert_ne!(score("fc", "prompt+choice").0, score("fc", "question").0);
+}
+
 #[test]
 fn wrong_names_are_answered_with_the_nearest() {
     fails(&["run", "smok"], &["smok", "\"smoke\""]);

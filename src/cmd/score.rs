@@ -75,7 +75,8 @@ fn parse_scope(text: &str) -> Result<Scope> {
     match text {
         "prompt+choice" => Ok(Scope::PromptAndChoice),
         "prompt" => Ok(Scope::Prompt),
-        other => Err(crate::suggest::unknown("scope", other, ["prompt+choice", "prompt"])),
+        "question" => Ok(Scope::Question),
+        other => Err(crate::suggest::unknown("scope", other, ["prompt+choice", "prompt", "question"])),
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Activation, CodecSpec, linalg};
 /// What a codec asks to be collected before it can be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CalibrationNeed {
-    /// Mean magnitude and covariance of the activation's rows: [`CalibrationBuilder::push_activation`].
+    /// Mean, mean magnitude and covariance of the activation's rows: [`CalibrationBuilder::push_activation`].
     Moments,
     /// Squared gradients of the loss by the activation: [`CalibrationBuilder::push_gradient`].
     Fisher,
@@ -40,6 +40,7 @@ const BATCH_ROWS: usize = 256;
 pub struct CalibrationBuilder {
     hidden: usize,
     rows: u64,
+    sum: Vec<f64>,
     sum_abs: Vec<f64>,
     /// Rows not yet in `products`, row-major.
     waiting: Vec<f64>,
@@ -56,6 +57,7 @@ impl CalibrationBuilder {
         Self {
             hidden,
             rows: 0,
+            sum: vec![0.0; hidden],
             sum_abs: vec![0.0; hidden],
             waiting: Vec::new(),
             products: None,
@@ -76,6 +78,7 @@ impl CalibrationBuilder {
         super::check_finite(activation).context("calibration")?;
         self.rows += activation.tokens() as u64;
         for row in activation.values().chunks_exact(hidden) {
+            self.sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v));
             self.sum_abs.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(v.abs()));
             self.waiting.extend(row.iter().map(|&v| f64::from(v)));
             if self.waiting.len() == BATCH_ROWS * hidden {
@@ -139,22 +142,24 @@ impl CalibrationBuilder {
                 self.sum_squares.clone(),
                 self.waiting.clone(),
                 products.map_or_else(Vec::new, lower),
+                self.sum.clone(),
             ],
         }
     }
 
     /// Goes on from a snapshot of D = `hidden` channels. Fails where a sum has another size.
     pub(crate) fn resume(hidden: usize, snapshot: Snapshot) -> Result<Self> {
-        let Snapshot { rows, gradient_rows, sums: [sum_abs, sum_squares, waiting, products] } = snapshot;
+        let Snapshot { rows, gradient_rows, sums: [sum_abs, sum_squares, waiting, products, sum] } = snapshot;
         let square = hidden * hidden;
         ensure!(
-            (sum_abs.len(), sum_squares.len(), waiting.len() % hidden) == (hidden, hidden, 0)
+            [&sum, &sum_abs, &sum_squares].iter().all(|sums| sums.len() == hidden)
+                && waiting.len() % hidden == 0
                 && [0, square].contains(&products.len()),
             "sums of another size than {hidden} channels have"
         );
         let products =
             (!products.is_empty()).then(|| MatRef::from_row_major_slice(&products, hidden, hidden).to_owned());
-        Ok(Self { hidden, rows, sum_abs, waiting, products, gradient_rows, sum_squares, next_weights: None })
+        Ok(Self { hidden, rows, sum, sum_abs, waiting, products, gradient_rows, sum_squares, next_weights: None })
     }
 
     /// Closes the collection. Parts nothing was pushed for stay empty; fails where nothing was collected at all.
@@ -179,10 +184,11 @@ impl CalibrationBuilder {
             }
             full
         });
-        let mean_abs = (self.rows > 0).then(|| self.sum_abs.iter().map(|s| s / count).collect());
+        let over_rows = |sums: &[f64]| (self.rows > 0).then(|| sums.iter().map(|s| s / count).collect());
+        let (mean, mean_abs) = (over_rows(&self.sum), over_rows(&self.sum_abs));
         let fisher =
             (self.gradient_rows > 0).then(|| self.sum_squares.iter().map(|s| s / self.gradient_rows as f64).collect());
-        Calibration::from_parts(d, self.rows, [mean_abs, covariance, fisher, self.next_weights])
+        Calibration::from_parts(d, self.rows, [mean_abs, covariance, fisher, self.next_weights, mean])
     }
 }
 
@@ -192,12 +198,12 @@ pub(crate) struct Snapshot {
     pub rows: u64,
     pub gradient_rows: u64,
     /// In the order of [`Self::SUMS`].
-    pub sums: [Vec<f64>; 4],
+    pub sums: [Vec<f64>; 5],
 }
 
 impl Snapshot {
     /// Names of the sums.
-    pub const SUMS: [&str; 4] = ["sum_abs", "sum_squares", "waiting", "products"];
+    pub const SUMS: [&str; 5] = ["sum_abs", "sum_squares", "waiting", "products", "sum"];
 }
 
 /// Statistics of training rows at one split of one model.
@@ -205,6 +211,7 @@ impl Snapshot {
 pub struct Calibration {
     hidden: usize,
     rows: u64,
+    mean: Option<Vec<f64>>,
     mean_abs: Option<Vec<f64>>,
     covariance: Option<Vec<f64>>,
     fisher: Option<Vec<f64>>,
@@ -216,13 +223,13 @@ pub struct Calibration {
 
 impl Calibration {
     /// Names of [`Self::parts`].
-    pub(crate) const PARTS: [&str; 4] = ["mean_abs", "covariance", "fisher", "next_weights"];
+    pub(crate) const PARTS: [&str; 5] = ["mean_abs", "covariance", "fisher", "next_weights", "mean"];
 
     /// A calibration of `rows` rows from its parts. Fails where one has not the size that D asks for, or a value that is not
     /// finite.
-    pub(crate) fn from_parts(hidden: usize, rows: u64, parts: [Option<Vec<f64>>; 4]) -> Result<Self> {
+    pub(crate) fn from_parts(hidden: usize, rows: u64, parts: [Option<Vec<f64>>; 5]) -> Result<Self> {
         for ((name, part), size) in
-            Self::PARTS.iter().zip(&parts).zip([hidden, hidden * hidden, hidden, hidden * hidden])
+            Self::PARTS.iter().zip(&parts).zip([hidden, hidden * hidden, hidden, hidden * hidden, hidden])
         {
             let Some(part) = part else { continue };
             ensure!(
@@ -232,17 +239,17 @@ impl Calibration {
             );
             ensure!(part.iter().all(|v| v.is_finite()), "calibration: {name} has a value that is not finite");
         }
-        let [mean_abs, covariance, fisher, next_weights] = parts;
+        let [mean_abs, covariance, fisher, next_weights, mean] = parts;
         let principal = OnceLock::new();
         let mut made =
-            Self { hidden, rows, mean_abs, covariance, fisher, next_weights, principal, sha256: String::new() };
+            Self { hidden, rows, mean, mean_abs, covariance, fisher, next_weights, principal, sha256: String::new() };
         made.sha256 = made.digest();
         Ok(made)
     }
 
     /// Everything that was collected.
-    pub(crate) fn parts(&self) -> [Option<&[f64]>; 4] {
-        [self.mean_abs(), self.covariance(), self.fisher(), self.next_weights()]
+    pub(crate) fn parts(&self) -> [Option<&[f64]>; 5] {
+        [self.mean_abs(), self.covariance(), self.fisher(), self.next_weights(), self.mean()]
     }
 
     /// Channels, D.
@@ -253,6 +260,11 @@ impl Calibration {
     /// Rows the moments were taken over; zero where none were.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Mean A[s, d] of each channel.
+    pub fn mean(&self) -> Option<&[f64]> {
+        self.mean.as_deref()
     }
 
     /// Mean |A[s, d]| of each channel.
@@ -304,7 +316,7 @@ impl Calibration {
 
     fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        hash.update(b"splitbench calibration 1");
+        hash.update(b"splitbench calibration 2");
         hash.update((self.hidden as u64).to_le_bytes());
         hash.update(self.rows.to_le_bytes());
         for part in self.parts() {

@@ -29,6 +29,7 @@ mod coefficients;
 mod external;
 mod fc;
 mod fc_mask;
+mod fc_reading;
 mod fp8;
 mod fwsvd;
 mod groups;

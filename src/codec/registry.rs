@@ -6,8 +6,8 @@ use super::calibration::{Calibration, CalibrationNeed};
 use super::packet::{Frame, Packet};
 use super::spec::CodecSpec;
 use super::{
-    Codec, asvd, external, fc, fc_mask, fp8, fwsvd, hadamard_int4, int4, int8, klt, noop, qr, slicer, sparse_rans, svd,
-    svd_llm, threshold_split, token_ids, topk, zfp,
+    Codec, asvd, external, fc, fc_mask, fc_reading, fp8, fwsvd, hadamard_int4, int4, int8, klt, noop, qr, slicer,
+    sparse_rans, svd, svd_llm, threshold_split, token_ids, topk, zfp,
 };
 
 /// What a codec says about itself: enough to list it, parse its options, build it and read its packets.
@@ -101,10 +101,11 @@ pub(super) const VALUES: OptionInfo = OptionInfo {
     meaning: "type of the numbers in the packet",
 };
 
-static REGISTERED: [&CodecInfo; 20] = [
+static REGISTERED: [&CodecInfo; 21] = [
     &noop::INFO,
     &fc::INFO,
     &fc_mask::INFO,
+    &fc_reading::INFO,
     &topk::INFO,
     &qr::INFO,
     &svd::INFO,

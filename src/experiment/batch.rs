@@ -75,7 +75,7 @@ impl<'a> Group<'a> {
     /// First tokens of a sequence that go through a codec.
     pub fn compressed(&self, sequence: usize, scope: Scope) -> usize {
         match scope {
-            Scope::PromptAndChoice => self.tokens(sequence),
+            Scope::PromptAndChoice | Scope::Question => self.tokens(sequence),
             Scope::Prompt => self.sequences[sequence].prompt_tokens,
         }
     }

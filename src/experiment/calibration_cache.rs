@@ -77,9 +77,7 @@ impl Entry {
         let read = |bytes: &[u8]| -> Result<(usize, CalibrationBuilder)> {
             let header = self.header(bytes)?;
             let number = |name: &str| -> Result<u64> { told(&header, name)?.parse().with_context(|| name.to_string()) };
-            let [sum_abs, sum_squares, waiting, products] =
-                numbers(bytes, Snapshot::SUMS)?.map(Option::unwrap_or_default);
-            let sums = [sum_abs, sum_squares, waiting, products];
+            let sums = numbers(bytes, Snapshot::SUMS)?.map(Option::unwrap_or_default);
             ensure!(*told(&header, "sha256")? == digest(&sums), "its contents do not have the SHA-256 it states");
             let snapshot = Snapshot { rows: number("rows")?, gradient_rows: number("gradient_rows")?, sums };
             Ok((number("requests")? as usize, CalibrationBuilder::resume(self.hidden, snapshot)?))

@@ -1,6 +1,7 @@
 //! Requests through client half, codec and server half, for all cells of a data set at once.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -14,6 +15,7 @@ use rayon::prelude::*;
 use super::batch::{Group, Sharing, groups, runs};
 use super::cell::Cell;
 use super::probe::{Probe, Probed, follow};
+use super::scope::Scope;
 use super::spent::{Clock, Stage};
 use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received};
 use crate::model::split::{LogitRows, RowScores, Target, from_values, logit_rows, to_values};
@@ -375,7 +377,7 @@ impl<'b> SplitWork<'_, 'b> {
                 .enumerate()
                 .filter(|(_, job)| !failed[job.cell])
                 .flat_map(|(nth, job)| (0..self.batch[job.group].sequences()).map(move |sequence| (nth, sequence)))
-                .filter(|&(nth, sequence)| sequence == 0 || self.shared(chunk[nth], sequence) == 0)
+                .filter(|&(nth, sequence)| self.carrier(chunk[nth], sequence) == sequence)
                 .collect();
             let sent: Vec<Result<Sent>> = self.clock.time(Stage::Codecs, || {
                 packets.par_iter().map(|&(nth, sequence)| self.send(chunk[nth], sequence)).collect()
@@ -403,11 +405,10 @@ impl<'b> SplitWork<'_, 'b> {
                 group.pack(&mut packing, self.sharing(job));
                 origins.extend((0..group.sequences()).map(|sequence| self.firsts[job.group] + sequence));
                 for sequence in 0..group.sequences() {
-                    self.receive(job, sequence, packet_of.get(&(nth, sequence)), &mut values);
+                    self.receive(job, sequence, &packet_of[&(nth, self.carrier(job, sequence))], &mut values);
                 }
-                let outcome = |(sequence, _): (usize, _)| {
-                    packet_of.get(&(nth, sequence)).unwrap_or(&packet_of[&(nth, 0)]).outcome.clone()
-                };
+                let outcome =
+                    |(sequence, _): (usize, _)| packet_of[&(nth, self.carrier(job, sequence))].outcome.clone();
                 questions.push(SentQuestion {
                     cell: job.cell,
                     question: group.question(),
@@ -462,26 +463,54 @@ impl<'b> SplitWork<'_, 'b> {
         rows.flat_map(move |row| &self.values[row * width..][..width]).copied()
     }
 
-    /// Adds what the server has of a sequence beside what it shares with the trunk.
-    fn receive(&self, job: Job, sequence: usize, sent: Option<&Sent>, values: &mut Vec<f32>) {
-        let compressed = self.batch[job.group].compressed(sequence, self.cells[job.cell].cell.scope);
-        match sent {
-            Some(sent) => {
-                values.extend_from_slice(&sent.received);
-                values.extend(self.computed(job, sequence, compressed));
-            }
-            None => values.extend(self.computed(job, sequence, self.shared(job, sequence))),
+    /// The sequence with whose packet the compressed rows of a sequence travel.
+    fn carrier(&self, job: Job, sequence: usize) -> usize {
+        let together = self.cells[job.cell].cell.scope == Scope::Question || self.shared(job, sequence) > 0;
+        if together { 0 } else { sequence }
+    }
+
+    /// Compressed rows of a sequence.
+    fn compressed(&self, job: Job, sequence: usize) -> usize {
+        self.batch[job.group].compressed(sequence, self.cells[job.cell].cell.scope)
+    }
+
+    /// The sequences in the packet of one that has a packet.
+    fn carried(&self, job: Job, sequence: usize) -> Range<usize> {
+        match self.cells[job.cell].cell.scope {
+            Scope::Question => 0..self.batch[job.group].sequences(),
+            _ => sequence..sequence + 1,
         }
     }
 
-    /// The compressed rows of a sequence through the codec and back.
+    /// Adds what the server has of a sequence beside what it shares with the trunk; `sent` is the packet that it travels with.
+    fn receive(&self, job: Job, sequence: usize, sent: &Sent, values: &mut Vec<f32>) {
+        let shared = self.shared(job, sequence);
+        if shared > 0 {
+            return values.extend(self.computed(job, sequence, shared));
+        }
+        let width = self.decoder.config().hidden_size;
+        let before: usize = self
+            .carried(job, self.carrier(job, sequence))
+            .take_while(|one| *one < sequence)
+            .map(|one| self.compressed(job, one))
+            .sum();
+        let compressed = self.compressed(job, sequence);
+        values.extend_from_slice(&sent.received[before * width..][..compressed * width]);
+        values.extend(self.computed(job, sequence, compressed));
+    }
+
+    /// The rows that travel with a sequence's packet through the codec and back.
     fn send(&self, job: Job, sequence: usize) -> Result<Sent> {
         let Prepared { cell, codec } = &self.cells[job.cell];
         let codec = *codec.as_ref().map_err(|e| anyhow::anyhow!("{e}"))?;
-        let rows = self.batch[job.group].compressed(sequence, cell.scope);
         let width = self.decoder.config().hidden_size;
-        let part: Vec<f32> = self.computed(job, sequence, 0).take(rows * width).collect();
-        let ids = self.batch[job.group].token_ids(sequence)[..rows].to_vec();
+        let (mut part, mut ids) = (Vec::new(), Vec::new());
+        for sequence in self.carried(job, sequence) {
+            let rows = self.compressed(job, sequence);
+            part.extend(self.computed(job, sequence, 0).take(rows * width));
+            ids.extend_from_slice(&self.batch[job.group].token_ids(sequence)[..rows]);
+        }
+        let rows = ids.len();
         let part = Activation::new(rows, width, part)?.with_token_ids(ids, self.decoder.config().vocab_size)?;
         let encode = || codec.encode(&part, cell.budget.unwrap_or(ANY)).with_context(|| format!("encoding by {cell}"));
         let decode = |packet: &Packet| codec.receive(packet).with_context(|| format!("decoding by {cell}"));

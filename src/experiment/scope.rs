@@ -13,6 +13,9 @@ pub enum Scope {
     /// The prompt's rows; the choice's travel raw. Ratios and bytes are those of the packet alone.
     #[serde(rename = "prompt")]
     Prompt,
+    /// All rows of all choices of a question, one under another, as one matrix.
+    #[serde(rename = "question")]
+    Question,
 }
 
 impl fmt::Display for Scope {
@@ -20,6 +23,7 @@ impl fmt::Display for Scope {
         f.write_str(match self {
             Scope::PromptAndChoice => "prompt+choice",
             Scope::Prompt => "prompt",
+            Scope::Question => "question",
         })
     }
 }

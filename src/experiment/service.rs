@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::calibrate::calibrate;
@@ -108,6 +108,10 @@ pub fn measure(
     calibrations: &Path,
     clock: &Clock,
 ) -> Result<Vec<Service>> {
+    ensure!(
+        task.cells.iter().all(|cell| cell.scope != Scope::Question),
+        "service times are of single requests: scope question, which sends all choices of a question together, has none"
+    );
     let requests = spread(model, task, REQUESTS)?;
     let decoder = clock.time(Stage::Load, || model.decoder())?;
     let splits: BTreeSet<SplitPoint> = task.cells.iter().map(|cell| cell.split).collect();

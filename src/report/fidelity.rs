@@ -10,12 +10,16 @@ use crate::experiment::Row;
 
 /// A mean over data sets, each weighing alike, and its standard error; none where a set lacks it.
 #[derive(Clone, Copy)]
-struct Mean {
-    value: f64,
-    stderr: Option<f64>,
+pub(super) struct Mean {
+    pub value: f64,
+    pub stderr: Option<f64>,
 }
 
-fn mean(line: &Line, value: impl Fn(&Row) -> Option<f64>, stderr: impl Fn(&Row) -> Option<f64>) -> Option<Mean> {
+pub(super) fn mean(
+    line: &Line,
+    value: impl Fn(&Row) -> Option<f64>,
+    stderr: impl Fn(&Row) -> Option<f64>,
+) -> Option<Mean> {
     let value = line.mean(value)?;
     // Sets are independent: the variance of their mean is the sum of theirs over the square of their number.
     let variance = line.mean(|row| stderr(row).map(|se| se * se));
@@ -23,7 +27,7 @@ fn mean(line: &Line, value: impl Fn(&Row) -> Option<f64>, stderr: impl Fn(&Row) 
 }
 
 /// Three digits that count.
-fn digits(value: f64) -> String {
+pub(super) fn digits(value: f64) -> String {
     match value.abs() {
         size if size >= 0.001 || size == 0.0 => {
             let places = if size == 0.0 { 0 } else { (2 - size.log10().floor() as i32).clamp(0, 6) as usize };

@@ -11,6 +11,7 @@ use crate::experiment::Row;
 mod activation_figures;
 mod bars;
 mod beside;
+mod by_ratio;
 mod canvas;
 mod caption;
 mod codecs;
@@ -65,6 +66,8 @@ pub struct Report {
     pub table3: bool,
     /// Every codec at every budget: accuracy, bytes, error and time; and a figure of accuracy against bytes.
     pub codecs: bool,
+    /// KL and lost accuracy by ratio, a row for each codec and scope.
+    pub by_ratio: bool,
     /// Of no use: Table IV is made by `splitbench replay table4`. Manifests of older runs have it, as false.
     #[serde(skip_serializing)]
     pub table4: bool,
@@ -92,6 +95,7 @@ impl Default for Report {
             table2: false,
             table3: false,
             codecs: false,
+            by_ratio: false,
             table4: false,
             ratio_plot: false,
             layer_plot: false,
@@ -220,6 +224,9 @@ fn rendered(
     }
     if report.codecs {
         out.push(("codecs", codecs::codecs(view, &beside.times)));
+    }
+    if report.by_ratio {
+        out.push(("by-ratio", by_ratio::by_ratio(view)));
     }
     if (report.table2 || report.table3 || report.codecs) && fidelity::is_measured(view) {
         out.push(("fidelity", fidelity::fidelity(view)));

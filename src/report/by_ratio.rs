@@ -1,0 +1,199 @@
+//! KL and lost accuracy by compression ratio, a row for each codec and scope: which of many readings would have to be true.
+
+use super::Rendered;
+use super::caption::{self, Coverage};
+use super::codecs::{Line, Place, places};
+use super::fidelity::{digits, mean};
+use super::number::{self, MISSING};
+use super::table::{Notes, Section, Table};
+use super::table3;
+use super::view::{View, distinct};
+use crate::experiment::Row;
+
+/// KL, nats a position, that is called near-lossless here: the default limit of `splitbench gate`.
+const NEAR_LOSSLESS_KL: f64 = 0.01;
+
+/// The mean of the ratios in the paper's Table III, at which rows are ordered and what was sent is shown.
+const PAPER_MEAN: f64 = 7.6;
+
+/// One codec under one scope, at every ratio.
+struct Reading<'a> {
+    codec: &'a str,
+    scope: &'a str,
+    lines: Vec<Line<'a>>,
+}
+
+impl Reading<'_> {
+    fn at(&self, ratio: f64) -> Option<&Line<'_>> {
+        self.lines.iter().find(|line| line.ratio == Some(ratio))
+    }
+
+    fn kl(&self, ratio: f64) -> Option<f64> {
+        self.at(ratio)?.mean(|row| row.kl_mean)
+    }
+
+    /// The largest ratio up to which the KL is near-lossless; none where it is not at the smallest.
+    fn near_lossless(&self, ratios: &[f64]) -> Option<f64> {
+        ratios.iter().copied().take_while(|ratio| self.kl(*ratio).is_some_and(|kl| kl <= NEAR_LOSSLESS_KL)).last()
+    }
+
+    /// The ratio in elements that the activation itself was sent at.
+    fn sent(&self, ratio: f64) -> Option<f64> {
+        number::geometric_mean(self.at(ratio)?.cells.iter().flatten().filter_map(|row| row.ratio_elements))
+    }
+}
+
+/// A table of KL and one of lost points for each model, split layer and accounting.
+pub(super) fn by_ratio(view: &View) -> Rendered {
+    let places = places(view);
+    let mut csv = String::from(
+        "model,split_layer,scope,codec,accounting,ratio,ratio_elements,ratio_wire,kl,kl_se,top1,drop,drop_se\n",
+    );
+    let mut tables = Vec::new();
+    let key = |place: &Place| (place.model.to_string(), place.split_layer);
+    for (model, split_layer) in distinct(places.iter().map(key)) {
+        let here: Vec<&Place> = places.iter().filter(|place| key(place) == (model.clone(), split_layer)).collect();
+        let of = |place: &&&Row| !place.accounting.is_empty();
+        let accountings =
+            distinct(here.iter().flat_map(|place| place.rows.iter().filter(of).map(|row| row.accounting.as_str())));
+        for accounting in accountings {
+            tables.extend(pair(view, &here, accounting, &mut csv));
+        }
+    }
+    Rendered { tables, csv }
+}
+
+fn pair(view: &View, places: &[&Place], accounting: &str, csv: &mut String) -> Vec<Table> {
+    let Some(first) = places.first() else { return Vec::new() };
+    let mut readings: Vec<Reading> = Vec::new();
+    for place in places {
+        for line in place.lines().into_iter().filter(|line| line.accounting == accounting) {
+            match readings.iter_mut().find(|one| (one.codec, one.scope) == (line.codec, place.scope)) {
+                Some(reading) => reading.lines.push(line),
+                None => readings.push(Reading { codec: line.codec, scope: place.scope, lines: vec![line] }),
+            }
+        }
+    }
+    let mut ratios = distinct(readings.iter().flat_map(|reading| &reading.lines).filter_map(|line| line.ratio));
+    ratios.sort_by(f64::total_cmp);
+    let nearest = |a: &f64, b: &f64| (a / PAPER_MEAN).ln().abs().total_cmp(&(b / PAPER_MEAN).ln().abs());
+    let Some(paper) = ratios.iter().copied().min_by(nearest) else { return Vec::new() };
+    let order = |reading: &Reading| reading.kl(paper).unwrap_or(f64::INFINITY);
+    readings.sort_by(|a, b| order(a).total_cmp(&order(b)));
+
+    let baseline: Vec<Option<&Row>> = view.datasets.iter().map(|name| view.baseline(first.model, name)).collect();
+    let mut coverage = Coverage::default();
+    let (mut of_kl, mut of_drop) = (Vec::new(), Vec::new());
+    for reading in &readings {
+        let label = || vec![reading.codec.to_string(), reading.scope.to_string()];
+        let (mut kl_row, mut drop_row) = (label(), label());
+        for &ratio in &ratios {
+            let line = reading.at(ratio);
+            let cells = line.map_or_else(|| vec![None; view.datasets.len()], |line| line.cells.clone());
+            cells.iter().for_each(|cell| coverage.count(*cell));
+            let kl = line.and_then(|line| mean(line, |row| row.kl_mean, |row| row.kl_stderr));
+            kl_row.push(kl.map_or(MISSING.into(), |kl| digits(kl.value)));
+            let drop = table3::drop(&cells, &baseline);
+            drop_row.push(drop.as_ref().map_or(MISSING.into(), |drop| {
+                let stderr = drop.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
+                format!("{}{stderr}", number::tenths(drop.points))
+            }));
+            let text = |value: Option<f64>| value.map(|v| format!("{v:e}")).unwrap_or_default();
+            let wire = number::geometric_mean(cells.iter().flatten().filter_map(|row| row.ratio_wire));
+            let fields = [
+                number::csv_field(first.model),
+                first.split_layer.map(|layer| layer.to_string()).unwrap_or_default(),
+                number::csv_field(reading.scope),
+                number::csv_field(reading.codec),
+                accounting.to_string(),
+                number::ratio(ratio),
+                text(reading.sent(ratio)),
+                text(wire),
+                text(kl.map(|kl| kl.value)),
+                text(kl.and_then(|kl| kl.stderr)),
+                text(line.and_then(|line| line.mean(|row| row.top1))),
+                text(drop.as_ref().map(|drop| drop.points)),
+                text(drop.and_then(|drop| drop.stderr)),
+            ];
+            *csv += &(fields.join(",") + "\n");
+        }
+        kl_row.push(match reading.near_lossless(&ratios) {
+            Some(ratio) => number::ratio(ratio),
+            None => format!("< {}", number::ratio(ratios[0])),
+        });
+        kl_row.push(reading.sent(paper).map_or(MISSING.into(), |ratio| format!("{ratio:.2}")));
+        of_kl.push(kl_row);
+        of_drop.push(drop_row);
+    }
+    let cut = first.split_layer.map_or("no split".to_string(), |layer| format!("split after layer {layer}"));
+    let provenance = || -> Vec<String> {
+        let rows: Vec<&Row> = places.iter().flat_map(|place| place.rows.iter().copied()).collect();
+        coverage.sentence().into_iter().chain(caption::provenance(&rows)).collect()
+    };
+    let table = |what: &str, about: String, more: &[String], rows: Vec<Vec<String>>| {
+        let head = ["model", "codec", "scope"].map(String::from);
+        Table {
+            title: format!("{what} of {} by ratio, {cut}, ratios count {accounting}", first.model),
+            caption: std::iter::once(about).chain(provenance()).collect(),
+            columns: head
+                .into_iter()
+                .chain(ratios.iter().map(|r| number::ratio(*r)))
+                .chain(more.iter().cloned())
+                .collect(),
+            sections: vec![Section { name: first.model.to_string(), rows }],
+            notes: Notes::default(),
+        }
+    };
+    let paper_text = number::ratio(paper);
+    let about_kl = format!(
+        "Mean of KL(unsplit || codec) per scored position, nats, over the data sets, each weighing alike; rows in the order of \
+         their KL at {paper_text}. near-lossless: the largest ratio up to which it is at most {NEAR_LOSSLESS_KL}. sent at \
+         {paper_text}: numbers of the activation over numbers in the packet, as measured."
+    );
+    let about_drop = "Baseline minus codec in points of accuracy, mean over the data sets, ± 1 paired standard error; positive is a \
+                      loss. Rows in the order of the table before."
+        .to_string();
+    vec![
+        table("KL", about_kl, &["near-lossless".into(), format!("sent at {paper_text}")], of_kl),
+        table("Lost accuracy", about_drop, &[], of_drop),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::testing::row;
+
+    #[test]
+    fn rows_are_ordered_and_the_last_near_lossless_ratio_is_told() {
+        let sized = |codec: &str, scope: &str, ratio: f64, kl: f64| Row {
+            kl_mean: Some(kl),
+            kl_stderr: Some(0.001),
+            scope: scope.into(),
+            ratio_elements: Some(ratio / 2.0),
+            ..row(codec, Some(ratio), 0.5)
+        };
+        let rows = [
+            row("baseline", None, 0.7),
+            sized("fc", "prompt", 2.0, 0.004),
+            sized("fc", "prompt", 4.0, 0.02),
+            sized("fc", "prompt", 7.6, 2.0),
+            sized("fc", "question", 2.0, 0.002),
+            sized("fc", "question", 4.0, 0.01),
+            sized("fc", "question", 7.6, 0.5),
+            sized("topk", "prompt", 2.0, 0.5),
+            sized("topk", "prompt", 4.0, 0.001),
+            sized("topk", "prompt", 7.6, 1.0),
+        ];
+        let rendered = by_ratio(&View::new(&rows).unwrap());
+        let table = |nth: usize| &rendered.tables[nth].sections[0].rows;
+        let labels: Vec<[&str; 2]> = table(0).iter().map(|row| [row[0].as_str(), row[1].as_str()]).collect();
+        assert_eq!(labels, [["fc", "question"], ["topk", "prompt"], ["fc", "prompt"]]);
+        assert_eq!(table(0)[0][2..], ["0.00200", "0.0100", "0.500", "4", "3.80"]);
+        // What is near again after it was not does not count.
+        assert_eq!(table(0)[1][5], "< 2");
+        assert_eq!(table(0)[2][5], "2");
+        assert!(table(1)[0][2].starts_with("20.0"), "{:?}", table(1)[0]);
+        assert_eq!(rendered.csv.lines().count(), 1 + 9);
+    }
+}
