@@ -1,7 +1,7 @@
 //! What a reader has to know beside the numbers: how the cells were made and how many are missing.
 
 use super::names;
-use super::view::{self, Cut, distinct};
+use super::view::{self, Cut, View, distinct};
 use crate::experiment::Row;
 
 /// How many cells a table or figure should have and how many it has.
@@ -48,7 +48,7 @@ pub(super) fn counted(cut: &Cut) -> String {
 }
 
 /// How a set of rows was made: types, metric, questions, data, version. One sentence each.
-pub(super) fn provenance(rows: &[&Row]) -> Vec<String> {
+pub(super) fn provenance(view: &View, rows: &[&Row]) -> Vec<String> {
     let mut out = vec![format!("Arithmetic in f32, weights kept in {}.", list(rows, |row| row.dtype.clone()))];
     out.push(format!("Metric: {}.", by_dataset(rows, |row| row.metric.clone())));
     let done: Vec<&Row> = rows.iter().copied().filter(|row| row.questions > 0).collect();
@@ -58,7 +58,7 @@ pub(super) fn provenance(rows: &[&Row]) -> Vec<String> {
     for limit in distinct(rows.iter().filter_map(|row| row.limit)) {
         out.push(format!("Limited to {limit} questions a set."));
     }
-    let skipped = |row: &&Row| Some(format!("{} of {} ({})", row.skipped?, names::title(&row.dataset), row.model));
+    let skipped = |row: &&Row| Some(format!("{} of {} ({})", row.skipped?, names::title(&row.dataset), view.name(&row.model)));
     let skipped = distinct(rows.iter().copied().filter_map(|row| skipped(&row)));
     if !skipped.is_empty() {
         out.push(format!("Questions left out as longer than the model takes: {}.", skipped.join(", ")));
@@ -117,7 +117,9 @@ mod tests {
         let mut second = first.clone();
         (second.dataset, second.metric, second.questions) = ("piqa".into(), "acc_norm".into(), 50);
         (second.data_verified, second.limit, second.skipped) = (false, Some(50), Some(3));
-        let text = provenance(&[&first, &second]).join(" ");
+        let rows = [first.clone(), second.clone()];
+        let view = View::new(&rows).unwrap();
+        let text = provenance(&view, &[&first, &second]).join(" ");
         assert_eq!(
             text,
             "Arithmetic in f32, weights kept in f32. Metric: acc (ARC-Easy), acc_norm (PIQA). Questions a set: 100 (ARC-Easy), \
@@ -126,7 +128,7 @@ mod tests {
              splitbench 0.1.0 (test)."
         );
         first.dataset = "arc_easy-mini".into();
-        assert!(provenance(&[&first]).join(" ").contains("embedded mini sets, questions of this project"));
+        assert!(provenance(&view, &[&first]).join(" ").contains("embedded mini sets, questions of this project"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::series::Drawing;
 use super::table::{Notes, Section, Table};
 use super::times::Times;
 use super::view::{self, View};
-use super::{Rendered, names, table3};
+use super::{Rendered, fidelity, names, table3};
 use crate::experiment::{Accuracy, Row};
 
 /// The rows of one model cut at one place: layer and scope.
@@ -38,8 +38,7 @@ impl Line<'_> {
 
     /// Mean over the data sets, each weighing alike; none where one lacks it.
     pub fn mean(&self, of: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
-        let values: Vec<f64> = self.cells.iter().map(|cell| cell.and_then(&of)).collect::<Option<_>>()?;
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        view::mean(&self.cells, of)
     }
 
     pub fn bytes(&self) -> Option<f64> {
@@ -71,9 +70,12 @@ pub(super) fn codecs(view: &View, times: &Times) -> Rendered {
     let places = places(view);
     let mut csv = String::from(
         "model,split_layer,scope,codec,ratio,accounting,accuracy,accuracy_se,drop,drop_se,bytes_per_token,ratio_wire,\
-         rel_error,encode_us,decode_us,pareto\n",
+         rel_error,encode_us,decode_us,pareto",
     );
-    places.iter().for_each(|place| place.csv(times, &mut csv));
+    let measured = fidelity::is_measured(view.rows);
+    csv += if measured { fidelity::CSV_COLUMNS } else { "" };
+    csv += "\n";
+    places.iter().for_each(|place| place.csv(times, measured, &mut csv));
     Rendered { tables: places.iter().map(|place| place.table(times)).collect(), csv }
 }
 
@@ -85,7 +87,7 @@ pub(super) fn figures(view: &View) -> Vec<Drawing> {
         let mut file = "accuracy-vs-bytes".to_string();
         if several {
             file += &names::cut_part(place.split_layer, &[place.scope]);
-            file = names::figure_file(&file, Some(place.model));
+            file = names::figure_file(&file, Some(&place.name()));
         }
         place.figure().map(|figure| Drawing { file, figure })
     };
@@ -114,6 +116,11 @@ impl<'a> Place<'_, 'a> {
         self.view.datasets.iter().map(|name| self.view.baseline(self.model, name)).collect()
     }
 
+    /// What its model is called where it is shown.
+    pub fn name(&self) -> String {
+        self.view.name(self.model)
+    }
+
     pub fn cut(&self) -> String {
         let layer = self.split_layer.map_or("no split".to_string(), |layer| format!("split after layer {layer}"));
         format!("{layer}, scope {}", self.scope)
@@ -124,6 +131,7 @@ impl<'a> Place<'_, 'a> {
         let front = front(&lines);
         let mut coverage = Coverage::default();
         let baseline = self.baseline();
+        let measured = fidelity::is_measured(self.rows.iter().copied());
         let mut rows = Vec::new();
         for (at, line) in lines.iter().enumerate() {
             line.cells.iter().for_each(|cell| coverage.count(*cell));
@@ -132,35 +140,31 @@ impl<'a> Place<'_, 'a> {
                 let stderr = found.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
                 format!("{}{stderr}", number::tenths(found.points))
             });
+            let near = [fidelity::kl(&line.cells), fidelity::top1(&line.cells)];
+            let near = near.into_iter().filter(|_| measured);
             let mark = if front.contains(&at) { "†" } else { "" };
-            rows.push(vec![
+            let mut row = vec![
                 format!("{}{mark}", line.codec),
                 line.asked(),
                 line.accuracy().map_or(MISSING.into(), number::percent),
                 drop,
+            ];
+            row.extend(near);
+            row.extend([
                 text(line.bytes(), 1),
                 text(number::geometric_mean(line.cells.iter().flatten().filter_map(|row| row.ratio_wire)), 2),
                 text(line.mean(|row| row.rel_error), 3),
                 text(line.mean(|row| times.of(row).map(|t| t.0)), 0),
                 text(line.mean(|row| times.of(row).map(|t| t.1)), 0),
             ]);
+            rows.push(row);
         }
         let chance = number::tenths(100.0 * mean(baseline.iter().map(|row| row.and_then(|r| r.chance))));
         let unsplit: Vec<Option<Accuracy>> = baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
-        let columns = [
-            "model",
-            "codec",
-            "asked for",
-            "accuracy",
-            "drop",
-            "bytes/token",
-            "wire",
-            "error",
-            "encode µs",
-            "decode µs",
-        ]
-        .map(String::from)
-        .to_vec();
+        let mut columns = vec!["model", "codec", "asked for", "accuracy", "drop"];
+        columns.extend(fidelity::COLUMNS.into_iter().filter(|_| measured));
+        columns.extend(["bytes/token", "wire", "error", "encode µs", "decode µs"]);
+        let columns = columns.into_iter().map(String::from).collect();
         let mut caption = vec![
             "Accuracy in per cent ± 1 standard error, mean over the data sets; drop: baseline minus codec in points, ± 1 paired standard error.".to_string(),
             "bytes/token: whole packets, mean over the sets; wire: raw f16 bytes over packet bytes; error: ||A - A'||_F / ||A||_F, mean.".into(),
@@ -171,18 +175,19 @@ impl<'a> Place<'_, 'a> {
                 None => "The unsplit model is missing on some set.".into(),
             },
         ];
+        caption.extend(measured.then(|| fidelity::SENTENCE.into()));
         if lines.iter().any(|line| line.codec == NO_ACTIVATION) {
             let sentence = "token-ids sends no activation: no privacy, and its times leave out that the server runs the client half again.";
             caption.push(sentence.into());
         }
         caption.extend(coverage.sentence());
-        caption.extend(caption::provenance(&self.rows));
-        let title = format!("Codecs of {}: accuracy, bytes and time, {}", self.model, self.cut());
-        let sections = vec![Section { name: self.model.to_string(), rows }];
+        caption.extend(caption::provenance(self.view, &self.rows));
+        let title = format!("Codecs of {}: accuracy, bytes and time, {}", self.name(), self.cut());
+        let sections = vec![Section { name: self.name(), rows }];
         Table { title, caption, columns, sections, notes: Notes::default() }
     }
 
-    fn csv(&self, times: &Times, out: &mut String) {
+    fn csv(&self, times: &Times, measured: bool, out: &mut String) {
         let lines = self.lines();
         let front = front(&lines);
         let baseline = self.baseline();
@@ -207,7 +212,9 @@ impl<'a> Place<'_, 'a> {
                 number(line.mean(|row| times.of(row).map(|t| t.1))),
                 front.contains(&at).to_string(),
             ];
-            *out += &(fields.join(",") + "\n");
+            *out += &fields.join(",");
+            *out += &if measured { fidelity::csv_fields(&line.cells) } else { String::new() };
+            *out += "\n";
         }
     }
 
@@ -242,15 +249,15 @@ impl<'a> Place<'_, 'a> {
         };
         let mut subtitle = format!(
             "{}, {}. Each codec at each budget asked for. Grey: the Pareto front of those that send an activation, from the left: {}. Error bars: 1 standard error.",
-            self.model,
+            self.name(),
             self.cut(),
             best.join(", ")
         );
-        for sentence in caption::provenance(&self.rows) {
+        for sentence in caption::provenance(self.view, &self.rows) {
             subtitle += &format!(" {sentence}");
         }
         Some(Figure {
-            title: format!("Accuracy against bytes on the wire: {}", self.model),
+            title: format!("Accuracy against bytes on the wire: {}", self.name()),
             subtitle,
             x_label: "packet bytes a token (log scale)".into(),
             y_label: "accuracy (%)".into(),

@@ -46,6 +46,7 @@ mod view;
 
 pub use beside::Beside;
 pub use heat_figures::Map;
+pub(crate) use names::model as model_name;
 pub use near_lossless::{NearLossless, Tried, near_lossless};
 pub use number::p_value;
 use paper::Place;
@@ -221,14 +222,14 @@ fn rendered(
     if report.codecs {
         out.push(("codecs", codecs::codecs(view, &beside.times)));
     }
-    if (report.table2 || report.table3 || report.codecs) && fidelity::is_measured(view) {
+    if (report.table2 || report.table3 || report.codecs) && fidelity::is_measured(view.rows) {
         out.push(("fidelity", fidelity::fidelity(view)));
     }
     if report.layers {
         out.extend(layers::tables(view, sweeps));
     }
     if report.near_lossless {
-        out.push(("near-lossless", searched::table(view.rows, report.near_lossless_points)));
+        out.push(("near-lossless", searched::table(view, report.near_lossless_points)));
     }
     if let Some(response) = &report.response {
         out.extend(response::tables(&beside.service, response));
