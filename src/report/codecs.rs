@@ -1,18 +1,16 @@
 //! Every codec at every budget side by side: what it costs in accuracy, bytes and time, and the Pareto front.
 
 use super::caption::{self, Coverage};
-use super::figure::{Axis, Figure, Panel, Point, Scale};
 use super::number::{self, MISSING};
-use super::series::Drawing;
 use super::table::{Notes, Section, Table};
 use super::times::Times;
 use super::view::{self, View};
-use super::{Rendered, fidelity, names, table3};
+use super::{Rendered, fidelity, table3};
 use crate::experiment::{Accuracy, Row};
 
 /// The rows of one model cut at one place: layer and scope.
 pub(super) struct Place<'v, 'a> {
-    view: &'v View<'a>,
+    pub view: &'v View<'a>,
     pub model: &'a str,
     pub split_layer: Option<u32>,
     pub scope: &'a str,
@@ -32,7 +30,7 @@ impl Line<'_> {
         self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
     }
 
-    fn accuracy(&self) -> Option<Accuracy> {
+    pub fn accuracy(&self) -> Option<Accuracy> {
         number::average(&self.accuracies())
     }
 
@@ -79,21 +77,6 @@ pub(super) fn codecs(view: &View, times: &Times) -> Rendered {
     Rendered { tables: places.iter().map(|place| place.table(times)).collect(), csv }
 }
 
-/// Accuracy against bytes, with the Pareto front: a figure of every model and place.
-pub(super) fn figures(view: &View) -> Vec<Drawing> {
-    let places = places(view);
-    let several = places.len() > 1;
-    let drawn = |place: &Place| {
-        let mut file = "accuracy-vs-bytes".to_string();
-        if several {
-            file += &names::cut_part(place.split_layer, &[place.scope]);
-            file = names::figure_file(&file, Some(&place.name()));
-        }
-        place.figure().map(|figure| Drawing { file, figure })
-    };
-    places.iter().filter_map(drawn).collect()
-}
-
 impl<'a> Place<'_, 'a> {
     pub fn lines(&self) -> Vec<Line<'a>> {
         let key = |row: &&'a Row| (row.accounting.as_str(), row.codec.as_str(), row.ratio_requested);
@@ -112,7 +95,8 @@ impl<'a> Place<'_, 'a> {
         keys.into_iter().map(line).collect()
     }
 
-    fn baseline(&self) -> Vec<Option<&'a Row>> {
+    /// The unsplit model on each data set.
+    pub fn baseline(&self) -> Vec<Option<&'a Row>> {
         self.view.datasets.iter().map(|name| self.view.baseline(self.model, name)).collect()
     }
 
@@ -128,7 +112,7 @@ impl<'a> Place<'_, 'a> {
 
     fn table(&self, times: &Times) -> Table {
         let lines = self.lines();
-        let front = front(&lines);
+        let front = front(&lines, |line| line.accuracy().map(|cell| cell.value));
         let mut coverage = Coverage::default();
         let baseline = self.baseline();
         let measured = fidelity::is_measured(self.rows.iter().copied());
@@ -189,7 +173,7 @@ impl<'a> Place<'_, 'a> {
 
     fn csv(&self, times: &Times, measured: bool, out: &mut String) {
         let lines = self.lines();
-        let front = front(&lines);
+        let front = front(&lines, |line| line.accuracy().map(|cell| cell.value));
         let baseline = self.baseline();
         for (at, line) in lines.iter().enumerate() {
             let number = |value: Option<f64>| value.map(|v| format!("{v:.4}")).unwrap_or_default();
@@ -217,55 +201,6 @@ impl<'a> Place<'_, 'a> {
             *out += "\n";
         }
     }
-
-    fn figure(&self) -> Option<Figure> {
-        let lines = self.lines();
-        let point = |line: &Line| {
-            let cell = line.accuracy()?;
-            Some(Point { x: line.bytes()?, y: 100.0 * cell.value, stderr: 100.0 * cell.stderr })
-        };
-        let codecs: Vec<&str> = view::distinct(lines.iter().map(|line| line.codec));
-        let series: Vec<Vec<Point>> = codecs
-            .iter()
-            .map(|codec| lines.iter().filter(|line| line.codec == *codec).filter_map(point).collect())
-            .collect();
-        if series.iter().all(Vec::is_empty) {
-            return None;
-        }
-        let front = front(&lines);
-        let best = view::distinct(front.iter().map(|at| lines[*at].codec));
-        let front = front.into_iter().filter_map(|at| point(&lines[at])).map(|p| (p.x, p.y)).collect();
-        let baseline = self.baseline();
-        let unsplit: Vec<Option<Accuracy>> = baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
-        let chance: Option<Vec<f64>> = baseline.iter().map(|row| row.and_then(|row| row.chance)).collect();
-        let sets = self.view.datasets.len();
-        let panel = Panel {
-            title: if sets == 1 { names::title(self.view.datasets[0]) } else { format!("average of {sets} data sets") },
-            scale: Scale::PERCENT,
-            baseline: number::average(&unsplit).map(|cell| 100.0 * cell.value),
-            chance: chance.map(|all| 100.0 * mean(all.into_iter().map(Some))),
-            series,
-            front,
-        };
-        let mut subtitle = format!(
-            "{}, {}. Each codec at each budget asked for. Grey: the Pareto front of those that send an activation, from the left: {}. Error bars: 1 standard error.",
-            self.name(),
-            self.cut(),
-            best.join(", ")
-        );
-        for sentence in caption::provenance(self.view, &self.rows) {
-            subtitle += &format!(" {sentence}");
-        }
-        Some(Figure {
-            title: format!("Accuracy against bytes on the wire: {}", self.name()),
-            subtitle,
-            x_label: "packet bytes a token (log scale)".into(),
-            y_label: "accuracy (%)".into(),
-            axis: Axis::Log,
-            series: codecs.into_iter().map(String::from).collect(),
-            panels: vec![panel],
-        })
-    }
 }
 
 fn mean(values: impl Iterator<Item = Option<f64>>) -> f64 {
@@ -274,18 +209,18 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> f64 {
 }
 
 /// Sends no activation, so it competes with none that does.
-const NO_ACTIVATION: &str = "token-ids";
+pub(super) const NO_ACTIVATION: &str = "token-ids";
 
-/// Lines that no other beats, fewest bytes first: each has more accuracy than all with as many bytes or fewer.
-fn front(lines: &[Line]) -> Vec<usize> {
+/// Lines that no other beats, fewest bytes first: each is better, by the larger number, than all with as many bytes or fewer.
+pub(super) fn front(lines: &[Line], better: impl Fn(&Line) -> Option<f64>) -> Vec<usize> {
     let mut known: Vec<(f64, f64, usize)> =
-        lines.iter().enumerate().filter_map(|(at, line)| Some((line.bytes()?, line.accuracy()?.value, at))).collect();
+        lines.iter().enumerate().filter_map(|(at, line)| Some((line.bytes()?, better(line)?, at))).collect();
     known.retain(|(.., at)| lines[*at].codec != NO_ACTIVATION);
     known.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
     let mut best = f64::NEG_INFINITY;
-    known.retain(|(_, accuracy, _)| {
-        let beats = *accuracy > best;
-        best = best.max(*accuracy);
+    known.retain(|(_, value, _)| {
+        let beats = *value > best;
+        best = best.max(*value);
         beats
     });
     known.into_iter().map(|(.., at)| at).collect()

@@ -221,8 +221,7 @@ fn what_cannot_be_compared_says_why() {
     fails(&a, &b, &Wanted::default(), &["m--piqa.jsonl line 1", "not a sample"]);
 }
 
-/// Against the difference of two means taken apart and together by leaving out one question at a time: the jackknife of the difference of two
-/// ratios, which agrees with linearisation where questions are many and alike in length.
+/// By hand, and against the jackknife over questions, which agrees with linearisation where questions are many and alike in length.
 #[test]
 fn nearness_is_a_mean_a_position_and_its_difference_is_paired() {
     let near = |at: usize, kl: Vec<f32>, same_top: usize, acceptance: f64| {

@@ -14,7 +14,9 @@ pub(super) fn figures(view: &View, sweeps: &[Sweep]) -> Vec<Drawing> {
     let drawn = |(model, scope): (&str, &str)| {
         let here: Vec<&Sweep> = sweeps.iter().filter(|sweep| (sweep.model, sweep.scope) == (model, scope)).collect();
         let file = |shows: &str| match several {
-            true => names::figure_file(&(shows.to_string() + &names::cut_part(None, &[scope])), Some(&view.name(model))),
+            true => {
+                names::figure_file(&(shows.to_string() + &names::cut_part(None, &[scope])), Some(&view.name(model)))
+            }
             false => shows.to_string(),
         };
         let rows: Vec<_> = here.iter().flat_map(|sweep| sweep.rows()).collect();

@@ -234,7 +234,14 @@ impl Sweep<'_> {
         self.cells.iter().flatten().flatten().copied().collect()
     }
 
-    fn titled(&self, view: &View, what: &str, caption: Vec<String>, columns: Vec<String>, rows: Vec<Vec<String>>) -> Table {
+    fn titled(
+        &self,
+        view: &View,
+        what: &str,
+        caption: Vec<String>,
+        columns: Vec<String>,
+        rows: Vec<Vec<String>>,
+    ) -> Table {
         Table {
             title: format!("{what}: {} by {}, scope {}", view.name(self.model), self.label(), self.scope),
             caption,
@@ -271,7 +278,13 @@ impl Sweep<'_> {
             .extend(number::average(&unsplit).map(|cell| format!("The unsplit model has {}.", number::percent(cell))));
         caption.extend(coverage.sentence());
         caption.extend(caption::provenance(view, &self.rows()));
-        self.titled(view, "Split layers", caption, columns.map(String::from).collect(), self.layers.iter().map(row).collect())
+        self.titled(
+            view,
+            "Split layers",
+            caption,
+            columns.map(String::from).collect(),
+            self.layers.iter().map(row).collect(),
+        )
     }
 
     fn csv(&self) -> Vec<String> {
@@ -295,7 +308,13 @@ impl Sweep<'_> {
             [line.split_layer.to_string()].into_iter().chain((1..last).map(cell)).collect()
         };
         let caption = "Relative error ||H - H'||_F / ||H||_F of the hidden state after each layer, against the uncompressed run; mean over requests, then over the data sets.";
-        self.titled(view, "Error growth", vec![caption.into()], columns.collect(), self.layers.iter().map(row).collect())
+        self.titled(
+            view,
+            "Error growth",
+            vec![caption.into()],
+            columns.collect(),
+            self.layers.iter().map(row).collect(),
+        )
     }
 
     fn growth_csv(&self) -> Vec<String> {

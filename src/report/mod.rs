@@ -13,6 +13,7 @@ mod bars;
 mod beside;
 mod canvas;
 mod caption;
+mod codec_figures;
 mod codecs;
 pub mod compare;
 mod fidelity;
@@ -29,6 +30,7 @@ mod paired;
 pub mod paper;
 mod picture;
 mod pixels;
+pub mod pooled;
 mod response;
 mod rows_io;
 mod searched;
@@ -64,7 +66,7 @@ pub struct Report {
     pub table2: bool,
     /// Table III: methods side by side at each data set's ratio.
     pub table3: bool,
-    /// Every codec at every budget: accuracy, bytes, error and time; and a figure of accuracy against bytes.
+    /// Every codec at every budget: accuracy, KL, bytes, error and time; and figures of accuracy and of KL against bytes.
     pub codecs: bool,
     /// Of no use: Table IV is made by `splitbench replay table4`. Manifests of older runs have it, as false.
     #[serde(skip_serializing)]
@@ -258,7 +260,7 @@ fn figures(
         out.extend(series::figures(view, series::Kind::Layer));
     }
     if report.codecs {
-        out.extend(codecs::figures(view));
+        out.extend(codec_figures::figures(view));
     }
     out.extend(layer_figures::figures(view, sweeps));
     out.extend(activation_figures::figures(&beside.similarity, &beside.energy));

@@ -74,6 +74,26 @@ pub(super) fn codec_base(codec: &str) -> &str {
     codec.split(':').next().unwrap_or(codec)
 }
 
+/// What codecs do, for figures of more codecs than there are markers; the last is of all others.
+pub(super) const FAMILIES: [&str; 5] = [
+    "Fourier coefficients (fc, fc-mask)",
+    "low rank (qr, svd and its kin, klt)",
+    "sparse (topk, threshold-split, slicer, sparse-rans)",
+    "quantiser (int8, int4, hadamard-int4, fp8)",
+    "other (noop, zfp, external)",
+];
+
+/// The family of a codec, by its place.
+pub(super) fn family(codec: &str) -> usize {
+    match codec_base(codec) {
+        "fc" | "fc-mask" => 0,
+        "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" | "klt" => 1,
+        "topk" | "threshold-split" | "slicer" | "sparse-rans" => 2,
+        "int8" | "int4" | "hadamard-int4" | "fp8" => 3,
+        _ => 4,
+    }
+}
+
 /// Name of a figure's file: what it shows and, where several show that, of which model or profile.
 pub(super) fn figure_file(shows: &str, subject: Option<&str>) -> String {
     subject.map_or(shows.to_string(), |subject| format!("{shows}--{}", file_name(subject)))

@@ -53,7 +53,16 @@ pub(super) fn table2(view: &View, points: f64, place: Place) -> Rendered {
     for (cut, rows) in view.cuts() {
         for codec in view::codecs(&rows) {
             let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec).collect();
-            groups.push(Group { view, cut: cut.clone(), codec, ratios: view::ratios(&rows), rows, points, place, measured });
+            groups.push(Group {
+                view,
+                cut: cut.clone(),
+                codec,
+                ratios: view::ratios(&rows),
+                rows,
+                points,
+                place,
+                measured,
+            });
         }
     }
     let with_paper = groups.iter().any(|group| view.models.iter().any(|model| group.paper_model(model).is_some()));

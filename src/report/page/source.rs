@@ -134,7 +134,16 @@ impl Source {
             (described(&whole, "manifest")?, partial, Kind::Rows { report, rows, beside })
         };
         let machine = described(&whole, "machine")?;
-        Ok(Self { name: format!("{experiment}/{run}"), models: Vec::new(), experiment, partial, plots, made, machine, kind })
+        Ok(Self {
+            name: format!("{experiment}/{run}"),
+            models: Vec::new(),
+            experiment,
+            partial,
+            plots,
+            made,
+            machine,
+            kind,
+        })
     }
 }
 
