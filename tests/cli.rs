@@ -474,6 +474,31 @@ fn layers_are_compared_and_reported_again_from_their_files() {
 }
 
 #[test]
+fn rows_of_several_runs_are_reported_as_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("together");
+    let run = |experiment: &str| format!("{}/results/{experiment}/pocket", env!("CARGO_MANIFEST_DIR"));
+    let (codecs, table2, out_name) = (run("codecs"), run("table2"), out.display().to_string());
+    let output = splitbench(&["report", &codecs, &table2, "--out", &out_name]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let count = |path: &Path| splitbench::report::read_rows(path).unwrap().len();
+    let rows = fs::read_to_string(out.join("rows.csv")).unwrap();
+    let [all, more] = [&codecs, &table2].map(|run| count(&Path::new(run).join("rows.parquet")));
+    // On each of ten sets the unsplit model, and three codecs that both runs have at 8, stand once.
+    assert_eq!((all, more, rows.lines().count() - 1), (590, 160, 590 + 160 - 40));
+    let table = fs::read_to_string(out.join("codecs.csv")).unwrap();
+    for ratio in ["fc,10,elements", "fc,8,elements", "sparse-rans,8,wire"] {
+        assert_eq!(table.lines().filter(|line| line.contains(&format!(",{ratio},"))).count(), 1, "{ratio}");
+    }
+    // Times are there too, of the run that has them.
+    assert!(fs::read_to_string(out.join("codecs.md")).unwrap().contains("encode µs"));
+    assert!(out.join("table2.md").is_file() && out.join("plots/accuracy-vs-bytes.svg").is_file());
+    fails(&["report", &codecs, &format!("{codecs}/"), "--out", &out_name], &["there twice"]);
+    fails(&["report", &codecs, &table2, "--out", &codecs], &["--out", "one of the runs"]);
+    fails(&["report", &codecs, &table2, "--out", &out_name, "--page", &out_name], &["--page", "--out"]);
+}
+
+#[test]
 fn every_listing_and_help_answers() {
     for what in ["models", "datasets", "codecs", "experiments", "backends"] {
         let output = splitbench(&["list", what, "--json"]);

@@ -6,15 +6,18 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::output::{self, Output};
+use crate::repeats::real_path;
 use crate::replay;
+use crate::report::pooled::{Run, pool};
 use crate::report::{self, page};
 
-/// Rebuild tables, plots and the page of a run from its rows, or one page of several runs.
+/// Rebuild tables, plots and the page of a run from its rows, or one page of several runs, or the tables and plots of their rows together.
 ///
 /// The page is index.html, which needs nothing else, and the same as README.md: claims of the paper against the run, tables, figures.
 /// Examples:
 ///   splitbench report results/table2/RUN
 ///   splitbench report results/table2/RUN results/figure6/RUN --page results/report/RUN
+///   splitbench report results/codecs/RUN results/wire/RUN --out results/together/RUN
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -24,7 +27,11 @@ pub struct Args {
     /// Write only one page of all runs, into this folder.
     #[arg(long, value_name = "DIR", conflicts_with = "plots")]
     page: Option<PathBuf>,
-    /// Folder for the plots of a run; `plots` in the run's folder if not given.
+    /// Write into this folder rows.csv, tables and plots of the rows of all runs as if of one, each row once. Runs of one model and data set
+    /// must be of the same questions; those of several models stand side by side.
+    #[arg(long, value_name = "DIR", conflicts_with = "page")]
+    out: Option<PathBuf>,
+    /// Folder for the plots; `plots` in the run's folder, or in that of --out, if not given.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
 }
@@ -41,6 +48,11 @@ impl Args {
             let read: Vec<PathBuf> = self.runs.iter().map(|run| measured(run)).collect::<Result<Vec<_>>>()?.concat();
             output::check(&read, &[Output::files_in("--page", folder, page::is_page)])?;
             let files = page::write(&self.runs, folder, None)?;
+            return files.iter().try_for_each(|file| say!("wrote {}", file.display()));
+        }
+        if let Some(folder) = &self.out {
+            let plots = self.plots.clone().unwrap_or_else(|| folder.join("plots"));
+            let files = together(&self.runs, folder, &plots)?;
             return files.iter().try_for_each(|file| say!("wrote {}", file.display()));
         }
         ensure!(
@@ -94,6 +106,31 @@ fn again(run: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(plots).with_context(|| format!("making the folder {}", plots.display()))?;
     say!("{}", report::terminal(&report, &rows, &beside, 160)?)?;
     report::write(run, plots, &report, &rows, &beside)
+}
+
+/// Tables and plots of the rows of several runs.
+fn together(runs: &[PathBuf], out: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    let mut read = Vec::new();
+    for run in runs {
+        let folder = real_path(run);
+        ensure!(!folders.contains(&folder), "{} is there twice: name each run once", run.display());
+        ensure!(folder != real_path(out), "--out {}: this is one of the runs; give a folder of its own", out.display());
+        folders.push(folder);
+        read.extend(measured(run)?);
+    }
+    let svg = |path: &Path| path.extension().is_some_and(|kind| kind == "svg");
+    let tables = Output::files_in("--out", out, |path| !is_measured(path));
+    output::check(&read, &[tables, Output::files_in("--plots", plots, svg)])?;
+    let one = |run: &PathBuf| {
+        let rows = page::rows(run)?;
+        let (report, partial) = page::wanted(run, &rows)?;
+        let beside = report::Beside { partial, ..report::Beside::of_run(run, &report)? };
+        Ok(Run { name: run.display().to_string(), report, rows, beside })
+    };
+    let Run { report, rows, beside, .. } = pool(runs.iter().map(one).collect::<Result<_>>()?)?;
+    say!("{}", report::terminal(&report, &rows, &beside, 160)?)?;
+    report::write(out, plots, &report, &rows, &beside)
 }
 
 /// Tables of a replay.

@@ -9,7 +9,7 @@ use super::source::{ModelFiles, ModelInfo, POCKET, folder, known, registry};
 use crate::hub;
 
 /// Divides a GGUF model from a tokenizer.json in place of its own.
-const TOKENIZER: &str = "+tokenizer=";
+pub(crate) const TOKENIZER: &str = "+tokenizer=";
 
 /// The name of a model with a tokenizer.json in place of its own.
 pub fn with_tokenizer(model: &str, tokenizer: &Path) -> String {

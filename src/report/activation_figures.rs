@@ -12,14 +12,15 @@ pub(super) fn figures(alike: &[Similarity], energies: &[Energy]) -> Vec<Drawing>
     );
     let mut out = Vec::new();
     for model in &models {
-        let file = |shows| names::figure_file(shows, (models.len() > 1).then_some(*model));
+        let name = names::model(model, models.iter().copied());
+        let file = |shows| names::figure_file(shows, (models.len() > 1).then_some(&name));
         let mine: Vec<&Similarity> = alike.iter().filter(|line| line.model == *model).collect();
         if !mine.is_empty() {
-            out.push(Drawing { file: file("similarity"), figure: similarity(model, &mine) });
+            out.push(Drawing { file: file("similarity"), figure: similarity(&name, &mine) });
         }
         let mine: Vec<&Energy> = energies.iter().filter(|line| line.model == *model).collect();
         if !mine.is_empty() {
-            out.push(Drawing { file: file("energy"), figure: energy(model, &mine) });
+            out.push(Drawing { file: file("energy"), figure: energy(&name, &mine) });
         }
     }
     out

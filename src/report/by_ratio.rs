@@ -3,7 +3,7 @@
 use super::Rendered;
 use super::caption::{self, Coverage};
 use super::codecs::{Line, Place, places};
-use super::fidelity::{digits, mean};
+use super::fidelity::{digits, mean_kl};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
 use super::table3;
@@ -81,7 +81,7 @@ fn pair(view: &View, places: &[&Place], accounting: &str, csv: &mut String) -> V
     let order = |reading: &Reading| reading.kl(paper).unwrap_or(f64::INFINITY);
     readings.sort_by(|a, b| order(a).total_cmp(&order(b)));
 
-    let baseline: Vec<Option<&Row>> = view.datasets.iter().map(|name| view.baseline(first.model, name)).collect();
+    let baseline = first.baseline();
     let mut coverage = Coverage::default();
     let (mut of_kl, mut of_drop) = (Vec::new(), Vec::new());
     for reading in &readings {
@@ -91,7 +91,7 @@ fn pair(view: &View, places: &[&Place], accounting: &str, csv: &mut String) -> V
             let line = reading.at(ratio);
             let cells = line.map_or_else(|| vec![None; view.datasets.len()], |line| line.cells.clone());
             cells.iter().for_each(|cell| coverage.count(*cell));
-            let kl = line.and_then(|line| mean(line, |row| row.kl_mean, |row| row.kl_stderr));
+            let kl = mean_kl(&cells);
             kl_row.push(kl.map_or(MISSING.into(), |kl| digits(kl.value)));
             let drop = table3::drop(&cells, &baseline);
             drop_row.push(drop.as_ref().map_or(MISSING.into(), |drop| {
@@ -128,19 +128,20 @@ fn pair(view: &View, places: &[&Place], accounting: &str, csv: &mut String) -> V
     let cut = first.split_layer.map_or("no split".to_string(), |layer| format!("split after layer {layer}"));
     let provenance = || -> Vec<String> {
         let rows: Vec<&Row> = places.iter().flat_map(|place| place.rows.iter().copied()).collect();
-        coverage.sentence().into_iter().chain(caption::provenance(&rows)).collect()
+        coverage.sentence().into_iter().chain(caption::provenance(view, &rows)).collect()
     };
+    let name = first.name();
     let table = |what: &str, about: String, more: &[String], rows: Vec<Vec<String>>| {
         let head = ["model", "codec", "scope"].map(String::from);
         Table {
-            title: format!("{what} of {} by ratio, {cut}, ratios count {accounting}", first.model),
+            title: format!("{what} of {name} by ratio, {cut}, ratios count {accounting}"),
             caption: std::iter::once(about).chain(provenance()).collect(),
             columns: head
                 .into_iter()
                 .chain(ratios.iter().map(|r| number::ratio(*r)))
                 .chain(more.iter().cloned())
                 .collect(),
-            sections: vec![Section { name: first.model.to_string(), rows }],
+            sections: vec![Section { name: name.clone(), rows }],
             notes: Notes::default(),
         }
     };

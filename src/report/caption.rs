@@ -1,7 +1,7 @@
 //! What a reader has to know beside the numbers: how the cells were made and how many are missing.
 
 use super::names;
-use super::view::{self, Cut, distinct};
+use super::view::{self, Cut, View, distinct};
 use crate::experiment::Row;
 
 /// How many cells a table or figure should have and how many it has.
@@ -48,17 +48,18 @@ pub(super) fn counted(cut: &Cut) -> String {
 }
 
 /// How a set of rows was made: types, metric, questions, data, version. One sentence each.
-pub(super) fn provenance(rows: &[&Row]) -> Vec<String> {
+pub(super) fn provenance(view: &View, rows: &[&Row]) -> Vec<String> {
     let mut out = vec![format!("Arithmetic in f32, weights kept in {}.", list(rows, |row| row.dtype.clone()))];
-    out.push(format!("Metric: {}.", by_dataset(rows, |row| row.metric.clone())));
+    out.push(format!("Metric: {}.", by_dataset(view, rows, |row| row.metric.clone())));
     let done: Vec<&Row> = rows.iter().copied().filter(|row| row.questions > 0).collect();
     if !done.is_empty() {
-        out.push(format!("Questions a set: {}.", by_dataset(&done, |row| row.questions.to_string())));
+        out.push(format!("Questions a set: {}.", by_dataset(view, &done, |row| row.questions.to_string())));
     }
     for limit in distinct(rows.iter().filter_map(|row| row.limit)) {
         out.push(format!("Limited to {limit} questions a set."));
     }
-    let skipped = |row: &&Row| Some(format!("{} of {} ({})", row.skipped?, names::title(&row.dataset), row.model));
+    let skipped =
+        |row: &&Row| Some(format!("{} of {} ({})", row.skipped?, names::title(&row.dataset), view.name(&row.model)));
     let skipped = distinct(rows.iter().copied().filter_map(|row| skipped(&row)));
     if !skipped.is_empty() {
         out.push(format!("Questions left out as longer than the model takes: {}.", skipped.join(", ")));
@@ -92,15 +93,18 @@ fn list(rows: &[&Row], what: impl Fn(&Row) -> String) -> String {
     distinct(rows.iter().map(|row| what(row))).join(", ")
 }
 
-/// One value when all data sets share it, else `value (set, set), value (set)`.
-fn by_dataset(rows: &[&Row], what: impl Fn(&Row) -> String) -> String {
+/// One value when all share it, else `value (set, set), value (set)`; by model where each model has one value.
+fn by_dataset(view: &View, rows: &[&Row], what: impl Fn(&Row) -> String) -> String {
     let values = distinct(rows.iter().map(|row| what(row)));
     if let [only] = values.as_slice() {
         return only.clone();
     }
+    let pairs = distinct(rows.iter().map(|row| (row.model.as_str(), what(row))));
+    let by_model = pairs.len() == distinct(pairs.iter().map(|pair| pair.0)).len();
+    let label = |row: &Row| if by_model { view.name(&row.model) } else { names::title(&row.dataset) };
     let parts = values.iter().map(|value| {
-        let sets = distinct(rows.iter().filter(|row| what(row) == *value).map(|row| names::title(&row.dataset)));
-        format!("{value} ({})", sets.join(", "))
+        let labels = distinct(rows.iter().filter(|row| what(row) == *value).map(|row| label(row)));
+        format!("{value} ({})", labels.join(", "))
     });
     parts.collect::<Vec<_>>().join(", ")
 }
@@ -117,7 +121,9 @@ mod tests {
         let mut second = first.clone();
         (second.dataset, second.metric, second.questions) = ("piqa".into(), "acc_norm".into(), 50);
         (second.data_verified, second.limit, second.skipped) = (false, Some(50), Some(3));
-        let text = provenance(&[&first, &second]).join(" ");
+        let rows = [first.clone(), second.clone()];
+        let view = View::new(&rows).unwrap();
+        let text = provenance(&view, &[&first, &second]).join(" ");
         assert_eq!(
             text,
             "Arithmetic in f32, weights kept in f32. Metric: acc (ARC-Easy), acc_norm (PIQA). Questions a set: 100 (ARC-Easy), \
@@ -125,8 +131,12 @@ mod tests {
              Data: folder `datasets`. Rows differ from the registry's SHA-256: PIQA. \
              splitbench 0.1.0 (test)."
         );
+        let other = Row { model: "/m/other.gguf".into(), questions: 50, ..first.clone() };
+        let rows = [first.clone(), other];
+        let text = provenance(&View::new(&rows).unwrap(), &[&rows[0], &rows[1]]).join(" ");
+        assert!(text.contains("Questions a set: 100 (pocket), 50 (other)."), "{text}");
         first.dataset = "arc_easy-mini".into();
-        assert!(provenance(&[&first]).join(" ").contains("embedded mini sets, questions of this project"));
+        assert!(provenance(&view, &[&first]).join(" ").contains("embedded mini sets, questions of this project"));
     }
 
     #[test]

@@ -1,18 +1,16 @@
 //! Every codec at every budget side by side: what it costs in accuracy, bytes and time, and the Pareto front.
 
 use super::caption::{self, Coverage};
-use super::figure::{Axis, Figure, Panel, Point, Scale};
 use super::number::{self, MISSING};
-use super::series::Drawing;
 use super::table::{Notes, Section, Table};
 use super::times::Times;
 use super::view::{self, View};
-use super::{Rendered, names, table3};
+use super::{Rendered, fidelity, table3};
 use crate::experiment::{Accuracy, Row};
 
 /// The rows of one model cut at one place: layer and scope.
 pub(super) struct Place<'v, 'a> {
-    view: &'v View<'a>,
+    pub view: &'v View<'a>,
     pub model: &'a str,
     pub split_layer: Option<u32>,
     pub scope: &'a str,
@@ -32,14 +30,13 @@ impl Line<'_> {
         self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
     }
 
-    fn accuracy(&self) -> Option<Accuracy> {
+    pub fn accuracy(&self) -> Option<Accuracy> {
         number::average(&self.accuracies())
     }
 
     /// Mean over the data sets, each weighing alike; none where one lacks it.
     pub fn mean(&self, of: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
-        let values: Vec<f64> = self.cells.iter().map(|cell| cell.and_then(&of)).collect::<Option<_>>()?;
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        view::mean(&self.cells, of)
     }
 
     pub fn bytes(&self) -> Option<f64> {
@@ -71,25 +68,13 @@ pub(super) fn codecs(view: &View, times: &Times) -> Rendered {
     let places = places(view);
     let mut csv = String::from(
         "model,split_layer,scope,codec,ratio,accounting,accuracy,accuracy_se,drop,drop_se,bytes_per_token,ratio_wire,\
-         rel_error,encode_us,decode_us,pareto\n",
+         rel_error,encode_us,decode_us,pareto",
     );
-    places.iter().for_each(|place| place.csv(times, &mut csv));
+    let measured = fidelity::is_measured(view.rows);
+    csv += if measured { fidelity::CSV_COLUMNS } else { "" };
+    csv += "\n";
+    places.iter().for_each(|place| place.csv(times, measured, &mut csv));
     Rendered { tables: places.iter().map(|place| place.table(times)).collect(), csv }
-}
-
-/// Accuracy against bytes, with the Pareto front: a figure of every model and place.
-pub(super) fn figures(view: &View) -> Vec<Drawing> {
-    let places = places(view);
-    let several = places.len() > 1;
-    let drawn = |place: &Place| {
-        let mut file = "accuracy-vs-bytes".to_string();
-        if several {
-            file += &names::cut_part(place.split_layer, &[place.scope]);
-            file = names::figure_file(&file, Some(place.model));
-        }
-        place.figure().map(|figure| Drawing { file, figure })
-    };
-    places.iter().filter_map(drawn).collect()
 }
 
 impl<'a> Place<'_, 'a> {
@@ -110,8 +95,14 @@ impl<'a> Place<'_, 'a> {
         keys.into_iter().map(line).collect()
     }
 
-    fn baseline(&self) -> Vec<Option<&'a Row>> {
+    /// The unsplit model on each data set.
+    pub fn baseline(&self) -> Vec<Option<&'a Row>> {
         self.view.datasets.iter().map(|name| self.view.baseline(self.model, name)).collect()
+    }
+
+    /// What its model is called where it is shown.
+    pub fn name(&self) -> String {
+        self.view.name(self.model)
     }
 
     pub fn cut(&self) -> String {
@@ -121,9 +112,10 @@ impl<'a> Place<'_, 'a> {
 
     fn table(&self, times: &Times) -> Table {
         let lines = self.lines();
-        let front = front(&lines);
+        let front = front(&lines, |line| line.accuracy().map(|cell| cell.value));
         let mut coverage = Coverage::default();
         let baseline = self.baseline();
+        let measured = fidelity::is_measured(self.rows.iter().copied());
         let mut rows = Vec::new();
         for (at, line) in lines.iter().enumerate() {
             line.cells.iter().for_each(|cell| coverage.count(*cell));
@@ -132,35 +124,31 @@ impl<'a> Place<'_, 'a> {
                 let stderr = found.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
                 format!("{}{stderr}", number::tenths(found.points))
             });
+            let near = [fidelity::kl(&line.cells), fidelity::top1(&line.cells)];
+            let near = near.into_iter().filter(|_| measured);
             let mark = if front.contains(&at) { "†" } else { "" };
-            rows.push(vec![
+            let mut row = vec![
                 format!("{}{mark}", line.codec),
                 line.asked(),
                 line.accuracy().map_or(MISSING.into(), number::percent),
                 drop,
+            ];
+            row.extend(near);
+            row.extend([
                 text(line.bytes(), 1),
                 text(number::geometric_mean(line.cells.iter().flatten().filter_map(|row| row.ratio_wire)), 2),
                 text(line.mean(|row| row.rel_error), 3),
                 text(line.mean(|row| times.of(row).map(|t| t.0)), 0),
                 text(line.mean(|row| times.of(row).map(|t| t.1)), 0),
             ]);
+            rows.push(row);
         }
         let chance = number::tenths(100.0 * mean(baseline.iter().map(|row| row.and_then(|r| r.chance))));
         let unsplit: Vec<Option<Accuracy>> = baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
-        let columns = [
-            "model",
-            "codec",
-            "asked for",
-            "accuracy",
-            "drop",
-            "bytes/token",
-            "wire",
-            "error",
-            "encode µs",
-            "decode µs",
-        ]
-        .map(String::from)
-        .to_vec();
+        let mut columns = vec!["model", "codec", "asked for", "accuracy", "drop"];
+        columns.extend(fidelity::COLUMNS.into_iter().filter(|_| measured));
+        columns.extend(["bytes/token", "wire", "error", "encode µs", "decode µs"]);
+        let columns = columns.into_iter().map(String::from).collect();
         let mut caption = vec![
             "Accuracy in per cent ± 1 standard error, mean over the data sets; drop: baseline minus codec in points, ± 1 paired standard error.".to_string(),
             "bytes/token: whole packets, mean over the sets; wire: raw f16 bytes over packet bytes; error: ||A - A'||_F / ||A||_F, mean.".into(),
@@ -171,20 +159,21 @@ impl<'a> Place<'_, 'a> {
                 None => "The unsplit model is missing on some set.".into(),
             },
         ];
+        caption.extend(measured.then(|| fidelity::SENTENCE.into()));
         if lines.iter().any(|line| line.codec == NO_ACTIVATION) {
             let sentence = "token-ids sends no activation: no privacy, and its times leave out that the server runs the client half again.";
             caption.push(sentence.into());
         }
         caption.extend(coverage.sentence());
-        caption.extend(caption::provenance(&self.rows));
-        let title = format!("Codecs of {}: accuracy, bytes and time, {}", self.model, self.cut());
-        let sections = vec![Section { name: self.model.to_string(), rows }];
+        caption.extend(caption::provenance(self.view, &self.rows));
+        let title = format!("Codecs of {}: accuracy, bytes and time, {}", self.name(), self.cut());
+        let sections = vec![Section { name: self.name(), rows }];
         Table { title, caption, columns, sections, notes: Notes::default() }
     }
 
-    fn csv(&self, times: &Times, out: &mut String) {
+    fn csv(&self, times: &Times, measured: bool, out: &mut String) {
         let lines = self.lines();
-        let front = front(&lines);
+        let front = front(&lines, |line| line.accuracy().map(|cell| cell.value));
         let baseline = self.baseline();
         for (at, line) in lines.iter().enumerate() {
             let number = |value: Option<f64>| value.map(|v| format!("{v:.4}")).unwrap_or_default();
@@ -207,57 +196,10 @@ impl<'a> Place<'_, 'a> {
                 number(line.mean(|row| times.of(row).map(|t| t.1))),
                 front.contains(&at).to_string(),
             ];
-            *out += &(fields.join(",") + "\n");
+            *out += &fields.join(",");
+            *out += &if measured { fidelity::csv_fields(&line.cells) } else { String::new() };
+            *out += "\n";
         }
-    }
-
-    fn figure(&self) -> Option<Figure> {
-        let lines = self.lines();
-        let point = |line: &Line| {
-            let cell = line.accuracy()?;
-            Some(Point { x: line.bytes()?, y: 100.0 * cell.value, stderr: 100.0 * cell.stderr })
-        };
-        let codecs: Vec<&str> = view::distinct(lines.iter().map(|line| line.codec));
-        let series: Vec<Vec<Point>> = codecs
-            .iter()
-            .map(|codec| lines.iter().filter(|line| line.codec == *codec).filter_map(point).collect())
-            .collect();
-        if series.iter().all(Vec::is_empty) {
-            return None;
-        }
-        let front = front(&lines);
-        let best = view::distinct(front.iter().map(|at| lines[*at].codec));
-        let front = front.into_iter().filter_map(|at| point(&lines[at])).map(|p| (p.x, p.y)).collect();
-        let baseline = self.baseline();
-        let unsplit: Vec<Option<Accuracy>> = baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
-        let chance: Option<Vec<f64>> = baseline.iter().map(|row| row.and_then(|row| row.chance)).collect();
-        let sets = self.view.datasets.len();
-        let panel = Panel {
-            title: if sets == 1 { names::title(self.view.datasets[0]) } else { format!("average of {sets} data sets") },
-            scale: Scale::PERCENT,
-            baseline: number::average(&unsplit).map(|cell| 100.0 * cell.value),
-            chance: chance.map(|all| 100.0 * mean(all.into_iter().map(Some))),
-            series,
-            front,
-        };
-        let mut subtitle = format!(
-            "{}, {}. Each codec at each budget asked for. Grey: the Pareto front of those that send an activation, from the left: {}. Error bars: 1 standard error.",
-            self.model,
-            self.cut(),
-            best.join(", ")
-        );
-        for sentence in caption::provenance(&self.rows) {
-            subtitle += &format!(" {sentence}");
-        }
-        Some(Figure {
-            title: format!("Accuracy against bytes on the wire: {}", self.model),
-            subtitle,
-            x_label: "packet bytes a token (log scale)".into(),
-            y_label: "accuracy (%)".into(),
-            axis: Axis::Log,
-            series: codecs.into_iter().map(String::from).collect(),
-            panels: vec![panel],
-        })
     }
 }
 
@@ -267,18 +209,18 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> f64 {
 }
 
 /// Sends no activation, so it competes with none that does.
-const NO_ACTIVATION: &str = "token-ids";
+pub(super) const NO_ACTIVATION: &str = "token-ids";
 
-/// Lines that no other beats, fewest bytes first: each has more accuracy than all with as many bytes or fewer.
-fn front(lines: &[Line]) -> Vec<usize> {
+/// Lines that no other beats, fewest bytes first: each is better, by the larger number, than all with as many bytes or fewer.
+pub(super) fn front(lines: &[Line], better: impl Fn(&Line) -> Option<f64>) -> Vec<usize> {
     let mut known: Vec<(f64, f64, usize)> =
-        lines.iter().enumerate().filter_map(|(at, line)| Some((line.bytes()?, line.accuracy()?.value, at))).collect();
+        lines.iter().enumerate().filter_map(|(at, line)| Some((line.bytes()?, better(line)?, at))).collect();
     known.retain(|(.., at)| lines[*at].codec != NO_ACTIVATION);
     known.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
     let mut best = f64::NEG_INFINITY;
-    known.retain(|(_, accuracy, _)| {
-        let beats = *accuracy > best;
-        best = best.max(*accuracy);
+    known.retain(|(_, value, _)| {
+        let beats = *value > best;
+        best = best.max(*value);
         beats
     });
     known.into_iter().map(|(.., at)| at).collect()

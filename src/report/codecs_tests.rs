@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::testing::{failed, on, row};
+use crate::report::testing::{failed, older, on, row};
 
 /// A codec's row with bytes of its own.
 fn sized(codec: &str, accounting: &str, bytes: f64, acc: f64) -> Row {
@@ -50,12 +50,12 @@ fn the_front_has_no_line_that_another_beats() {
     );
     // topk in 48 and 60 bytes, int8 in 200; a codec that failed on a set has no mean and is on no front, and neither is what
     // sends no activation.
-    assert_eq!(front(&lines), [3, 1, 5]);
+    assert_eq!(front(&lines, |line| line.accuracy().map(|cell| cell.value)), [3, 1, 5]);
 }
 
 #[test]
 fn table_and_csv() {
-    let rows = rows();
+    let rows = older(&rows());
     let made = codecs(&View::new(&rows).unwrap(), &Times::default());
     let text = made.markdown();
     assert!(text.contains("| int8† | fixed rate | 90.0 ± 2.1 | 0.0 ± 1.7 | 200.0 | 1.92 | 0.250 | – | – |"), "{text}");
@@ -65,13 +65,19 @@ fn table_and_csv() {
 }
 
 #[test]
-fn the_figure_has_the_front_and_a_log_axis() {
+fn kl_and_top1_where_rows_have_them() {
     let rows = rows();
-    let drawn = figures(&View::new(&rows).unwrap());
-    assert_eq!(drawn.iter().map(|d| d.file.as_str()).collect::<Vec<_>>(), ["accuracy-vs-bytes"]);
-    let Figure { axis, panels, series, .. } = &drawn[0].figure;
-    assert_eq!(*axis, Axis::Log);
-    assert_eq!(series, &["fc", "topk", "qr", "int8", "token-ids"]);
-    assert_eq!(panels[0].front, [(48.0, 60.0), (60.0, 70.0), (200.0, 90.0)]);
-    assert!(drawn[0].figure.svg().unwrap().contains("</svg>"));
+    let made = codecs(&View::new(&rows).unwrap(), &Times::default());
+    let text = made.markdown();
+    assert!(text.contains("| accuracy | drop | KL | top-1 % | bytes/token |"), "{text}");
+    assert!(
+        text.contains("| 90.0 ± 2.1 | 0.0 ± 1.7 | 0.0200 ± 7.1e-4 | 93.0 ± 0.424 | 200.0 | 1.92 | 0.250 | – | – |"),
+        "{text}"
+    );
+    assert!(text.contains("KL(unsplit \\|\\| codec) of the next token"), "{text}");
+    let csv: Vec<&str> = made.csv.lines().collect();
+    assert!(csv[0].ends_with(",decode_us,pareto,kl,kl_se,top1,top1_se"));
+    assert!(csv[1].ends_with(",false,2e-2,7.071067811865475e-4,9.3e-1,4.242640687119285e-3"), "{}", csv[1]);
+    // A codec that failed on a set has no mean.
+    assert!(csv.iter().any(|line| line.starts_with("pocket,1,prompt+choice,qr,8,wire,") && line.ends_with(",,,,")));
 }

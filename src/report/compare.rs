@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
-use super::{names, view};
+use super::{fidelity, names, view};
 use crate::experiment::Known;
 use crate::file_name::file_name;
-use crate::score::{Sample, paired};
+use crate::score::{CodecSample, Sample, paired};
 use crate::simulate::student;
 
 /// Which cells of a run: the whole name of a codec, a split layer, a ratio; what is absent may be anything.
@@ -71,9 +71,13 @@ impl Cell {
     }
 
     fn label(&self) -> String {
+        self.labelled(&self.model)
+    }
+
+    fn labelled(&self, model: &str) -> String {
         let ratio = self.ratio.map(|ratio| format!(" at ratio {} in {}", number::ratio(ratio), self.accounting));
         let layer = self.split_layer.map(|layer| format!(", layer {layer}, scope {}", self.scope)).unwrap_or_default();
-        format!("{} {}{}{layer}", self.model, self.codec, ratio.unwrap_or_default())
+        format!("{model} {}{}{layer}", self.codec, ratio.unwrap_or_default())
     }
 }
 
@@ -92,6 +96,17 @@ pub struct Difference {
     pub mean: f64,
     /// Half of the interval; none with fewer than two questions.
     pub half: Option<f64>,
+}
+
+/// A measure of how near a cell stays to the unsplit model of its run, over the scored positions of both.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Nearness {
+    /// Mean a position of A.
+    pub a: f64,
+    /// Mean a position of B.
+    pub b: f64,
+    /// B minus A, paired by question.
+    pub difference: Difference,
 }
 
 /// Two cells on one data set, or on all of them together.
@@ -119,6 +134,12 @@ pub struct Compared {
     pub mcnemar_p: f64,
     /// Log-likelihood of the gold choice, nats, B minus A; none where A and B are of different models, whose tokens may differ.
     pub gold_loglik: Option<Difference>,
+    /// KL(unsplit || codec), nats; like the next two, none where samples of a side lack it, as the unsplit model's do.
+    pub kl: Option<Nearness>,
+    /// Per cent of positions at which the most likely token is the unsplit model's.
+    pub top1: Option<Nearness>,
+    /// Per cent of drawn tokens that speculative sampling would accept: the mean of sum min(p, q).
+    pub acceptance: Option<Nearness>,
     /// Wire bytes of B over those of A; none where one sent none.
     pub bytes: Option<f64>,
 }
@@ -288,6 +309,29 @@ fn difference(values: &[f64]) -> Difference {
     Difference { mean, half: (values.len() > 1).then(|| student(values.len() - 1) * (variance / n).sqrt()) }
 }
 
+/// A sum over positions of each side, divided by their number; its error over questions by linearisation, as of a ratio (Cochran,
+/// Sampling Techniques, 6.4), of both sides at once: what a question adds to both, as a hard one does, cancels.
+fn nearness(both: &[(&Sample, &Sample)], sum: impl Fn(&CodecSample) -> f64) -> Option<Nearness> {
+    let side = |sample: &Sample| {
+        let codec = sample.codec.as_ref().filter(|codec| !codec.kl.is_empty())?;
+        Some((sum(codec), codec.kl.len() as f64))
+    };
+    let (a, b): (Vec<(f64, f64)>, Vec<(f64, f64)>) =
+        both.iter().map(|(a, b)| Some((side(a)?, side(b)?))).collect::<Option<Vec<_>>>()?.into_iter().unzip();
+    let mean = |side: &[(f64, f64)]| {
+        let (sum, count) = side.iter().fold((0.0, 0.0), |(sum, count), one| (sum + one.0, count + one.1));
+        (sum / count, count)
+    };
+    let ((mean_a, count_a), (mean_b, count_b)) = (mean(&a), mean(&b));
+    let part = |((sum_a, of_a), (sum_b, of_b)): (&(f64, f64), &(f64, f64))| {
+        (sum_b - mean_b * of_b) / count_b - (sum_a - mean_a * of_a) / count_a
+    };
+    let n = both.len() as f64;
+    let squares: f64 = a.iter().zip(&b).map(part).map(|part| part * part).sum();
+    let half = (both.len() > 1).then(|| student(both.len() - 1) * (n / (n - 1.0) * squares).sqrt());
+    Some(Nearness { a: mean_a, b: mean_b, difference: Difference { mean: mean_b - mean_a, half } })
+}
+
 /// The samples of each question, which is its prompt and the right choice. Fails where one row was asked twice.
 fn by_question(answers: &Answers) -> Result<BTreeMap<(&str, usize), Vec<&Sample>>> {
     let mut out: BTreeMap<_, Vec<&Sample>> = BTreeMap::new();
@@ -388,6 +432,9 @@ impl Comparison {
             gained: flips.gained,
             mcnemar_p: flips.mcnemar_p,
             gold_loglik: same.then(|| difference(&gold)),
+            kl: nearness(&both, |codec| codec.kl.iter().map(|kl| f64::from(*kl)).sum()),
+            top1: nearness(&both, |codec| 100.0 * codec.same_top as f64),
+            acceptance: nearness(&both, |codec| 100.0 * codec.acceptance),
             bytes: sent_a.zip(sent_b).map(|(a, b)| b as f64 / a as f64),
         });
         Ok(())
@@ -408,6 +455,11 @@ impl Comparison {
                 half: halves.map(|halves| halves.iter().map(|half| half * half).sum::<f64>().sqrt() / n),
             })
         };
+        let nearness = |of: &dyn Fn(&Compared) -> Option<Nearness>| {
+            let difference = over(&|line| of(line).map(|one| one.difference))?;
+            let side = |side: fn(Nearness) -> f64| mean(&|line| of(line).map_or(f64::NAN, side));
+            Some(Nearness { a: side(|one| one.a), b: side(|one| one.b), difference })
+        };
         let (lost, gained) =
             (self.lines.iter().map(|line| line.lost).sum(), self.lines.iter().map(|line| line.gained).sum());
         let Some(accuracy) = over(&|line| Some(line.accuracy)) else { return };
@@ -423,6 +475,9 @@ impl Comparison {
             gained,
             mcnemar_p: crate::score::mcnemar_exact(lost, gained),
             gold_loglik: over(&|line| line.gold_loglik),
+            kl: nearness(&|line| line.kl),
+            top1: nearness(&|line| line.top1),
+            acceptance: nearness(&|line| line.acceptance),
             bytes: number::geometric_mean(self.lines.iter().filter_map(|line| line.bytes)),
         };
         self.lines.push(line);
@@ -432,7 +487,8 @@ impl Comparison {
 /// As a table for the terminal.
 pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
     let metric = if by_norm { "acc_norm" } else { "acc" };
-    let columns = [
+    let near = comparisons.iter().flat_map(|one| &one.lines).any(|line| line.kl.is_some());
+    let mut columns = vec![
         "pair",
         "data set",
         "questions",
@@ -445,13 +501,33 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
         "gold nats",
         "bytes B/A",
     ];
+    let mut caption = vec![
+        "± half of the 95 % interval of the mean paired difference (Student's t over questions); of the mean, sets weigh alike and are independent.".to_string(),
+        "lost: right in A, wrong in B; gained: the other way; McNemar p: exact, two-sided, not corrected for the number of lines; in the line of the mean over all questions.".into(),
+    ];
+    if near {
+        columns.extend(["KL A", "KL B", "KL B - A", "top-1 A %", "top-1 B %", "top-1 B - A"]);
+        caption.push(
+            "KL: nats a scored position from each run's own unsplit model, top-1: positions with its most likely token; B is the nearer \
+             where KL B - A is below 0 and top-1 B - A above."
+                .into(),
+        );
+    }
     let mut notes = Notes::default();
     let beside = |found: Difference, digits: usize| match found.half {
         Some(half) => format!("{:+.digits$} ± {half:.digits$}", found.mean),
         None => format!("{:+.digits$}", found.mean),
     };
+    let measure = |found: Option<Nearness>, show: &dyn Fn(f64) -> String| match found {
+        Some(Nearness { a, b, difference: Difference { mean, half } }) => {
+            let sign = if mean < 0.0 { "-" } else { "+" };
+            let half = half.map(|half| format!(" ± {}", show(half))).unwrap_or_default();
+            [show(a), show(b), format!("{sign}{}{half}", show(mean.abs()))]
+        }
+        None => [MISSING; 3].map(String::from),
+    };
     let row = |line: &Compared| {
-        vec![
+        let mut cells = vec![
             line.dataset.as_deref().map_or("mean".into(), names::title),
             line.questions.to_string(),
             number::tenths(line.a),
@@ -462,21 +538,26 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
             number::p_value(line.mcnemar_p),
             line.gold_loglik.map_or(MISSING.into(), |found| beside(found, 3)),
             line.bytes.map_or(MISSING.into(), |ratio| format!("{ratio:.2}")),
-        ]
+        ];
+        if near {
+            cells.extend(measure(line.kl, &fidelity::digits));
+            cells.extend(measure(line.top1, &number::tenths));
+        }
+        cells
     };
+    let models: Vec<&str> =
+        comparisons.iter().flat_map(|one| [&one.a, &one.b]).map(|cell| cell.model.as_str()).collect();
+    let label = |cell: &Cell| cell.labelled(&names::model(&cell.model, models.iter().copied()));
     let mut sections = Vec::new();
     for one in comparisons {
         let marks: Vec<String> = one.notes.iter().map(|note| notes.mark(note)).collect();
-        let name = format!("A: {}\nB: {} {}", one.a.label(), one.b.label(), marks.join(" "));
+        let name = format!("A: {}\nB: {} {}", label(&one.a), label(&one.b), marks.join(" "));
         sections.push(Section { name: name.trim_end().to_string(), rows: one.lines.iter().map(row).collect() });
     }
     let table = Table {
         title: format!("Paired comparison, {metric}, B minus A on the same questions"),
-        caption: vec![
-            "± half of the 95 % interval of the mean paired difference (Student's t over questions); of the mean, sets weigh alike and are independent.".into(),
-            "lost: right in A, wrong in B; gained: the other way; McNemar p: exact, two-sided, not corrected for the number of lines; in the line of the mean over all questions.".into(),
-        ],
-        columns: columns.map(String::from).to_vec(),
+        caption,
+        columns: columns.into_iter().map(String::from).collect(),
         sections,
         notes,
     };

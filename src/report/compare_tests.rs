@@ -220,3 +220,77 @@ fn what_cannot_be_compared_says_why() {
     std::fs::write(a.join("samples/m--piqa.jsonl"), "{\"codec\":").unwrap();
     fails(&a, &b, &Wanted::default(), &["m--piqa.jsonl line 1", "not a sample"]);
 }
+
+/// By hand, and against the jackknife over questions, which agrees with linearisation where questions are many and alike in length.
+#[test]
+fn nearness_is_a_mean_a_position_and_its_difference_is_paired() {
+    let near = |at: usize, kl: Vec<f32>, same_top: usize, acceptance: f64| {
+        let mut one = sample("piqa", at, true, -1.0, Some(1));
+        let codec = one.codec.take().unwrap();
+        one.codec = Some(CodecSample { kl, same_top, acceptance, ..codec });
+        one
+    };
+    // Two questions, of one and of three positions. KL of A: (0.5 + 0.25 + 0.25 + 0) / 4; of B twice as much on the first alone.
+    let a = vec![near(0, vec![0.5], 0, 0.5), near(1, vec![0.25, 0.25, 0.0], 2, 2.5)];
+    let b = vec![near(0, vec![1.0], 1, 0.25), near(1, vec![0.25, 0.25, 0.0], 3, 2.5)];
+    let line = &compared(a, b).unwrap().lines[0];
+    let kl = line.kl.unwrap();
+    assert_eq!((kl.a, kl.b, kl.difference.mean), (0.25, 0.375, 0.125));
+    // Differences of the sums 0.5 and 0 over 1 and 3 positions: residuals 0.5 - 0.125 and 0 - 0.375, t = 12.706 at 1 degree of freedom.
+    let half = 12.706 * (2.0 * 2.0 * 0.375f64.powi(2)).sqrt() / 4.0;
+    assert!((kl.difference.half.unwrap() - half).abs() < 1e-3, "{kl:?} {half}");
+    let top1 = line.top1.unwrap();
+    assert_eq!((top1.a, top1.b, top1.difference.mean), (50.0, 100.0, 50.0));
+    // One position more in each: residuals 1 - 0.5 and 1 - 1.5, in per cent.
+    let half = 12.706 * 100.0 * (2.0 * 2.0 * 0.25f64).sqrt() / 4.0;
+    assert!((top1.difference.half.unwrap() - half).abs() < 1e-1, "{top1:?} {half}");
+    let acceptance = line.acceptance.unwrap();
+    assert_eq!((acceptance.a, acceptance.b), (75.0, 68.75));
+
+    // Many questions, and sides of other lengths, as of two models.
+    let side = |seed: usize, longer: usize| -> Vec<Sample> {
+        let kl = |at: usize, position: usize| ((seed + 7 * at + 3 * position) % 11) as f32 / 8.0;
+        (0..60).map(|at| near(at, (0..2 + (at + longer) % 2).map(|p| kl(at, p)).collect(), 0, 0.0)).collect()
+    };
+    let (a, b) = (side(0, 0), side(5, 1));
+    let mean = |samples: &[Sample], without: usize| {
+        let kls = samples.iter().filter(|one| one.index != without).flat_map(|one| &one.codec.as_ref().unwrap().kl);
+        let kls: Vec<f64> = kls.map(|kl| f64::from(*kl)).collect();
+        kls.iter().sum::<f64>() / kls.len() as f64
+    };
+    let left_out: Vec<f64> = (0..60).map(|at| mean(&b, at) - mean(&a, at)).collect();
+    let center = left_out.iter().sum::<f64>() / 60.0;
+    let jackknife = (59.0 / 60.0 * left_out.iter().map(|one| (one - center).powi(2)).sum::<f64>()).sqrt();
+    let kl = compared(a.clone(), b.clone()).unwrap().lines[0].kl.unwrap();
+    assert!((kl.difference.mean - (mean(&b, 60) - mean(&a, 60))).abs() < 1e-12);
+    let stderr = kl.difference.half.unwrap() / student(59);
+    assert!((stderr / jackknife - 1.0).abs() < 0.03, "{stderr} {jackknife}");
+}
+
+#[test]
+fn nearness_is_shown_where_both_sides_have_it_and_says_what_its_sign_means() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("a");
+    for set in ["piqa", "arc_easy"] {
+        let older = |mut one: Sample| {
+            one.codec.as_mut().unwrap().kl.clear();
+            one
+        };
+        let fc = answers(set, &A, -1.0, Some(200));
+        let old = fc.iter().cloned().map(older).collect();
+        let cells = [("baseline", answers(set, &A, -1.0, None)), ("fc", fc), ("old", old)];
+        write(&run, "models-a", set, &cells);
+    }
+    let cell = |codec: &str| Wanted { codec: Some(codec.into()), ..Wanted::default() };
+    let pair = |a, b| compare(&run, &run, &cell(a), &cell(b), false).unwrap();
+    let same = pair("fc", "fc");
+    let mean = same[0].lines[2].kl.unwrap();
+    assert_eq!((mean.a, mean.b, mean.difference), (0.25, 0.25, Difference { mean: 0.0, half: Some(0.0) }));
+    let shown = text(&same, false, 200);
+    assert!(shown.contains("below 0") && shown.contains("0.250") && shown.contains("+0 ± 0"), "{shown}");
+    for other in ["baseline", "old"] {
+        let found = pair(other, "fc");
+        assert!(found[0].lines.iter().all(|line| line.kl.is_none() && line.top1.is_none()));
+        assert!(!text(&found, false, 200).contains("KL"));
+    }
+}

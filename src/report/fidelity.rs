@@ -5,7 +5,7 @@ use super::caption::{self, Coverage};
 use super::codecs::{Line, Place, places};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
-use super::view::View;
+use super::view::{self, View};
 use crate::experiment::Row;
 
 /// A mean over data sets, each weighing alike, and its standard error; none where a set lacks it.
@@ -15,15 +15,54 @@ pub(super) struct Mean {
     pub stderr: Option<f64>,
 }
 
-pub(super) fn mean(
-    line: &Line,
+fn mean(
+    cells: &[Option<&Row>],
     value: impl Fn(&Row) -> Option<f64>,
     stderr: impl Fn(&Row) -> Option<f64>,
 ) -> Option<Mean> {
-    let value = line.mean(value)?;
+    let value = view::mean(cells, value)?;
     // Sets are independent: the variance of their mean is the sum of theirs over the square of their number.
-    let variance = line.mean(|row| stderr(row).map(|se| se * se));
-    Some(Mean { value, stderr: variance.map(|variance| (variance / line.cells.len() as f64).sqrt()) })
+    let variance = view::mean(cells, |row| stderr(row).map(|se| se * se));
+    Some(Mean { value, stderr: variance.map(|variance| (variance / cells.len() as f64).sqrt()) })
+}
+
+/// KL(unsplit || codec) a position, nats.
+pub(super) fn mean_kl(cells: &[Option<&Row>]) -> Option<Mean> {
+    mean(cells, |row| row.kl_mean, |row| row.kl_stderr)
+}
+
+/// Share of positions with the unsplit model's most likely token.
+fn mean_top1(cells: &[Option<&Row>]) -> Option<Mean> {
+    mean(cells, |row| row.top1, |row| row.top1_stderr)
+}
+
+/// Columns that other tables have of this: what `kl` and `top1` give, and what a caption says of them.
+pub(super) const COLUMNS: [&str; 2] = ["KL", "top-1 %"];
+pub(super) const SENTENCE: &str = "KL: KL(unsplit || codec) of the next token, nats a scored position; top-1: positions with the unsplit model's most likely token; means over the sets, ± 1 standard error over questions.";
+pub(super) const SENTENCE_OF_KL: &str = "KL: KL(unsplit || codec) of the next token, nats a scored position, mean over the sets, ± 1 standard error over questions.";
+
+/// A cell of the column KL.
+pub(super) fn kl(cells: &[Option<&Row>]) -> String {
+    text(mean_kl(cells), 1.0)
+}
+
+/// A cell of the column top-1.
+pub(super) fn top1(cells: &[Option<&Row>]) -> String {
+    text(mean_top1(cells), 100.0)
+}
+
+/// What other CSVs have of this, behind their columns.
+pub(super) const CSV_COLUMNS: &str = ",kl,kl_se,top1,top1_se";
+
+/// The fields of these columns.
+pub(super) fn csv_fields(cells: &[Option<&Row>]) -> String {
+    let both = [mean_kl(cells), mean_top1(cells)];
+    let fields = both.into_iter().flat_map(|mean| [mean.map(|mean| mean.value), mean.and_then(|mean| mean.stderr)]);
+    fields.map(|value| format!(",{}", csv_number(value))).collect()
+}
+
+fn csv_number(value: Option<f64>) -> String {
+    value.map(|value| format!("{value:e}")).unwrap_or_default()
 }
 
 /// Three digits that count.
@@ -45,23 +84,24 @@ fn text(mean: Option<Mean>, scale: f64) -> String {
 
 /// The measures of a line, in the order of the columns.
 fn measures(line: &Line) -> [Option<Mean>; 9] {
-    let plain = |value: fn(&Row) -> Option<f64>| mean(line, value, |_| None);
+    let cells = line.cells.as_slice();
+    let plain = |value: fn(&Row) -> Option<f64>| mean(cells, value, |_| None);
     [
-        mean(line, |row| row.kl_mean, |row| row.kl_stderr),
+        mean_kl(cells),
         plain(|row| row.kl_median),
         plain(|row| row.kl_p90),
         plain(|row| row.kl_p99),
         plain(|row| row.kl_max),
-        mean(line, |row| row.top1, |row| row.top1_stderr),
+        mean_top1(cells),
         plain(|row| row.acceptance),
-        mean(line, |row| row.gold_loglik_change, |row| row.gold_loglik_change_stderr),
-        mean(line, |row| row.ln_ppl_ratio, |row| row.ln_ppl_ratio_stderr),
+        mean(cells, |row| row.gold_loglik_change, |row| row.gold_loglik_change_stderr),
+        mean(cells, |row| row.ln_ppl_ratio, |row| row.ln_ppl_ratio_stderr),
     ]
 }
 
 /// Whether any row has what the table shows; those of earlier versions do not.
-pub(super) fn is_measured(view: &View) -> bool {
-    view.rows.iter().any(|row| row.kl_mean.is_some())
+pub(super) fn is_measured<'a>(rows: impl IntoIterator<Item = &'a Row>) -> bool {
+    rows.into_iter().any(|row| row.kl_mean.is_some())
 }
 
 /// The table of every model and place.
@@ -72,10 +112,10 @@ pub(super) fn fidelity(view: &View) -> Rendered {
     );
     let places = places(view);
     places.iter().for_each(|place| write_csv(place, &mut csv));
-    Rendered { tables: places.iter().map(table).collect(), csv }
+    Rendered { tables: places.iter().map(|place| table(view, place)).collect(), csv }
 }
 
-fn table(place: &Place) -> Table {
+fn table(view: &View, place: &Place) -> Table {
     let mut coverage = Coverage::default();
     let mut rows = Vec::new();
     for line in place.lines() {
@@ -124,19 +164,18 @@ fn table(place: &Place) -> Table {
             .into(),
     ];
     caption.extend(coverage.sentence());
-    caption.extend(caption::provenance(&place.rows));
+    caption.extend(caption::provenance(view, &place.rows));
     Table {
-        title: format!("Fidelity of {}: distance to the unsplit model, {}", place.model, place.cut()),
+        title: format!("Fidelity of {}: distance to the unsplit model, {}", place.name(), place.cut()),
         caption,
         columns: columns.map(String::from).to_vec(),
-        sections: vec![Section { name: place.model.to_string(), rows }],
+        sections: vec![Section { name: place.name(), rows }],
         notes: Notes::default(),
     }
 }
 
 fn write_csv(place: &Place, out: &mut String) {
     for line in place.lines() {
-        let number = |value: Option<f64>| value.map(|v| format!("{v:e}")).unwrap_or_default();
         let mut fields = vec![
             number::csv_field(place.model),
             place.split_layer.map(|layer| layer.to_string()).unwrap_or_default(),
@@ -144,12 +183,12 @@ fn write_csv(place: &Place, out: &mut String) {
             number::csv_field(line.codec),
             line.ratio.map(number::ratio).unwrap_or_default(),
             line.accounting.to_string(),
-            number(line.bytes()),
+            csv_number(line.bytes()),
         ];
         for (nth, measure) in measures(&line).into_iter().enumerate() {
-            fields.push(number(measure.map(|mean| mean.value)));
+            fields.push(csv_number(measure.map(|mean| mean.value)));
             if [0, 5, 7, 8].contains(&nth) {
-                fields.push(number(measure.and_then(|mean| mean.stderr)));
+                fields.push(csv_number(measure.and_then(|mean| mean.stderr)));
             }
         }
         *out += &(fields.join(",") + "\n");
@@ -178,7 +217,7 @@ mod tests {
             on("piqa", row("qr", Some(8.0), 0.5)),
         ];
         let view = View::new(&rows).unwrap();
-        assert!(is_measured(&view));
+        assert!(is_measured(view.rows));
         let made = fidelity(&view);
         let text = made.markdown();
         // sqrt(0.003^2 + 0.004^2) / 2.

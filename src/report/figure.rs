@@ -26,7 +26,7 @@ pub(super) struct Figure {
 pub(super) enum Axis {
     /// Evenly, with a tick at every value, the points of a series joined.
     Values,
-    /// By its logarithm, the points apart.
+    /// By its logarithm, the points apart; panels are large, and in two rows where there are several.
     Log,
     /// By its logarithm, the points of a series joined.
     LogLines,
@@ -64,7 +64,7 @@ impl Axis {
 }
 
 /// One set of axes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Panel {
     pub title: String,
     pub scale: Scale,
@@ -75,7 +75,15 @@ pub(super) struct Panel {
     /// Points of each series, by x; a series may have none.
     pub series: Vec<Vec<Point>>,
     /// Corners of the Pareto front, by x.
-    pub front: Vec<(f64, f64)>,
+    pub front: Vec<Corner>,
+}
+
+/// A corner of a Pareto front, and what is written beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Corner {
+    pub x: f64,
+    pub y: f64,
+    pub label: String,
 }
 
 /// How far a y axis may reach.
@@ -122,7 +130,7 @@ const RIGHT: i32 = 104;
 /// The same where there are none.
 const BARE_RIGHT: i32 = 32;
 pub(super) const SMALL: Type = Type { size: 12.0, bold: false, color: INK };
-const NUMBER: Type = Type { size: 10.0, bold: false, color: INK };
+const LABEL: Type = Type { size: 11.0, bold: false, color: INK };
 pub(super) const AXIS: Type = Type { size: 13.0, bold: false, color: INK };
 pub(super) const HEAD: Type = Type { size: 14.0, bold: true, color: INK };
 pub(super) const TITLE: Type = Type { size: 18.0, bold: true, color: INK };
@@ -192,13 +200,20 @@ impl Figure {
 
     /// The picture; fonts are whatever sans-serif the viewer has.
     pub fn svg(&self) -> Result<String> {
+        let apart = self.axis == Axis::Log;
         let columns = match self.panels.len() {
             0 | 1 => 1,
+            panels if apart => panels.div_ceil(2) as i32,
             2 | 4 => 2,
             3 | 5..=9 => 3,
             _ => 4,
         };
-        let (plot_width, plot_height) = if self.panels.len() == 1 { (560, 330) } else { (244, 180) };
+        let (plot_width, plot_height) = match self.panels.len() {
+            1 if apart => (640, 420),
+            1 => (560, 330),
+            _ if apart => (420, 300),
+            _ => (244, 180),
+        };
         let named = self.panels.iter().any(|panel| panel.baseline.is_some() || panel.chance.is_some());
         let right_room = if named || self.panels.len() == 1 { RIGHT } else { BARE_RIGHT };
         let cell_width = LEFT + plot_width + right_room;
@@ -215,12 +230,7 @@ impl Figure {
         let panels_top = MARGIN + 24 * title.len() as i32 + 17 * subtitle.len() as i32 + 12;
         let x_label_top = panels_top + rows * cell_height;
         let legend_top = x_label_top + 30;
-        let numbered = self.axis == Axis::Log && self.series.len() > legend::MARKERS.len();
-        let names: Vec<String> = match numbered {
-            true => self.series.iter().enumerate().map(|(at, name)| format!("{}  {name}", at + 1)).collect(),
-            false => self.series.clone(),
-        };
-        let height = legend_top + legend::height(&names, inner) + MARGIN;
+        let height = legend_top + legend::height(&self.series, inner) + MARGIN;
 
         let mut svg = String::new();
         let canvas = Canvas::new(&mut svg, width, height)?;
@@ -256,13 +266,11 @@ impl Figure {
                 canvas.text_up(&self.y_label, (MARGIN + 8, frame.top + plot_height / 2), AXIS)?;
             }
             panel.draw(&canvas, &frame, &ticks)?;
-            if numbered {
-                panel.draw_numbers(&canvas, &frame)?;
-            }
+            panel.draw_labels(&canvas, &frame)?;
         }
         let middle = MARGIN + 24 + LEFT + (columns * cell_width - LEFT - right_room) / 2;
         canvas.text(&self.x_label, (middle, x_label_top), AXIS, (HPos::Center, VPos::Top))?;
-        legend::draw(&canvas, &names, (MARGIN, legend_top), inner, self.axis != Axis::Log)?;
+        legend::draw(&canvas, &self.series, (MARGIN, legend_top), inner, !apart)?;
         canvas.finish()?;
         Ok(svg)
     }
@@ -330,7 +338,10 @@ impl Panel {
             let middle = (frame.left + frame.width / 2, frame.top + frame.height / 2);
             canvas.text("no finished cell", middle, SMALL, (HPos::Center, VPos::Center))?;
         }
-        self.draw_front(canvas, frame)?;
+        let front = self.front_path(frame);
+        if !front.is_empty() {
+            canvas.path(&front, FRONT, 5)?;
+        }
         let dodge = if frame.axis.is_log() { 0.0 } else { self.dodge(frame, ticks) };
         for (at, points) in self.series.iter().enumerate() {
             let look = legend::look(at);
@@ -358,57 +369,70 @@ impl Panel {
         Ok(())
     }
 
-    /// The number of each point's series beside it, where markers repeat; a thin line leads to one that found no room nearer.
-    fn draw_numbers(&self, canvas: &Canvas, frame: &Frame) -> Result<()> {
-        let points = || self.series.iter().enumerate().flat_map(|(at, points)| points.iter().map(move |p| (at, p)));
-        let spread = |(x, y): (i32, i32), wide: i32, high: i32| [x - wide, y - high, x + wide, y + high];
+    /// What the corners of the front are, each beside its own; a thin line leads to one that found no room nearer.
+    fn draw_labels(&self, canvas: &Canvas, frame: &Frame) -> Result<()> {
         let apart = |a: &[i32; 4], b: &[i32; 4]| a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1];
-        let mut taken: Vec<[i32; 4]> = points().map(|(_, p)| spread(frame.place(p.x, p.y), 5, 5)).collect();
-        let inside =
-            spread((frame.left + frame.width / 2, frame.top + frame.height / 2), frame.width / 2, frame.height / 2);
-        for (at, point) in points() {
-            let (x, y) = frame.place(point.x, point.y);
-            let text = (at + 1).to_string();
-            let (wide, high) = (text_width(&text, NUMBER.size) / 2, 5);
-            let places = (0..8).flat_map(|ring| (0..16).map(move |turn| (12.0 + 9.0 * f64::from(ring), turn)));
-            let place = places
-                .map(|(away, turn)| {
-                    let (sin, cos) = (f64::from(turn) * std::f64::consts::PI / 8.0).sin_cos();
-                    (away, (x + (away * cos).round() as i32, y - (away * sin).round() as i32))
-                })
-                .find(|(_, center)| {
-                    let spot = spread(*center, wide, high);
-                    let within =
-                        spot[0] > inside[0] && spot[2] < inside[2] && spot[1] > inside[1] && spot[3] < inside[3];
-                    within && taken.iter().all(|other| apart(&spot, other))
-                });
-            let Some((away, center)) = place else { continue };
-            if away > 12.0 {
-                let part = |pixels: f64| {
-                    let along = |from: i32, to: i32| from + (pixels / away * f64::from(to - from)).round() as i32;
-                    (along(x, center.0), along(y, center.1))
-                };
-                canvas.path(&[part(6.0), part(away - 6.0)], LEADER, 1)?;
+        let spread = |(x, y): (i32, i32), high: i32, low: i32| [x - 5, y - high, x + 5, y + low];
+        let points = || self.series.iter().flatten();
+        let mut taken: Vec<[i32; 4]> = points().map(|p| spread(frame.place(p.x, p.y), 5, 5)).collect();
+        // Lines and error bars, which a name may cross only where there is no other room.
+        let bar = |p: &Point| {
+            let y = frame.height_of(p.y);
+            spread(
+                (frame.place(p.x, p.y).0, y),
+                y - frame.height_of(p.y + p.stderr),
+                frame.height_of(p.y - p.stderr) - y,
+            )
+        };
+        let path = self.front_path(frame);
+        let sections = path.windows(2).map(|ends| {
+            let [(x, y), (other_x, other_y)] = [ends[0], ends[1]];
+            [x.min(other_x) - 3, y.min(other_y) - 3, x.max(other_x) + 3, y.max(other_y) + 3]
+        });
+        let across = self.baseline.iter().chain(&self.chance).map(|value| {
+            let y = frame.height_of(*value);
+            [frame.left, y - 2, frame.left + frame.width, y + 2]
+        });
+        let crossed: Vec<[i32; 4]> = points().map(bar).chain(sections).chain(across).collect();
+        for corner in &self.front {
+            let (x, y) = frame.place(corner.x, corner.y);
+            let (wide, high) = (text_width(&corner.label, LABEL.size) / 2, 6);
+            let places = (0..14).flat_map(|ring| (0..16).map(move |turn| (9.0 + 9.0 * f64::from(ring), turn)));
+            let places = places.map(|(away, turn)| {
+                let (sin, cos) = (f64::from(turn) * std::f64::consts::PI / 8.0).sin_cos();
+                // Its nearest side is that far away.
+                let along = |cos: f64, half: i32| (cos * (away + f64::from(half))).round() as i32;
+                let (x, y) = (x + along(cos, wide), y - along(sin, high));
+                (away, (x, y), [x - wide, y - high, x + wide, y + high])
+            });
+            let (right, bottom) = (frame.left + frame.width + BARE_RIGHT, frame.top + frame.height);
+            let within =
+                |spot: &[i32; 4]| spot[0] > frame.left && spot[2] < right && spot[1] > frame.top && spot[3] < bottom;
+            let free = places.filter(|(_, _, spot)| within(spot) && taken.iter().all(|other| apart(spot, other)));
+            let clear = |spot: &[i32; 4]| crossed.iter().all(|other| apart(spot, other));
+            let place = free.clone().find(|(_, _, spot)| clear(spot)).or_else(|| free.clone().next());
+            let Some((away, center, spot)) = place else { continue };
+            if away > 9.0 {
+                let near = (x.clamp(spot[0], spot[2]), y.clamp(spot[1], spot[3]));
+                canvas.path(&[(x, y), near], LEADER, 1)?;
             }
-            canvas.text(&text, center, NUMBER, (HPos::Center, VPos::Center))?;
-            taken.push(spread(center, wide, high));
+            canvas.text(&corner.label, center, LABEL, (HPos::Center, VPos::Center))?;
+            taken.push(spot);
         }
         Ok(())
     }
 
     /// Steps: what the bytes at hand buy, up to the next corner.
-    fn draw_front(&self, canvas: &Canvas, frame: &Frame) -> Result<()> {
+    fn front_path(&self, frame: &Frame) -> Vec<(i32, i32)> {
         let mut path: Vec<(i32, i32)> = Vec::new();
-        for &(x, y) in &self.front {
-            let corner = frame.place(x, y);
+        for corner in &self.front {
+            let corner = frame.place(corner.x, corner.y);
             path.extend(path.last().map(|&(_, before)| (corner.0, before)));
             path.push(corner);
         }
-        if let Some(&(_, y)) = path.last() {
-            path.push((frame.left + frame.width, y));
-            canvas.path(&path, FRONT, 5)?;
-        }
-        Ok(())
+        let end = path.last().map(|&(_, y)| (frame.left + frame.width, y));
+        path.extend(end);
+        path
     }
 
     /// Baseline and chance, named at the right edge; names move apart where the lines are close.

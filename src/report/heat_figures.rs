@@ -38,12 +38,13 @@ pub(super) fn figures(maps: &[Map], words: Words) -> Result<Vec<Picture>> {
     let mut out = Vec::new();
     for model in &models {
         let here: Vec<&Map> = maps.iter().filter(|map| map.line.model == *model).collect();
-        let file = |shows| names::figure_file(shows, (models.len() > 1).then_some(*model));
+        let name = names::model(model, models.iter().copied());
+        let file = |shows| names::figure_file(shows, (models.len() > 1).then_some(&name));
         if here.iter().any(|map| map.line.kind == Kind::Activation && map.matrix.is_some()) {
-            out.push(heat_maps(model, &here, file("heat-maps"), words)?);
+            out.push(heat_maps(&name, &here, file("heat-maps"), words)?);
         }
         if here.iter().any(|map| map.line.kind == Kind::Spectrum && map.matrix.is_some()) {
-            out.push(spectra(model, &here, file("spectrum"), words)?);
+            out.push(spectra(&name, &here, file("spectrum"), words)?);
         }
     }
     Ok(out)

@@ -14,16 +14,18 @@ pub(super) fn figures(view: &View, sweeps: &[Sweep]) -> Vec<Drawing> {
     let drawn = |(model, scope): (&str, &str)| {
         let here: Vec<&Sweep> = sweeps.iter().filter(|sweep| (sweep.model, sweep.scope) == (model, scope)).collect();
         let file = |shows: &str| match several {
-            true => names::figure_file(&(shows.to_string() + &names::cut_part(None, &[scope])), Some(model)),
+            true => {
+                names::figure_file(&(shows.to_string() + &names::cut_part(None, &[scope])), Some(&view.name(model)))
+            }
             false => shows.to_string(),
         };
         let rows: Vec<_> = here.iter().flat_map(|sweep| sweep.rows()).collect();
         let sets = view.datasets.len();
         let mean = if sets > 1 { format!(" Mean of {sets} data sets.") } else { String::new() };
-        let about = |text: &str| format!("Scope {scope}. {text}{mean} {}", caption::provenance(&rows).join(" "));
+        let about = |text: &str| format!("Scope {scope}. {text}{mean} {}", caption::provenance(view, &rows).join(" "));
         [
             Drawing { file: file("layers"), figure: layers(view, model, &here, &about) },
-            Drawing { file: file("growth"), figure: growth(model, &here, &about) },
+            Drawing { file: file("growth"), figure: growth(&view.name(model), &here, &about) },
         ]
     };
     places.into_iter().flat_map(drawn).collect()
@@ -56,7 +58,7 @@ fn layers(view: &View, model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -> S
         front: Vec::new(),
     });
     Figure {
-        title: format!("Split layers and what may tell them apart: {model}"),
+        title: format!("Split layers and what may tell them apart: {}", view.name(model)),
         subtitle: about(
             "Error bars of the accuracy: 1 standard error. Each panel has its own y axis. What does not depend on the codec lies under the last codec's line.",
         ),

@@ -209,8 +209,8 @@ pub(super) fn tables(view: &View, sweeps: &[Sweep]) -> [(&'static str, Rendered)
     let worth = "indicator,takes,layers,rho_drop,rho_error,layer,accuracy,best_layer,best_accuracy";
     [
         ("layers", made(&|sweep| sweep.table(view), &layers, &|sweep| sweep.csv())),
-        ("growth", made(&|sweep| sweep.growth(), "split_layer,layer,rel_error", &|sweep| sweep.growth_csv())),
-        ("indicators", made(&|sweep| sweep.worth(), worth, &|sweep| sweep.worth_csv())),
+        ("growth", made(&|sweep| sweep.growth(view), "split_layer,layer,rel_error", &|sweep| sweep.growth_csv())),
+        ("indicators", made(&|sweep| sweep.worth(view), worth, &|sweep| sweep.worth_csv())),
     ]
 }
 
@@ -234,12 +234,19 @@ impl Sweep<'_> {
         self.cells.iter().flatten().flatten().copied().collect()
     }
 
-    fn titled(&self, what: &str, caption: Vec<String>, columns: Vec<String>, rows: Vec<Vec<String>>) -> Table {
+    fn titled(
+        &self,
+        view: &View,
+        what: &str,
+        caption: Vec<String>,
+        columns: Vec<String>,
+        rows: Vec<Vec<String>>,
+    ) -> Table {
         Table {
-            title: format!("{what}: {} by {}, scope {}", self.model, self.label(), self.scope),
+            title: format!("{what}: {} by {}, scope {}", view.name(self.model), self.label(), self.scope),
             caption,
             columns: ["model".to_string()].into_iter().chain(columns).collect(),
-            sections: vec![Section { name: self.model.to_string(), rows }],
+            sections: vec![Section { name: view.name(self.model), rows }],
             notes: Notes::default(),
         }
     }
@@ -270,8 +277,14 @@ impl Sweep<'_> {
         caption
             .extend(number::average(&unsplit).map(|cell| format!("The unsplit model has {}.", number::percent(cell))));
         caption.extend(coverage.sentence());
-        caption.extend(caption::provenance(&self.rows()));
-        self.titled("Split layers", caption, columns.map(String::from).collect(), self.layers.iter().map(row).collect())
+        caption.extend(caption::provenance(view, &self.rows()));
+        self.titled(
+            view,
+            "Split layers",
+            caption,
+            columns.map(String::from).collect(),
+            self.layers.iter().map(row).collect(),
+        )
     }
 
     fn csv(&self) -> Vec<String> {
@@ -284,7 +297,7 @@ impl Sweep<'_> {
         self.layers.iter().map(line).collect()
     }
 
-    fn growth(&self) -> Table {
+    fn growth(&self, view: &View) -> Table {
         let last = self.layers.iter().map(|line| line.split_layer + line.errors.len() as u32).max().unwrap_or(1);
         let columns = ["cut after".to_string()].into_iter().chain((1..last).map(|layer| format!("layer {layer}")));
         let row = |line: &Line| {
@@ -295,7 +308,13 @@ impl Sweep<'_> {
             [line.split_layer.to_string()].into_iter().chain((1..last).map(cell)).collect()
         };
         let caption = "Relative error ||H - H'||_F / ||H||_F of the hidden state after each layer, against the uncompressed run; mean over requests, then over the data sets.";
-        self.titled("Error growth", vec![caption.into()], columns.collect(), self.layers.iter().map(row).collect())
+        self.titled(
+            view,
+            "Error growth",
+            vec![caption.into()],
+            columns.collect(),
+            self.layers.iter().map(row).collect(),
+        )
     }
 
     fn growth_csv(&self) -> Vec<String> {
@@ -307,7 +326,7 @@ impl Sweep<'_> {
         self.layers.iter().flat_map(line).collect()
     }
 
-    fn worth(&self) -> Table {
+    fn worth(&self, view: &View) -> Table {
         let columns = [
             "indicator",
             "cuts at its",
@@ -336,7 +355,7 @@ impl Sweep<'_> {
             "An indicator that always chose well would have -1 with the drop where it takes the highest, 1 where it takes the lowest.".into(),
         ];
         let rows = self.indicators.iter().map(row).collect();
-        self.titled("Indicators", caption, columns.map(String::from).to_vec(), rows)
+        self.titled(view, "Indicators", caption, columns.map(String::from).to_vec(), rows)
     }
 
     fn worth_csv(&self) -> Vec<String> {

@@ -14,6 +14,7 @@ mod beside;
 mod by_ratio;
 mod canvas;
 mod caption;
+mod codec_figures;
 mod codecs;
 pub mod compare;
 mod fidelity;
@@ -30,6 +31,7 @@ mod paired;
 pub mod paper;
 mod picture;
 mod pixels;
+pub mod pooled;
 mod response;
 mod rows_io;
 mod searched;
@@ -47,6 +49,7 @@ mod view;
 
 pub use beside::Beside;
 pub use heat_figures::Map;
+pub(crate) use names::model as model_name;
 pub use near_lossless::{NearLossless, Tried, near_lossless};
 pub use number::p_value;
 use paper::Place;
@@ -64,7 +67,7 @@ pub struct Report {
     pub table2: bool,
     /// Table III: methods side by side at each data set's ratio.
     pub table3: bool,
-    /// Every codec at every budget: accuracy, bytes, error and time; and a figure of accuracy against bytes.
+    /// Every codec at every budget: accuracy, KL, bytes, error and time; and figures of accuracy and of KL against bytes.
     pub codecs: bool,
     /// KL and lost accuracy by ratio, a row for each codec and scope.
     pub by_ratio: bool,
@@ -228,14 +231,14 @@ fn rendered(
     if report.by_ratio {
         out.push(("by-ratio", by_ratio::by_ratio(view)));
     }
-    if (report.table2 || report.table3 || report.codecs) && fidelity::is_measured(view) {
+    if (report.table2 || report.table3 || report.codecs) && fidelity::is_measured(view.rows) {
         out.push(("fidelity", fidelity::fidelity(view)));
     }
     if report.layers {
         out.extend(layers::tables(view, sweeps));
     }
     if report.near_lossless {
-        out.push(("near-lossless", searched::table(view.rows, report.near_lossless_points)));
+        out.push(("near-lossless", searched::table(view, report.near_lossless_points)));
     }
     if let Some(response) = &report.response {
         out.extend(response::tables(&beside.service, response));
@@ -264,7 +267,7 @@ fn figures(
         out.extend(series::figures(view, series::Kind::Layer));
     }
     if report.codecs {
-        out.extend(codecs::figures(view));
+        out.extend(codec_figures::figures(view));
     }
     out.extend(layer_figures::figures(view, sweeps));
     out.extend(activation_figures::figures(&beside.similarity, &beside.energy));

@@ -4,10 +4,10 @@
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::Rendered;
 use super::bars::{Bar, BarPanel, Bars};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
+use super::{Rendered, names};
 use crate::experiment::{Part, RAW, Service};
 use crate::file_name::file_name;
 use crate::simulate::{Cost, Load, Pair, Profile, label};
@@ -107,11 +107,7 @@ struct Place<'a> {
 
 fn places<'a>(lines: &'a [Service], response: &'a Response) -> Vec<Place<'a>> {
     let made = Profile::of(lines, "service.csv").into_iter();
-    let place = |profile: Profile| {
-        let here = |line: &&Service| profile.is_of(line);
-        Place { lines: lines.iter().filter(here).collect(), profile, response }
-    };
-    made.map(place).collect()
+    made.map(|(profile, lines)| Place { profile, lines, response }).collect()
 }
 
 /// What to say where there are no times: which command makes them.
@@ -147,7 +143,8 @@ pub(super) fn figures(lines: &[Service], response: &Response) -> Vec<(String, Ba
         // The profile's name, but for the model's made of few words.
         let file = |shows: &str| match place.lines.first() {
             Some(line) if places.len() > 1 => {
-                let (model, scope) = (file_name(&line.model), line.scope.replace('+', "-"));
+                let model = names::model(&line.model, lines.iter().map(|line| line.model.as_str()));
+                let (model, scope) = (file_name(&model), line.scope.replace('+', "-"));
                 format!("{shows}-{model}-after-layer-{}-scope-{scope}", line.split_layer)
             }
             _ => shows.to_string(),

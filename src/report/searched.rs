@@ -2,6 +2,7 @@
 
 use super::number::{csv_field, signed};
 use super::table::{Section, Table};
+use super::view::View;
 use super::{Rendered, names};
 use crate::experiment::{Paired, Row};
 use crate::score::{Bound, Largest, Tried, largest};
@@ -48,8 +49,8 @@ fn words(bound: Bound) -> String {
     }
 }
 
-pub(super) fn table(rows: &[Row], points: f64) -> Rendered {
-    let all = searched(rows);
+pub(super) fn table(view: &View, points: f64) -> Rendered {
+    let all = searched(view.rows);
     let mut csv = String::from(
         "model,dataset,split_layer,scope,codec,accounting,points,ratio,ratio_above,sure,sure_above,possible,possible_above,\
          lost,gained,questions,ratios_tried\n",
@@ -90,9 +91,10 @@ pub(super) fn table(rows: &[Row], points: f64) -> Rendered {
             row.questions.to_string(),
             one.tried.len().to_string(),
         ];
-        match table.sections.iter_mut().find(|section| section.name == row.model) {
+        let name = view.name(&row.model);
+        match table.sections.iter_mut().find(|section| section.name == name) {
             Some(section) => section.rows.push(cells),
-            None => table.sections.push(Section { name: row.model.clone(), rows: vec![cells] }),
+            None => table.sections.push(Section { name, rows: vec![cells] }),
         }
         let number = |ratio: Option<f64>| ratio.map_or(String::new(), |ratio| ratio.to_string());
         let bounds = [measured, sure, possible].map(|b| format!("{},{}", number(b.holds), number(b.fails))).join(",");
@@ -133,12 +135,13 @@ mod tests {
             });
         }
         rows.push(Row { err: Some("x".into()), lost: None, ratio_requested: Some(9.0), ..row("fc", Some(1.0), 0.5) });
-        let Rendered { tables, csv } = table(&rows, 0.3);
+        let made = |rows: &[Row]| table(&View::new(rows).unwrap(), 0.3);
+        let Rendered { tables, csv } = made(&rows);
         let text = tables[0].markdown();
         assert!(text.contains("| 2 | 1 to 2 |"), "{text}");
         assert!(csv.lines().nth(1).unwrap().contains(",0.3,2,2.5,1,2,2,2.5,3,0,2376,4"), "{csv}");
-        assert!(table(&rows[..1], 0.3).tables[0].markdown().contains("≥ 1"));
-        assert!(table(&rows[3..4], 0.3).tables[0].markdown().contains("| &lt; 4 |"));
-        assert!(table(&[], 0.3).tables.is_empty());
+        assert!(made(&rows[..1]).tables[0].markdown().contains("≥ 1"));
+        assert!(made(&rows[3..4]).tables[0].markdown().contains("| &lt; 4 |"));
+        assert!(made(&[row("baseline", None, 0.5)]).tables.is_empty());
     }
 }

@@ -64,7 +64,8 @@ pub(super) fn figures(view: &View, kind: Kind) -> Vec<Drawing> {
             if cuts.len() > 1 {
                 shows += &names::cut_part(cut.split_layer, &[&cut.scope, &cut.accounting]);
             }
-            let subject = (view.models.len() > 1).then_some(model);
+            let subject = (view.models.len() > 1).then(|| view.name(model));
+            let subject = subject.as_deref();
             let sheet = Sheet { view, kind, model, cut, keys: keys(kind, &rows), rows };
             let average = names::figure_file(&names::average(&shows), subject);
             out.push(Drawing { file: average, figure: sheet.figure(true) });
@@ -161,7 +162,7 @@ impl Sheet<'_, '_> {
             Kind::Layer => "split after layer".to_string(),
         };
         Figure {
-            title: format!("Accuracy against {against}: {}", self.model),
+            title: format!("Accuracy against {against}: {}", self.view.name(self.model)),
             subtitle: self.subtitle(only_average),
             x_label,
             y_label: "accuracy (%)".into(),
@@ -280,7 +281,7 @@ impl Sheet<'_, '_> {
         if !lacking.is_empty() {
             out += &format!(" No baseline for {}.", lacking.join(", "));
         }
-        for sentence in caption::provenance(&self.rows) {
+        for sentence in caption::provenance(self.view, &self.rows) {
             out += &format!(" {sentence}");
         }
         out

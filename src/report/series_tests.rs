@@ -125,7 +125,7 @@ fn a_figure_a_model_and_none_without_points() {
     rows.extend(other);
     let files: Vec<String> = figures(&View::new(&rows).unwrap(), Kind::Ratio).into_iter().map(|one| one.file).collect();
     assert_eq!(files[1], "accuracy-vs-ratio--pocket");
-    assert_eq!(files[2], format!("accuracy-vs-ratio-average--{}", file_name("meta/Other 1B")));
+    assert_eq!(files[2], format!("accuracy-vs-ratio-average--{}", file_name("Other 1B")));
     rows.retain(|row| !row.is_baseline());
     let figure = figures(&View::new(&rows).unwrap(), Kind::Ratio).remove(1).figure;
     assert!(figure.subtitle.contains("No baseline for ARC-Easy."), "{}", figure.subtitle);

@@ -7,7 +7,7 @@ use super::number::{self, MISSING};
 use super::paper::Place;
 use super::table::{Notes, Section, Table, stacked};
 use super::view::{self, Cut, View};
-use super::{Rendered, names, paper};
+use super::{Rendered, fidelity, names, paper};
 use crate::experiment::{Accuracy, Row};
 
 /// One codec at one cut.
@@ -19,6 +19,8 @@ struct Group<'v, 'a> {
     ratios: Vec<f64>,
     points: f64,
     place: Place,
+    /// Whether rows have KL, and so the table.
+    measured: bool,
 }
 
 /// A row of the table: a ratio, none for a codec of fixed rate, or the baseline.
@@ -46,22 +48,32 @@ impl Line<'_> {
 /// Table II for every codec and cut of the rows; `points` is the loss that still counts as near-lossless, `place` where the paper's
 /// numbers stand.
 pub(super) fn table2(view: &View, points: f64, place: Place) -> Rendered {
+    let measured = fidelity::is_measured(view.rows);
     let mut groups = Vec::new();
     for (cut, rows) in view.cuts() {
         for codec in view::codecs(&rows) {
             let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec).collect();
-            groups.push(Group { view, cut: cut.clone(), codec, ratios: view::ratios(&rows), rows, points, place });
+            groups.push(Group {
+                view,
+                cut: cut.clone(),
+                codec,
+                ratios: view::ratios(&rows),
+                rows,
+                points,
+                place,
+                measured,
+            });
         }
     }
     let with_paper = groups.iter().any(|group| view.models.iter().any(|model| group.paper_model(model).is_some()));
-    let mut csv = header(view, with_paper);
+    let mut csv = header(view, with_paper, measured);
     for group in &groups {
         group.csv(&mut csv, with_paper);
     }
     Rendered { tables: groups.iter().map(Group::table).collect(), csv }
 }
 
-fn header(view: &View, with_paper: bool) -> String {
+fn header(view: &View, with_paper: bool, measured: bool) -> String {
     let mut columns = vec!["model".to_string(), "ratio".into()];
     columns.extend(view.datasets.iter().map(|name| number::csv_field(name)));
     columns.push("avg".into());
@@ -72,7 +84,7 @@ fn header(view: &View, with_paper: bool) -> String {
     if with_paper {
         columns.extend(view.datasets.iter().map(|name| number::csv_field(&format!("{name}_paper"))));
     }
-    columns.join(",") + "\n"
+    columns.join(",") + if measured { fidelity::CSV_COLUMNS } else { "" } + "\n"
 }
 
 impl<'a> Group<'_, 'a> {
@@ -141,9 +153,9 @@ impl<'a> Group<'_, 'a> {
             let near = self.near_lossless(&lines);
             let text = |found: &Option<NearLossless>| found.map_or(MISSING.to_string(), |found| found.to_string());
             rows.push(
-                ["near-lossless".to_string()].into_iter().chain(near.iter().map(text)).chain([String::new()]).collect(),
+                ["near-lossless".to_string()].into_iter().chain(near.iter().map(text)).chain(self.blank()).collect(),
             );
-            sections.push(Section { name: model.to_string(), rows });
+            sections.push(Section { name: self.view.name(model), rows });
             all_near.push(near);
         }
         if all_near.len() > 1 {
@@ -151,16 +163,26 @@ impl<'a> Group<'_, 'a> {
         }
         let mut columns = vec!["model".to_string(), "ratio".into()];
         columns.extend(self.view.datasets.iter().map(|name| names::title(name)));
-        columns.extend(["avg".into(), "wire".into()]);
+        columns.push("avg".into());
+        columns.extend(self.measured.then(|| fidelity::COLUMNS[0].into()));
+        columns.push("wire".into());
         let title =
             format!("Table II: accuracy (%) of {} by compression ratio, {}", self.codec, caption::cut(&self.cut));
         Table { title, caption: self.caption(coverage), columns, sections, notes }
+    }
+
+    /// Nothing in the columns behind the average.
+    fn blank(&self) -> Vec<String> {
+        vec![String::new(); 1 + usize::from(self.measured)]
     }
 
     fn row(&self, line: &Line, notes: &mut Notes) -> Vec<String> {
         let mut row = vec![line.label()];
         row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
         row.push(number::average(&line.accuracies()).map_or(MISSING.into(), number::percent));
+        if self.measured {
+            row.push(if line.baseline { String::new() } else { fidelity::kl(&line.cells) });
+        }
         row.push(match line.baseline {
             true => String::new(),
             false => line.mean(|row| row.ratio_wire).map_or(MISSING.into(), |wire| format!("{wire:.2}")),
@@ -178,7 +200,7 @@ impl<'a> Group<'_, 'a> {
         }
         let mut row = vec![format!("{}, paper", line.label())];
         row.extend(paper::beside(&papers, &line.accuracies()));
-        row.push(String::new());
+        row.extend(self.blank());
         Some(row)
     }
 
@@ -190,7 +212,7 @@ impl<'a> Group<'_, 'a> {
         let paper = |name: &&str| line.ratio.filter(|_| comparable).and_then(|ratio| paper::loss2(ratio, name));
         let papers: Vec<Option<f64>> = datasets.iter().map(paper).collect();
         let cells = paper::losses(&line.cells, &baseline, &papers);
-        [String::new()].into_iter().chain(cells).chain([String::new()]).collect()
+        [String::new()].into_iter().chain(cells).chain(self.blank()).collect()
     }
 
     fn chance_row(&self, model: &str) -> Vec<String> {
@@ -204,7 +226,7 @@ impl<'a> Group<'_, 'a> {
         ["chance".to_string()]
             .into_iter()
             .chain(chances.iter().copied().chain([mean]).map(text))
-            .chain([String::new()])
+            .chain(self.blank())
             .collect()
     }
 
@@ -222,11 +244,11 @@ impl<'a> Group<'_, 'a> {
         };
         let sets = self.view.datasets.len();
         let line = |label: &str, cells: Vec<String>| [label.to_string()].into_iter().chain(cells).collect::<Vec<_>>();
-        let mut rows = vec![line("near-lossless", (0..=sets).map(mean).chain([String::new()]).collect())];
+        let mut rows = vec![line("near-lossless", (0..=sets).map(mean).chain(self.blank()).collect())];
         if self.view.models.iter().any(|model| self.paper_model(model).is_some()) {
             let paper =
                 self.view.datasets.iter().map(|name| paper::near_lossless(name).map_or(MISSING.into(), number::tenths));
-            rows.push(line("near-lossless, paper", paper.chain([String::new(), String::new()]).collect()));
+            rows.push(line("near-lossless, paper", paper.chain([String::new()]).chain(self.blank()).collect()));
         }
         Section { name: "mean over models".into(), rows }
     }
@@ -234,6 +256,7 @@ impl<'a> Group<'_, 'a> {
     fn caption(&self, coverage: Coverage) -> Vec<String> {
         let mut out = vec!["Accuracy in per cent ± 1 standard error.".to_string()];
         out.push("avg: mean over the data sets, where all have the cell.".into());
+        out.extend(self.measured.then(|| fidelity::SENTENCE_OF_KL.into()));
         out.push("wire: raw f16 bytes over packet bytes as measured, geometric mean over the sets.".into());
         out.push(super::STAR.into());
         out.push(format!(
@@ -254,7 +277,7 @@ impl<'a> Group<'_, 'a> {
             Place::Below => {}
         }
         out.extend(coverage.sentence());
-        out.extend(caption::provenance(&self.rows));
+        out.extend(caption::provenance(self.view, &self.rows));
         out
     }
 
@@ -290,7 +313,9 @@ impl<'a> Group<'_, 'a> {
                         self.view.datasets.iter().map(|name| value(name).map_or(String::new(), number::tenths)),
                     );
                 }
-                *out += &(fields.join(",") + "\n");
+                *out += &fields.join(",");
+                *out += &if self.measured { fidelity::csv_fields(&line.cells) } else { String::new() };
+                *out += "\n";
             }
             let near = self.near_lossless(&lines);
             let mut fields = vec![number::csv_field(model), "near-lossless".into()];
@@ -300,7 +325,9 @@ impl<'a> Group<'_, 'a> {
             if with_paper {
                 fields.extend(vec![String::new(); sets]);
             }
-            *out += &(fields.join(",") + "\n");
+            *out += &fields.join(",");
+            *out += &if self.measured { fidelity::csv_fields(&[]) } else { String::new() };
+            *out += "\n";
         }
     }
 }

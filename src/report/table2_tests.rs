@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::testing::{failed, on, row};
+use crate::report::testing::{failed, older, on, row};
 
 /// Two sets at ratios 10 and 6; ARC-Easy holds at 6 only, PIQA at none and has one failed cell.
 fn rows(model: &str) -> Vec<Row> {
@@ -17,7 +17,36 @@ fn rows(model: &str) -> Vec<Row> {
 }
 
 fn made(rows: &[Row]) -> Rendered {
-    table2(&View::new(rows).unwrap(), 0.3, Place::Below)
+    table2(&View::new(&older(rows)).unwrap(), 0.3, Place::Below)
+}
+
+#[test]
+fn kl_stands_beside_the_average_where_rows_have_it() {
+    let mut rows = [rows("llama-3.2-1b"), rows("own")].concat();
+    rows.iter_mut().filter(|row| row.dataset == "piqa" && row.kl_mean.is_some()).for_each(|row| {
+        (row.kl_mean, row.kl_stderr) = (Some(0.04), Some(0.002));
+    });
+    let made = table2(&View::new(&rows).unwrap(), 0.3, Place::Below);
+    let markdown = made.tables[0].markdown();
+    // Mean of 0.02 and 0.04; sqrt(0.001^2 + 0.002^2) / 2.
+    for line in [
+        "| model | ratio | ARC-Easy | PIQA | avg | KL | wire |",
+        "|  | 6 | 60.0 ± 4.9 | 75.0 ± 4.4 | 67.5 ± 3.3 | 0.0300 ± 0.00112 | 3.00 |",
+        "|  | 6, paper | 56.4 (+3.6) | 74.6 (+0.4) | 65.5 (+2.0) |  |  |",
+        "|  | baseline | 60.0 ± 4.9 | 80.0 ± 4.0 | 70.0 ± 3.2 |  |  |",
+        "nats a scored position",
+    ] {
+        assert!(markdown.contains(line), "no `{line}` in\n{markdown}");
+    }
+    let cells = markdown.lines().filter(|line| line.starts_with('|')).map(|line| line.matches(" |").count());
+    assert!(cells.into_iter().all(|count| count == 7), "{markdown}");
+    let csv: Vec<Vec<&str>> = made.csv.lines().map(|line| line.split(',').collect()).collect();
+    assert!(csv.iter().all(|fields| fields.len() == csv[0].len()), "{}", made.csv);
+    assert!(csv[0].ends_with(&["piqa_paper", "kl", "kl_se", "top1", "top1_se"]));
+    assert_eq!(csv[2][csv[2].len() - 4], "3e-2");
+    // Inside a cell of a page the columns are the same.
+    let inside = table2(&View::new(&rows).unwrap(), 0.3, Place::Inside);
+    assert!(inside.tables[0].sections.iter().flat_map(|one| &one.rows).all(|row| row.len() == 6));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::number::{self, MISSING};
 use super::paper::Place;
 use super::table::{Notes, Section, Table, stacked};
 use super::view::{self, Cut, View};
-use super::{Rendered, names, paper};
+use super::{Rendered, fidelity, names, paper};
 use crate::experiment::{Accuracy, Row};
 
 /// All methods at one cut.
@@ -15,6 +15,8 @@ struct Group<'v, 'a> {
     rows: Vec<&'a Row>,
     methods: Vec<&'a str>,
     place: Place,
+    /// Whether rows have KL and top-1, and so the table.
+    measured: bool,
 }
 
 /// One method of one model; no method is the baseline.
@@ -43,10 +45,11 @@ pub(super) struct Drop {
 
 /// Table III for every cut of the rows; `place` is where the paper's numbers stand.
 pub(super) fn table3(view: &View, place: Place) -> Rendered {
+    let measured = fidelity::is_measured(view.rows);
     let groups: Vec<Group> = view
         .cuts()
         .into_iter()
-        .map(|(cut, rows)| Group { view, cut, methods: view::codecs(&rows), rows, place })
+        .map(|(cut, rows)| Group { view, cut, methods: view::codecs(&rows), rows, place, measured })
         .collect();
     let mut csv = String::from("model,method");
     for suffix in ["", "_se", "_ratio"] {
@@ -54,9 +57,11 @@ pub(super) fn table3(view: &View, place: Place) -> Rendered {
         csv += match suffix {
             "" => ",avg",
             "_se" => ",avg_se",
-            _ => ",drop,drop_se,drop_sets,ratio_wire,split_layer,scope,accounting\n",
+            _ => ",drop,drop_se,drop_sets,ratio_wire,split_layer,scope,accounting",
         };
     }
+    csv += if measured { fidelity::CSV_COLUMNS } else { "" };
+    csv += "\n";
     groups.iter().for_each(|group| group.csv(&mut csv));
     Rendered { tables: groups.iter().map(Group::table).collect(), csv }
 }
@@ -91,11 +96,13 @@ impl<'a> Group<'_, 'a> {
                     (Place::Inside, None) => rows.push(stacked(row, self.losses(line, &baseline), "")),
                 }
             }
-            sections.push(Section { name: model.to_string(), rows });
+            sections.push(Section { name: self.view.name(model), rows });
         }
         let mut columns = vec!["model".to_string(), "method".into()];
         columns.extend(self.view.datasets.iter().map(|name| names::title(name)));
-        columns.extend(["avg".into(), "drop".into(), "wire".into()]);
+        columns.extend(["avg", "drop"].map(String::from));
+        columns.extend(fidelity::COLUMNS.into_iter().filter(|_| self.measured).map(String::from));
+        columns.push("wire".into());
         let ratio = match view::ratios(&self.rows)[..] {
             [one] if self.view.datasets.len() > 1 => format!("ratio {}", number::ratio(one)),
             _ => "each data set's ratio".into(),
@@ -124,8 +131,14 @@ impl<'a> Group<'_, 'a> {
             single.map_or(String::new(), |single| number::tenths(single.iter().sum::<f64>() / single.len() as f64));
         let mut row = vec!["ratio".to_string()];
         row.extend(all.iter().map(text));
-        row.extend([mean, String::new(), String::new()]);
+        row.push(mean);
+        row.extend(self.blank());
         Section { name: "asked for".into(), rows: vec![row] }
+    }
+
+    /// Nothing in the columns behind the average.
+    fn blank(&self) -> Vec<String> {
+        vec![String::new(); if self.measured { 2 + fidelity::COLUMNS.len() } else { 2 }]
     }
 
     fn row(&self, line: &Line, baseline: &[Option<&Row>], notes: &mut Notes) -> Vec<String> {
@@ -133,7 +146,7 @@ impl<'a> Group<'_, 'a> {
         row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
         row.push(number::average(&line.accuracies()).map_or(MISSING.into(), number::percent));
         if line.method.is_none() {
-            row.extend([String::new(), String::new()]);
+            row.extend(self.blank());
             return row;
         }
         row.push(match drop(&line.cells, baseline) {
@@ -146,6 +159,9 @@ impl<'a> Group<'_, 'a> {
                 format!("{}{stderr}{mark}", number::tenths(found.points))
             }
         });
+        if self.measured {
+            row.extend([fidelity::kl(&line.cells), fidelity::top1(&line.cells)]);
+        }
         row.push(line.wire().map_or(MISSING.into(), |wire| format!("{wire:.2}")));
         row
     }
@@ -164,7 +180,7 @@ impl<'a> Group<'_, 'a> {
         }
         let mut row = vec![format!("{method}, paper")];
         row.extend(paper::beside(&papers, &line.accuracies()));
-        row.extend([String::new(), String::new()]);
+        row.extend(self.blank());
         Some(row)
     }
 
@@ -177,7 +193,7 @@ impl<'a> Group<'_, 'a> {
         };
         let papers: Vec<Option<f64>> = self.view.datasets.iter().zip(&line.cells).map(paper).collect();
         let cells = paper::losses(&line.cells, baseline, &papers);
-        [String::new()].into_iter().chain(cells).chain([String::new(), String::new()]).collect()
+        [String::new()].into_iter().chain(cells).chain(self.blank()).collect()
     }
 
     fn caption(&self, coverage: Coverage) -> Vec<String> {
@@ -187,6 +203,7 @@ impl<'a> Group<'_, 'a> {
             "drop: baseline minus method in points, mean over the sets, ± 1 paired standard error; positive is a loss."
                 .into(),
         );
+        out.extend(self.measured.then(|| fidelity::SENTENCE.into()));
         out.push("wire: raw f16 bytes over packet bytes as measured, geometric mean over the sets.".into());
         out.push(super::STAR.into());
         let models = self.view.models.iter().copied();
@@ -211,7 +228,7 @@ impl<'a> Group<'_, 'a> {
             ));
         }
         out.extend(coverage.sentence());
-        out.extend(caption::provenance(&self.rows));
+        out.extend(caption::provenance(self.view, &self.rows));
         out
     }
 
@@ -244,7 +261,9 @@ impl<'a> Group<'_, 'a> {
                     line.wire().filter(|_| line.method.is_some()).map(|wire| format!("{wire:.3}")).unwrap_or_default(),
                 );
                 fields.extend([&layer, &self.cut.scope, &self.cut.accounting].map(|text| number::csv_field(text)));
-                *out += &(fields.join(",") + "\n");
+                *out += &fields.join(",");
+                *out += &if self.measured { fidelity::csv_fields(&line.cells) } else { String::new() };
+                *out += "\n";
             }
         }
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::testing::{failed, on, row};
+use crate::report::testing::{failed, older, on, row};
 
 fn rows(model: &str) -> Vec<Row> {
     let mut noop = row("noop", None, 0.60);
@@ -18,7 +18,32 @@ fn rows(model: &str) -> Vec<Row> {
 }
 
 fn made(rows: &[Row]) -> Rendered {
-    table3(&View::new(rows).unwrap(), Place::Below)
+    table3(&View::new(&older(rows)).unwrap(), Place::Below)
+}
+
+#[test]
+fn kl_and_top1_stand_beside_the_drop_where_rows_have_them() {
+    let rows = rows("Llama-3.2-1B");
+    let made = table3(&View::new(&rows).unwrap(), Place::Below);
+    let markdown = made.tables[0].markdown();
+    // sqrt(2) * 0.001 / 2, and the same of 0.6 %.
+    for line in [
+        "| avg | drop | KL | top-1 % | wire |",
+        "| 50.0 ± 3.5 | 20.0 ± 1.7 | 0.0200 ± 7.1e-4 | 93.0 ± 0.424 | 4.47 |",
+        "| – | 2.0 ± 2.5 [2] | – | – | 4.00 |",
+        "|  | baseline | 60.0 ± 4.9 | 80.0 ± 4.0 | 70.0 ± 3.2 |  |  |  |  |",
+        "positions with the unsplit model's most likely token",
+    ] {
+        assert!(markdown.contains(line), "no `{line}` in\n{markdown}");
+    }
+    let cells = markdown.lines().filter(|line| line.starts_with('|')).map(|line| line.matches(" |").count());
+    assert!(cells.into_iter().all(|count| count == 9), "{markdown}");
+    let csv: Vec<&str> = made.csv.lines().collect();
+    assert!(csv[0].ends_with(",scope,accounting,kl,kl_se,top1,top1_se"));
+    assert!(csv[1].ends_with(",elements,2e-2,7.071067811865475e-4,9.3e-1,4.242640687119285e-3"), "{}", csv[1]);
+    assert!(csv[2].ends_with(",elements,,,,") && csv[4].ends_with(",elements,,,,"));
+    let inside = table3(&View::new(&rows).unwrap(), Place::Inside);
+    assert!(inside.tables[0].sections.iter().flat_map(|one| &one.rows).all(|row| row.len() == 8));
 }
 
 #[test]

@@ -65,6 +65,12 @@ pub(super) fn on(dataset: &str, row: Row) -> Row {
     Row { dataset: dataset.into(), ..row }
 }
 
+/// Rows of a version that did not measure fidelity.
+pub(super) fn older(rows: &[Row]) -> Vec<Row> {
+    let older = |row: &Row| Row { kl_mean: None, kl_stderr: None, top1: None, top1_stderr: None, ..row.clone() };
+    rows.iter().map(older).collect()
+}
+
 /// The same cell, failed.
 pub(crate) fn failed(row: Row, err: &str) -> Row {
     Row {

@@ -31,6 +31,7 @@ fn writes_what_is_asked_for_and_the_rows_as_csv() {
             "accuracy-vs-layer-average.svg",
             "accuracy-vs-layer.svg",
             "accuracy-vs-bytes.svg",
+            "kl-vs-bytes.svg",
         ]
     );
     assert!(written.iter().all(|path| fs::metadata(path).unwrap().len() > 0));

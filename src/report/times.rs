@@ -73,6 +73,11 @@ impl Times {
         (0..frame.height()).map(time).collect::<Result<_>>().map(Self)
     }
 
+    /// Adds those of another run.
+    pub(super) fn extend(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
     /// Encode and decode time of a cell.
     pub(super) fn of(&self, row: &Row) -> Option<(f64, f64)> {
         let found = self.0.iter().rfind(|t| {

@@ -31,6 +31,8 @@ pub(super) struct View<'a> {
     pub rows: &'a [Row],
     pub models: Vec<&'a str>,
     pub datasets: Vec<&'a str>,
+    /// Models that are shown beside these, by other runs of a page.
+    beside: &'a [String],
     baselines: HashMap<(&'a str, &'a str), &'a Row>,
 }
 
@@ -47,7 +49,17 @@ impl<'a> View<'a> {
             .filter(|row| row.is_baseline())
             .map(|row| ((row.model.as_str(), row.dataset.as_str()), row))
             .collect();
-        Ok(Self { rows, models, datasets, baselines })
+        Ok(Self { rows, models, datasets, beside: &[], baselines })
+    }
+
+    /// The same on a page that shows these models too.
+    pub fn among(self, beside: &'a [String]) -> Self {
+        Self { beside, ..self }
+    }
+
+    /// What a model is called where it is shown.
+    pub fn name(&self, model: &str) -> String {
+        names::model(model, self.models.iter().copied().chain(self.beside.iter().map(String::as_str)))
     }
 
     /// The unsplit run of a model on a data set.
@@ -81,6 +93,12 @@ impl<'a> View<'a> {
 /// Accuracy of a finished cell; none where it failed or the number is not finite.
 pub(super) fn accuracy(row: &Row) -> Option<Accuracy> {
     row.accuracy().filter(|cell| row.err.is_none() && cell.value.is_finite() && cell.stderr.is_finite())
+}
+
+/// Mean over cells, each weighing alike; none where one lacks it.
+pub(super) fn mean(cells: &[Option<&Row>], value: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
+    let values: Vec<f64> = cells.iter().map(|cell| cell.and_then(&value)).collect::<Option<_>>()?;
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// Values without repeats, in the order they came.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::engine::Round;
 use crate::experiment::{Part, RAW, Service};
+use crate::report::model_name;
 use crate::table_file;
 
 /// What one round takes, seconds and bytes.
@@ -79,10 +80,6 @@ pub fn label(line: &Service) -> String {
     }
 }
 
-fn named(line: &Service) -> String {
-    format!("{} after layer {}, scope {}", line.model, line.split_layer, line.scope)
-}
-
 impl Profile {
     /// Those of a run, `results/<experiment>/<run>`: one a model, cut and scope.
     pub fn of_run(run: &Path) -> Result<Vec<Self>> {
@@ -93,7 +90,8 @@ impl Profile {
             run.display()
         );
         let lines: Vec<Service> = table_file::read(&path)?;
-        let made = Self::of(&lines, &run.display().to_string());
+        let made: Vec<Self> =
+            Self::of(&lines, &run.display().to_string()).into_iter().map(|(profile, _)| profile).collect();
         ensure!(
             !made.is_empty(),
             "{} has no lines: run the experiment again (`splitbench run figure6`)",
@@ -102,9 +100,9 @@ impl Profile {
         Ok(made)
     }
 
-    /// Those of measured lines, read from `origin`.
-    pub fn of(lines: &[Service], origin: &str) -> Vec<Self> {
-        let mut out: Vec<Self> = Vec::new();
+    /// Those of measured lines, read from `origin`, each with its lines.
+    pub fn of<'a>(lines: &'a [Service], origin: &str) -> Vec<(Self, Vec<&'a Service>)> {
+        let mut out = Vec::new();
         let mut keys: Vec<(&str, u32, &str)> = Vec::new();
         for line in lines {
             let key = (line.model.as_str(), line.split_layer, line.scope.as_str());
@@ -114,17 +112,14 @@ impl Profile {
             keys.push(key);
             let here: Vec<&Service> =
                 lines.iter().filter(|one| (one.model.as_str(), one.split_layer, one.scope.as_str()) == key).collect();
-            out.push(Self::of_cut(&here, origin));
+            let model = model_name(&line.model, lines.iter().map(|line| line.model.as_str()));
+            let name = format!("{model} after layer {}, scope {}", line.split_layer, line.scope);
+            out.push((Self::of_cut(name, &here, origin), here));
         }
         out
     }
 
-    /// Whether a measured line belongs to it.
-    pub fn is_of(&self, line: &Service) -> bool {
-        self.name == named(line)
-    }
-
-    fn of_cut(lines: &[&Service], origin: &str) -> Self {
+    fn of_cut(name: String, lines: &[&Service], origin: &str) -> Self {
         let mut codecs: Vec<String> = Vec::new();
         let mut sets: Vec<&str> = Vec::new();
         for line in lines {
@@ -154,7 +149,7 @@ impl Profile {
         }
         let line = lines[0];
         Self {
-            name: named(line),
+            name,
             source: format!(
                 "client half, codecs and server half measured one request at a time on {} ({} data sets; {origin}, splitbench {})",
                 line.device,

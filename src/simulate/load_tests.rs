@@ -44,7 +44,7 @@ fn a_run_gives_a_load_a_codec_with_a_class_a_data_set() {
     (failed.bytes, failed.err) = (None, Some("no".into()));
     lines.push(Service { encode_us: Some(f64::NAN), ..line("piqa", "nan", Part::Prompt, 1.0) });
     let profiles = Profile::of(&lines, "somewhere");
-    let [profile] = profiles.as_slice() else { panic!("{profiles:?}") };
+    let [(profile, its)] = profiles.as_slice() else { panic!("{profiles:?}") };
     assert_eq!(profile.name, "pocket after layer 1, scope prompt+choice");
     let names: Vec<&str> = profile.loads.iter().map(|load| load.codec.as_str()).collect();
     assert_eq!(names, [RAW, "fc at ratio 8 in elements"]);
@@ -64,7 +64,7 @@ fn a_run_gives_a_load_a_codec_with_a_class_a_data_set() {
     ] {
         assert!((found - expected).abs() < 1e-12, "{found} {expected}");
     }
-    assert!(lines.iter().all(|line| profile.is_of(line)));
+    assert_eq!(its.len(), lines.len());
 }
 
 #[test]

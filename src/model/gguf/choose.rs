@@ -50,7 +50,7 @@ pub fn is_gguf(name: &str) -> bool {
 }
 
 /// Name, number and count of a part `NAME-00001-of-00003.gguf`.
-fn part(file: &str) -> Option<(String, usize, usize)> {
+pub(crate) fn part(file: &str) -> Option<(String, usize, usize)> {
     let stem = file.get(..file.len() - 5)?;
     let (stem, count) = stem.rsplit_once("-of-")?;
     let (stem, number) = stem.rsplit_once('-')?;

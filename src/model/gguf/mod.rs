@@ -13,6 +13,7 @@ mod tensor_type;
 mod tokenizer;
 mod weights;
 
+pub(crate) use choose::part;
 pub use choose::{Ambiguous, choose, is_gguf};
 pub use header::{Header, TensorInfo};
 pub use open::GgufModel;

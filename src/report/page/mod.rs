@@ -75,6 +75,8 @@ pub fn write(runs: &[PathBuf], out: &Path, plots: Option<&Path>) -> Result<Vec<P
             source.name = folder.display().to_string();
         }
     }
+    let models = view::distinct(sources.iter().flat_map(models));
+    sources.iter_mut().for_each(|source| source.models.clone_from(&models));
     let place = |source: &Source| ORDER.iter().position(|(name, _)| *name == source.experiment).unwrap_or(ORDER.len());
     sources.sort_by_key(place);
     super::create(out)?;
@@ -113,7 +115,7 @@ fn page(sources: &[Source]) -> Result<Page> {
     let name = match (sources, subjects.as_slice()) {
         ([one], _) => one.name.clone(),
         (_, []) => "several runs".into(),
-        (_, subjects) => subjects.join(", "),
+        (_, subjects) => shown(subjects, subjects),
     };
     let mut parts = vec![
         Part { title: "What was run".into(), blocks: vec![words(summary(sources))] },
@@ -137,6 +139,12 @@ fn models(source: &Source) -> Vec<String> {
         Kind::Rows { rows, .. } => view::distinct(rows.iter().map(|row| row.model.clone())),
         _ => Vec::new(),
     }
+}
+
+/// What some of the models of a page are called on it.
+fn shown(models: &[String], all: &[String]) -> String {
+    let names: Vec<String> = models.iter().map(|model| names::model(model, all.iter().map(String::as_str))).collect();
+    names.join(", ")
 }
 
 fn heading(source: &Source, all: &[Source]) -> String {
@@ -163,11 +171,11 @@ fn lead(sources: &[Source], models: &[String], lines: &[claims::Line]) -> Vec<St
         count(Verdict::Fails),
         count(Verdict::Open)
     ));
-    let others: Vec<&str> = models.iter().map(String::as_str).filter(|model| paper::model(model).is_none()).collect();
+    let others: Vec<String> = models.iter().filter(|model| paper::model(model).is_none()).cloned().collect();
     if !others.is_empty() {
         out.push(format!(
             "{} is none of the paper's four models: the paper's numbers stand beside these as what it claims for others. Losses are compared, accuracies are not.",
-            others.join(", ")
+            shown(&others, models)
         ));
     }
     let rows =
@@ -205,7 +213,7 @@ fn summary(sources: &[Source]) -> Table {
                 let questions: Vec<String> = questions.iter().map(u64::to_string).collect();
                 let named = if sets.len() > 4 { counted(sets.len(), "set") } else { sets.join(", ") };
                 let data = format!("{named}; {} questions each", questions.join(" or "));
-                (models(source).join(", "), data, counted(cells.len(), "cell"), failed)
+                (shown(&models(source), &source.models), data, counted(cells.len(), "cell"), failed)
             }
             Kind::Replay { rows, .. } => {
                 let sizes: Vec<String> =
@@ -255,7 +263,7 @@ fn part(source: &Source) -> Result<Vec<Block>> {
     }
     let (tables, pictures) = match &source.kind {
         Kind::Rows { report, rows, beside } => {
-            let view = super::checked(report, rows)?;
+            let view = super::checked(report, rows)?.among(&source.models);
             let sweeps = sweeps(report, rows, beside)?;
             blocks.extend(super::missing(report, &view, beside).into_iter().map(Block::Text));
             let tables =
@@ -276,7 +284,7 @@ fn part(source: &Source) -> Result<Vec<Block>> {
             (vec![simulation::rendered(swept, about).tables], pictures)
         }
     };
-    blocks.extend(shown(source, tables, pictures));
+    blocks.extend(arranged(source, tables, pictures));
     if matches!(blocks.as_slice(), [] | [Block::More { .. }]) {
         blocks.push(Block::Text("There is nothing finished to show.".into()));
     }
@@ -284,7 +292,7 @@ fn part(source: &Source) -> Result<Vec<Block>> {
 }
 
 /// The first table of a kind and the figures that say most, then the others folded away.
-fn shown(source: &Source, kinds: Vec<Vec<Table>>, pictures: Vec<Picture>) -> Vec<Block> {
+fn arranged(source: &Source, kinds: Vec<Vec<Table>>, pictures: Vec<Picture>) -> Vec<Block> {
     let files: Vec<String> = pictures.iter().map(|picture| picture.file.clone()).collect();
     let is_detail = |file: &str| {
         let shows = file.split("--").next().unwrap_or_default();

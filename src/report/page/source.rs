@@ -18,6 +18,8 @@ use crate::simulate::Swept;
 pub(super) struct Source {
     /// `table2/pocket`, as under `results/`.
     pub name: String,
+    /// The models of all runs on its page.
+    pub models: Vec<String>,
     /// Its experiment.
     pub experiment: String,
     /// Whether it has not come to its end.
@@ -132,7 +134,16 @@ impl Source {
             (described(&whole, "manifest")?, partial, Kind::Rows { report, rows, beside })
         };
         let machine = described(&whole, "machine")?;
-        Ok(Self { name: format!("{experiment}/{run}"), experiment, partial, plots, made, machine, kind })
+        Ok(Self {
+            name: format!("{experiment}/{run}"),
+            models: Vec::new(),
+            experiment,
+            partial,
+            plots,
+            made,
+            machine,
+            kind,
+        })
     }
 }
 

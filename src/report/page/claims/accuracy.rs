@@ -23,7 +23,7 @@ pub(super) fn judge(test: &Test, view: &View, model: &str) -> Option<Judged> {
         Test::LeastError => cells.least_error(),
         _ => None,
     }?;
-    Some(Judged { subject: model.to_string(), verdict, found, weight })
+    Some(Judged { subject: view.name(model), verdict, found, weight })
 }
 
 /// The ratio in the paper's Table III of a data set, or of the one it is named after.

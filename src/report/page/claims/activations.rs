@@ -6,7 +6,7 @@ use super::{Judged, Said, sets};
 use crate::experiment::{Energy, Similarity};
 
 /// After layer 1, by the default reading at the ratio nearest to the paper's average; the error is of the mean over the sets.
-pub(super) fn energy(lines: &[Energy], least: f64) -> Vec<Judged> {
+pub(super) fn energy(lines: &[Energy], all: &[String], least: f64) -> Vec<Judged> {
     let models = view::distinct(lines.iter().map(|line| line.model.as_str()));
     let judge = |model: &str| {
         let here: Vec<&Energy> = lines
@@ -25,19 +25,21 @@ pub(super) fn energy(lines: &[Energy], least: f64) -> Vec<Judged> {
             noise.value
         );
         let verdict = Verdict::of(share.surely_above(bound, ONE), share.surely_below(bound, ONE));
-        Some(Judged { subject: model.to_string(), verdict, found, weight: here.len() })
+        let subject = names::model(model, all.iter().map(String::as_str));
+        Some(Judged { subject, verdict, found, weight: here.len() })
     };
     models.into_iter().filter_map(judge).collect()
 }
 
 /// Judges each model by each measure, since the paper names none.
-pub(super) fn alike(lines: &[Similarity], judge: impl Fn(&[&Similarity]) -> Said) -> Vec<Judged> {
+pub(super) fn alike(lines: &[Similarity], all: &[String], judge: impl Fn(&[&Similarity]) -> Said) -> Vec<Judged> {
     let places = view::distinct(lines.iter().map(|line| (line.model.as_str(), line.measure.as_str())));
     let one = |(model, measure): (&str, &str)| {
         let of = |line: &&Similarity| line.model == model && line.measure == measure && line.cosine.is_finite();
         let here: Vec<&Similarity> = lines.iter().filter(of).collect();
         let (verdict, found, weight) = judge(&here)?;
-        Some(Judged { subject: format!("{model}, {measure}"), verdict, found, weight })
+        let name = names::model(model, all.iter().map(String::as_str));
+        Some(Judged { subject: format!("{name}, {measure}"), verdict, found, weight })
     };
     places.into_iter().filter_map(one).collect()
 }

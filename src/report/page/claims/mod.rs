@@ -313,12 +313,12 @@ impl Test {
     fn judge(&self, source: &Source) -> Vec<Judged> {
         match &source.kind {
             Kind::Rows { rows, beside, report } => match *self {
-                Self::Energy(least) => activations::energy(&beside.energy, least),
+                Self::Energy(least) => activations::energy(&beside.energy, &source.models, least),
                 Self::AlikeEarly(layers) => {
-                    activations::alike(&beside.similarity, |lines| activations::early(lines, layers))
+                    activations::alike(&beside.similarity, &source.models, |lines| activations::early(lines, layers))
                 }
                 Self::UnlikeLate(most) => {
-                    activations::alike(&beside.similarity, |lines| activations::late(lines, most))
+                    activations::alike(&beside.similarity, &source.models, |lines| activations::late(lines, most))
                 }
                 Self::ShareAtMost(codec, bound) | Self::ShareAtLeast(codec, bound) => {
                     let at_most = matches!(self, Self::ShareAtMost(..));
@@ -329,6 +329,7 @@ impl Test {
                         .map_or(Vec::new(), |links| time::share(&response::shares(lines, links), codec, bound, at_most))
                 }
                 _ => View::new(rows).map_or(Vec::new(), |view| {
+                    let view = view.among(&source.models);
                     view.models.iter().filter_map(|model| accuracy::judge(self, &view, model)).collect()
                 }),
             },

@@ -9,6 +9,7 @@ const BASE: f64 = 0.7;
 
 fn source(kind: Kind) -> Source {
     Source {
+        models: Vec::new(),
         name: "test/run".into(),
         experiment: "test".into(),
         partial: false,

@@ -1,0 +1,246 @@
+//! Every codec at every budget against its bytes on the wire, with the Pareto front: accuracy, KL, and both of several models.
+
+use super::caption;
+use super::codecs::{Line, NO_ACTIVATION, Place, front, places};
+use super::figure::{Axis, Corner, Figure, Panel, Point, Scale};
+use super::legend::MARKERS;
+use super::series::Drawing;
+use super::view::{self, View};
+use super::{fidelity, names, number, table3};
+use crate::experiment::{Accuracy, Row};
+
+/// What lies on the y axis.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Measure {
+    Accuracy,
+    Drop,
+    Kl,
+}
+
+/// A KL below this is the rounding of logits in f32: it is drawn at the lower edge of a log axis, as 0 is.
+const LEAST_KL: f64 = 1e-6;
+
+/// Points that share a marker: codecs, or where they are more than there are markers, families of them.
+struct Marks<'a> {
+    names: Vec<String>,
+    codecs: Vec<Vec<&'a str>>,
+}
+
+impl<'a> Marks<'a> {
+    fn new(lines: &[&Line<'a>]) -> Self {
+        let codecs = view::distinct(lines.iter().map(|line| line.codec));
+        if codecs.len() <= MARKERS.len() {
+            return Self {
+                names: codecs.iter().map(|codec| codec.to_string()).collect(),
+                codecs: codecs.into_iter().map(|codec| vec![codec]).collect(),
+            };
+        }
+        // All of them, so that a colour means the same in every figure.
+        let of = |family| codecs.iter().copied().filter(|codec| names::family(codec) == family).collect();
+        Self { names: names::FAMILIES.map(String::from).to_vec(), codecs: (0..names::FAMILIES.len()).map(of).collect() }
+    }
+}
+
+/// A place and what there is to draw of it.
+struct Sheet<'p, 'v, 'a> {
+    place: &'p Place<'v, 'a>,
+    /// Lines that send an activation.
+    lines: Vec<Line<'a>>,
+    /// The bytes of what sends none, far below all others, where it was run.
+    no_activation: Option<f64>,
+    baseline: Vec<Option<&'a Row>>,
+}
+
+/// The figures of every model and place, then those of several models side by side.
+pub(super) fn figures(view: &View) -> Vec<Drawing> {
+    let places = places(view);
+    let sheets: Vec<Sheet> = places.iter().map(Sheet::new).collect();
+    let mut out = Vec::new();
+    for (shows, measure) in [("accuracy-vs-bytes", Measure::Accuracy), ("kl-vs-bytes", Measure::Kl)] {
+        for sheet in &sheets {
+            let mut file = shows.to_string();
+            if places.len() > 1 {
+                file += &names::cut_part(sheet.place.split_layer, &[sheet.place.scope]);
+                file = names::figure_file(&file, Some(&sheet.place.name()));
+            }
+            out.extend(sheet.figure(measure).map(|figure| Drawing { file, figure }));
+        }
+    }
+    let cut = |sheet: &Sheet| (sheet.place.split_layer, sheet.place.scope.to_string());
+    let cuts = view::distinct(sheets.iter().map(cut));
+    for (split_layer, scope) in &cuts {
+        let models: Vec<&Sheet> = sheets
+            .iter()
+            .filter(|sheet| cut(sheet) == (*split_layer, scope.clone()))
+            .filter(|sheet| [Measure::Kl, Measure::Drop].iter().all(|measure| sheet.has(*measure)))
+            .collect();
+        let part = if cuts.len() > 1 { names::cut_part(*split_layer, &[scope]) } else { String::new() };
+        if models.len() > 1 {
+            out.push(Drawing { file: format!("fidelity-vs-bytes{part}"), figure: side_by_side(&models) });
+        }
+    }
+    out
+}
+
+/// KL above, drop below, a column a model.
+fn side_by_side(sheets: &[&Sheet]) -> Figure {
+    let marks = Marks::new(&sheets.iter().flat_map(|sheet| &sheet.lines).collect::<Vec<_>>());
+    let row = |measure: Measure, what: &str| -> Vec<Panel> {
+        let title = |sheet: &Sheet| format!("{}: {what}", sheet.place.name());
+        sheets.iter().map(|sheet| sheet.panel(&marks, measure, title(sheet))).collect()
+    };
+    let mut panels = row(Measure::Kl, "KL, nats (log scale)");
+    let scale = kl_scale(panels.iter().flat_map(|panel| &panel.series));
+    panels.iter_mut().for_each(|panel| panel.scale = scale);
+    panels.extend(row(Measure::Drop, "drop, points"));
+    let no_activation = sheets.iter().find_map(|sheet| sheet.no_activation);
+    let rows: Vec<&Row> = sheets.iter().flat_map(|sheet| &sheet.place.rows).copied().collect();
+    let edges = sheets.iter().filter_map(|sheet| Some(format!("{}: {}", sheet.place.name(), sheet.at_the_edge()?)));
+    let edges = edges.collect::<Vec<_>>().join("; ");
+    let view = sheets[0].place.view;
+    Figure {
+        title: "KL and loss of accuracy against bytes on the wire".into(),
+        subtitle: format!(
+            "Each codec at each budget asked for, {}; means over the data sets. KL: KL(unsplit || codec) of the next token a scored position; drop: accuracy of the unsplit model minus that with the codec. Error bars: 1 standard error. {FRONT}{}{} {}",
+            sheets[0].place.cut(),
+            edge_sentence(&edges),
+            no_activation_sentence(no_activation),
+            caption::provenance(view, &rows).join(" ")
+        ),
+        x_label: BYTES.into(),
+        y_label: String::new(),
+        axis: Axis::Log,
+        series: marks.names.clone(),
+        panels,
+    }
+}
+
+const BYTES: &str = "packet bytes a token (log scale)";
+const FRONT: &str = "Grey, and named with the ratio asked for: the Pareto front.";
+
+/// A log scale for the KLs that are not too small for one.
+fn kl_scale<'s>(series: impl Iterator<Item = &'s Vec<Point>> + Clone) -> Scale {
+    let shown = || series.clone().flatten().map(|point| point.y).filter(|kl| *kl >= LEAST_KL);
+    Scale::log(shown().fold(f64::INFINITY, f64::min).min(1.0), shown().fold(LEAST_KL, f64::max))
+}
+
+/// What is said where a codec is left out as it sends no activation.
+fn no_activation_sentence(bytes: Option<f64>) -> String {
+    bytes
+        .map_or(String::new(), |bytes| format!(" Not drawn: {NO_ACTIVATION}, {bytes:.1} bytes a token, no activation."))
+}
+
+/// What is said of lines whose KL is too small for a log axis.
+fn edge_sentence(edge: &str) -> String {
+    if edge.is_empty() {
+        return String::new();
+    }
+    format!(" At the lower edge, with a KL under {LEAST_KL:e} that is rounding or 0: {edge}.")
+}
+
+impl<'p, 'v, 'a> Sheet<'p, 'v, 'a> {
+    fn new(place: &'p Place<'v, 'a>) -> Self {
+        let (none, lines): (Vec<Line>, Vec<Line>) =
+            place.lines().into_iter().partition(|line| line.codec == NO_ACTIVATION);
+        let no_activation = none.first().and_then(Line::bytes);
+        Self { place, lines, no_activation, baseline: place.baseline() }
+    }
+
+    fn point(&self, line: &Line, measure: Measure) -> Option<Point> {
+        let x = line.bytes().filter(|bytes| *bytes > 0.0)?;
+        let (y, stderr) = match measure {
+            Measure::Accuracy => line.accuracy().map(|cell| (100.0 * cell.value, 100.0 * cell.stderr))?,
+            Measure::Kl => fidelity::mean_kl(&line.cells).map(|mean| (mean.value, mean.stderr.unwrap_or(0.0)))?,
+            Measure::Drop => table3::drop(&line.cells, &self.baseline)
+                .filter(|found| found.sets == self.baseline.len())
+                .map(|found| (found.points, found.stderr.unwrap_or(0.0)))?,
+        };
+        Some(Point { x, y, stderr })
+    }
+
+    fn has(&self, measure: Measure) -> bool {
+        self.lines.iter().any(|line| self.point(line, measure).is_some())
+    }
+
+    /// Codecs whose KL is too small for a log axis; none where there are none.
+    fn at_the_edge(&self) -> Option<String> {
+        let small = |line: &&Line| self.point(line, Measure::Kl).is_some_and(|point| point.y < LEAST_KL);
+        let codecs = view::distinct(self.lines.iter().filter(small).map(|line| line.codec));
+        (!codecs.is_empty()).then(|| codecs.join(", "))
+    }
+
+    fn panel(&self, marks: &Marks, measure: Measure, title: String) -> Panel {
+        let points = |codecs: &Vec<&str>| {
+            let lines = self.lines.iter().filter(|line| codecs.contains(&line.codec));
+            lines.filter_map(|line| self.point(line, measure)).collect::<Vec<Point>>()
+        };
+        let series: Vec<Vec<Point>> = marks.codecs.iter().map(points).collect();
+        let unsplit: Vec<Option<Accuracy>> = self.baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
+        let chance: Option<Vec<f64>> = self.baseline.iter().map(|row| row.and_then(|row| row.chance)).collect();
+        let (baseline, chance) = match measure {
+            Measure::Accuracy => (
+                number::average(&unsplit).map(|cell| 100.0 * cell.value),
+                chance.map(|all| 100.0 * all.iter().sum::<f64>() / all.len() as f64),
+            ),
+            Measure::Drop => (Some(0.0), None),
+            Measure::Kl => (None, None),
+        };
+        let scale = match measure {
+            Measure::Accuracy => Scale::PERCENT,
+            Measure::Drop => Scale::FREE,
+            Measure::Kl => kl_scale(series.iter()),
+        };
+        let better = |line: &Line| {
+            let y = self.point(line, measure)?.y;
+            Some(if measure == Measure::Accuracy { y } else { -y })
+        };
+        let accountings = view::distinct(self.lines.iter().map(|line| line.accounting).filter(|one| !one.is_empty()));
+        let corner = |at: usize| {
+            let line = &self.lines[at];
+            let ratio = line.ratio.map(|ratio| format!("@{}", number::ratio(ratio))).unwrap_or_default();
+            let counts = if accountings.len() > 1 && line.ratio.is_some() { line.accounting } else { "" };
+            let label = format!("{}{ratio} {counts}", line.codec).trim_end().to_string();
+            self.point(line, measure).map(|Point { x, y, .. }| Corner { x, y, label })
+        };
+        let front = front(&self.lines, better).into_iter().filter_map(corner).collect();
+        Panel { title, scale, baseline, chance, series, front }
+    }
+
+    fn figure(&self, measure: Measure) -> Option<Figure> {
+        if !self.has(measure) {
+            return None;
+        }
+        let marks = Marks::new(&self.lines.iter().collect::<Vec<_>>());
+        let sets = &self.place.view.datasets;
+        let panel_title =
+            if sets.len() == 1 { names::title(sets[0]) } else { format!("average of {} data sets", sets.len()) };
+        let (what, y_label, edge) = match measure {
+            Measure::Kl => (
+                "KL",
+                "KL(unsplit || codec), nats a position (log scale)",
+                edge_sentence(&self.at_the_edge().unwrap_or_default()),
+            ),
+            _ => ("Accuracy", "accuracy (%)", String::new()),
+        };
+        let subtitle = format!(
+            "{}, {}. Each codec at each budget asked for. {FRONT}{edge}{} Error bars: 1 standard error. {}",
+            self.place.name(),
+            self.place.cut(),
+            no_activation_sentence(self.no_activation),
+            caption::provenance(self.place.view, &self.place.rows).join(" ")
+        );
+        Some(Figure {
+            title: format!("{what} against bytes on the wire: {}", self.place.name()),
+            subtitle,
+            x_label: BYTES.into(),
+            y_label: y_label.into(),
+            axis: Axis::Log,
+            panels: vec![self.panel(&marks, measure, panel_title)],
+            series: marks.names,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "codec_figures_tests.rs"]
+mod tests;
