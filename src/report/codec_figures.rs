@@ -121,7 +121,8 @@ const FRONT: &str = "Grey, and named with the ratio asked for: the Pareto front.
 /// A log scale for the KLs that are not too small for one.
 fn kl_scale<'s>(series: impl Iterator<Item = &'s Vec<Point>> + Clone) -> Scale {
     let shown = || series.clone().flatten().map(|point| point.y).filter(|kl| *kl >= LEAST_KL);
-    Scale::log(shown().fold(f64::INFINITY, f64::min).min(1.0), shown().fold(LEAST_KL, f64::max))
+    let low = shown().fold(1.0, f64::min);
+    Scale::log(low, shown().fold(low, f64::max))
 }
 
 /// What is said where a codec is left out as it sends no activation.

@@ -405,7 +405,7 @@ impl Panel {
                 let (x, y) = (x + along(cos, wide), y - along(sin, high));
                 (away, (x, y), [x - wide, y - high, x + wide, y + high])
             });
-            let (right, bottom) = (frame.left + frame.width + BARE_RIGHT, frame.top + frame.height);
+            let (right, bottom) = (frame.left + frame.width, frame.top + frame.height);
             let within =
                 |spot: &[i32; 4]| spot[0] > frame.left && spot[2] < right && spot[1] > frame.top && spot[3] < bottom;
             let free = places.filter(|(_, _, spot)| within(spot) && taken.iter().all(|other| apart(spot, other)));

@@ -115,8 +115,12 @@ fn one_run_has_every_table_and_figure_with_the_numbers_of_its_rows() {
     assert!(html.contains(cell));
     assert!(markdown.contains("50.0 ± 5.0<br>loss 20.0 ± 2.5<br>paper 0.5 (+19.5)"));
     assert_eq!(html.matches("role=\"img\"").count(), html.matches("<svg").count());
-    assert_eq!(html.matches("<svg").count(), 5, "ratio and bytes, with and without the sets, and all codecs");
-    assert!(attributes(&html, "aria-label").iter().filter(|label| label.contains("series: fc, topk")).count() == 5);
+    assert_eq!(
+        html.matches("<svg").count(),
+        6,
+        "ratio and bytes, with and without the sets, and all codecs by accuracy and KL"
+    );
+    assert!(attributes(&html, "aria-label").iter().filter(|label| label.contains("series: fc, topk")).count() == 6);
     // The figures' words stand beside them.
     let svg = &html[html.find("<svg").unwrap()..html.find("</svg>").unwrap()];
     assert!(!svg.contains("Arithmetic in f32") && html.contains("Arithmetic in f32"));
