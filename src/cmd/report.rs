@@ -10,6 +10,7 @@ use crate::repeats::real_path;
 use crate::replay;
 use crate::report::pooled::{Run, pool};
 use crate::report::{self, page};
+use crate::suggest;
 
 /// Rebuild tables, plots and the page of a run from its rows, or one page of several runs, or the tables and plots of their rows together.
 ///
@@ -31,6 +32,9 @@ pub struct Args {
     /// must be of the same questions; those of several models stand side by side.
     #[arg(long, value_name = "DIR", conflicts_with = "page")]
     out: Option<PathBuf>,
+    /// With --out: these data sets only, separated by commas.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "out")]
+    datasets: Vec<String>,
     /// Folder for the plots; `plots` in the run's folder, or in that of --out, if not given.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
@@ -52,7 +56,7 @@ impl Args {
         }
         if let Some(folder) = &self.out {
             let plots = self.plots.clone().unwrap_or_else(|| folder.join("plots"));
-            let files = together(&self.runs, folder, &plots)?;
+            let files = together(&self.runs, &self.datasets, folder, &plots)?;
             return files.iter().try_for_each(|file| say!("wrote {}", file.display()));
         }
         ensure!(
@@ -108,8 +112,8 @@ fn again(run: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
     report::write(run, plots, &report, &rows, &beside)
 }
 
-/// Tables and plots of the rows of several runs.
-fn together(runs: &[PathBuf], out: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
+/// Tables and plots of the rows of several runs, of some data sets where these are named.
+fn together(runs: &[PathBuf], datasets: &[String], out: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     let mut read = Vec::new();
     for run in runs {
@@ -128,7 +132,18 @@ fn together(runs: &[PathBuf], out: &Path, plots: &Path) -> Result<Vec<PathBuf>> 
         let beside = report::Beside { partial, ..report::Beside::of_run(run, &report)? };
         Ok(Run { name: run.display().to_string(), report, rows, beside })
     };
-    let Run { report, rows, beside, .. } = pool(runs.iter().map(one).collect::<Result<_>>()?)?;
+    let Run { report, mut rows, mut beside, .. } = pool(runs.iter().map(one).collect::<Result<_>>()?)?;
+    if !datasets.is_empty() {
+        for name in datasets {
+            let known = rows.iter().map(|row| row.dataset.as_str());
+            if !known.clone().any(|known| known == name) {
+                return Err(suggest::unknown("data set of these runs", name, known));
+            }
+        }
+        rows.retain(|row| datasets.contains(&row.dataset));
+        // The others may be what has not finished: cells that these lack are counted.
+        beside.partial = false;
+    }
     say!("{}", report::terminal(&report, &rows, &beside, 160)?)?;
     report::write(out, plots, &report, &rows, &beside)
 }

@@ -13,6 +13,7 @@ use super::store::Store;
 use crate::file_name::file_name;
 use crate::model::source::POCKET;
 use crate::output::{self, Output};
+use crate::save;
 use crate::suggest;
 
 /// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first. Where
@@ -73,7 +74,17 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<Outcome> {
     }
     let strange: Vec<String> = journals.iter().map(|journal| journal.path().display().to_string()).collect();
     ensure!(strange.is_empty(), "not of this experiment: {}; remove them or give other runs", strange.join(", "));
+    if only.is_empty() {
+        end(&first.join("manifest.json"))?;
+    }
     finish(&store, &spec.report, &collected)
+}
+
+/// Says in a manifest that has it open when its run was done: now. Tables would call themselves partial.
+fn end(manifest: &Path) -> Result<()> {
+    let text = fs::read_to_string(manifest).with_context(|| format!("reading {}", manifest.display()))?;
+    let now = serde_json::to_string(&jiff::Zoned::now().to_string())?;
+    save::replace(manifest, text.replacen("\"finished\": null", &format!("\"finished\": {now}"), 1).as_bytes())
 }
 
 /// The folder that holds results/, and the name of the run.

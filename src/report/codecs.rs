@@ -138,21 +138,23 @@ impl<'a> Place<'_, 'a> {
                 text(line.bytes(), 1),
                 text(number::geometric_mean(line.cells.iter().flatten().filter_map(|row| row.ratio_wire)), 2),
                 text(line.mean(|row| row.rel_error), 3),
-                text(line.mean(|row| times.of(row).map(|t| t.0)), 0),
-                text(line.mean(|row| times.of(row).map(|t| t.1)), 0),
             ]);
+            if !times.is_empty() {
+                row.push(text(line.mean(|row| times.of(row).map(|t| t.0)), 0));
+                row.push(text(line.mean(|row| times.of(row).map(|t| t.1)), 0));
+            }
             rows.push(row);
         }
         let chance = number::tenths(100.0 * mean(baseline.iter().map(|row| row.and_then(|r| r.chance))));
         let unsplit: Vec<Option<Accuracy>> = baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
         let mut columns = vec!["model", "codec", "asked for", "accuracy", "drop"];
         columns.extend(fidelity::COLUMNS.into_iter().filter(|_| measured));
-        columns.extend(["bytes/token", "wire", "error", "encode µs", "decode µs"]);
+        columns.extend(["bytes/token", "wire", "error"]);
+        columns.extend(["encode µs", "decode µs"].into_iter().filter(|_| !times.is_empty()));
         let columns = columns.into_iter().map(String::from).collect();
         let mut caption = vec![
             "Accuracy in per cent ± 1 standard error, mean over the data sets; drop: baseline minus codec in points, ± 1 paired standard error.".to_string(),
             "bytes/token: whole packets, mean over the sets; wire: raw f16 bytes over packet bytes; error: ||A - A'||_F / ||A||_F, mean.".into(),
-            "Times are means of one activation on one thread beside everything else the run did.".into(),
             "†: on the Pareto front, no other line that sends an activation has fewer bytes and at least its accuracy.".into(),
             match number::average(&unsplit) {
                 Some(cell) => format!("The unsplit model has {}, guessing {chance}.", number::percent(cell)),
@@ -160,13 +162,20 @@ impl<'a> Place<'_, 'a> {
             },
         ];
         caption.extend(measured.then(|| fidelity::SENTENCE.into()));
+        if !times.is_empty() {
+            caption.insert(
+                2,
+                "Times are means of one activation on one thread beside everything else the run did.".into(),
+            );
+        }
         if lines.iter().any(|line| line.codec == NO_ACTIVATION) {
             let sentence = "token-ids sends no activation: no privacy, and its times leave out that the server runs the client half again.";
             caption.push(sentence.into());
         }
         caption.extend(coverage.sentence());
         caption.extend(caption::provenance(self.view, &self.rows));
-        let title = format!("Codecs of {}: accuracy, bytes and time, {}", self.name(), self.cut());
+        let what = if times.is_empty() { "accuracy and bytes" } else { "accuracy, bytes and time" };
+        let title = format!("Codecs of {}: {what}, {}", self.name(), self.cut());
         let sections = vec![Section { name: self.name(), rows }];
         Table { title, caption, columns, sections, notes: Notes::default() }
     }

@@ -66,6 +66,7 @@ pub fn pool(runs: Vec<Run>) -> Result<Run> {
         report.table2 |= run.report.table2;
         report.table3 |= run.report.table3;
         report.codecs |= run.report.codecs;
+        report.by_ratio |= run.report.by_ratio;
         report.near_lossless |= run.report.near_lossless;
         report.paired |= run.report.paired;
         report.ratio_plot |= run.report.ratio_plot;

@@ -27,6 +27,11 @@ struct Time {
 pub struct Times(Vec<Time>);
 
 impl Times {
+    /// Whether nothing was timed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Reads `timings.csv` of a run's folder; nothing where there is none, or where no table wants it.
     pub fn of_run(results: &Path, report: &Report) -> Result<Self> {
         let path = results.join("timings.csv");
