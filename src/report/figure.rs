@@ -57,7 +57,9 @@ impl Axis {
     /// From and to, along the axis.
     fn range(self, ticks: &[f64]) -> (f64, f64) {
         match (self, ticks.first(), ticks.last()) {
-            (Self::Log | Self::LogLines, Some(first), Some(last)) => (first.log10() - 0.05, last.log10() + 0.05),
+            // At the left there is room for names.
+            (Self::Log, Some(first), Some(last)) => (first.log10() - 0.45, last.log10() + 0.05),
+            (Self::LogLines, Some(first), Some(last)) => (first.log10() - 0.05, last.log10() + 0.05),
             _ => x_range(ticks),
         }
     }
@@ -410,7 +412,8 @@ impl Panel {
                 |spot: &[i32; 4]| spot[0] > frame.left && spot[2] < right && spot[1] > frame.top && spot[3] < bottom;
             let free = places.filter(|(_, _, spot)| within(spot) && taken.iter().all(|other| apart(spot, other)));
             let clear = |spot: &[i32; 4]| crossed.iter().all(|other| apart(spot, other));
-            let place = free.clone().find(|(_, _, spot)| clear(spot)).or_else(|| free.clone().next());
+            let near = |away: f64| away < 40.0;
+            let place = free.clone().find(|(away, _, spot)| near(*away) && clear(spot)).or_else(|| free.clone().next());
             let Some((away, center, spot)) = place else { continue };
             if away > 9.0 {
                 let near = (x.clamp(spot[0], spot[2]), y.clamp(spot[1], spot[3]));
