@@ -7,12 +7,12 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 
 use super::WrongUsage;
-use super::ratio::RatioArgs;
-use super::text::{ModelArgs, WindowArgs, at_least_one, text_cells};
-use crate::codec::CodecSpec;
+use super::text::{ModelArgs, WindowArgs, at_least_one, parse_ratio, text_cells};
+use crate::codec::{Accounting, CodecSpec};
 use crate::data::{self, Dataset, Source};
 use crate::experiment::{
-    Cell, ModelInput, Row, ScoreRequest, TextCell, TextRequest, questions, score_in_memory, score_text, train,
+    Cell, ModelInput, Row, ScoreRequest, TextCell, TextRequest, missed_ratio, questions, score_in_memory, score_text,
+    train,
 };
 use crate::model::SplitPoint;
 use crate::model::source::Model;
@@ -44,8 +44,12 @@ pub struct Args {
     /// Codec with its options, such as fc:band=centered.
     #[arg(long, value_parser = CodecSpec::parse)]
     codec: CodecSpec,
-    #[command(flatten)]
-    ratio: RatioArgs,
+    /// Compression ratio, at least 1, or 8 if not given; a codec of fixed rate takes none.
+    #[arg(long, value_parser = parse_ratio)]
+    ratio: Option<f64>,
+    /// What the ratio counts: elements, or wire; elements if not given.
+    #[arg(long)]
+    accounting: Option<Accounting>,
     /// File of plain text, UTF-8.
     #[arg(long, value_name = "FILE", group = "material")]
     text: Option<PathBuf>,
@@ -58,13 +62,13 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     limit: Option<usize>,
     /// Folder with the rows of the real data sets.
-    #[arg(long, value_name = "DIR", requires = "dataset")]
+    #[arg(long, value_name = "DIR", conflicts_with = "text")]
     data_dir: Option<PathBuf>,
     /// Training rows of the data set that a codec is calibrated on.
-    #[arg(long, value_name = "N", default_value = "128", value_parser = at_least_one, requires = "dataset")]
+    #[arg(long, value_name = "N", default_value = "128", value_parser = at_least_one, conflicts_with = "text")]
     calibration_rows: usize,
     /// Leave out questions longer than the model takes, which are an error otherwise.
-    #[arg(long, requires = "dataset")]
+    #[arg(long, conflicts_with = "text")]
     skip_long: bool,
     /// Largest mean KL(unsplit || codec) per scored position, nats.
     #[arg(long, value_name = "NATS", group = "limits", value_parser = |text: &str| limit(text, 0.0, f64::MAX))]
@@ -73,7 +77,7 @@ pub struct Args {
     #[arg(long, value_name = "SHARE", group = "limits", value_parser = |text: &str| limit(text, 0.0, 1.0))]
     min_top1: Option<f64>,
     /// Largest loss of accuracy against the unsplit model on the same questions, in points.
-    #[arg(long, value_name = "POINTS", group = "limits", requires = "dataset", value_parser = |text: &str| limit(text, 0.0, 100.0))]
+    #[arg(long, value_name = "POINTS", group = "limits", conflicts_with = "text", value_parser = |text: &str| limit(text, 0.0, 100.0))]
     max_drop: Option<f64>,
     /// Largest ratio of the perplexity to the unsplit model's; on a data set, of the right choices' tokens.
     #[arg(long, value_name = "RATIO", group = "limits", value_parser = |text: &str| limit(text, f64::MIN_POSITIVE, f64::MAX))]
@@ -94,11 +98,14 @@ fn limit(text: &str, least: f64, most: f64) -> Result<f64> {
     Ok(value)
 }
 
+/// What is not there is not a number, and does not pass.
+const MISSING: RatioEstimate = RatioEstimate { value: f64::NAN, stderr: None };
+
 /// What decides, of a text or of a data set.
 struct Evidence {
     /// What was measured on, in words.
     on: String,
-    /// What a cluster is: windows or questions.
+    /// What a cluster is: a window or a question.
     clusters_are: &'static str,
     clusters: usize,
     /// Sequences of a cluster.
@@ -180,7 +187,9 @@ impl Args {
         let limits = self.judge(&evidence);
         let failed = limits.iter().filter(|one| one.verdict == Verdict::Failed).count();
         let undecided = limits.iter().filter(|one| one.verdict == Verdict::CannotTell).count();
-        let passed = failed + undecided == 0;
+        let budget = prepared.cell.budget;
+        let missed = missed_ratio(budget, evidence.ratio_elements, evidence.ratio_wire);
+        let passed = failed + undecided == 0 && missed.is_none();
         let count = limits.len();
         if self.json {
             let gate = Gate {
@@ -205,17 +214,19 @@ impl Args {
             say!("{}", head(&prepared, &evidence))?;
             limits.iter().try_for_each(|one| say!("{}", Line { judged: one, evidence: &evidence }))?;
         }
+        ensure!(
+            missed.is_none(),
+            "the gate is closed: the smallest packets of {} reach a ratio of {:.1}, which is what was measured; ask for no more",
+            prepared.cell,
+            missed.unwrap_or_default()
+        );
         ensure!(passed, "the gate is closed: of {count} limits {failed} failed and {undecided} cannot be told");
         Ok(())
     }
 
     fn prepare(&self) -> Result<Prepared> {
         let split = SplitPoint { after_layer: self.split };
-        let budget = self.ratio.budget()?;
-        // A ratio for a codec that has none is an error here: the gate would open for what nobody asked for.
-        let ratios = if self.ratio.are_given() { &[budget.ratio][..] } else { &[] };
-        let accounting = self.ratio.are_given().then_some(budget.accounting);
-        let mut cells = text_cells(split, std::slice::from_ref(&self.codec), ratios, accounting)?;
+        let mut cells = text_cells(split, std::slice::from_ref(&self.codec), self.ratio.as_slice(), self.accounting)?;
         let name = self.model.name();
         let load = || self.model.load(split);
         if let Some(text) = &self.text {
@@ -263,7 +274,7 @@ impl Args {
         let text = self.text.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
         Ok(Evidence {
             on: text,
-            clusters_are: "windows",
+            clusters_are: "window",
             clusters: windows.len(),
             alike: 1.0,
             positions: fidelity.positions,
@@ -299,7 +310,7 @@ impl Args {
         let Row { lost, gained, .. } = *row;
         Ok(Evidence {
             on: row.dataset.clone(),
-            clusters_are: "questions",
+            clusters_are: "question",
             clusters: requests.len(),
             alike: requests.iter().map(Vec::len).sum::<usize>() as f64 / requests.len() as f64,
             positions: row.positions.context("the data set has no scored position")?,
@@ -334,13 +345,14 @@ impl Args {
             out.push(judged("min-top1", limit, share_at_least(share, limit), |value| value));
         }
         if let Some(limit) = self.max_ppl_ratio {
-            // What is not there is not a number, and does not pass.
-            let ratio = evidence.ln_ppl_ratio.unwrap_or(RatioEstimate { value: f64::NAN, stderr: None });
+            let ratio = evidence.ln_ppl_ratio.unwrap_or(MISSING);
             out.push(judged("max-ppl-ratio", limit, mean_at_most(ratio, clusters, limit.ln()), f64::exp));
         }
         if let Some(limit) = self.max_drop {
-            let [lost, gained] = evidence.changes.unwrap_or_default();
-            let decision = loss_at_most(lost, gained, clusters as u64, limit / 100.0);
+            let decision = match evidence.changes {
+                Some([lost, gained]) => loss_at_most(lost, gained, clusters as u64, limit / 100.0),
+                None => mean_at_most(MISSING, clusters, limit),
+            };
             out.push(judged("max-drop", limit, decision, |share| 100.0 * share));
         }
         out
@@ -356,7 +368,7 @@ fn rounded_up(value: f64) -> u64 {
 fn head(prepared: &Prepared, evidence: &Evidence) -> String {
     let Evidence { on, clusters, clusters_are, positions, ratio_elements, ratio_wire, .. } = evidence;
     format!(
-        "{}, {}: ratio {ratio_elements:.2} in elements, {ratio_wire:.2} on the wire; {on}: {clusters} {clusters_are}, {positions} scored \
+        "{}, {}: ratio {ratio_elements:.2} in elements, {ratio_wire:.2} on the wire; {on}: {clusters} {clusters_are}s, {positions} scored \
          positions; each end of an interval is a one-sided 95 % bound",
         prepared.model.name, prepared.cell
     )
@@ -380,12 +392,12 @@ impl fmt::Display for Line<'_> {
         write!(f, "--{limit} {threshold}: {}", number(*value))?;
         match (low, high) {
             (Some(low), Some(high)) => write!(f, ", interval {} to {}", number(*low), number(*high))?,
-            _ => write!(f, ", no interval, as there is one of {clusters_are}: give 2 or more")?,
+            _ => write!(f, ", no interval from a single {clusters_are}: give 2 or more")?,
         }
         write!(f, ": {}", verdict.as_str())?;
         match (verdict, needed, times) {
             (Verdict::CannotTell, Some(needed), Some(times)) => {
-                write!(f, "; about {needed} {clusters_are}")?;
+                write!(f, "; about {needed} {clusters_are}s")?;
                 if *limit != "max-drop" {
                     write!(f, " ({} tokens)", rounded_up(times * *positions as f64))?;
                 }

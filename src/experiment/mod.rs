@@ -55,4 +55,4 @@ pub use shard::Shard;
 pub use similarity::Similarity;
 pub(crate) use store::Store;
 pub use task::{ModelInput, questions, train};
-pub use text::{Perplexity, TextCell, TextMeasures, TextRequest, TextScores, WindowScore, score_text};
+pub use text::{Perplexity, TextCell, TextMeasures, TextRequest, TextScores, WindowScore, missed_ratio, score_text};

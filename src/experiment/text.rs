@@ -8,7 +8,7 @@ use super::cell::Cell;
 use super::evaluate::{Outcome, Prepared, Scores, Wanted, evaluate};
 use super::memory::batch_rows;
 use super::spent::Clock;
-use crate::codec::{self, Codec, CodecSpec};
+use crate::codec::{self, Accounting, Budget, Codec, CodecSpec};
 use crate::model::SplitPoint;
 use crate::model::source::Model;
 use crate::progress;
@@ -75,18 +75,25 @@ pub fn score_text(request: &TextRequest) -> Result<TextScores> {
     let questions: Vec<&[Request]> = windows.iter().map(std::slice::from_ref).collect();
     let rows = batch_rows(&model.config, &model.placement.device, batch_tokens);
     let wanted = Wanted { baseline: true, probe: None };
+    // Of each cell, to count what one that fails leaves out.
+    let mut scored = vec![0; cells.len()];
     evaluate(decoder, &questions, &prepared, rows, wanted, &clock, |finished| {
         for one in finished {
+            let mut done = 1;
             match one {
                 Scores::Unsplit { question, logliks } => scores.unsplit[question] = logliks.iter().sum(),
                 Scores::Cell { question, cell, outcomes, fidelity } => {
                     if let (Ok(windows), Some(outcome)) = (&mut scores.cells[cell], outcomes.into_iter().next()) {
                         windows[question] = WindowScore { outcome, fidelity };
                     }
+                    scored[cell] += 1;
                 }
-                Scores::Failed { cell, error } => scores.cells[cell] = Err(error),
+                Scores::Failed { cell, error } => {
+                    scores.cells[cell] = Err(error);
+                    done = windows.len() - scored[cell];
+                }
             }
-            activity.add(1);
+            activity.add(done as u64);
         }
         Ok(())
     })?;
@@ -129,6 +136,8 @@ pub struct TextCell {
     pub ratio_requested: Option<f64>,
     /// What it counts; empty where none was asked for.
     pub accounting: String,
+    /// What it came to where the codec's smallest packets do not reach the ratio; empty elsewhere.
+    pub ratio_missed: Option<f64>,
     /// What was measured; empty where the cell failed.
     #[serde(flatten)]
     pub measured: Option<TextMeasures>,
@@ -158,6 +167,17 @@ pub struct TextMeasures {
     pub rel_error: f64,
 }
 
+/// What came of a ratio that was asked for, where the smallest packet of the codec does not reach it: packets are a little smaller than asked
+/// for as a rule.
+pub fn missed_ratio(budget: Option<Budget>, in_elements: f64, on_the_wire: f64) -> Option<f64> {
+    let budget = budget?;
+    let reached = match budget.accounting {
+        Accounting::Elements => in_elements,
+        Accounting::Wire => on_the_wire,
+    };
+    (reached < 0.99 * budget.ratio).then_some(reached)
+}
+
 impl TextScores {
     /// The unsplit model's perplexity over windows of `scored` tokens; none without windows.
     pub fn perplexity(&self, scored: usize) -> Option<Perplexity> {
@@ -169,12 +189,16 @@ impl TextScores {
 
     /// Each cell over windows of `scored` tokens, in the order of `cells`.
     pub fn summaries(&self, cells: &[Cell], scored: usize) -> Vec<TextCell> {
-        let summary = |(cell, windows): (&Cell, &Result<Vec<WindowScore>, String>)| TextCell {
-            codec: cell.codec.to_string(),
-            ratio_requested: cell.budget.map(|budget| budget.ratio),
-            accounting: cell.budget.map(|budget| budget.accounting.to_string()).unwrap_or_default(),
-            measured: windows.as_ref().ok().and_then(|windows| self.measures(windows, scored)),
-            err: windows.as_ref().err().cloned(),
+        let summary = |(cell, windows): (&Cell, &Result<Vec<WindowScore>, String>)| {
+            let measured = windows.as_ref().ok().and_then(|windows| self.measures(windows, scored));
+            TextCell {
+                codec: cell.codec.to_string(),
+                ratio_requested: cell.budget.map(|budget| budget.ratio),
+                accounting: cell.budget.map(|budget| budget.accounting.to_string()).unwrap_or_default(),
+                ratio_missed: measured.and_then(|one| missed_ratio(cell.budget, one.ratio_elements, one.ratio_wire)),
+                measured,
+                err: windows.as_ref().err().cloned(),
+            }
         };
         cells.iter().zip(&self.cells).map(summary).collect()
     }

@@ -68,8 +68,13 @@ fn table(report: &TextReport, layer: usize) -> Table {
     let mut notes = Notes::default();
     let mut rows = Vec::new();
     for cell in &report.cells {
-        let asked = cell.ratio_requested.map(|ratio| format!("{} {}", number::ratio(ratio), cell.accounting));
-        let mut row = vec![cell.codec.clone(), asked.unwrap_or("fixed rate".into())];
+        let asked = cell.ratio_requested.map(|ratio| format!(", {} {}", number::ratio(ratio), cell.accounting));
+        let mut label = cell.codec.clone() + &asked.unwrap_or_default();
+        if let Some(reached) = cell.ratio_missed {
+            label += " ";
+            label += &notes.mark(&format!("its smallest packets reach a ratio of {reached:.1}"));
+        }
+        let mut row = vec![label];
         match &cell.measured {
             Some(measured) => {
                 let fidelity = &measured.fidelity;
@@ -98,7 +103,6 @@ fn table(report: &TextReport, layer: usize) -> Table {
     let columns = [
         "model",
         "codec",
-        "asked for",
         "bytes/token",
         "wire ratio",
         "rel. error",
