@@ -245,15 +245,15 @@ mod tests {
 
     #[test]
     fn positions_of_a_cluster_that_go_together_count_for_less() {
-        // 0.95 of 1000: independent positions have 0.00689.
+        let binomial = (0.95f64 * 0.05 / 100_000.0).sqrt();
         let width = |stderr| {
-            let [low, high] = share(0.95, stderr, 1000, 50, 1.0, 0.9).interval.unwrap();
+            let [low, high] = share(0.95, stderr, 100_000, 50, 1.0, 0.9).interval.unwrap();
             high - low
         };
-        let ratio = width(4.0 * (0.95f64 * 0.05 / 1000.0).sqrt()) / width((0.95f64 * 0.05 / 1000.0).sqrt());
-        assert!((ratio - 4.0).abs() < 0.2, "{ratio}");
+        let ratio = width(4.0 * binomial) / width(binomial);
+        assert!((ratio - 4.0).abs() < 0.02, "{ratio}");
         // A variance below chance is no evidence of a better sample.
-        assert_eq!(width(0.0), width((0.95f64 * 0.05 / 1000.0).sqrt()));
+        assert_eq!(width(0.0), width(binomial));
     }
 
     #[test]
