@@ -21,6 +21,6 @@ fn main() {
     if let Err(error) = cli.run() {
         // Where nobody reads the error either, the exit code still says it.
         let _ = writeln!(std::io::stderr(), "error: {error:#}");
-        std::process::exit(1);
+        std::process::exit(if error.is::<splitbench::cmd::WrongUsage>() { 2 } else { 1 });
     }
 }

@@ -518,6 +518,8 @@ fn every_listing_and_help_answers() {
         "compare",
         "simulate",
         "score",
+        "perplexity",
+        "gate",
         "codec",
         "trace",
         "replay",

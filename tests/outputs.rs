@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 use splitbench::codec::Activation;
 use splitbench::npy;
 
+const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/text/pocket.txt");
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 fn splitbench(folder: &Path, arguments: &[&str]) -> Output {
@@ -119,6 +121,12 @@ fn no_command_writes_over_what_it_reads() {
         refused(folder, &[&score[..], &[output]].concat(), &["--samples", "a file that is read"]);
     }
 
+    let perplexity = ["perplexity", "--model", "m", "--text", TEXT, "--calibration", "t.txt", "--samples"];
+    fs::write(folder.join("t.txt"), "A bush.").unwrap();
+    for output in ["t.txt", "m/model.safetensors", "linked.json"] {
+        refused(folder, &[&perplexity[..], &[output]].concat(), &["--samples", "a file that is read"]);
+    }
+
     let out = ["--out", ".", "--run", "r"];
     let run = [&["run", "e.toml", "--model", "m", "--data-dir", "data"], &out[..]].concat();
     let replay = [&["replay", "pocket.json", "--codecs", "int8"], &out[..]].concat();
@@ -210,6 +218,7 @@ fn what_was_computed_is_printed_where_writing_fails() {
     for (arguments, printed) in [
         (&["codec", "--input", "a.npy", "--codec", "noop", "--output", "kept.npy"][..], "relative, Frobenius"),
         (&["score", "--dataset", "piqa-mini", "--samples", "s.jsonl"], "pocket piqa-mini baseline: acc"),
+        (&["perplexity", "--text", TEXT, "--window", "64", "--codec", "fc", "--samples", "s.jsonl"], "accepted %"),
         (&["trace", "--datasets", "piqa-mini", "--limit", "4", "--output", "t.json"], "8 sequences"),
         (&["run", "e.toml", "--run", "r"], "int8"),
         (&["run", "e.toml", "--run", "r", "--json"], &json("codec")),

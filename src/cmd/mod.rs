@@ -8,9 +8,11 @@ macro_rules! say {
 mod codec;
 mod collect;
 mod compare;
+mod gate;
 mod layers;
 mod list;
 mod near_lossless;
+mod perplexity;
 mod plan;
 mod prepare;
 mod ratio;
@@ -20,6 +22,7 @@ mod run;
 mod score;
 mod selection;
 mod simulate;
+mod text;
 mod trace;
 mod train_pocket;
 
@@ -49,6 +52,8 @@ enum Command {
     Report(report::Args),
     Compare(compare::Args),
     Score(score::Args),
+    Perplexity(perplexity::Args),
+    Gate(gate::Args),
     Layers(layers::Args),
     NearLossless(near_lossless::Args),
     Simulate(simulate::Args),
@@ -73,6 +78,8 @@ impl Cli {
             Command::Report(args) => args.run(),
             Command::Compare(args) => args.run(),
             Command::Score(args) => args.run(),
+            Command::Perplexity(args) => args.run(),
+            Command::Gate(args) => args.run(),
             Command::Layers(args) => args.run(),
             Command::NearLossless(args) => args.run(),
             Command::Simulate(args) => args.run(),
@@ -83,6 +90,18 @@ impl Cli {
         }
     }
 }
+
+/// Why a command that promises exit code 2 for it did not begin.
+#[derive(Debug)]
+pub struct WrongUsage(anyhow::Error);
+
+impl std::fmt::Display for WrongUsage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for WrongUsage {}
 
 /// Writes a line to standard output. A reader who goes away, such as `head`, is no failure; a full disk is.
 fn write_line(line: std::fmt::Arguments) -> Result<()> {

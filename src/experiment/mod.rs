@@ -34,9 +34,10 @@ pub mod spec;
 mod spent;
 mod store;
 mod task;
+mod text;
 
 pub use batch::runs;
-pub use cell::Cell;
+pub use cell::{Cell, cells};
 pub use energy::Energy;
 pub use heat::{Heat, Kind};
 pub use indicators::Indicators;
@@ -54,3 +55,4 @@ pub use shard::Shard;
 pub use similarity::Similarity;
 pub(crate) use store::Store;
 pub use task::{ModelInput, questions, train};
+pub use text::{Perplexity, TextCell, TextMeasures, TextRequest, TextScores, WindowScore, missed_ratio, score_text};

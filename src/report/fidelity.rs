@@ -8,6 +8,14 @@ use super::table::{Notes, Section, Table};
 use super::view::{self, View};
 use crate::experiment::Row;
 
+/// What the columns of KL are, for captions.
+pub(super) const KL: &str =
+    "KL: mean of KL(unsplit || codec) per position, nats; then its median, percentiles and largest value.";
+
+/// What the columns of agreement are, for captions.
+pub(super) const TOP1: &str = "top-1: positions where the most likely token is the same. accepted: sum of min(p, q), the share of drawn \
+                               tokens that speculative sampling would accept.";
+
 /// A mean over data sets, each weighing alike, and its standard error; none where a set lacks it.
 #[derive(Clone, Copy)]
 pub(super) struct Mean {
@@ -66,7 +74,7 @@ fn csv_number(value: Option<f64>) -> String {
 }
 
 /// Three digits that count.
-pub(super) fn digits(value: f64) -> String {
+pub fn digits(value: f64) -> String {
     match value.abs() {
         size if size >= 0.001 || size == 0.0 => {
             let places = if size == 0.0 { 0 } else { (2 - size.log10().floor() as i32).clamp(0, 6) as usize };
@@ -76,7 +84,8 @@ pub(super) fn digits(value: f64) -> String {
     }
 }
 
-fn text(mean: Option<Mean>, scale: f64) -> String {
+/// A mean and its standard error, both times `scale`.
+pub(super) fn text(mean: Option<Mean>, scale: f64) -> String {
     let Some(Mean { value, stderr }) = mean else { return MISSING.into() };
     let stderr = stderr.map(|se| format!(" ± {}", digits(scale * se))).unwrap_or_default();
     format!("{}{stderr}", digits(scale * value))
@@ -155,10 +164,8 @@ fn table(view: &View, place: &Place) -> Table {
         "Each codec's next-token distribution beside the unsplit model's, at every position where a token of a choice is scored. All \
          columns are means over the data sets, each set weighing alike, ± 1 standard error over questions."
             .to_string(),
-        "KL: mean of KL(unsplit || codec) per position, nats; then its median, percentiles and largest value.".into(),
-        "top-1: positions where the most likely token is the same. accepted: sum of min(p, q), the share of drawn tokens that speculative \
-         sampling would accept."
-            .into(),
+        KL.into(),
+        TOP1.into(),
         "gold: mean change of the right choice's log-likelihood, nats. PPL ratio: perplexity of the right choices' tokens over the unsplit \
          model's; the error is that of its logarithm."
             .into(),

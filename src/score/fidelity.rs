@@ -1,5 +1,7 @@
 //! How far the next-token distribution behind a codec is from the unsplit model's: a finer measure than accuracy.
 
+use serde::Serialize;
+
 use super::loglik::{LANES, LogSumExp};
 use crate::exp::exp;
 use crate::vector::dispatch;
@@ -88,7 +90,7 @@ impl PositionFidelity {
 }
 
 /// How near a cell stays to the unsplit model, over all scored positions of its questions.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Fidelity {
     /// Scored positions.
     pub positions: u64,

@@ -1,5 +1,6 @@
 //! From log-likelihoods to accuracy, its uncertainty and paired comparisons.
 
+mod decision;
 mod fidelity;
 mod limits;
 mod loglik;
@@ -9,7 +10,9 @@ mod rank;
 mod request;
 mod sample;
 mod search;
+mod windows;
 
+pub use decision::{CONFIDENCE, Decision, Share, Verdict, loss_at_most, mean_at_most, share_at_least};
 pub use fidelity::{Divergence, Fidelity, PositionFidelity, RatioEstimate, divergence, fidelity};
 pub use limits::ModelLimits;
 pub use loglik::{LogSumExp, log_softmax_at};
@@ -19,3 +22,4 @@ pub use rank::spearman;
 pub use request::{Request, encode_dataset, encode_request, encode_requests};
 pub use sample::{Asked, CodecSample, Sample};
 pub use search::{Bound, Largest, Tried, largest, next_ratios};
+pub use windows::{SMALLEST_WINDOW, TextWindows, WINDOW, read_text};

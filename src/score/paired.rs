@@ -41,26 +41,32 @@ pub fn paired(baseline: &[bool], other: &[bool]) -> Result<Paired> {
 /// The 95 % interval of the share of questions lost and not regained: those losses that Tango's score test (Statistics in
 /// Medicine 17, 1998) does not reject. Unlike the estimate plus or minus two standard errors it is no point where nothing changed.
 pub fn loss_interval(lost: u64, gained: u64, questions: u64) -> [f64; 2] {
-    const QUANTILE: f64 = 1.959963984540054;
-    let [n, b, c] = [questions, lost, gained].map(|count| count as f64);
-    // How far the data are from a loss, in standard errors under it; the share regained is the likeliest under it.
-    let distance = |loss: f64| {
-        let linear = (2.0 * n - b + c) * loss - b - c;
-        let constant = -c * loss * (1.0 - loss);
-        let regained = ((linear * linear - 8.0 * n * constant).max(0.0).sqrt() - linear) / (4.0 * n);
-        let variance = n * (2.0 * regained + loss * (1.0 - loss));
-        let difference = b - c - n * loss;
-        if difference == 0.0 { 0.0 } else { difference / variance.max(f64::MIN_POSITIVE).sqrt() }
-    };
-    // It falls as the loss grows.
-    let ends = [(QUANTILE, -1.0, (b - c) / n), (-QUANTILE, (b - c) / n, 1.0)];
+    loss_interval_at(1.959963984540054, lost, gained, questions)
+}
+
+/// The same of another confidence: losses from which the data are at most `quantile` standard errors.
+pub fn loss_interval_at(quantile: f64, lost: u64, gained: u64, questions: u64) -> [f64; 2] {
+    let measured = (lost as f64 - gained as f64) / questions as f64;
+    // The distance falls as the loss grows.
+    let ends = [(quantile, -1.0, measured), (-quantile, measured, 1.0)];
     ends.map(|(wanted, mut low, mut high)| {
         for _ in 0..60 {
             let middle = 0.5 * (low + high);
-            if distance(middle) > wanted { low = middle } else { high = middle }
+            if loss_distance(lost, gained, questions, middle) > wanted { low = middle } else { high = middle }
         }
         0.5 * (low + high)
     })
+}
+
+/// How far the data are from a loss, in standard errors under it; the share regained is the likeliest under it.
+pub fn loss_distance(lost: u64, gained: u64, questions: u64, loss: f64) -> f64 {
+    let [n, b, c] = [questions, lost, gained].map(|count| count as f64);
+    let linear = (2.0 * n - b + c) * loss - b - c;
+    let constant = -c * loss * (1.0 - loss);
+    let regained = ((linear * linear - 8.0 * n * constant).max(0.0).sqrt() - linear) / (4.0 * n);
+    let variance = n * (2.0 * regained + loss * (1.0 - loss));
+    let difference = b - c - n * loss;
+    if difference == 0.0 { 0.0 } else { difference / variance.max(f64::MIN_POSITIVE).sqrt() }
 }
 
 /// Mean change of the gold choice's log-likelihood against the baseline, in nats, and its standard error; empty without questions

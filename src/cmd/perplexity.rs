@@ -1,0 +1,199 @@
+//! `splitbench perplexity`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+use super::text::{ModelArgs, TextInput, WindowArgs, at_least_one, parse_ratio, text_cells};
+use crate::codec::{Accounting, CodecSpec};
+use crate::experiment::{Cell, ModelInput, TextRequest, TextScores, WindowScore, score_text};
+use crate::model::{SplitPoint, device_name, source};
+use crate::output::{self, Output};
+use crate::report::{self, TextReport};
+use crate::save;
+
+/// Perplexity of any text, and how far each codec is from the unsplit model on it.
+///
+/// The text is cut into windows that do not overlap, each begins with BOS where the model has one, and only the second half of
+/// each window is scored, as llama.cpp's `llama-perplexity` and `--kl-divergence` do: of 512 tokens the last 255. The
+/// activation of a whole window is compressed as one. Without --codec the model is not cut. Examples:
+///   splitbench perplexity --text README.md
+///   splitbench perplexity --text README.md --split 1 --codec int8,fc --ratio 4,8 --accounting wire
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// File of plain text, UTF-8.
+    #[arg(long, value_name = "FILE")]
+    text: PathBuf,
+    /// Split layer, 1 up to the number of layers.
+    #[arg(long, value_name = "LAYER", default_value_t = 1, requires = "codec")]
+    split: usize,
+    /// Codecs with their options, such as fc:band=centered, separated by commas, or the option once for each.
+    #[arg(long, value_name = "CODEC")]
+    codec: Vec<String>,
+    /// Compression ratios, at least 1, separated by commas, or 8 if not given; a codec of fixed rate has one line.
+    #[arg(long, value_name = "RATIO", value_delimiter = ',', value_parser = parse_ratio, requires = "codec")]
+    ratio: Vec<f64>,
+    /// What the ratios count: elements, or wire; elements if not given.
+    #[arg(long, requires = "codec")]
+    accounting: Option<Accounting>,
+    #[command(flatten)]
+    windows: WindowArgs,
+    /// First windows only.
+    #[arg(long, value_name = "WINDOWS", value_parser = at_least_one)]
+    limit: Option<usize>,
+    /// Write one JSON object a window to this file.
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// Measures.
+    pub fn run(self) -> Result<()> {
+        let split = SplitPoint { after_layer: self.split };
+        let cells = match self.codec.is_empty() {
+            true => Vec::new(),
+            false => text_cells(split, &parse_codecs(&self.codec)?, &self.ratio, self.accounting)?,
+        };
+        let name = self.model.name();
+        if let Some(path) = &self.samples {
+            let mut read = vec![self.text.clone()];
+            read.extend(self.windows.files());
+            read.extend(source::locate(&name)?.paths());
+            read.extend(cells.iter().flat_map(|cell| cell.codec.files()));
+            output::check(&read, &[Output::file("--samples", path)])?;
+        }
+        let model = self.model.load(split)?;
+        let input = ModelInput { name: &name, config: &model.config, tokenizer: &model.tokenizer };
+        let TextInput { windows, sha256, calibration } = self.windows.read(&input, &self.text, self.limit, &cells)?;
+        let scores = score_text(&TextRequest {
+            model: &model,
+            windows: &windows.requests,
+            calibration: &calibration,
+            split,
+            cells: &cells,
+            batch_tokens: self.model.batch_tokens,
+        })?;
+        let report = TextReport {
+            model: model.name.clone(),
+            model_sha256: model.sha256.clone(),
+            tokenizer_sha256: model.tokenizer_sha256.clone(),
+            text: self.text.display().to_string(),
+            text_sha256: sha256,
+            tokens: windows.tokens,
+            window: windows.window,
+            windows: windows.requests.len(),
+            whole_windows: windows.whole,
+            scored_per_window: windows.scored(),
+            calibration: self.windows.calibration(&cells),
+            split_layer: (!cells.is_empty()).then_some(self.split),
+            unsplit: scores.perplexity(windows.scored()).context("the text has no window")?,
+            cells: scores.summaries(&cells, windows.scored()),
+            dtype: model.placement.dtype.as_str().to_string(),
+            device: device_name(&model.placement.device),
+            version: crate::VERSION.to_string(),
+        };
+        let mut saved = Ok(());
+        if let Some(path) = &self.samples {
+            let lines: Vec<String> = samples(&scores, &cells)
+                .map(|sample| serde_json::to_string(&sample))
+                .collect::<serde_json::Result<_>>()?;
+            saved = save::replace(path, (lines.join("\n") + "\n").as_bytes());
+        }
+        match self.json {
+            true => say!("{}", serde_json::to_string_pretty(&report)?)?,
+            false => say!("{}", report::perplexity(&report, 160).trim_end())?,
+        }
+        saved?;
+        let failed: Vec<String> =
+            report.cells.iter().filter_map(|cell| Some(format!("{}: {}", cell.codec, cell.err.as_ref()?))).collect();
+        ensure!(failed.is_empty(), "{} of {} cells failed: {}", failed.len(), cells.len(), failed.join("; "));
+        Ok(())
+    }
+}
+
+/// A window: a line of --samples.
+#[derive(Serialize)]
+struct WindowSample {
+    /// Number of the window, from 0.
+    window: usize,
+    /// Log-likelihood of its scored tokens by the unsplit model, nats.
+    loglik: f64,
+    /// Each cell that did not fail.
+    cells: Vec<CellSample>,
+}
+
+/// A window in a cell.
+#[derive(Serialize)]
+struct CellSample {
+    codec: String,
+    ratio_requested: Option<f64>,
+    accounting: Option<String>,
+    loglik: f64,
+    /// KL of each scored position, nats.
+    kl: Vec<f32>,
+    same_top: usize,
+    acceptance: f64,
+    wire_bytes: usize,
+    rel_error: f64,
+}
+
+fn samples<'a>(scores: &'a TextScores, cells: &'a [Cell]) -> impl Iterator<Item = WindowSample> + 'a {
+    scores.unsplit.iter().enumerate().map(move |(window, &loglik)| {
+        let sample = |(cell, windows): (&Cell, &Result<Vec<WindowScore>, String>)| {
+            let WindowScore { outcome, fidelity } = windows.as_ref().ok()?.get(window)?;
+            Some(CellSample {
+                codec: cell.codec.to_string(),
+                ratio_requested: cell.budget.map(|budget| budget.ratio),
+                accounting: cell.budget.map(|budget| budget.accounting.to_string()),
+                loglik: outcome.loglik,
+                kl: fidelity.kl.clone(),
+                same_top: fidelity.same_top,
+                acceptance: fidelity.acceptance,
+                wire_bytes: outcome.wire_bytes,
+                rel_error: outcome.rel_error,
+            })
+        };
+        WindowSample { window, loglik, cells: cells.iter().zip(&scores.cells).filter_map(sample).collect() }
+    })
+}
+
+/// Codecs separated by commas, where one may have options that are separated so too: a part that begins with `key=` belongs to the
+/// codec before it. A codec's command takes all that follows.
+fn parse_codecs(values: &[String]) -> Result<Vec<CodecSpec>> {
+    let mut codecs: Vec<String> = Vec::new();
+    for value in values {
+        for (nth, part) in value.split(',').enumerate() {
+            let is_option = part.split_once('=').is_some_and(|(key, _)| !key.contains(':'));
+            match codecs.last_mut() {
+                Some(codec) if nth > 0 && (is_option || codec.contains(":cmd=")) => *codec += &format!(",{part}"),
+                _ => codecs.push(part.to_string()),
+            }
+        }
+    }
+    codecs.iter().map(|codec| CodecSpec::parse(codec)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_part_codecs_and_their_options() {
+        let parse = |values: &[&str]| {
+            let values: Vec<String> = values.iter().map(|value| value.to_string()).collect();
+            parse_codecs(&values).map(|codecs| codecs.iter().map(CodecSpec::to_string).collect::<Vec<_>>())
+        };
+        let parsed = parse(&["int8,fc:band=centered,values=f32,topk", "noop,external:cmd=cat a,int8"]).unwrap();
+        assert_eq!(parsed, ["int8", "fc:band=centered,values=f32", "topk", "noop", "external:cmd=cat a,int8"]);
+        for bad in ["int8,", "int9", "values=f32", ""] {
+            assert!(parse(&[bad]).is_err(), "{bad}");
+        }
+    }
+}
