@@ -8,6 +8,8 @@ mod bias;
 mod cross_entropy;
 #[cfg(feature = "cuda-model")]
 pub(in crate::model) mod cuda;
+#[cfg(test)]
+mod cuda_emulated_tests;
 mod rms_norm;
 mod rotary;
 mod swiglu;

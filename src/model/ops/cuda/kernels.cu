@@ -11,6 +11,7 @@
 #endif
 
 #define INFINITE (1.0f / 0.0f)
+#define LARGEST 1.7976931348623157e308
 
 struct Span {
     unsigned position, shared, shared_rows, own;
@@ -181,7 +182,7 @@ extern "C" __global__ void score_rows(const float *q_all, const float *p_all, co
         double p_log = (double)p[i] - p_ln, q_log = (double)q[i] - q_ln;
         double p_share = exp(p_log), q_share = exp(q_log), d = p_log - q_log;
         // A logit of -inf has no share, whatever the difference is.
-        d = d > 1e300 ? 1e300 : d < -1e300 ? -1e300 : d;
+        d = d > LARGEST ? LARGEST : d < -LARGEST ? -LARGEST : d;
         double series = 1.0 / 720.0 - d / 5040.0;
         series = 1.0 / 120.0 - d * series;
         series = 1.0 / 24.0 - d * series;
