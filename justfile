@@ -39,6 +39,16 @@ layers model="pocket" *args="":
 ratio-sweep model="pocket" *args="":
     cargo run --release -- run ratio-sweep --model {{model}} {{args}}
 
+# Every codec at 8 in elements and on the wire, and those that take a ratio at 4 and 16 on the wire.
+codecs model="pocket" *args="":
+    cargo run --release -- run codecs --model {{model}} {{args}}
+wire model="pocket" *args="":
+    cargo run --release -- run wire --model {{model}} {{args}}
+
+# Which reading of FC would have to be true.
+readings model="pocket" *args="":
+    cargo run --release -- run readings --model {{model}} {{args}}
+
 # What CI runs, without the smoke experiment: format, lints, tests, docs.
 check:
     cargo fmt --check
@@ -123,6 +133,9 @@ report:
     cargo run --release -- report results/table2/pocket results/table3/pocket results/table4/ten-sets results/figure2/pocket \
         results/layer-sweep/pocket results/ratio-sweep/pocket results/figure6/pocket results/figure7/pocket \
         results/figure7/assumed results/codecs/pocket results/layers/pocket --page results/report/pocket
+    cargo run --release -- report results/table2/smollm2-135m results/table2/qwen2.5-coder-0.5b results/table3/smollm2-135m \
+        results/codecs/smollm2-135m results/wire/smollm2-135m results/codecs/qwen2.5-coder-0.5b results/layer-sweep/smollm2-135m \
+        results/figure2/smollm2-135m results/readings/smollm2-135m --page results/report/real
 
 # A run on a Slurm cluster, from its login node; the same line again submits what failed.
 # `just cluster table2 qwen2.5-1.5b 32 --limit 50`; more in `experiments/slurm/submit --help`.

@@ -169,8 +169,12 @@ impl<'a> Place<'_, 'a> {
             );
         }
         if lines.iter().any(|line| line.codec == NO_ACTIVATION) {
-            let sentence = "token-ids sends no activation: no privacy, and its times leave out that the server runs the client half again.";
-            caption.push(sentence.into());
+            let times = if times.is_empty() {
+                ""
+            } else {
+                ", and its times leave out that the server runs the client half again"
+            };
+            caption.push(format!("token-ids sends no activation: no privacy{times}."));
         }
         caption.extend(coverage.sentence());
         caption.extend(caption::provenance(self.view, &self.rows));
