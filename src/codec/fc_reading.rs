@@ -30,9 +30,13 @@ pub(super) const INFO: CodecInfo = CodecInfo {
         },
         OptionInfo {
             key: "pad",
-            allowed: Allowed::Number { min: 0.0, max: 65536.0 },
-            default: "0",
-            meaning: "rows of zeros are added up to so many tokens, and a ratio in elements counts the padded matrix",
+            allowed: Allowed::Words(&[
+                Choice { word: "none", meaning: "A as it is" },
+                Choice { word: "256", meaning: "256 tokens" },
+                Choice { word: "512", meaning: "512 tokens" },
+            ]),
+            default: "none",
+            meaning: "rows of zeros are added up to this length, and a ratio in elements counts the padded matrix",
         },
         OptionInfo {
             key: "mean",
@@ -75,7 +79,7 @@ fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn 
     Ok(Box::new(FcReading {
         spec: spec.clone(),
         is_dct: spec.option("transform") == Some("dct"),
-        pad: spec.typed::<f64>("pad")? as usize,
+        pad: spec.option("pad").and_then(|length| length.parse().ok()).unwrap_or(0),
         mean,
         coefficients: Coefficients::of(spec),
     }))
