@@ -131,6 +131,9 @@ fn expected_len(spec: &CodecSpec, a: &Activation, kept: usize) -> usize {
         + match spec.name() {
             "noop" => 4 * all,
             "fc" => 1 + 4 + 4 + digest_bytes(spec) + coefficient_bytes(spec, 2 * kept),
+            "fc-reading" => {
+                1 + 4 + 4 + 4 + digest_bytes(spec) + coefficient_bytes(spec, reading_numbers(spec, a, kept))
+            }
             "klt" => 4 + digest_bytes(spec) + coefficient_bytes(spec, kept),
             "topk" => 4 + 1 + 4 + position_bytes(a, kept) + coefficient_bytes(spec, kept),
             "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" => 4 + 2 + 2 + kept * width(spec),
@@ -142,7 +145,25 @@ fn expected_len(spec: &CodecSpec, a: &Activation, kept: usize) -> usize {
 
 /// What tells which calibration both sides need.
 fn digest_bytes(spec: &CodecSpec) -> usize {
-    if spec.name() == "klt" || spec.option("rotate") == Some("whiten") { 8 } else { 0 }
+    let shared = spec.option("rotate") == Some("whiten") || spec.option("mean") == Some("calibrated");
+    if spec.name() == "klt" || shared { 8 } else { 0 }
+}
+
+/// Numbers in a packet of `fc-reading` with so many elements: of a mean row each is one, a complex coefficient has two.
+fn reading_numbers(spec: &CodecSpec, a: &Activation, elements: usize) -> usize {
+    let row = mean_row(spec, a.hidden());
+    row + (elements - row) * if spec.option("transform") == Some("dct") { 1 } else { 2 }
+}
+
+/// Numbers of the mean row that is sent.
+fn mean_row(spec: &CodecSpec, hidden: usize) -> usize {
+    if spec.option("mean") == Some("tokens") { hidden } else { 0 }
+}
+
+/// The tokens that a transform has, padding included.
+fn padded(spec: &CodecSpec, tokens: usize) -> usize {
+    let length = spec.option("pad").and_then(|length| length.parse().ok());
+    length.unwrap_or(0).max(tokens)
 }
 
 /// Codecs whose packets tell which coefficients they have, in bytes that follow the activation.
@@ -188,6 +209,7 @@ fn stated_len(packet: &Packet, spec: &CodecSpec, a: &Activation) -> Option<usize
                 "fc" => (24 + digest_bytes(spec), 2 * packet.elements()),
                 "topk" => (24 + count(20), packet.elements()),
                 "klt" => (27, packet.elements()),
+                "fc-reading" => (28 + digest_bytes(spec), reading_numbers(spec, a, packet.elements())),
                 _ if bytes[15] == 1 => (29 + count(25), 2 * packet.elements()),
                 _ => (25 + count(21), 2 * packet.elements()),
             };
@@ -241,6 +263,13 @@ fn expected_elements(spec: &CodecSpec, s: usize, d: usize, ratio: f64) -> Option
             ((sf * df / ratio).floor() as usize).clamp(1, (s * d + own) / 2)
         }
         _ if adaptive(spec) => return None,
+        "fc-reading" if mean_row(spec, d) > 0 => return None,
+        "fc-reading" => {
+            let (s, sf) = (padded(spec, s), padded(spec, s) as f64);
+            let ks = ((sf / ratio.sqrt()).round() as usize).clamp(1, s);
+            let kd = ((sf * df / (ratio * ks as f64)).floor() as usize).max(1);
+            if kd > d { ((sf * df / (ratio * df)).floor() as usize).clamp(1, s) * d } else { ks * kd }
+        }
         "fc" => {
             let most = if spec.option("band") == Some("centered") { d / 2 + 1 } else { d };
             let beside = |k: usize, top: usize| ((sf * df / (ratio * k as f64)).floor() as usize).clamp(1, top);
@@ -288,9 +317,10 @@ fn packets_have_the_size_the_format_says_and_the_elements_the_rule_says() {
                     ("fc", Some("tokens")) => tokens,
                     ("fc", Some("hidden")) => HIDDEN,
                     ("fc", _) => 1,
+                    ("fc-reading", _) => 1 + mean_row(spec, HIDDEN),
                     _ => tokens + HIDDEN,
                 };
-                let allowed = ((tokens * HIDDEN) as f64 / ratio).max(least as f64);
+                let allowed = ((padded(spec, tokens) * HIDDEN) as f64 / ratio).max(least as f64);
                 assert!(packet.elements() as f64 <= allowed, "{what}: {} elements", packet.elements());
                 assert_eq!(packet.ratio_elements(), (tokens * HIDDEN) as f64 / packet.elements() as f64);
                 assert_eq!(packet.ratio_wire(), (2 * tokens * HIDDEN) as f64 / packet.len() as f64);
@@ -340,11 +370,12 @@ fn wire_budgets_hold_and_one_more_would_not_fit() {
                 "topk" => (1, kept + 1),
                 // A block is K_S x K_D: one row or one column more than fits is less than this many.
                 "fc" => (1, (kept + 24).max(kept + HIDDEN)),
+                "fc-reading" => (1 + mean_row(spec, HIDDEN), kept + padded(spec, 24).max(HIDDEN)),
                 "klt" => (24, kept + 24),
                 _ => (24 + HIDDEN, kept + 24 + HIDDEN),
             };
             assert!(fits(kept) || kept == one, "{spec}, ratio {ratio}: {} bytes", packet.len());
-            let all_there = kept >= 24 * HIDDEN || (spec.name() == "fc" && kept >= 24 * (HIDDEN / 2 + 1));
+            let all_there = kept >= padded(spec, 24) * HIDDEN || (spec.name() == "fc" && kept >= 24 * (HIDDEN / 2 + 1));
             assert!(!fits(next) || all_there, "{spec}, ratio {ratio}: {next} elements would have fitted, kept {kept}");
         }
     }
@@ -439,8 +470,7 @@ fn edges() {
         let least = match spec.name() {
             _ if spec.info().rate == Rate::Fixed => 2 * HIDDEN,
             "fc" | "topk" | "fc-mask" => 1,
-            "fc-reading" if spec.option("mean") == Some("tokens") => 1 + HIDDEN,
-            "fc-reading" => 1,
+            "fc-reading" => 1 + mean_row(spec, HIDDEN),
             "klt" => 2,
             "zfp" => 4,
             _ if adaptive(spec) => 1,

@@ -21,13 +21,15 @@ use splitbench::npy;
 const EXACT: [&str; 9] = ["noop", "topk", "int8", "int4", "fp8", "threshold-split", "slicer", "sparse-rans", "zfp"];
 
 /// Cases beside the default form of every codec: other value types, bands and codings of positions.
-const MORE: [(&str, &str); 16] = [
+const MORE: [(&str, &str); 18] = [
     ("fc-int8", "fc:values=int8"),
     ("fc-hadamard", "fc:rotate=hadamard"),
     ("fc-whiten", "fc:rotate=whiten"),
     ("fc-mask-sparse", "fc-mask"),
     ("fc-mask-separable", "fc-mask:mask=separable"),
     ("fc-mask-staircase", "fc-mask:mask=staircase,values=f32"),
+    ("fc-reading-dct", "fc-reading:transform=dct,pad=256,mean=tokens,values=f32"),
+    ("fc-reading-mean", "fc-reading:mean=calibrated"),
     ("klt-int8", "klt:values=int8"),
     ("topk-int8", "topk:values=int8"),
     ("fc-corner", "fc:band=corner"),

@@ -1,14 +1,14 @@
 //! `fc-reading`: readings of FourierCompress that the paper's words allow and its formulas do not have, to see what they would change.
 
 use anyhow::{Context, Result, ensure};
-use rustdct::DctPlanner;
+use rustdct::{DctPlanner, TransformType2And3};
 
 use super::block::{self, Allowance, Aspect};
 use super::budget::wire_items;
 use super::buffers;
 use super::calibration::{Calibration, CalibrationNeed};
 use super::coefficients::{self, Coefficients};
-use super::packet::{self, Frame, HEADER_BYTES, MAX_ELEMENTS, Packet, Reader};
+use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
 use super::registry::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
 use super::shared::{self, DIGEST_BYTES, Shared};
 use super::values::{self, power_of_two, shift_for_f32};
@@ -61,6 +61,18 @@ pub(super) const INFO: CodecInfo = CodecInfo {
 /// Own header: transform and mean 1, padded tokens 4, K_S 4, K_D 4.
 const OWN_BYTES: usize = 13;
 
+/// Most numbers of a padded matrix: a packet of a few bytes makes no more.
+const MOST_PADDED: usize = 512 * 3072;
+
+/// Fails where padding to so many tokens makes too much.
+fn check_padded(padded: usize, tokens: usize, hidden: usize) -> Result<()> {
+    ensure!(
+        padded == tokens || padded > tokens && padded.saturating_mul(hidden) <= MOST_PADDED,
+        "packet field padded tokens: {padded} for {tokens} x {hidden}, of which at most {MOST_PADDED} numbers may be padded"
+    );
+    Ok(())
+}
+
 /// In the packet's first field: bit 0 the transform, bits 1 and 2 the mean.
 const DCT: u8 = 1;
 const MEAN_SENT: u8 = 1 << 1;
@@ -110,7 +122,7 @@ impl Codec for FcReading {
         let top = super::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let padded = tokens.max(self.pad);
-        ensure!(padded * hidden <= MAX_ELEMENTS, "{padded} x {hidden} is more than {MAX_ELEMENTS} numbers");
+        check_padded(padded, tokens, hidden)?;
         let (row, digest): (Vec<f32>, &[u8]) = match &self.mean {
             Mean::None => (vec![0.0; hidden], &[]),
             Mean::Sent => (mean_row(activation), &[]),
@@ -146,10 +158,8 @@ impl Codec for FcReading {
         }
         let mut numbers: Vec<f32> = row[..sent_row].iter().map(|mean| (f64::from(*mean) * gain) as f32).collect();
         if self.is_dct {
-            let spectrum = cosine(&rows, padded, hidden);
-            for kept in spectrum.chunks_exact(hidden).take(block.ks) {
-                numbers.extend(kept[..block.kd].iter().map(|value| *value as f32));
-            }
+            cosine(&mut rows, hidden);
+            rows.chunks_exact(hidden).take(block.ks).for_each(|kept| numbers.extend_from_slice(&kept[..block.kd]));
         } else {
             let mut kept = Vec::with_capacity(2 * block.ks * block.kd);
             let gain = power_of_two(-unitary(padded * hidden)) as f32;
@@ -193,50 +203,41 @@ fn mean_row(activation: &Activation) -> Vec<f32> {
 }
 
 /// What an orthonormal DCT-II of `length` numbers multiplies the plain sums by, of coefficient `nth`.
-fn scale(nth: usize, length: usize) -> f64 {
-    (if nth == 0 { 1.0 } else { 2.0 } / length as f64).sqrt()
+fn scale(nth: usize, length: usize) -> f32 {
+    (if nth == 0 { 1.0 } else { 2.0 } / length as f32).sqrt()
 }
 
-/// The orthonormal 2-D DCT-II.
-fn cosine(rows: &[f32], tokens: usize, hidden: usize) -> Vec<f64> {
-    let mut planner = DctPlanner::<f64>::new();
-    let mut values: Vec<f64> = rows.iter().map(|value| f64::from(*value)).collect();
+/// Makes rows their orthonormal 2-D DCT-II.
+fn cosine(values: &mut [f32], hidden: usize) {
+    let mut planner = DctPlanner::<f32>::new();
     let along = planner.plan_dct2(hidden);
-    for row in values.chunks_exact_mut(hidden) {
-        along.process_dct2(row);
-        row.iter_mut().enumerate().for_each(|(nth, value)| *value *= scale(nth, hidden));
-    }
-    let across = planner.plan_dct2(tokens);
-    columns(&mut values, hidden, |column| {
-        across.process_dct2(column);
-        column.iter_mut().enumerate().for_each(|(nth, value)| *value *= scale(nth, tokens));
-    });
-    values
+    let across = planner.plan_dct2(values.len() / hidden);
+    let forward = |transform: &dyn TransformType2And3<f32>, line: &mut [f32]| {
+        let length = line.len();
+        transform.process_dct2(line);
+        line.iter_mut().enumerate().for_each(|(nth, value)| *value *= scale(nth, length));
+    };
+    values.chunks_exact_mut(hidden).for_each(|row| forward(&*along, row));
+    columns(values, hidden, |column| forward(&*across, column));
 }
 
 /// Its inverse.
-fn inverse_cosine(mut values: Vec<f64>, tokens: usize, hidden: usize) -> Vec<f64> {
-    let mut planner = DctPlanner::<f64>::new();
-    // The plain DCT-III is the inverse of the plain DCT-II over half the length.
-    let undo = |column: &mut [f64]| {
-        let length = column.len();
-        column.iter_mut().enumerate().for_each(|(nth, value)| *value *= 2.0 / (length as f64 * scale(nth, length)));
-    };
-    let across = planner.plan_dct3(tokens);
-    columns(&mut values, hidden, |column| {
-        undo(column);
-        across.process_dct3(column);
-    });
+fn inverse_cosine(values: &mut [f32], hidden: usize) {
+    let mut planner = DctPlanner::<f32>::new();
     let along = planner.plan_dct3(hidden);
-    for row in values.chunks_exact_mut(hidden) {
-        undo(row);
-        along.process_dct3(row);
-    }
-    values
+    let across = planner.plan_dct3(values.len() / hidden);
+    // The plain DCT-III is the inverse of the plain DCT-II over half the length.
+    let backward = |transform: &dyn TransformType2And3<f32>, line: &mut [f32]| {
+        let length = line.len();
+        line.iter_mut().enumerate().for_each(|(nth, value)| *value *= 2.0 / (length as f32 * scale(nth, length)));
+        transform.process_dct3(line);
+    };
+    columns(values, hidden, |column| backward(&*across, column));
+    values.chunks_exact_mut(hidden).for_each(|row| backward(&*along, row));
 }
 
 /// Runs `f` on each column.
-fn columns(values: &mut [f64], hidden: usize, mut f: impl FnMut(&mut [f64])) {
+fn columns(values: &mut [f32], hidden: usize, mut f: impl FnMut(&mut [f32])) {
     let mut column = Vec::with_capacity(values.len() / hidden);
     for d in 0..hidden {
         column.clear();
@@ -279,12 +280,7 @@ fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<Own<'a>>
         "packet field reading: {first} is none that this program knows"
     );
     let padded = reader.u32("padded tokens")? as usize;
-    ensure!(
-        padded >= frame.tokens && padded.saturating_mul(frame.hidden) <= MAX_ELEMENTS,
-        "packet field padded tokens: {padded} for {} x {}",
-        frame.tokens,
-        frame.hidden
-    );
+    check_padded(padded, frame.tokens, frame.hidden)?;
     let block = Block { ks: reader.u32("K_S")? as usize, kd: reader.u32("K_D")? as usize };
     ensure!((1..=padded).contains(&block.ks), "packet field K_S: {} is not in 1..={padded}", block.ks);
     ensure!((1..=frame.hidden).contains(&block.kd), "packet field K_D: {} is not in 1..={}", block.kd, frame.hidden);
@@ -313,24 +309,24 @@ fn restore(packet: &Packet, shared: Option<&Shared>) -> Result<Vec<f32>> {
         _ => {
             let shared = shared.ok_or_else(|| shared::missing(INFO.name, "fc-reading:mean=calibrated"))?;
             shared.check(own.digest, INFO.name)?;
-            low_rank::check_hidden(INFO.name, shared.numbers.len(), hidden)?;
+            low_rank::check_hidden(INFO.name, shared.numbers.len(), hidden).context("packet field hidden")?;
             shared.numbers.iter().map(|value| f64::from(*value)).collect()
         }
     };
     let size = frame.tokens * hidden;
-    let values: Vec<f64> = if own.is_dct {
-        let mut spectrum = vec![0f64; own.padded * hidden];
-        for (row, kept) in spectrum.chunks_exact_mut(hidden).zip(kept.chunks_exact(kd)).take(ks) {
-            row.iter_mut().zip(kept).for_each(|(value, kept)| *value = f64::from(*kept));
+    let mut values = buffers::floats(own.padded * hidden);
+    if own.is_dct {
+        values.clear();
+        values.resize(own.padded * hidden, 0.0);
+        for (row, kept) in values.chunks_exact_mut(hidden).zip(kept.chunks_exact(kd)).take(ks) {
+            row[..kd].copy_from_slice(kept);
         }
-        inverse_cosine(spectrum, own.padded, hidden)
+        inverse_cosine(&mut values, hidden);
     } else {
-        let mut values = buffers::floats(own.padded * hidden);
         let gain = power_of_two(unitary(own.padded * hidden));
         kernel::inverse(kept, Band::Mirrored, own.block, own.padded, hidden, gain, &mut values);
-        values[..size].iter().map(|value| f64::from(*value)).collect()
-    };
-    let add = |(value, mean): (&f64, &f64)| (value * gain + mean) as f32;
+    }
+    let add = |(value, mean): (&f32, &f64)| (f64::from(*value) * gain + mean) as f32;
     Ok(values[..size].chunks_exact(hidden).flat_map(|row| row.iter().zip(&mean).map(add)).collect())
 }
 

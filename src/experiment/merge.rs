@@ -74,8 +74,10 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<Outcome> {
     }
     let strange: Vec<String> = journals.iter().map(|journal| journal.path().display().to_string()).collect();
     ensure!(strange.is_empty(), "not of this experiment: {}; remove them or give other runs", strange.join(", "));
-    if only.is_empty() {
-        end(&first.join("manifest.json"))?;
+    // Shards have manifests of their own, each closed by its run.
+    let manifest = first.join("manifest.json");
+    if only.is_empty() && manifest.is_file() {
+        end(&manifest)?;
     }
     finish(&store, &spec.report, &collected)
 }

@@ -90,6 +90,30 @@ def fc_mask(body, kind, s, d):
     return np.fft.ifft2(spectrum).real
 
 
+def fc_reading(body, kind, s, d):
+    reading, p, ks, kd = struct.unpack("<BIII", body[:13])
+    at = 21 if reading & 4 else 13
+    row = d if reading & 2 else 0
+    sent = coefficients(body[at:], kind, row + ks * kd * (1 if reading & 1 else 2))
+    mean = np.zeros(d)
+    if reading & 2:
+        mean = sent[:d]
+    elif reading & 4:
+        mean = CALIBRATION.mean(0).astype("<f4")
+        assert body[13:21] == hashlib.sha256(mean.tobytes()).digest()[:8]
+    sent = sent[row:]
+    if reading & 1:
+        basis = lambda n: np.sqrt(np.where(np.arange(n) == 0, 1, 2) / n)[:, None] * np.cos(np.pi / n * np.outer(np.arange(n), np.arange(n) + 0.5))
+        return (basis(p)[:ks].T @ sent.reshape(ks, kd) @ basis(d)[:kd])[:s] + mean
+    block = (sent[0::2] + 1j * sent[1::2]).reshape(ks, kd) * 2.0 ** round(np.log2(np.sqrt(p * d)))
+    kept, spectrum = np.zeros((p, d), bool), np.zeros((p, d), complex)
+    kept[:ks, :kd], spectrum[:ks, :kd] = True, block
+    mirror = lambda x: np.roll(x[::-1, ::-1], (1, 1), (0, 1))
+    other, conjugate = mirror(kept), np.conj(mirror(spectrum))
+    spectrum = np.where(kept & other, (spectrum + conjugate) / 2, spectrum + conjugate)
+    return np.fft.ifft2(spectrum).real[:s] + mean
+
+
 def klt(body, kind, s, d):
     (r,) = struct.unpack("<I", body[:4])
     # The digest, 8 bytes, is of the program's own basis, which differs from this one in the last bits.
@@ -264,7 +288,7 @@ DECODERS = {
     **{0: noop, 1: fc, 2: topk, 3: low_rank, 4: low_rank, 5: low_rank, 6: low_rank, 7: low_rank},
     **{8: quantiser(signed(256), 256), 9: quantiser(signed(16), 16), 10: quantiser(e4m3, 256)},
     11: quantiser(signed(16), 16, rotated=True),
-    **{12: threshold_split, 13: slicer, 14: sparse_rans, 16: fc_mask, 17: klt, 18: token_ids},
+    **{12: threshold_split, 13: slicer, 14: sparse_rans, 16: fc_mask, 17: klt, 18: token_ids, 21: fc_reading},
 }
 
 try:
