@@ -316,8 +316,8 @@ fn nearness(both: &[(&Sample, &Sample)], sum: impl Fn(&CodecSample) -> f64) -> O
         let codec = sample.codec.as_ref().filter(|codec| !codec.kl.is_empty())?;
         Some((sum(codec), codec.kl.len() as f64))
     };
-    let (a, b): (Vec<(f64, f64)>, Vec<(f64, f64)>) =
-        both.iter().map(|(a, b)| Some((side(a)?, side(b)?))).collect::<Option<Vec<_>>>()?.into_iter().unzip();
+    let a: Vec<_> = both.iter().map(|(a, _)| side(a)).collect::<Option<_>>()?;
+    let b: Vec<_> = both.iter().map(|(_, b)| side(b)).collect::<Option<_>>()?;
     let mean = |side: &[(f64, f64)]| {
         let (sum, count) = side.iter().fold((0.0, 0.0), |(sum, count), one| (sum + one.0, count + one.1));
         (sum / count, count)

@@ -102,6 +102,8 @@ pub fn pool(runs: Vec<Run>) -> Result<Run> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
     use crate::report::testing::{failed, on, row};
 
@@ -132,7 +134,7 @@ mod tests {
     fn runs_of_other_questions_are_refused() {
         let base = row("baseline", None, 0.7);
         let refused = |other: Row, what: &str| {
-            let message = pooled(&[base.clone()], &[other]).unwrap_err().to_string();
+            let message = pooled(from_ref(&base), &[other]).unwrap_err().to_string();
             assert!([what, "in one", "in two", "pocket"].iter().all(|part| message.contains(part)), "{message}");
         };
         refused(Row { questions: 50, ..base.clone() }, "number of questions");
@@ -140,7 +142,7 @@ mod tests {
         refused(Row { model_sha256: "n".into(), ..base.clone() }, "hash of the model");
         refused(Row { acc: Some(0.71), ..base.clone() }, "accuracy");
         let fc = row("fc", Some(8.0), 0.5);
-        let message = pooled(&[fc.clone()], &[Row { acc: Some(0.25), ..fc }]).unwrap_err().to_string();
+        let message = pooled(from_ref(&fc), &[Row { acc: Some(0.25), ..fc.clone() }]).unwrap_err().to_string();
         assert!(message.contains("accuracy of pocket, fc on arc_easy is Some(0.5)"), "{message}");
     }
 
