@@ -28,6 +28,7 @@ fn moments_and_fisher_by_definition() {
     assert_eq!(c.rows(), 600);
     for i in 0..hidden {
         let mean = |f: &dyn Fn(&[f32]) -> f64| values.chunks(hidden).map(f).sum::<f64>() / count as f64;
+        assert!((c.mean().unwrap()[i] - mean(&|row| f64::from(row[i]))).abs() < 1e-12);
         let mean_abs = mean(&|row| f64::from(row[i].abs()));
         assert!((c.mean_abs().unwrap()[i] - mean_abs).abs() < 1e-12);
         let fisher = mean(&|row| f64::from(row[i]).powi(2));
