@@ -10,7 +10,7 @@ use super::table3;
 use super::view::{View, distinct};
 use crate::experiment::Row;
 
-/// KL, nats a position, that is called near-lossless here: the default limit of `splitbench gate`.
+/// KL, nats a position, that is called near-lossless here: what `splitbench gate` is asked for in the README.
 const NEAR_LOSSLESS_KL: f64 = 0.01;
 
 /// The mean of the ratios in the paper's Table III, at which rows are ordered and what was sent is shown.
@@ -93,11 +93,8 @@ fn pair(view: &View, places: &[&Place], accounting: &str, csv: &mut String) -> V
             cells.iter().for_each(|cell| coverage.count(*cell));
             let kl = mean_kl(&cells);
             kl_row.push(kl.map_or(MISSING.into(), |kl| digits(kl.value)));
-            let drop = table3::drop(&cells, &baseline);
-            drop_row.push(drop.as_ref().map_or(MISSING.into(), |drop| {
-                let stderr = drop.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
-                format!("{}{stderr}", number::tenths(drop.points))
-            }));
+            let drop = table3::drop(&cells, &baseline).filter(|drop| drop.sets == cells.len());
+            drop_row.push(drop.as_ref().map_or(MISSING.into(), |drop| drop.to_string()));
             let text = |value: Option<f64>| value.map(|v| format!("{v:e}")).unwrap_or_default();
             let wire = number::geometric_mean(cells.iter().flatten().filter_map(|row| row.ratio_wire));
             let fields = [

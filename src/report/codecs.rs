@@ -120,10 +120,8 @@ impl<'a> Place<'_, 'a> {
         for (at, line) in lines.iter().enumerate() {
             line.cells.iter().for_each(|cell| coverage.count(*cell));
             let text = |value: Option<f64>, digits: usize| value.map_or(MISSING.into(), |v| format!("{v:.digits$}"));
-            let drop = table3::drop(&line.cells, &baseline).map_or(MISSING.into(), |found| {
-                let stderr = found.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
-                format!("{}{stderr}", number::tenths(found.points))
-            });
+            let drop = table3::drop(&line.cells, &baseline).filter(|drop| drop.sets == line.cells.len());
+            let drop = drop.map_or(MISSING.into(), |drop| drop.to_string());
             let near = [fidelity::kl(&line.cells), fidelity::top1(&line.cells)];
             let near = near.into_iter().filter(|_| measured);
             let mark = if front.contains(&at) { "†" } else { "" };
@@ -190,7 +188,8 @@ impl<'a> Place<'_, 'a> {
         let baseline = self.baseline();
         for (at, line) in lines.iter().enumerate() {
             let number = |value: Option<f64>| value.map(|v| format!("{v:.4}")).unwrap_or_default();
-            let (cell, drop) = (line.accuracy(), table3::drop(&line.cells, &baseline));
+            let (cell, drop) =
+                (line.accuracy(), table3::drop(&line.cells, &baseline)).filter(|drop| drop.sets == line.cells.len());
             let fields = [
                 number::csv_field(self.model),
                 self.split_layer.map(|layer| layer.to_string()).unwrap_or_default(),

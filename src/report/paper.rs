@@ -127,10 +127,9 @@ fn mean_loss(dataset: &str, of: impl Fn(&str, &str) -> Option<f64>) -> Option<f6
 pub(super) fn losses(cells: &[Option<&Row>], baseline: &[Option<&Row>], papers: &[Option<f64>]) -> Vec<String> {
     let text = |lost: Option<table3::Drop>, paper: Option<f64>| {
         let Some(lost) = lost else { return String::new() };
-        let stderr = lost.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
         let paper =
             paper.map(|paper| format!("\npaper {} ({})", number::tenths(paper), number::signed(lost.points - paper)));
-        format!("loss {}{stderr}{}", number::tenths(lost.points), paper.unwrap_or_default())
+        format!("loss {lost}{}", paper.unwrap_or_default())
     };
     let all = cells.iter().zip(baseline).all(|(cell, base)| table3::drop(&[*cell], &[*base]).is_some());
     let mean = papers.iter().copied().sum::<Option<f64>>().map(|sum| sum / papers.len() as f64);

@@ -1,5 +1,7 @@
 //! Table III: methods side by side, each data set at its own ratio.
 
+use std::fmt;
+
 use super::caption::{self, Coverage};
 use super::number::{self, MISSING};
 use super::paper::Place;
@@ -155,8 +157,7 @@ impl<'a> Group<'_, 'a> {
                 let sets = self.view.datasets.len();
                 let partly = format!("over the {} of {sets} sets that both have", found.sets);
                 let mark = if found.sets < sets { format!(" {}", notes.mark(&partly)) } else { String::new() };
-                let stderr = found.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
-                format!("{}{stderr}{mark}", number::tenths(found.points))
+                format!("{found}{mark}")
             }
         });
         if self.measured {
@@ -276,6 +277,13 @@ fn chosen<'a>(rows: &[&'a Row], model: &str, dataset: &str) -> Option<&'a Row> {
     let paper = names::paper_place(dataset).and_then(|at| paper::table3_ratio(names::DATASETS[at].0));
     let ratio = paper.filter(|ratio| ratios.contains(ratio)).or(ratios.first().copied());
     view::cell(&here, model, dataset, ratio)
+}
+
+impl fmt::Display for Drop {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let stderr = self.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
+        write!(f, "{}{stderr}", number::tenths(self.points))
+    }
 }
 
 /// Paired on the same questions: a set's variance follows from the answers lost and gained.
