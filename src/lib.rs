@@ -12,6 +12,8 @@ macro_rules! tell {
 pub mod cmd;
 pub mod codec;
 pub mod data;
+#[cfg(test)]
+mod emulated;
 mod exp;
 pub mod experiment;
 mod file_name;

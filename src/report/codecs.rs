@@ -188,8 +188,8 @@ impl<'a> Place<'_, 'a> {
         let baseline = self.baseline();
         for (at, line) in lines.iter().enumerate() {
             let number = |value: Option<f64>| value.map(|v| format!("{v:.4}")).unwrap_or_default();
-            let (cell, drop) =
-                (line.accuracy(), table3::drop(&line.cells, &baseline)).filter(|drop| drop.sets == line.cells.len());
+            let cell = line.accuracy();
+            let drop = table3::drop(&line.cells, &baseline).filter(|drop| drop.sets == line.cells.len());
             let fields = [
                 number::csv_field(self.model),
                 self.split_layer.map(|layer| layer.to_string()).unwrap_or_default(),

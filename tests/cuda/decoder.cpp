@@ -1,62 +1,16 @@
-// src/model/ops/cuda/kernels.cu on a processor: each thread of a block is a thread here, blocks come one after another, and
-// __syncthreads is a barrier of them. Compiled with -DDIM=, the channels of a head.
+// src/model/ops/cuda/kernels.cu on a processor (blocks.h). Compiled with -DDIM=, the channels of a head.
 //
 // Standard input: six int32 (rows, heads, group, vocabulary, rows of logits, rows of the unsplit model), then spans[4 * rows] and
 // belongs[rows of logits] as uint32, cosines and sines [rows * DIM / 2], q, k, v, logits, the unsplit model's logits, all float32.
 // Standard output: q rotated, then back, attention of q, k, v, all float32; four float64 a row of logits.
 
-#include <barrier>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <functional>
-#include <memory>
-#include <thread>
-#include <vector>
+#include <tuple>
 
-struct Index {
-    int x, y;
-};
+#include "blocks.h"
 
-static const int THREADS = 5;
-static thread_local Index threadIdx, blockIdx, blockDim;
-static double *shared_memory;
-static std::unique_ptr<std::barrier<>> all;
-
-#define __global__
-#define __device__
-#define __align__(n) alignas(n)
-#define SHARED(name) double *name = shared_memory
-static void __syncthreads() { all->arrive_and_wait(); }
+#define SHARED(name) double *name = (double *)shared_memory
 
 #include "../../src/model/ops/cuda/kernels.cu"
-
-static void launch(int blocks_x, int blocks_y, const std::function<void()> &kernel) {
-    std::vector<double> memory(THREADS);
-    shared_memory = memory.data();
-    all = std::make_unique<std::barrier<>>(THREADS);
-    std::vector<std::thread> threads;
-    for (int t = 0; t < THREADS; t++) {
-        threads.emplace_back([=, &kernel] {
-            threadIdx = {t, 0};
-            blockDim = {THREADS, 1};
-            for (int y = 0; y < blocks_y; y++) {
-                for (int x = 0; x < blocks_x; x++) {
-                    blockIdx = {x, y};
-                    kernel();
-                    __syncthreads();
-                }
-            }
-        });
-    }
-    for (auto &thread : threads) thread.join();
-}
-
-template <typename T> static std::vector<T> read(size_t count) {
-    std::vector<T> out(count);
-    if (fread(out.data(), sizeof(T), count, stdin) != count) exit(1);
-    return out;
-}
 
 template <typename T> static void write(const std::vector<T> &values) {
     fwrite(values.data(), sizeof(T), values.size(), stdout);
@@ -76,17 +30,17 @@ int main() {
 
     std::vector<float> turned(wide, NAN), back(wide, NAN), out(wide, NAN);
     for (auto [from, to, sign] : {std::tuple{&q, &turned, 1.0f}, {&turned, &back, -1.0f}}) {
-        launch(blocks(wide / 2), 1, [&, from, to, sign] {
+        launch(blocks(wide / 2), 1, 0, [&, from, to, sign] {
             rotate(from->data(), to->data(), spans.data(), cosines.data(), sines.data(), sign, rows, heads);
         });
         write(*to);
     }
-    launch(blocks(rows), heads, [&] {
+    launch(blocks(rows), heads, 0, [&] {
         attend(q.data(), k.data(), v.data(), out.data(), spans.data(), 1.0f / std::sqrt((float)DIM), rows, heads, group);
     });
     write(out);
     std::vector<double> scores(4 * scored, NAN);
-    launch(scored, 1, [&] {
+    launch(scored, 1, THREADS * sizeof(double), [&] {
         score_rows(logits.data(), reference.data(), belongs.data(), scores.data(), vocabulary, 1);
     });
     write(scores);

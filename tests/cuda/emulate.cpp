@@ -1,66 +1,20 @@
-// src/replay/cuda/kernels.cu on a processor: each thread of a block is a thread here, blocks come one after another, and
-// __syncthreads is a barrier of them. What cuFFT does between the kernels is done by plain sums.
+// src/replay/cuda/kernels.cu on a processor (blocks.h). What cuFFT does between the kernels is done by plain sums.
 //
 // Standard input: six int32 (tokens, hidden, ks, kd, corner, number of factors), then frequency[ks], place[tokens],
 // mirror[ks], factors, A. Standard output: the block by fused_forward, A' from it by the fused kernels, the block by pack,
 // A' from it by unpack; all float32.
 
-#include <barrier>
-#include <cmath>
 #include <complex>
-#include <cstdio>
-#include <cstdlib>
-#include <functional>
-#include <memory>
-#include <thread>
-#include <vector>
+
+#include "blocks.h"
 
 struct float2 {
     float x, y;
 };
 static float2 make_float2(float x, float y) { return {x, y}; }
-struct Index {
-    int x, y;
-};
-
-static const int THREADS = 5;
-static thread_local Index threadIdx, blockIdx, blockDim;
-static float2 *shared_memory;
-static std::unique_ptr<std::barrier<>> all;
-
-#define __global__
-#define __device__
-#define SHARED(name) float2 *name = shared_memory
-static void __syncthreads() { all->arrive_and_wait(); }
+#define SHARED(name) float2 *name = (float2 *)shared_memory
 
 #include "../../src/replay/cuda/kernels.cu"
-
-static void launch(int blocks_x, int blocks_y, int shared, const std::function<void()> &kernel) {
-    std::vector<float2> memory(shared > 0 ? shared : 1);
-    shared_memory = memory.data();
-    all = std::make_unique<std::barrier<>>(THREADS);
-    std::vector<std::thread> threads;
-    for (int t = 0; t < THREADS; t++) {
-        threads.emplace_back([=, &kernel] {
-            threadIdx = {t, 0};
-            blockDim = {THREADS, 1};
-            for (int y = 0; y < blocks_y; y++) {
-                for (int x = 0; x < blocks_x; x++) {
-                    blockIdx = {x, y};
-                    kernel();
-                    __syncthreads();
-                }
-            }
-        });
-    }
-    for (auto &thread : threads) thread.join();
-}
-
-template <typename T> static std::vector<T> read(size_t count) {
-    std::vector<T> out(count);
-    if (fread(out.data(), sizeof(T), count, stdin) != count) exit(3);
-    return out;
-}
 
 static std::vector<float2> roots(int n) {
     std::vector<float2> out(n);
@@ -85,11 +39,11 @@ int main() {
 
     std::vector<float2> kept(ks * kd), rows(ks * hidden), packed(ks * kd), spectrum(tokens * half);
     std::vector<float> back(a.size()), back2(a.size());
-    launch(ks, 1, 2 * hidden, [&] {
+    launch(ks, 1, 2 * hidden * sizeof(float2), [&] {
         fused_forward(a.data(), kept.data(), tokens, hidden, kd, frequency.data(), by_token.data(), by_hidden.data(),
                       factors.data(), count);
     });
-    launch(ks, 1, 2 * hidden, [&] {
+    launch(ks, 1, 2 * hidden * sizeof(float2), [&] {
         fused_rows(kept.data(), rows.data(), hidden, kd, mirror.data(), corner ? 1.0f : 2.0f, by_hidden.data(),
                    factors.data(), count);
     });

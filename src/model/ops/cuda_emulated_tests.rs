@@ -1,36 +1,16 @@
 //! The decoder's CUDA kernels on this processor (`tests/cuda/decoder.cpp`), against the operations of the CPU. A GPU is not needed;
 //! a C++20 compiler is.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
 use super::{Heads, causal_attention, rotary, with_values};
+use crate::emulated;
 use crate::model::packing::Packing;
 use crate::model::rope::RopeTable;
 use crate::model::source::{POCKET, load_config};
 use crate::score::{Divergence, LogSumExp, divergence};
-
-/// The emulator for heads of `dim` channels, compiled; none where there is no C++20 compiler.
-fn emulator(folder: &Path, dim: usize) -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/decoder.cpp");
-    let program = folder.join(format!("decoder-{dim}"));
-    let mut compiler = Command::new("c++");
-    compiler.args(["-std=c++20", "-O1", "-pthread", "-w", "-o"]).arg(&program);
-    match compiler.arg(format!("-DDIM={dim}")).arg(source).output() {
-        Ok(output) if output.status.success() => Some(program),
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            // A compiler of C++20 must take it.
-            assert!(text.contains("barrier: No such file") || text.contains("c++20"), "{text}");
-            None
-        }
-        Err(_) => None,
-    }
-}
 
 fn values(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f32 / 506.0 - 1.0).collect()
@@ -55,7 +35,9 @@ fn the_kernels_do_what_the_cpu_does() {
     let (packing, rows) = (Arc::new(packing.clone()), packing.rows());
     // Channels in fours at a time, and one at a time.
     for dim in [32, 6] {
-        let Some(program) = emulator(folder.path(), dim) else { return println!("skipped: no C++20 compiler") };
+        let Some(program) = emulated::compile(folder.path(), "decoder.cpp", &[format!("-DDIM={dim}")]) else {
+            return println!("skipped: no C++20 compiler");
+        };
         let heads = Heads { query: 4, key_value: 2, dim };
         let config = crate::model::Config { head_dim: dim, ..load_config(POCKET).unwrap() };
         let table = Arc::new(RopeTable::new(&config, rows));
@@ -77,11 +59,8 @@ fn the_kernels_do_what_the_cpu_does() {
         for part in [&table.cos, &table.sin, &q, &k, &v, &logits, &unsplit] {
             bytes.extend(part.iter().flat_map(|value| value.to_le_bytes()));
         }
-        let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(&bytes).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success());
-        let (floats, doubles) = output.stdout.split_at(4 * 3 * wide);
+        let output = emulated::run(&program, &bytes);
+        let (floats, doubles) = output.split_at(4 * 3 * wide);
         let floats: Vec<f32> = floats.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         let doubles: Vec<f64> = doubles.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
 
