@@ -1,5 +1,6 @@
 //! `splitbench report`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -134,11 +135,9 @@ fn together(runs: &[PathBuf], datasets: &[String], out: &Path, plots: &Path) -> 
     };
     let Run { report, mut rows, mut beside, .. } = pool(runs.iter().map(one).collect::<Result<_>>()?)?;
     if !datasets.is_empty() {
-        for name in datasets {
-            let known = rows.iter().map(|row| row.dataset.as_str());
-            if !known.clone().any(|known| known == name) {
-                return Err(suggest::unknown("data set of these runs", name, known));
-            }
+        let known: BTreeSet<&str> = rows.iter().map(|row| row.dataset.as_str()).collect();
+        if let Some(unknown) = datasets.iter().find(|name| !known.contains(name.as_str())) {
+            return Err(suggest::unknown("data set of these runs", unknown, known));
         }
         rows.retain(|row| datasets.contains(&row.dataset));
         // The others may be what has not finished: cells that these lack are counted.

@@ -39,7 +39,7 @@ pub struct Args {
     codec: Option<String>,
     #[command(flatten)]
     ratio: RatioArgs,
-    /// What is compressed: prompt+choice or prompt.
+    /// What is compressed: prompt+choice, prompt, or question (all choices as one matrix).
     #[arg(long, default_value = "prompt+choice", value_parser = parse_scope, requires = "codec")]
     scope: Scope,
     /// First questions only.
