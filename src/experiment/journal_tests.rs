@@ -202,6 +202,7 @@ fn other_inputs_and_other_formats_are_told() {
         (with(|row| row.version = "2".into()), "version of the program"),
         (with(|row| row.dtype = "bf16".into()), "weight type"),
         (with(|row| row.prompt_version = 2), "prompt version"),
+        (with(|row| row.definition_sha256 = Some("d".into())), "definition of the data set"),
     ] {
         assert!(message.contains(name) && message.contains("--run NAME") && message.contains("a.journal"), "{message}");
     }

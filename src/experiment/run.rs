@@ -249,7 +249,7 @@ fn run_into(experiment: &Experiment, options: &Options, collected: &mut Collecte
 fn read(experiment: &Experiment, options: &Options) -> Result<Vec<PathBuf>> {
     let Experiment { spec, file, .. } = experiment;
     let names = spec.dataset_infos()?;
-    let rows = Source::of(options.data_dir.as_deref()).files(names.iter().map(|info| info.name.as_str()));
+    let rows = Source::of(options.data_dir.as_deref()).files(names);
     let mut read: Vec<PathBuf> = file.iter().cloned().chain(rows).collect();
     for model in &spec.models {
         read.extend(source::locate(model)?.paths());

@@ -88,7 +88,10 @@ impl Ratio {
     pub fn of(&self, dataset: &str) -> Result<f64> {
         match self {
             Self::Number(ratio) => Ok(*ratio),
-            Self::Word(_) => Ok(f64::from(data::find(dataset).context("ratio \"paper\"")?.paper_ratio)),
+            Self::Word(_) => {
+                let info = data::find(dataset).context("ratio \"paper\": only the paper's data sets have one; give a number")?;
+                info.paper_ratio.map(f64::from).with_context(|| format!("ratio \"paper\": {dataset} has none; give a number"))
+            }
         }
     }
 }
