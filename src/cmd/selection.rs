@@ -75,7 +75,8 @@ impl Part {
             *model = place::with_tokenizer(model, tokenizer);
         }
         if !self.datasets.is_empty() {
-            spec.datasets = Many::Some(split_list("--datasets", &self.datasets, ',')?.into_iter().map(DatasetRef::Name).collect());
+            spec.datasets =
+                Many::Some(split_list("--datasets", &self.datasets, ',')?.into_iter().map(DatasetRef::Name).collect());
             spec.resolve_datasets(Path::new(""))?;
         }
         spec.limit = self.limit.or(spec.limit);

@@ -268,6 +268,21 @@ impl DatasetInfo {
             self.file.is_some() == self.hub_id.is_empty(),
             "expected either file, a JSON Lines file, or hub_id, a data set of the Hugging Face hub"
         );
+        let of_hub =
+            |train: &TrainInfo| !train.split.is_empty() || train.hub_config.is_some() || train.hub_rows.is_some();
+        let of_hub =
+            !self.split.is_empty() || self.hub_config != default_config() || self.train.as_ref().is_some_and(of_hub);
+        ensure!(
+            self.file.is_none() || !of_hub,
+            "split, hub_config and hub_rows say which rows of the hub, and these are a file: leave them out"
+        );
+        let files = self.file.iter().chain(self.train.as_ref().map(|train| &train.file));
+        for file in files {
+            ensure!(
+                file.extension().is_some_and(|kind| kind == "jsonl"),
+                "file {file:?}: expected JSON Lines, a path that ends in .jsonl"
+            );
+        }
         if self.hub_id.is_empty() {
             return Ok(());
         }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use super::prompt::{Question, hex};
 use super::definition::DatasetInfo;
+use super::prompt::{Question, hex};
 use super::registry::{embedded, find};
 use super::rows::read_rows;
 
@@ -28,7 +28,12 @@ impl Source {
             files.extend(info.origin.clone());
             match (self, &info.file) {
                 (_, Some(file)) => {
-                    files.extend([Some(file), info.train.as_ref().map(|train| &train.file)].into_iter().flatten().map(|file| info.beside(file)));
+                    files.extend(
+                        [Some(file), info.train.as_ref().map(|train| &train.file)]
+                            .into_iter()
+                            .flatten()
+                            .map(|file| info.beside(file)),
+                    );
                 }
                 (Self::Folder(folder), None) => {
                     files.extend([SCORED, TRAINING].concat().iter().map(|file| folder.join(&info.name).join(file)));
@@ -102,7 +107,7 @@ impl DatasetInfo {
     /// The rows that are scored: the first `limit` of them, or all.
     pub fn load(&'static self, source: &Source, limit: Option<usize>) -> Result<Dataset> {
         let file = match &self.file {
-            Some(file) => own_file(self, file, self.sha256.as_deref())?,
+            Some(file) => own_file(self, file, self.sha256.as_deref(), self.rows)?,
             None => find_file(self, source, SCORED)?,
         };
         let questions = read_rows(self, &file.shown, &file.bytes, checked(limit)?)?;
@@ -115,7 +120,7 @@ impl DatasetInfo {
     pub fn load_train(&'static self, source: &Source, limit: Option<usize>) -> Result<Dataset> {
         let limit = checked(limit)?.unwrap_or(usize::MAX);
         let file = match (&self.file, &self.train) {
-            (Some(_), Some(train)) => own_file(self, &train.file, train.sha256.as_deref())?,
+            (Some(_), Some(train)) => own_file(self, &train.file, train.sha256.as_deref(), train.rows)?,
             (Some(_), None) => bail!(
                 "data set {:?}: {} names no rows to calibrate a codec on; add a [train] table with file = \"...\", or leave codecs \
                  out that are calibrated",
@@ -125,8 +130,7 @@ impl DatasetInfo {
             (None, _) => find_file(self, source, TRAINING)?,
         };
         let mut questions = read_rows(self, &file.shown, &file.bytes, None)?;
-        let scored: HashSet<String> =
-            self.load(source, None)?.questions.iter().map(Question::prompt_sha256).collect();
+        let scored: HashSet<String> = self.load(source, None)?.questions.iter().map(Question::prompt_sha256).collect();
         let before = questions.len();
         questions.retain(|q| !scored.contains(&q.prompt_sha256()));
         let excluded = before - questions.len();
@@ -169,10 +173,11 @@ fn dataset(
 }
 
 /// A file that the definition names. Fails where it is not the one that the definition means.
-fn own_file(info: &DatasetInfo, file: &Path, recorded: Option<&str>) -> Result<File> {
+fn own_file(info: &DatasetInfo, file: &Path, recorded: Option<&str>, rows: Option<usize>) -> Result<File> {
     let path = info.beside(file);
     let shown = path.display().to_string();
-    let bytes = std::fs::read(&path).with_context(|| format!("reading {shown}, the rows that {} names", info.given()))?;
+    let bytes =
+        std::fs::read(&path).with_context(|| format!("reading {shown}, the rows that {} names", info.given()))?;
     let file = File { name: file.display().to_string(), source: shown.clone(), shown, bytes, verified: true };
     let (recorded, found) = (recorded.unwrap_or_default(), file.sha256());
     ensure!(
@@ -180,6 +185,14 @@ fn own_file(info: &DatasetInfo, file: &Path, recorded: Option<&str>) -> Result<F
         "{}: its sha256 is {found}, and {} states {recorded}: these are other rows; correct the definition, or bring the rows back",
         file.shown,
         info.given()
+    );
+    let count = file.bytes.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
+    ensure!(
+        rows.is_none_or(|rows| rows == count),
+        "{} has {count} rows, and {} states {}",
+        file.shown,
+        info.given(),
+        rows.unwrap_or_default()
     );
     Ok(file)
 }

@@ -34,8 +34,9 @@ impl TryFrom<String> for Template {
         let mut parts = Vec::new();
         let mut rest = text.as_str();
         while let Some((before, after)) = rest.split_once("{{") {
-            let (inside, after) =
-                after.split_once("}}").with_context(|| format!("template {text:?}: `{{{{` without a `}}}}` after it"))?;
+            let (inside, after) = after
+                .split_once("}}")
+                .with_context(|| format!("template {text:?}: `{{{{` without a `}}}}` after it"))?;
             parts.push(Part::Text(before.to_string()));
             parts.push(field(inside.trim()).with_context(|| format!("template {text:?}"))?);
             rest = after;
@@ -54,7 +55,8 @@ impl TryFrom<String> for Template {
 
 /// What stands between the braces.
 fn field(inside: &str) -> Result<Part> {
-    let stripped = inside.strip_suffix(".strip()").or_else(|| Some(inside.strip_suffix("trim")?.trim_end().strip_suffix('|')?));
+    let stripped =
+        inside.strip_suffix(".strip()").or_else(|| Some(inside.strip_suffix("trim")?.trim_end().strip_suffix('|')?));
     let path = stripped.unwrap_or(inside).trim();
     if path == "listing" && stripped.is_none() {
         return Ok(Part::Listing);

@@ -24,7 +24,11 @@ impl Needs {
     pub fn of(spec: &Spec) -> Result<Self> {
         let models = spec.models.iter().filter_map(|name| HubModel::parse(name)).collect();
         let real = spec.models.iter().any(|name| name != POCKET);
-        let datasets = spec.dataset_infos()?.into_iter().filter(|info| info.is_of_hub() && (real || info.origin.is_some())).collect();
+        let datasets = spec
+            .dataset_infos()?
+            .into_iter()
+            .filter(|info| info.is_of_hub() && (real || info.origin.is_some()))
+            .collect();
         Ok(Self { models, datasets })
     }
 

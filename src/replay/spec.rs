@@ -89,8 +89,11 @@ impl Ratio {
         match self {
             Self::Number(ratio) => Ok(*ratio),
             Self::Word(_) => {
-                let info = data::find(dataset).context("ratio \"paper\": only the paper's data sets have one; give a number")?;
-                info.paper_ratio.map(f64::from).with_context(|| format!("ratio \"paper\": {dataset} has none; give a number"))
+                let info = data::find(dataset)
+                    .context("ratio \"paper\": only the paper's data sets have one; give a number")?;
+                info.paper_ratio
+                    .map(f64::from)
+                    .with_context(|| format!("ratio \"paper\": {dataset} has none; give a number"))
             }
         }
     }

@@ -1,5 +1,6 @@
 //! How models and data sets are called in tables and figures, how data sets are ordered, and what files of figures are called.
 
+use crate::experiment::Row;
 use crate::file_name::file_name;
 use crate::model::gguf;
 use crate::model::place::TOKENIZER;
@@ -36,6 +37,11 @@ pub(super) fn title(dataset: &str) -> String {
         Some(place) => DATASETS[place].1.to_string(),
         None => dataset.to_string(),
     }
+}
+
+/// Title of the data set of a row: a set of the user's own brings it.
+pub(super) fn row_title(row: &Row) -> String {
+    row.dataset_title.clone().unwrap_or_else(|| title(&row.dataset))
 }
 
 /// What a model is called where a report shows it: of a path or a place on the hub the last part, without a GGUF file's ending and the

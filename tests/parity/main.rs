@@ -3,6 +3,7 @@
 
 mod harness;
 mod loglik;
+mod own;
 mod prompts;
 mod real_rows;
 mod statistics;

@@ -43,7 +43,8 @@ fn read_line(info: &DatasetInfo, index: usize, line: &[u8]) -> Result<Question> 
         }
     };
     let rendered = info.prompt.render(&row, &texts)?;
-    let choices = prompt::choices(info.scored, &rendered, &texts).with_context(|| format!("prompt {:?}", info.prompt.to_string()))?;
+    let choices = prompt::choices(info.scored, &rendered, &texts)
+        .with_context(|| format!("prompt {:?}", info.prompt.to_string()))?;
     let id = row.id()?.unwrap_or_else(|| index.to_string());
     Ok(Question { index, id, gold: gold(info, &row, texts.len())?, choices })
 }
