@@ -128,10 +128,10 @@ fn every_command_that_takes_a_data_set_takes_a_path() {
     place.works(&gate);
     let said = place.works(&["trace", "--datasets", &format!("{set},piqa-mini"), "--limit", "3", "--output", "t.json"]);
     assert!(said.contains("capitals") && said.contains("piqa-mini"), "{said}");
-    place.works(&["replay", "t.json", "--methods", "fc", "--ratio", "4"]);
-    place.fails(&["replay", "t.json", "--methods", "fc", "--ratio", "paper"], &["capitals", "give a number"]);
+    place.works(&["replay", "t.json", "--codecs", "fc", "--ratio", "4"]);
+    place.fails(&["replay", "t.json", "--codecs", "fc", "--ratio", "paper"], &["capitals", "give a number"]);
     place.works(&["layers", "--datasets", set, "--limit", "3", "--codec", "fc", "--ratio", "4"]);
-    let searched = ["near-lossless", "--datasets", set, "--limit", "3", "--codec", "fc", "--points", "50"];
+    let searched = ["near-lossless", "--datasets", set, "--limit", "3", "--codecs", "fc", "--points", "50"];
     assert!(place.works(&searched).contains("Capitals"));
     let said = place.works(&["prepare", "--dataset", set]);
     assert!(said.contains("nothing to fetch"), "{said}");
@@ -145,14 +145,14 @@ fn a_run_does_not_go_on_with_answers_to_other_questions() {
     let run = ["run", "smoke", "--datasets", "sets/capitals.toml", "--limit", "3", "--run", "one"];
     place.works(&run);
     let rows = place.read("results/smoke/one/rows.csv");
-    // What tables print may change, and where the file lies may not be said otherwise.
+    // What tables print may change, what is asked may not.
     place.edit("sets/capitals.toml", "title = \"Capitals\"", "title = \"Chief towns\"");
     assert!(place.works(&run).contains("Chief towns"));
     assert_eq!(place.read("results/smoke/one/rows.csv").replace("Chief towns", "Capitals"), rows);
     for (from, to) in [
         ("Question: Which", "Q: Which"),
         ("choices = \"cities\"", "choices = \"cities\"\nscored = \"letter\""),
-        ("[\"A\", \"B\", \"C\", \"D\", \"E\"]", "[\"A\", \"C\", \"B\", \"D\", \"E\"]"),
+        ("[\"A\", \"B\", \"C\", \"D\", \"E\"]", "[\"A\", \"B\", \"C\", \"D\", \"F\"]"),
     ] {
         place.edit("sets/capitals.toml", from, to);
         place.fails(&run, &["pocket--capitals.journal", "definition of the data set", "--run NAME"]);
@@ -237,7 +237,7 @@ fn what_is_wrong_with_a_definition_or_a_row_is_said() {
             "sha256 = \"e",
             &["capitals.jsonl: its sha256 is f1831191", "sets/capitals.toml states e1831191"],
         ),
-        Case(TOML, "rows = 16", "rows = 17", &["capitals.jsonl has 16 ROWS, and sets/capitals.toml states 17"]),
+        Case(TOML, "rows = 16", "rows = 17", &["capitals.jsonl has 16 rows, and sets/capitals.toml states 17"]),
         Case(
             TOML,
             "\"capitals.jsonl\"",

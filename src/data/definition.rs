@@ -31,7 +31,7 @@ pub struct DatasetInfo {
     pub column: Option<u32>,
     /// The rows that are scored, JSON Lines, from the folder of the definition; none where they are those of the hub.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<PathBuf>,
+    pub file: Option<String>,
     /// Repository on the Hugging Face hub, for a mini set that of its parent; empty where there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hub_id: String,
@@ -84,7 +84,7 @@ pub struct TrainInfo {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub split: String,
     /// File they are in: of rows of the hub `train.jsonl`, or `validation.jsonl` where no training rows are to be had.
-    pub file: PathBuf,
+    pub file: String,
     /// Rows in it.
     pub rows: Option<usize>,
     /// Configuration they come from, where it is not the data set's.
@@ -175,8 +175,8 @@ impl DatasetInfo {
     }
 
     /// A file that a definition names, which lies in its folder.
-    pub(super) fn beside(&self, file: &Path) -> PathBuf {
-        self.origin.as_deref().and_then(Path::parent).map_or_else(|| file.to_path_buf(), |folder| folder.join(file))
+    pub(super) fn beside(&self, file: &str) -> PathBuf {
+        self.origin.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).join(file)
     }
 
     /// Of all that decides what is asked and which answer is right, in a set of the user's own; those of a built-in set are part
@@ -278,10 +278,7 @@ impl DatasetInfo {
         );
         let files = self.file.iter().chain(self.train.as_ref().map(|train| &train.file));
         for file in files {
-            ensure!(
-                file.extension().is_some_and(|kind| kind == "jsonl"),
-                "file {file:?}: expected JSON Lines, a path that ends in .jsonl"
-            );
+            ensure!(file.ends_with(".jsonl"), "file {file:?}: expected JSON Lines, a path that ends in .jsonl");
         }
         if self.hub_id.is_empty() {
             return Ok(());
@@ -292,7 +289,7 @@ impl DatasetInfo {
             "expected split beside hub_id, and in [train] where there is one"
         );
         let known = ["train.jsonl", "validation.jsonl"];
-        if let Some(train) = train.filter(|train| known.iter().all(|file| *train.file != **file)) {
+        if let Some(train) = train.filter(|train| !known.contains(&train.file.as_str())) {
             bail!("[train] file {:?}: rows of the hub go to \"train.jsonl\" or \"validation.jsonl\"", train.file);
         }
         Ok(())

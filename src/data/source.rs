@@ -136,7 +136,7 @@ impl DatasetInfo {
         let excluded = before - questions.len();
         ensure!(!questions.is_empty(), "{}: every calibration row is scored too; expected other rows", file.shown);
         questions.truncate(limit);
-        let recorded = self.train.as_ref().filter(|t| t.file == *file.name).and_then(|t| t.sha256.as_ref());
+        let recorded = self.train.as_ref().filter(|t| t.file == file.name).and_then(|t| t.sha256.as_ref());
         let verified = file.verified || recorded == Some(&file.sha256());
         Ok(dataset(self, file, questions, verified, excluded))
     }
@@ -173,12 +173,12 @@ fn dataset(
 }
 
 /// A file that the definition names. Fails where it is not the one that the definition means.
-fn own_file(info: &DatasetInfo, file: &Path, recorded: Option<&str>, rows: Option<usize>) -> Result<File> {
+fn own_file(info: &DatasetInfo, file: &str, recorded: Option<&str>, rows: Option<usize>) -> Result<File> {
     let path = info.beside(file);
     let shown = path.display().to_string();
     let bytes =
         std::fs::read(&path).with_context(|| format!("reading {shown}, the rows that {} names", info.given()))?;
-    let file = File { name: file.display().to_string(), source: shown.clone(), shown, bytes, verified: true };
+    let file = File { name: file.to_string(), source: shown.clone(), shown, bytes, verified: true };
     let (recorded, found) = (recorded.unwrap_or_default(), file.sha256());
     ensure!(
         recorded.is_empty() || recorded == found,

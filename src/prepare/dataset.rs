@@ -35,7 +35,7 @@ fn parts(info: &DatasetInfo) -> Vec<Part<'_>> {
     parts.extend(info.train.as_ref().map(|train| {
         let rows = train.hub_rows.or(train.rows);
         Part {
-            file: train.file.to_str().unwrap_or_default(),
+            file: &train.file,
             config: train.hub_config.as_deref().unwrap_or(config),
             split: &train.split,
             first: rows,

@@ -37,12 +37,12 @@ fn read_line(info: &DatasetInfo, index: usize, line: &[u8]) -> Result<Question> 
     let Value::Object(map) = &value else { bail!("expected a JSON object, found {}", fields::kind(&value)) };
     let row = Fields(map);
     let texts = match &info.choices {
-        Choices::Field(path) => row.choices(path)?,
-        Choices::Templates(templates) => {
-            templates.iter().map(|template| template.render(&row, &[])).collect::<Result<_>>()?
-        }
+        Choices::Field(path) => row.choices(path),
+        Choices::Templates(templates) => templates.iter().map(|template| template.render(&row, &[])).collect(),
     };
-    let rendered = info.prompt.render(&row, &texts)?;
+    // What the prompt lacks is told first.
+    let rendered = info.prompt.render(&row, texts.as_deref().unwrap_or_default())?;
+    let texts = texts?;
     let choices = prompt::choices(info.scored, &rendered, &texts)
         .with_context(|| format!("prompt {:?}", info.prompt.to_string()))?;
     let id = row.id()?.unwrap_or_else(|| index.to_string());
