@@ -205,7 +205,7 @@ const ROWS: &str = "sets/capitals.jsonl";
 fn what_is_wrong_with_a_definition_or_a_row_is_said() {
     struct Case(&'static str, &'static str, &'static str, &'static [&'static str]);
     let cases = [
-        Case(TOML, "prompt = ", "promt = ", &[TOML, "unknown key \"promt\" (did you mean \"prompt\"?)"]),
+        Case(TOML, "prompt = ", "promt = ", &["sets/capitals.toml: line 12: unknown key \"promt\" (did you mean \"prompt\"?)"]),
         Case(TOML, "rows = 8", "row = 8", &[TOML, "unknown key \"row\" (did you mean \"rows\"?)"]),
         Case(TOML, "gold = \"capital\"\n", "", &[TOML, "missing field `gold`"]),
         Case(TOML, "metric = \"acc\"", "metric = \"f1\"", &[TOML, "f1", "acc_norm"]),
@@ -301,6 +301,9 @@ fn what_is_wrong_with_a_definition_or_a_row_is_said() {
     place.write("many.toml", "file = \"many.jsonl\"\nprompt = \"{{q}}\"\nchoices = \"c\"\ngold = \"g\"\n");
     place.fails(&["score", "--dataset", "many.toml"], &["many.jsonl line 1", "expected 2 to 26 choices, found 27"]);
     place.fails(&["score", "--dataset", "many.toml", "--codec", "asvd"], &["many.jsonl line 1"]);
+    for file in [TOML, ROWS, "sets/capitals-train.jsonl"] {
+        place.fails(&["score", "--dataset", TOML, "--samples", file], &["--samples", file]);
+    }
     place.fails(&["score", "--dataset", "nowhere.toml"], &["reading data set nowhere.toml"]);
     place.fails(&["score", "--dataset", "many.jsonl"], &["unknown data set \"many.jsonl\"", "ends in .toml"]);
     place.edit(TOML, "[train]\nfile = \"capitals-train.jsonl\"\nrows = 8\n", "[train]\nfile = \"capitals.jsonl\"\n");

@@ -181,7 +181,7 @@ impl DatasetInfo {
 
     /// Of all that decides what is asked and which answer is right, in a set of the user's own; those of a built-in set are part
     /// of the program, whose version says which.
-    pub fn questions_sha256(&self) -> Option<String> {
+    pub fn definition_sha256(&self) -> Option<String> {
         self.origin.as_ref()?;
         let parts = (&self.prompt, &self.choices, self.scored, &self.labels, &self.gold);
         serde_json::to_string(&parts).ok().map(|text| hex(&Sha256::digest(text)))
@@ -191,7 +191,10 @@ impl DatasetInfo {
     pub(super) fn parse(text: &str, origin: &str) -> Result<Self> {
         let read: Result<Self, toml::de::Error> = toml::from_str(text);
         read.map_err(|error| match nearest_key(error.message()) {
-            Some(nearest) => anyhow::Error::from(error).context(nearest),
+            Some(nearest) => {
+                let before = error.span().map_or("", |span| &text[..span.start]);
+                nearest.context(format!("line {}", before.matches('\n').count() + 1))
+            }
             None => error.into(),
         })
         .with_context(|| origin.to_string())
@@ -297,8 +300,8 @@ impl DatasetInfo {
 }
 
 /// Which key was meant by one that a file should not have, as serde's message has it: the unknown key, then those that are known.
-fn nearest_key(message: &str) -> Option<String> {
+fn nearest_key(message: &str) -> Option<anyhow::Error> {
     let mut keys = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let unknown = keys.next()?;
-    Some(crate::suggest::unknown("key", unknown, keys).to_string())
+    Some(crate::suggest::unknown("key", unknown, keys))
 }

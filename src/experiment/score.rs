@@ -221,7 +221,7 @@ pub(super) fn blank_row(experiment: &str, model: &Model, dataset: &Dataset, limi
         data_sha256: dataset.sha256.clone(),
         data_verified: dataset.verified,
         prompt_version: dataset.info.prompt_version,
-        definition_sha256: dataset.info.questions_sha256(),
+        definition_sha256: dataset.info.definition_sha256(),
         codec: "baseline".to_string(),
         questions: dataset.questions.len() as u64,
         requests: dataset.questions.iter().map(|q| q.choices.len() as u64).sum(),

@@ -89,11 +89,9 @@ impl Ratio {
         match self {
             Self::Number(ratio) => Ok(*ratio),
             Self::Word(_) => {
-                let info = data::find(dataset)
-                    .context("ratio \"paper\": only the paper's data sets have one; give a number")?;
-                info.paper_ratio
-                    .map(f64::from)
-                    .with_context(|| format!("ratio \"paper\": {dataset} has none; give a number"))
+                let papers = data::registry().iter().find(|info| info.name == dataset).and_then(|info| info.paper_ratio);
+                let papers = papers.map(f64::from);
+                papers.with_context(|| format!("ratio \"paper\": the paper has none for data set {dataset}; give a number"))
             }
         }
     }
