@@ -7,7 +7,7 @@ use nalgebra::DMatrix;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustfft::{FftPlanner, num_complex::Complex32};
-use splitbench::codec::{self, Activation, Budget, CodecSpec};
+use splitbench_codec::{self as codec, Activation, Budget, CodecSpec};
 
 /// The ratio of the paper's headline.
 const RATIO: f64 = 7.6;

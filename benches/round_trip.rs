@@ -7,9 +7,9 @@ use std::hint::black_box;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use splitbench::codec::{self, Activation, Budget, CodecSpec};
 use splitbench::replay::clock::{median, thread_seconds, timed};
 use splitbench::replay::{limits, trace};
+use splitbench_codec::{self as codec, Activation, Budget, CodecSpec};
 
 const RATIO: f64 = 7.6;
 const HIDDEN: [usize; 3] = [1536, 2048, 3072];

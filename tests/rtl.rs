@@ -4,9 +4,9 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use splitbench::codec::proportional;
 use splitbench::fpga::{BlockFloat, Shape, Simulator, Timing, decode, encode, quantise, quantise_at};
-use splitbench::kernel::{Band, Block};
+use splitbench_codec::kernel::{Band, Block};
+use splitbench_codec::proportional;
 
 fn simulator() -> Option<Simulator> {
     Simulator::find().map_err(|reason| println!("skipped: {reason:#}")).ok()

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use splitbench::codec::{self, Activation, Budget, CodecSpec, Packet, Received};
 use splitbench::data::{self, Source};
 use splitbench::experiment::{Cell, Indicators, Row, Scope, ScoreRequest, score_in_memory};
 use splitbench::model::split::{activation, from_values, to_values};
 use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, source};
 use splitbench::score::{Request, encode_dataset, encode_requests};
+use splitbench_codec::{self as codec, Activation, Budget, CodecSpec, Packet, Received};
 
 fn pocket_requests(dataset: &str, questions: usize) -> (source::Model, Vec<Request>) {
     let model = source::load("pocket", &Placement::cpu()).unwrap();

@@ -7,7 +7,7 @@ use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Accounting, Activation, Budget, Codec, CodecSpec, build};
+use splitbench_codec::{Accounting, Activation, Budget, Codec, CodecSpec, build};
 
 /// A line of `energy.csv`: mean over some inputs of one data set, after one layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

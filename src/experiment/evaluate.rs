@@ -17,10 +17,10 @@ use super::cell::Cell;
 use super::probe::{Probe, Probed, follow};
 use super::scope::Scope;
 use super::spent::{Clock, Stage};
-use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received};
 use crate::model::split::{LogitRows, RowScores, Target, from_values, logit_rows, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};
 use crate::score::{PositionFidelity, Request};
+use splitbench_codec::{Accounting, Activation, Budget, Codec, Packet, Received};
 
 /// What became of one request in one cell.
 #[derive(Debug, Clone, Default)]

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::Cell;
 use super::energy::spectrum;
-use crate::codec::{Accounting, Activation, Budget, Calibration, Received, build};
 use crate::file_name::file_name;
-use crate::npy;
+use splitbench_codec::npy;
+use splitbench_codec::{Accounting, Activation, Budget, Calibration, Received, build};
 
 /// A line of `heat.csv`: one matrix in a file of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -16,10 +16,10 @@ use super::batch::{Group, Sharing, groups};
 use super::cell::Cell;
 use super::evaluate::ANY;
 use super::memory;
-use crate::codec::{Activation, Codec, EXTERNAL};
 use crate::model::split::LogitRows;
 use crate::model::{Config, Decoder, Packing};
 use crate::score::Request;
+use splitbench_codec::{Activation, Codec, EXTERNAL};
 
 /// Seconds that scoring is expected to take, without reading models, calibrating codecs, and writing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -276,10 +276,10 @@ fn median<T>(mut act: impl FnMut() -> Result<T>) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Budget, CodecSpec, build};
     use crate::experiment::Scope;
     use crate::model::SplitPoint;
     use crate::model::source::{POCKET, load_config};
+    use splitbench_codec::{Budget, CodecSpec, build};
 
     fn request(tokens: &[u32], prompt_tokens: usize, targets: usize) -> Request {
         Request { tokens: tokens.to_vec(), prompt_tokens, targets: vec![0; targets] }

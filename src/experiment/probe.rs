@@ -9,9 +9,9 @@ use rayon::prelude::*;
 use super::cell::Cell;
 use super::concentration::{effective_rank, outlier_share};
 use super::smoothness::{adjacent_cosine, variation_hidden, variation_tokens};
-use crate::codec::{Activation, Budget, CodecSpec, build};
 use crate::model::split::{activation, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};
+use splitbench_codec::{Activation, Budget, CodecSpec, build};
 
 /// Looks at every activation that is sent.
 #[derive(Debug, Clone, Copy)]

@@ -15,11 +15,11 @@ use super::observe::spread;
 use super::scope::Scope;
 use super::spent::{Clock, Stage};
 use super::task::Task;
-use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received, build};
 use crate::model::source::Model;
 use crate::model::split::{activation, from_values, to_values};
 use crate::model::{Decoder, Packing, Scored, SplitPoint, device_name};
 use crate::score::Request;
+use splitbench_codec::{Accounting, Activation, Budget, Codec, Packet, Received, build};
 
 /// Name of the activation sent as it is, in f16 and without a header: what every codec is compared with.
 pub const RAW: &str = "raw f16";

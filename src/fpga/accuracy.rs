@@ -6,8 +6,8 @@ use rustfft::FftPlanner;
 use rustfft::num_complex::Complex64;
 
 use super::*;
-use crate::codec::proportional;
-use crate::kernel::{Band, Block};
+use splitbench_codec::kernel::{Band, Block};
+use splitbench_codec::proportional;
 
 /// The full S x D spectrum, or back without the factor.
 fn spectrum(values: &mut [Complex64], tokens: usize, hidden: usize, inverse: bool) {
@@ -168,12 +168,12 @@ fn the_kernel_has_the_same_block() {
         let found = shape.unpack(&encode(&shape, &rows).unwrap().coefficients).unwrap();
         let band = Band::Mirrored;
         let mut kept = Vec::new();
-        crate::kernel::forward(&values, tokens, hidden, band, block, 1.0, &mut kept);
+        splitbench_codec::kernel::forward(&values, tokens, hidden, band, block, 1.0, &mut kept);
         assert!(
             decibels(found.into_iter().map(f64::from), &kept.iter().map(|v| f64::from(*v)).collect::<Vec<_>>()) > 60.0
         );
         let mut restored = Vec::new();
-        crate::kernel::inverse(&kept, band, block, tokens, hidden, 1.0, &mut restored);
+        splitbench_codec::kernel::inverse(&kept, band, block, tokens, hidden, 1.0, &mut restored);
         let decoded = decode(&shape, &shape.pack(&kept).unwrap()).unwrap().values.to_f64();
         assert!(decibels(decoded, &restored.iter().map(|v| f64::from(*v)).collect::<Vec<_>>()) > 60.0);
     }

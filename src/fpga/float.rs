@@ -183,7 +183,7 @@ fn beat_of(values: [[f64; 2]; COLUMNS]) -> ([i16; 2 * COLUMNS], i16) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Block;
+    use splitbench_codec::kernel::Block;
 
     #[test]
     fn rows_have_exponents_of_their_own_and_none_is_clipped() {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::kernel::{Band, Block};
+use splitbench_codec::kernel::{Band, Block};
 
 /// The largest S.
 pub const MAX_TOKENS: usize = 512;

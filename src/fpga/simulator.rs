@@ -270,7 +270,7 @@ mod tests {
 
     use super::*;
     use crate::fpga::quantise;
-    use crate::kernel::Block;
+    use splitbench_codec::kernel::Block;
 
     /// Two programs that know their version, if it is that, and otherwise do what a shell script says.
     fn fake(version: u32, script: &str) -> tempfile::TempDir {

@@ -7,9 +7,9 @@ use super::backend::{Backend, Device, Job, Lane, Opened, Provenance, Threads, Ti
 use super::clock::{thread_seconds, timed, wall_seconds};
 use super::method::Method;
 use super::profile::Profile;
-use crate::codec::{self, Activation, Calibration, Codec, Packet};
 use crate::experiment::machine::{Machine, clock_mhz, library};
-use crate::kernel::{self, Band, Block};
+use splitbench_codec::kernel::{self, Band, Block};
+use splitbench_codec::{self as codec, Activation, Calibration, Codec, Packet};
 
 /// Timed calls of each direction after one that is not counted; odd, so that the median is one of them.
 const CALLS: usize = 3;

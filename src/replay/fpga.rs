@@ -7,9 +7,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use super::backend::{Backend, Device, Job, Lane, Opened, Provenance, Timed};
 use super::clock::{timed, wall_seconds};
 use super::method::Method;
-use crate::codec::{self, Activation};
 use crate::fpga::{self, CLOCK_HZ, Shape, Simulator, Timing};
-use crate::kernel::{Band, Block};
+use splitbench_codec::kernel::{Band, Block};
+use splitbench_codec::{self as codec, Activation};
 
 pub(super) struct Fpga {
     device: Device,

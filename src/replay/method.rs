@@ -4,8 +4,8 @@ use std::fmt;
 
 use anyhow::{Context, Result, bail};
 
-use crate::codec::{self, Activation, Budget, Calibration, CodecSpec, Rate};
-use crate::kernel::Band;
+use splitbench_codec::kernel::Band;
+use splitbench_codec::{self as codec, Activation, Budget, Calibration, CodecSpec, Rate};
 
 use super::reference;
 

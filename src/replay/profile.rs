@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::limits;
 use super::roofline::{Kernel, work};
 use super::sample::{Estimate, Ran, Sequence, estimate, every};
-use crate::codec;
-use crate::kernel::Band;
+use splitbench_codec as codec;
+use splitbench_codec::kernel::Band;
 
 static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/experiments/devices");
 
@@ -85,7 +85,7 @@ pub fn load(name: &str) -> Result<Profile> {
             std::fs::read_to_string(name).with_context(|| format!("reading device {name}"))?
         }
         None => {
-            return Err(crate::suggest::unknown("device", name, embedded())
+            return Err(splitbench_codec::suggest::unknown("device", name, embedded())
                 .context("a device is a known name or a path that ends in .toml"));
         }
     };

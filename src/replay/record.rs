@@ -8,13 +8,13 @@ use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
 use super::trace::{self, Stored, TokenizerId, Trace, TraceSet, activations_path, check_size};
-use crate::codec::Activation;
 use crate::data::Dataset;
 use crate::model::source::Model;
 use crate::model::split::to_values;
 use crate::model::{Packing, SplitPoint};
-use crate::npy;
 use crate::score::{Request, encode_dataset};
+use splitbench_codec::Activation;
+use splitbench_codec::npy;
 
 /// What a trace says of how it came about.
 pub struct About {

@@ -9,9 +9,11 @@ use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::codec::{Activation, MAX_ELEMENTS, MAX_SIDE};
 use crate::score::Request;
-use crate::{data, npy, save};
+use splitbench_codec::npy;
+use splitbench_codec::{Activation, MAX_ELEMENTS, MAX_SIDE};
+
+use crate::{data, save};
 
 static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/experiments/traces");
 
@@ -147,7 +149,8 @@ pub fn check_name(name: &str) -> Result<()> {
     }
     // The replay that is part of the program may be what was meant.
     let known = embedded().into_iter().chain(["table4"]);
-    Err(crate::suggest::unknown("trace", name, known).context("a trace is a known name or a path that ends in .json"))
+    Err(splitbench_codec::suggest::unknown("trace", name, known)
+        .context("a trace is a known name or a path that ends in .json"))
 }
 
 fn hex(bytes: &[u8]) -> String {

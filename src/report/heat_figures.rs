@@ -11,8 +11,8 @@ use super::number::significant;
 use super::picture::{Picture, Words, few};
 use super::pixels::{beneath, image};
 use super::view;
-use crate::codec::Activation;
 use crate::experiment::{Heat, Kind};
+use splitbench_codec::Activation;
 
 /// A line of `heat.csv` with its matrix; none of a codec that failed.
 #[derive(Debug, Clone)]

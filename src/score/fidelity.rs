@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::loglik::{LANES, LogSumExp};
 use crate::exp::exp;
-use crate::vector::dispatch;
+use splitbench_codec::vector::dispatch;
 
 /// Two distributions over the vocabulary at one scored position: p of the unsplit model, q behind the codec.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,7 +1,7 @@
 //! Log-softmax.
 
 use crate::exp::exp;
-use crate::vector::dispatch;
+use splitbench_codec::vector::dispatch;
 
 /// Numbers summed side by side, so that the compiler can use vector instructions.
 pub(super) const LANES: usize = 16;

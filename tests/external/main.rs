@@ -10,8 +10,8 @@ use std::process::{Command, Output};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use splitbench::codec::{Accounting, Activation, Budget, Codec, CodecSpec, Packet, build, decode};
-use splitbench::npy;
+use splitbench_codec::npy;
+use splitbench_codec::{Accounting, Activation, Budget, Codec, CodecSpec, Packet, build, decode};
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/external/program.sh");
 

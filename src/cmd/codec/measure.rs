@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cmd::ratio::requested;
-use crate::codec::{Activation, Budget, Codec, Packet, raw_bytes};
+use splitbench_codec::{Activation, Budget, Codec, Packet, raw_bytes};
 
 /// Timed calls of each direction; odd, so that the median is one of them.
 const CALLS: usize = 31;

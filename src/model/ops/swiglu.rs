@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{slice, with_values};
 use crate::exp::exp;
-use crate::vector::dispatch;
+use splitbench_codec::vector::dispatch;
 
 /// `silu(gate) * up`, element by element.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {

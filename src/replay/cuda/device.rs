@@ -179,7 +179,7 @@ impl Backend for Cuda {
         if kernels.is_empty() {
             let lane = Err(anyhow!("the GPU runs the FC transform alone: name {KERNEL} among the methods"));
             return vec![Opened {
-                method: Method::Kernel(crate::kernel::Band::Mirrored),
+                method: Method::Kernel(splitbench_codec::kernel::Band::Mirrored),
                 variant: String::new(),
                 threads: None,
                 lane,
@@ -192,10 +192,10 @@ impl Backend for Cuda {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Activation, proportional};
-    use crate::kernel::{self, Band};
     use crate::replay::sample::{Sequence, sequences};
     use crate::replay::{reference, trace};
+    use splitbench_codec::kernel::{self, Band};
+    use splitbench_codec::{Activation, proportional};
 
     /// Fails on no machine: says what is missing, or opens.
     #[test]

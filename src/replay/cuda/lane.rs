@@ -7,11 +7,11 @@ use anyhow::Result;
 use super::device::Gpu;
 use super::layout::Layout;
 use super::transform::{Kind, Transform};
-use crate::codec::{self, Activation};
-use crate::kernel::Band;
 use crate::replay::backend::{Lane, Opened, Timed};
 use crate::replay::clock::{median, timed, wall_seconds};
 use crate::replay::method::Method;
+use splitbench_codec::kernel::Band;
+use splitbench_codec::{self as codec, Activation};
 
 /// Timed calls of each direction after one that is not counted.
 const CALLS: usize = 5;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::kernel::{Band, Block};
+use splitbench_codec::kernel::{Band, Block};
 
 /// Channels up to which the fused kernel runs: two rows of complex numbers in the 48 KiB of shared memory that every GPU has.
 #[cfg(feature = "cuda-kernel")]

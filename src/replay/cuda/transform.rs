@@ -10,7 +10,7 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtrMut, DeviceRepr, LaunchConf
 
 use super::device::Gpu;
 use super::layout::{Layout, MOST_FUSED, roots};
-use crate::kernel::{Block, normalisation};
+use splitbench_codec::kernel::{Block, normalisation};
 
 /// Threads of a block.
 const THREADS: u32 = 256;
