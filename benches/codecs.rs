@@ -40,7 +40,7 @@ fn ours(name: &str, a: &Activation) -> f64 {
     let codec = codec::build(&CodecSpec::parse(name).unwrap(), None).unwrap();
     let budget = Budget::elements(RATIO).unwrap();
     median_us(|| {
-        let packet = codec.encode(black_box(a), budget).unwrap();
+        let packet = codec.encode(black_box(a), Some(budget)).unwrap();
         black_box(codec.decode(&packet).unwrap());
     })
 }

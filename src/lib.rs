@@ -13,7 +13,6 @@ pub mod cmd;
 pub mod data;
 #[cfg(test)]
 mod emulated;
-mod exp;
 pub mod experiment;
 mod file_name;
 pub mod fpga;

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use candle_core::Var;
 
-use super::batch::runs;
 use super::calibration_cache::Entry;
 use super::memory::batch_rows;
 use super::spent::{Clock, Stage};
 use crate::model::ops::cross_entropy;
+use crate::model::runs;
 use crate::model::source::Model;
 use crate::model::split::{activation, from_values, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};

@@ -59,7 +59,7 @@ impl Probe {
             return Ok(rel_error);
         }
         let fc = build(&CodecSpec::parse("fc")?, None)?;
-        Ok(a.rel_error(&fc.decode(&fc.encode(a, cell.budget.unwrap_or(self.budget))?)?))
+        Ok(a.rel_error(&fc.decode(&fc.encode(a, Some(cell.budget.unwrap_or(self.budget)))?)?))
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
             ] {
                 let codec = CodecSpec::parse(codec).unwrap();
                 let sent = build(&codec, None).unwrap();
-                let rel_error = a.rel_error(&sent.decode(&sent.encode(&a, budget).unwrap()).unwrap());
+                let rel_error = a.rel_error(&sent.decode(&sent.encode(&a, Some(budget)).unwrap()).unwrap());
                 let cell = Cell {
                     split: SplitPoint { after_layer: 1 },
                     scope: Scope::PromptAndChoice,

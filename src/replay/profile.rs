@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::limits;
 use super::roofline::{Kernel, work};
 use super::sample::{Estimate, Ran, Sequence, estimate, every};
-use splitbench_codec as codec;
 use splitbench_codec::kernel::Band;
+use splitbench_codec::{self as codec, Shape};
 
 static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/experiments/devices");
 
@@ -155,7 +155,7 @@ impl Profile {
             .iter()
             .map(|(Sequence { tokens, ratio, .. }, _)| {
                 let shape = (*tokens, hidden);
-                let block = codec::proportional(Band::Mirrored, shape, *ratio);
+                let block = codec::proportional(Band::Mirrored, Shape { tokens: *tokens, hidden }, *ratio);
                 let seconds = self.kernels.iter().map(|kernel| work(*kernel, shape, block).map(|w| w.seconds(self)));
                 // Each direction by the kernel that is faster at it.
                 seconds.fold([f64::INFINITY; 2], |best, one| [best[0].min(one[0]), best[1].min(one[1])])

@@ -78,7 +78,7 @@ pub fn restored(kept: &[f64], band: Band, block: Block, (tokens, hidden): (usize
             }
         }
     }
-    let norm = splitbench_codec::kernel::normalisation(tokens, hidden);
+    let norm = splitbench_codec::kernel::normalisation(splitbench_codec::Shape { tokens, hidden });
     out.iter_mut().for_each(|v| *v *= norm);
     out
 }

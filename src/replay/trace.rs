@@ -13,6 +13,7 @@ use crate::score::Request;
 use splitbench_codec::npy;
 use splitbench_codec::{Activation, MAX_ELEMENTS, MAX_SIDE};
 
+use crate::score::lengths;
 use crate::{data, save};
 
 static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/experiments/traces");
@@ -111,13 +112,6 @@ pub struct Loaded {
 /// Names of the traces that are part of the program.
 pub fn embedded() -> Vec<&'static str> {
     EMBEDDED.files().filter_map(|f| f.path().file_stem()?.to_str()).collect()
-}
-
-/// Number of requests of each length, in tokens.
-pub fn lengths<'a>(requests: impl IntoIterator<Item = &'a Request>) -> BTreeMap<usize, usize> {
-    let mut lengths = BTreeMap::new();
-    requests.into_iter().for_each(|request| *lengths.entry(request.tokens.len()).or_default() += 1);
-    lengths
 }
 
 /// Reads a trace: a name of [`embedded`], or a path that ends in `.json`, with the activations beside it. Fails, naming file

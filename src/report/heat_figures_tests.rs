@@ -84,5 +84,5 @@ fn the_marked_block_is_fcs() {
     let fc = splitbench_codec::build(&spec, None).unwrap();
     let budget = splitbench_codec::Budget { ratio: 8.0, accounting: splitbench_codec::Accounting::Elements };
     let (rows, columns) = block(20, 32);
-    assert_eq!(fc.encode(&a, budget).unwrap().elements() as f64, rows * columns);
+    assert_eq!(fc.encode(&a, Some(budget)).unwrap().elements() as f64, rows * columns);
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::bytes::buffers;
-use crate::shape::MAX_ELEMENTS;
+use crate::shape::{MAX_ELEMENTS, Shape};
 
 /// The residual stream after the split layer: `tokens` x `hidden` (S x D), row-major, one row a token.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +55,11 @@ impl Activation {
         }
         self.token_ids = Some(TokenIds { ids, vocabulary });
         Ok(self)
+    }
+
+    /// S and D.
+    pub fn shape(&self) -> Shape {
+        Shape { tokens: self.tokens, hidden: self.hidden }
     }
 
     /// What the model was fed, where that is known.

@@ -1,7 +1,7 @@
 //! The sides of an activation, and how large they may be.
 
 /// S x D: tokens by channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Rows, S.
     pub tokens: usize,
@@ -13,6 +13,11 @@ impl Shape {
     /// S * D.
     pub fn elements(self) -> usize {
         self.tokens * self.hidden
+    }
+
+    /// Panics unless there are S * D values.
+    pub(crate) fn assert_holds(self, values: &[f32]) {
+        assert_eq!(values.len(), self.elements(), "the values are not {} x {}", self.tokens, self.hidden);
     }
 }
 

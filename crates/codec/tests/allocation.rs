@@ -50,7 +50,7 @@ fn warm_codecs_allocate_nothing() {
             let codec = build(&CodecSpec::parse(spec).unwrap(), None).unwrap();
             let budgets = [Budget::elements(7.6).unwrap(), Budget::wire(7.6).unwrap()];
             for budget in &budgets[..if spec.starts_with("topk") { 1 } else { 2 }] {
-                let pass = || drop(codec.decode(&codec.encode(&a, *budget).unwrap()).unwrap());
+                let pass = || drop(codec.decode(&codec.encode(&a, Some(*budget)).unwrap()).unwrap());
                 (0..3).for_each(|_| pass());
                 let before = CALLS.get();
                 (0..3).for_each(|_| pass());

@@ -99,7 +99,7 @@ fn elements(ratio: f64) -> Budget {
 }
 
 fn round_trip(codec: &dyn Codec, a: &Activation, budget: Budget) -> (Packet, Activation) {
-    let packet = codec.encode(a, budget).unwrap_or_else(|e| panic!("{}: {e:#}", codec.spec()));
+    let packet = codec.encode(a, Some(budget)).unwrap_or_else(|e| panic!("{}: {e:#}", codec.spec()));
     let again = Packet::from_bytes(packet.as_bytes().to_vec()).unwrap();
     let back = codec.decode(&again).unwrap_or_else(|e| panic!("{}: {e:#}", codec.spec()));
     assert_eq!((back.tokens(), back.hidden()), (a.tokens(), a.hidden()));
@@ -446,9 +446,10 @@ fn everything_comes_back_at_ratio_one_where_everything_was_sent() {
 fn encoding_is_deterministic_and_the_codec_may_be_shared() {
     let a = random(17, HIDDEN, 9);
     for codec in all_codecs(HIDDEN) {
-        let first = codec.encode(&a, elements(8.0)).unwrap();
+        let first = codec.encode(&a, Some(elements(8.0))).unwrap();
         let others = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| codec.encode(&a, elements(8.0)).unwrap())).collect();
+            let threads: Vec<_> =
+                (0..2).map(|_| scope.spawn(|| codec.encode(&a, Some(elements(8.0))).unwrap())).collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()
         });
         for other in others {
@@ -508,14 +509,14 @@ fn wrong_ratios_and_values_are_errors() {
         let spec = codec.spec();
         for ratio in [0.5, 0.0, -1.0, f64::NAN, f64::INFINITY] {
             let budget = Budget { ratio, accounting: Accounting::Elements };
-            let result = codec.encode(&random(2, HIDDEN, 1), budget);
+            let result = codec.encode(&random(2, HIDDEN, 1), Some(budget));
             assert_eq!(result.is_err(), spec.info().rate == Rate::Budget, "{spec}, ratio {ratio}");
         }
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut values = vec![1.0; 3 * HIDDEN];
             values[HIDDEN + 7] = bad;
             let a = Activation::new(3, HIDDEN, values).unwrap();
-            let error = codec.encode(&a, elements(4.0)).unwrap_err().to_string();
+            let error = codec.encode(&a, Some(elements(4.0))).unwrap_err().to_string();
             assert!(error.contains("token 1") && error.contains("channel 7"), "{spec}: {error}");
         }
     }
@@ -526,7 +527,8 @@ fn a_packet_of_another_codec_is_refused() {
     let codecs: Vec<_> = own().map(|info| CodecSpec::parse(info.name).unwrap()).collect();
     let calibration = calibration(HIDDEN);
     for one in &codecs {
-        let packet = build(one, Some(&calibration)).unwrap().encode(&random(4, HIDDEN, 1), elements(4.0)).unwrap();
+        let packet =
+            build(one, Some(&calibration)).unwrap().encode(&random(4, HIDDEN, 1), Some(elements(4.0))).unwrap();
         for other in codecs.iter().filter(|other| other.name() != one.name()) {
             let error = build(other, Some(&calibration)).unwrap().decode(&packet).unwrap_err().to_string();
             assert!(error.contains(one.name()) && error.contains(other.name()), "{error}");
@@ -541,7 +543,7 @@ fn victims() -> Vec<(Packet, Box<dyn Codec>)> {
     for info in own() {
         for ratio in [1.0, 3.0, 8.0] {
             let codec = build(&CodecSpec::parse(info.name).unwrap(), Some(&calibration)).unwrap();
-            packets.push((codec.encode(&random(5, 12, 3), elements(ratio)).unwrap(), codec));
+            packets.push((codec.encode(&random(5, 12, 3), Some(elements(ratio))).unwrap(), codec));
         }
     }
     // Most codes are zero: coding them is shorter.
@@ -558,7 +560,7 @@ fn victims() -> Vec<(Packet, Box<dyn Codec>)> {
         ("fc-mask:mask=staircase,values=int8,coder=rans", &comb, None),
     ] {
         let codec = build(&CodecSpec::parse(text).unwrap(), Some(&wide)).unwrap();
-        let packet = codec.encode(a, elements(1.0)).unwrap();
+        let packet = codec.encode(a, Some(elements(1.0))).unwrap();
         assert!(coder.is_none_or(|at| packet.as_bytes()[at] == 1), "{text} did not code");
         packets.push((packet, codec));
     }

@@ -22,7 +22,7 @@ fn codec(text: &str, calibration: &Calibration) -> Box<dyn Codec> {
 
 /// Relative error after a packet.
 fn error(codec: &dyn Codec, a: &Activation, budget: Budget) -> f64 {
-    a.rel_error(&codec.decode(&codec.encode(a, budget).unwrap()).unwrap())
+    a.rel_error(&codec.decode(&codec.encode(a, Some(budget)).unwrap()).unwrap())
 }
 
 /// Each matrix of the reference with its calibration and its case.
@@ -45,7 +45,7 @@ fn decoded_values_are_those_of_numpy() {
         for made in case["decoded"].as_array().unwrap() {
             let (text, ratio) = (made["codec"].as_str().unwrap(), made["ratio"].as_f64().unwrap());
             let codec = codec(text, &calibration);
-            let back = codec.decode(&codec.encode(&a, Budget::elements(ratio).unwrap()).unwrap()).unwrap();
+            let back = codec.decode(&codec.encode(&a, Some(Budget::elements(ratio).unwrap())).unwrap()).unwrap();
             let expected = Activation::new(a.tokens(), a.hidden(), numbers(&made["values"])).unwrap();
             let off = expected.rel_error(&back);
             assert!(off < 1e-5, "{text}, {} x {}, ratio {ratio}: off by {off}", a.tokens(), a.hidden());
@@ -115,7 +115,7 @@ fn int8_keeps_more_within_the_same_bytes() {
         for ratio in [4.0, 8.0] {
             let sent = |values: &str| {
                 let codec = codec(&format!("{name}{comma}values={values}"), &calibration);
-                let packet = codec.encode(&a, Budget::wire(ratio).unwrap()).unwrap();
+                let packet = codec.encode(&a, Some(Budget::wire(ratio).unwrap())).unwrap();
                 assert!(packet.ratio_wire() >= ratio, "{name}, {values}");
                 (packet.elements(), a.rel_error(&codec.decode(&packet).unwrap()))
             };
@@ -130,7 +130,7 @@ fn int8_keeps_more_within_the_same_bytes() {
 fn another_calibration_is_refused() {
     let (a, one, other) = (stream(5, 24, 2), calibration(stream(50, 24, 3)), calibration(stream(50, 24, 4)));
     for text in ["klt", "fc:rotate=whiten"] {
-        let packet = codec(text, &one).encode(&a, Budget::elements(2.0).unwrap()).unwrap();
+        let packet = codec(text, &one).encode(&a, Some(Budget::elements(2.0).unwrap())).unwrap();
         assert!(codec(text, &one).decode(&packet).is_ok());
         let error = codec(text, &other).decode(&packet).unwrap_err().to_string();
         assert!(error.starts_with("packet field digest") && error.contains("same calibration"), "{text}: {error}");
@@ -141,7 +141,7 @@ fn another_calibration_is_refused() {
     }
     // A packet says itself how its rows were rotated.
     for text in ["fc", "fc:rotate=hadamard"] {
-        let packet = codec(text, &one).encode(&a, Budget::elements(2.0).unwrap()).unwrap();
+        let packet = codec(text, &one).encode(&a, Some(Budget::elements(2.0).unwrap())).unwrap();
         assert_eq!(codec("fc:rotate=whiten", &one).decode(&packet).unwrap(), decode(&packet).unwrap(), "{text}");
     }
 }

@@ -70,7 +70,7 @@ fn victims() -> Vec<Victim> {
     for spec in specs() {
         for ratio in [1.0, 3.0, 8.0] {
             let codec = build(&spec, Some(&calibration)).unwrap();
-            let packet = codec.encode(&random(tokens, hidden, 3), Budget::elements(ratio).unwrap()).unwrap();
+            let packet = codec.encode(&random(tokens, hidden, 3), Some(Budget::elements(ratio).unwrap())).unwrap();
             packets.push(Victim { bytes: packet.into_bytes(), reader: Some(codec) });
         }
     }
@@ -79,7 +79,7 @@ fn victims() -> Vec<Victim> {
     for name in ["fc", "topk", "fc-mask"] {
         let send = |coder: &str| {
             let spec = CodecSpec::parse(&format!("{name}:values=int8,coder={coder}")).unwrap();
-            build(&spec, None).unwrap().encode(&comb, Budget::elements(1.0).unwrap()).unwrap()
+            build(&spec, None).unwrap().encode(&comb, Some(Budget::elements(1.0).unwrap())).unwrap()
         };
         let packet = send("rans");
         assert!(packet.len() < send("none").len(), "{name} did not code");
@@ -105,7 +105,7 @@ fn token_ids_packet() -> Vec<u8> {
     let (tokens, hidden) = SHAPE;
     let sent = random(tokens, hidden, 3).with_token_ids(vec![0, 499, 256, 7, 31], 500).unwrap();
     let codec = build(&CodecSpec::parse("token-ids").unwrap(), None).unwrap();
-    codec.encode(&sent, Budget::elements(1.0).unwrap()).unwrap().into_bytes()
+    codec.encode(&sent, Some(Budget::elements(1.0).unwrap())).unwrap().into_bytes()
 }
 
 /// Counts that sit on the edges of what headers allow, or far beyond.

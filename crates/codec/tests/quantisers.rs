@@ -7,7 +7,7 @@ use splitbench_codec::{Activation, Budget, CodecSpec, Packet, build, decode};
 
 fn encode(spec: &str, a: &Activation) -> Packet {
     let codec = build(&CodecSpec::parse(spec).unwrap(), None).unwrap();
-    codec.encode(a, Budget::elements(1.0).unwrap()).unwrap_or_else(|e| panic!("{spec}: {e:#}"))
+    codec.encode(a, Some(Budget::elements(1.0).unwrap())).unwrap_or_else(|e| panic!("{spec}: {e:#}"))
 }
 
 fn numbers(list: &Value) -> Vec<f64> {

@@ -27,7 +27,7 @@ fn cases() -> Vec<(Activation, Calibration, Value)> {
 fn decoded(a: &Activation, calibration: &Calibration, made: &Value) -> (Activation, String) {
     let (text, ratio) = (made["codec"].as_str().unwrap(), made["ratio"].as_f64().unwrap());
     let codec = build(&CodecSpec::parse(text).unwrap(), Some(calibration)).unwrap();
-    let back = codec.decode(&codec.encode(a, Budget::elements(ratio).unwrap()).unwrap()).unwrap();
+    let back = codec.decode(&codec.encode(a, Some(Budget::elements(ratio).unwrap())).unwrap()).unwrap();
     (back, format!("{text}, {} x {}, ratio {ratio}", a.tokens(), a.hidden()))
 }
 

@@ -62,7 +62,7 @@ pub(super) struct Sent {
 
 /// Sends `activation` through the codec. Fails where encoding or decoding does.
 pub(super) fn measure(codec: &dyn Codec, activation: &Activation, budget: Budget) -> Result<Sent> {
-    let (packet, encode_us_runs) = time(|| codec.encode(activation, budget)).context("encoding")?;
+    let (packet, encode_us_runs) = time(|| codec.encode(activation, Some(budget))).context("encoding")?;
     // What arrives is bytes: nothing of the encoder's state may help the decoder.
     let packet = Packet::from_bytes(packet.into_bytes())?;
     let (received, decode_us_runs) = time(|| codec.decode(&packet)).context("decoding")?;

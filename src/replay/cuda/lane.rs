@@ -54,7 +54,7 @@ struct GpuLane<'a> {
 impl GpuLane<'_> {
     fn layout(&self, a: &Activation, ratio: f64) -> Result<Layout> {
         let shape = (a.tokens(), a.hidden());
-        Layout::new(shape, self.band, codec::proportional(self.band, shape, ratio))
+        Layout::new(shape, self.band, codec::proportional(self.band, a.shape(), ratio))
     }
 
     fn time_by(&self, kind: Kind, a: &Activation, ratio: f64) -> Result<Timed> {

@@ -38,7 +38,7 @@ impl Layout {
         for (name, side) in [("S", tokens), ("D", hidden)] {
             ensure!((1..=MOST_SIDE).contains(&side), "{name} is {side}: the CUDA kernels take 1..={MOST_SIDE}");
         }
-        block.check(band, (tokens, hidden))?;
+        block.check(band, splitbench_codec::Shape { tokens, hidden })?;
         let frequencies: Vec<usize> = (0..block.ks).map(|i| band.frequency(i, block.ks, tokens)).collect();
         let mut place = vec![-1; tokens];
         frequencies.iter().enumerate().for_each(|(i, &u)| place[u] = i as i32);

@@ -134,8 +134,8 @@ impl Codec for External {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        budget.check()?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let mut bytes = packet::begin(&INFO, ValueType::F32, (tokens, hidden), OWN_BYTES)?;

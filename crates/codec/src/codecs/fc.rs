@@ -12,7 +12,7 @@ use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items
 use crate::interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::spec::CodecSpec;
-use crate::kernel::{self, Band, Block};
+use crate::kernel::{self, Band, Block, with_workspace};
 use crate::parts::block::{self, Allowance, Aspect};
 use crate::parts::rotation::{self, Rotated, Rotation};
 
@@ -77,8 +77,8 @@ impl Codec for Fc {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        budget.check()?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
         let shape @ (tokens, hidden) = (activation.tokens(), activation.hidden());
         let own_bytes = OWN_BYTES + self.rotation.digest().len();
         let room = wire_items(budget.ratio, shape, HEADER_BYTES + own_bytes, 1);
@@ -91,22 +91,24 @@ impl Codec for Fc {
         let (block, payload) = if searched || self.aspect == Aspect::Adaptive {
             let Rotated { rows, gain, shift } =
                 self.rotation.apply(activation, crate::interface::check_finite(activation)?)?;
-            let spectrum = kernel::forward_all(&rows, tokens, hidden, gain);
-            let send = |block: Block| -> Result<(Block, Scratch<u8>)> {
-                let mut kept = Scratch::new(2 * block.ks * block.kd);
-                spectrum.block(self.band, block, &mut kept);
-                Ok((block, self.coefficients.encode(&kept, shift)?))
-            };
-            let block = |allowance| match self.aspect {
-                Aspect::Adaptive => block::most_energy(&spectrum, self.band, allowance),
-                _ => block::choose(self.aspect, self.band, shape, allowance),
-            };
-            let most = if searched { tokens * hidden } else { certain };
-            let make = |count| send(block(Allowance::Count(count)));
-            match allowance {
-                Allowance::Count(least) => largest_that_fits(least, most, make, |(_, sent)| sent.len() <= room)?,
-                ratio => send(block(ratio))?,
-            }
+            with_workspace(|workspace| {
+                let spectrum = kernel::forward_all(&rows, activation.shape(), gain, workspace);
+                let send = |block: Block| -> Result<(Block, Scratch<u8>)> {
+                    let mut kept = Scratch::new(2 * block.ks * block.kd);
+                    spectrum.block(self.band, block, &mut kept);
+                    Ok((block, self.coefficients.encode(&kept, shift)?))
+                };
+                let block = |allowance| match self.aspect {
+                    Aspect::Adaptive => block::most_energy(spectrum, self.band, allowance),
+                    _ => block::choose(self.aspect, self.band, shape, allowance),
+                };
+                let most = if searched { tokens * hidden } else { certain };
+                let make = |count| send(block(Allowance::Count(count)));
+                match allowance {
+                    Allowance::Count(least) => largest_that_fits(least, most, make, |(_, sent)| sent.len() <= room),
+                    ratio => send(block(ratio)),
+                }
+            })?
         } else {
             let block = block::choose(self.aspect, self.band, shape, allowance);
             let mut kept = Scratch::new(2 * block.ks * block.kd);
@@ -136,8 +138,9 @@ impl Codec for Fc {
 impl Fc {
     /// Makes `kept` the coefficients of a block, and gives the power of two they were divided by.
     fn transform(&self, activation: &Activation, block: Block, kept: &mut Vec<f32>) -> Result<i32> {
-        let (tokens, hidden) = (activation.tokens(), activation.hidden());
-        let mut forward = |rows: &[f32], gain| kernel::forward(rows, tokens, hidden, self.band, block, gain, kept);
+        let mut forward = |rows: &[f32], gain| {
+            with_workspace(|work| kernel::forward(rows, activation.shape(), self.band, block, gain, kept, work))
+        };
         // Ordinary values need no shift: the transform tells the largest, so that they are read once.
         let top = match self.rotation {
             Rotation::None => forward(activation.values(), 1.0),
@@ -188,10 +191,10 @@ struct Restored {
 /// The values of a packet, which `own` may be needed for.
 fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Restored> {
     let (sent, Own { band, block, rotation }, exponent) = sent(packet)?;
-    let (tokens, hidden) = (packet.tokens(), packet.hidden());
     let inverse = |gain| {
-        let mut values = buffers::floats(tokens * hidden);
-        let top = kernel::inverse(&sent, band, block, tokens, hidden, gain, &mut values);
+        let shape = packet.shape();
+        let mut values = buffers::floats(shape.elements());
+        let top = with_workspace(|work| kernel::inverse(&sent, shape, band, block, gain, &mut values, work));
         Restored { values, finite: top.is_some() }
     };
     let gain = power_of_two(exponent);

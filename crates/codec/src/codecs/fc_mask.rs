@@ -13,7 +13,7 @@ use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items
 use crate::interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::spec::CodecSpec;
-use crate::kernel;
+use crate::kernel::{self, Spectrum, with_workspace};
 use crate::parts::half_spectrum::HalfSpectrum;
 use crate::parts::mask::{self, Chooser, Listed, Mask};
 
@@ -69,34 +69,17 @@ impl Codec for FcMask {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        budget.check()?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
         let top = crate::interface::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let shift = shift_for_f32(values::exponent(top), tokens * hidden);
-        let spectrum = kernel::forward_all(activation.values(), tokens, hidden, values::power_of_two(-shift) as f32);
         let half = HalfSpectrum { tokens, hidden };
-        let chooser = Chooser::new(self.mask, half, half.energies(&spectrum));
-        let make = |count| -> Result<Sent> {
-            let (kept, listed) = chooser.choose(count);
-            let coding = bits::shortest(&listed.numbers, listed.below);
-            let payload = self.coefficients.encode(&half.gather(&spectrum, &kept), shift)?;
-            Ok(Sent { kept: kept.len(), listed, coding, payload })
-        };
-        let sent = match budget.accounting {
-            Accounting::Elements => {
-                make((((tokens * hidden) as f64 / budget.ratio).floor() as usize).clamp(1, half.count()))?
-            }
-            Accounting::Wire => {
-                let room = wire_items(budget.ratio, (tokens, hidden), HEADER_BYTES + own_bytes(self.mask), 1);
-                let certain = |room| self.coefficients.certain(room, 2).clamp(1, half.count());
-                let most = if self.coefficients.coded { half.count() } else { certain(room) };
-                // An index is no longer than a bitmap.
-                let bitmap = mask::below(self.mask, half, certain(room)).div_ceil(8);
-                let fits = |sent: &Sent| sent.coding.bytes + sent.payload.len() <= room;
-                largest_that_fits(certain(room.saturating_sub(bitmap)), most, make, fits)?
-            }
-        };
+        let sent = with_workspace(|workspace| {
+            let gain = values::power_of_two(-shift);
+            let spectrum = kernel::forward_all(activation.values(), activation.shape(), gain, workspace);
+            self.choose(half, spectrum, shift, budget)
+        })?;
         let body = own_bytes(self.mask) + sent.coding.bytes + sent.payload.len();
         let mut bytes = packet::begin(&INFO, self.coefficients.kind, (tokens, hidden), body)?;
         bytes.push(self.mask.id());
@@ -109,6 +92,34 @@ impl Codec for FcMask {
         bits::write(&mut bytes, &sent.listed.numbers, sent.coding);
         bytes.extend_from_slice(&sent.payload);
         Packet::finish(&INFO, bytes)
+    }
+}
+
+impl FcMask {
+    /// The coefficients of a spectrum that the budget has room for, divided by 2^`shift`.
+    fn choose(&self, half: HalfSpectrum, spectrum: &Spectrum, shift: i32, budget: Budget) -> Result<Sent> {
+        let HalfSpectrum { tokens, hidden } = half;
+        let chooser = Chooser::new(self.mask, half, half.energies(spectrum));
+        let make = |count| -> Result<Sent> {
+            let (kept, listed) = chooser.choose(count);
+            let coding = bits::shortest(&listed.numbers, listed.below);
+            let payload = self.coefficients.encode(&half.gather(spectrum, &kept), shift)?;
+            Ok(Sent { kept: kept.len(), listed, coding, payload })
+        };
+        match budget.accounting {
+            Accounting::Elements => {
+                make((((tokens * hidden) as f64 / budget.ratio).floor() as usize).clamp(1, half.count()))
+            }
+            Accounting::Wire => {
+                let room = wire_items(budget.ratio, (tokens, hidden), HEADER_BYTES + own_bytes(self.mask), 1);
+                let certain = |room| self.coefficients.certain(room, 2).clamp(1, half.count());
+                let most = if self.coefficients.coded { half.count() } else { certain(room) };
+                // An index is no longer than a bitmap.
+                let bitmap = mask::below(self.mask, half, certain(room)).div_ceil(8);
+                let fits = |sent: &Sent| sent.coding.bytes + sent.payload.len() <= room;
+                largest_that_fits(certain(room.saturating_sub(bitmap)), most, make, fits)
+            }
+        }
     }
 }
 

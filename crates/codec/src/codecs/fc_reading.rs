@@ -15,9 +15,10 @@ use crate::interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::shared::{self, DIGEST_BYTES, Shared};
 use crate::interface::spec::CodecSpec;
-use crate::kernel::{self, Band, Block};
+use crate::kernel::{self, Band, Block, with_workspace};
 use crate::parts::block::{self, Allowance, Aspect};
 use crate::parts::low_rank;
+use crate::shape::Shape;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "fc-reading",
@@ -121,8 +122,8 @@ impl Codec for FcReading {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        budget.check()?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
         let top = crate::interface::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let padded = tokens.max(self.pad);
@@ -166,8 +167,9 @@ impl Codec for FcReading {
             rows.chunks_exact(hidden).take(block.ks).for_each(|kept| numbers.extend_from_slice(&kept[..block.kd]));
         } else {
             let mut kept = Vec::with_capacity(2 * block.ks * block.kd);
-            let gain = power_of_two(-unitary(padded * hidden)) as f32;
-            kernel::forward(&rows, padded, hidden, Band::Mirrored, block, gain, &mut kept);
+            let gain = power_of_two(-unitary(padded * hidden));
+            let shape = Shape { tokens: padded, hidden };
+            with_workspace(|work| kernel::forward(&rows, shape, Band::Mirrored, block, gain, &mut kept, work));
             numbers.extend(kept);
         }
         let payload = self.coefficients.encode(&numbers, shift)?;
@@ -328,7 +330,8 @@ fn restore(packet: &Packet, shared: Option<&Shared>) -> Result<Vec<f32>> {
         inverse_cosine(&mut values, hidden);
     } else {
         let gain = power_of_two(unitary(own.padded * hidden));
-        kernel::inverse(kept, Band::Mirrored, own.block, own.padded, hidden, gain, &mut values);
+        let shape = Shape { tokens: own.padded, hidden };
+        with_workspace(|work| kernel::inverse(kept, shape, Band::Mirrored, own.block, gain, &mut values, work));
     }
     let add = |(value, mean): (&f32, &f64)| (f64::from(*value) * gain + mean) as f32;
     Ok(values[..size].chunks_exact(hidden).flat_map(|row| row.iter().zip(&mean).map(add)).collect())

@@ -20,7 +20,7 @@ fn calibration(hidden: usize) -> Calibration {
 fn round_trip(spec: &str, activation: &Activation, budget: Budget) -> (Packet, Activation) {
     let calibration = calibration(activation.hidden());
     let codec = build(&CodecSpec::parse(spec).unwrap(), Some(&calibration)).unwrap();
-    let packet = codec.encode(activation, budget).unwrap();
+    let packet = codec.encode(activation, Some(budget)).unwrap();
     let decoded = codec.decode(&packet).unwrap();
     (packet, decoded)
 }

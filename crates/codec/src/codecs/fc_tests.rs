@@ -5,8 +5,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::interface::spec::CodecSpec;
-use crate::kernel::normalisation;
+use crate::kernel::{Workspace, normalisation, with_workspace};
 use crate::registry::build;
+use crate::shape::Shape;
 
 type Complex64 = rustfft::num_complex::Complex<f64>;
 
@@ -47,11 +48,12 @@ fn random(s: usize, d: usize) -> Activation {
 /// The kernel's block.
 fn kept(a: &Activation, band: Band, block: Block) -> Vec<f32> {
     let mut kept = Vec::new();
-    let top = kernel::forward(a.values(), a.tokens(), a.hidden(), band, block, 1.0, &mut kept);
+    let mut workspace = Workspace::default();
+    let top = kernel::forward(a.values(), a.shape(), band, block, 1.0, &mut kept, &mut workspace);
     assert_eq!(top, a.values().iter().map(|v| v.abs()).reduce(f32::max));
     // A block of the whole spectrum is the same to the bit.
     let mut of_all = Vec::new();
-    kernel::forward_all(a.values(), a.tokens(), a.hidden(), 1.0).block(band, block, &mut of_all);
+    kernel::forward_all(a.values(), a.shape(), 1.0, &mut workspace).block(band, block, &mut of_all);
     assert_eq!(kept, of_all);
     kept
 }
@@ -83,7 +85,7 @@ fn control_reconstruction(spectrum: &[Complex64], s: usize, d: usize, band: Band
 fn restored(kept: &[f32], band: Band, block: Block, (tokens, hidden): (usize, usize)) -> Vec<f32> {
     // What a buffer held before must not show.
     let mut out = vec![f32::NAN; 7];
-    kernel::inverse(kept, band, block, tokens, hidden, 1.0, &mut out);
+    with_workspace(|work| kernel::inverse(kept, Shape { tokens, hidden }, band, block, 1.0, &mut out, work));
     out
 }
 
@@ -111,7 +113,7 @@ fn control_is_right_on_known_signals() {
 
 #[test]
 fn the_inverse_carries_the_whole_factor() {
-    assert_eq!(normalisation(4, 8), 1.0 / 32.0);
+    assert_eq!(normalisation(Shape { tokens: 4, hidden: 8 }), 1.0 / 32.0);
     // A lone DC coefficient of S * D is the constant one.
     let block = Block { ks: 1, kd: 1 };
     for band in [Band::Corner, Band::Mirrored, Band::Centered] {
@@ -124,7 +126,7 @@ fn the_inverse_carries_the_whole_factor() {
 fn compare(a: &Activation, spectrum: &[Complex64], spec: &str, ratio: f64) {
     let (s, d) = (a.tokens(), a.hidden());
     let codec = build(&CodecSpec::parse(spec).unwrap(), None).unwrap();
-    let packet = codec.encode(a, Budget::elements(ratio).unwrap()).unwrap();
+    let packet = codec.encode(a, Some(Budget::elements(ratio).unwrap())).unwrap();
     let (sent, Own { band, block, .. }, exponent) = sent(&packet).unwrap();
     let unit = power_of_two(exponent);
     let size = spectrum.iter().map(|c| c.norm_sqr()).sum::<f64>().sqrt();
@@ -217,7 +219,7 @@ fn only_centered_is_exact_on_a_low_frequency_field() {
     let a = low_frequency_field(32, 128);
     let error = |spec: &str| {
         let codec = build(&CodecSpec::parse(spec).unwrap(), None).unwrap();
-        a.rel_error(&codec.decode(&codec.encode(&a, Budget::elements(10.0).unwrap()).unwrap()).unwrap())
+        a.rel_error(&codec.decode(&codec.encode(&a, Some(Budget::elements(10.0).unwrap())).unwrap()).unwrap())
     };
     assert!(error("fc:band=centered,values=f32") < 1e-5);
     assert!(error("fc:band=centered") < 5e-4);
@@ -233,7 +235,7 @@ fn adaptive_restores_what_it_promises_and_finds_the_best() {
             for ratio in [1.3, 2.0, 5.0] {
                 let spec = CodecSpec::parse(&format!("fc:band={band},aspect=adaptive,values=f32")).unwrap();
                 let codec = build(&spec, None).unwrap();
-                let packet = codec.encode(&a, Budget::elements(ratio).unwrap()).unwrap();
+                let packet = codec.encode(&a, Some(Budget::elements(ratio).unwrap())).unwrap();
                 let error = a.rel_error(&codec.decode(&packet).unwrap());
                 let band: Band = band.parse().unwrap();
                 let best = (1..=s)
@@ -260,7 +262,7 @@ fn coefficients_neither_overflow_nor_vanish_in_f16() {
         let values = (0..64 * 256).map(|i| size * if i % 2 == 0 { 1.0 } else { 0.5 }).collect();
         let a = Activation::new(64, 256, values).unwrap();
         let codec = build(&CodecSpec::parse("fc:band=centered").unwrap(), None).unwrap();
-        let back = codec.decode(&codec.encode(&a, Budget::elements(1.0).unwrap()).unwrap()).unwrap();
+        let back = codec.decode(&codec.encode(&a, Some(Budget::elements(1.0).unwrap())).unwrap()).unwrap();
         assert!(a.rel_error(&back) < 5e-4, "size {size:e}: {}", a.rel_error(&back));
     }
 }

@@ -34,7 +34,7 @@ impl Codec for HadamardInt4 {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, _: Budget) -> Result<Packet> {
+    fn encode(&self, activation: &Activation, _: Option<Budget>) -> Result<Packet> {
         crate::interface::check_finite(activation)?;
         let mut rotated = Scratch::new(activation.values().len());
         rotated.extend(activation.values().iter().map(|&v| f64::from(v)));

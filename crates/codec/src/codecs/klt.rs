@@ -62,8 +62,8 @@ impl Codec for Klt {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        budget.check()?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
         let top = crate::interface::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         low_rank::check_hidden(INFO.name, self.hidden, hidden)?;
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn another_calibration_is_refused_by_its_digest() {
         let a = Activation::new(2, 12, (0..24).map(|i| i as f32).collect()).unwrap();
-        let packet = klt(0).encode(&a, Budget::elements(2.0).unwrap()).unwrap();
+        let packet = klt(0).encode(&a, Some(Budget::elements(2.0).unwrap())).unwrap();
         assert!(klt(0).decode(&packet).is_ok());
         let error = klt(1).decode(&packet).unwrap_err().to_string();
         assert!(error.starts_with("packet field digest") && error.contains("same calibration"), "{error}");
@@ -168,7 +168,7 @@ mod tests {
         let (energies, _) = spectrum.unwrap();
         for rank in [1, 3, 8, 12] {
             let budget = Budget::elements(12.0 / rank as f64).unwrap();
-            let back = klt(0).decode(&klt(0).encode(&rows, budget).unwrap()).unwrap();
+            let back = klt(0).decode(&klt(0).encode(&rows, Some(budget)).unwrap()).unwrap();
             let lost = energies[..12 - rank].iter().sum::<f64>() / energies.iter().sum::<f64>();
             let error = rows.rel_error(&back).powi(2);
             assert!((error - lost).abs() < 1e-6, "rank {rank}: {error} for {lost}");

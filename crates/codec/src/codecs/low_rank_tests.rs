@@ -37,7 +37,7 @@ fn calibration(d: usize) -> Calibration {
 
 fn reconstruct(spec: &str, a: &Activation, ratio: f64, calibration: Option<&Calibration>) -> (usize, Activation) {
     let codec = build(&CodecSpec::parse(spec).unwrap(), calibration).unwrap();
-    let packet = codec.encode(a, Budget::elements(ratio).unwrap()).unwrap();
+    let packet = codec.encode(a, Some(Budget::elements(ratio).unwrap())).unwrap();
     (packet.elements() / (a.tokens() + a.hidden()), codec.decode(&packet).unwrap())
 }
 
@@ -157,7 +157,7 @@ fn missing_or_foreign_calibration_is_an_error() {
         assert!(format!("{error:#}").contains(expected), "{spec}: {error:#}");
     }
     let codec = build(&CodecSpec::parse("asvd").unwrap(), Some(&moments)).unwrap();
-    let error = codec.encode(&random(3, 9, 1), Budget::elements(2.0).unwrap()).unwrap_err().to_string();
+    let error = codec.encode(&random(3, 9, 1), Some(Budget::elements(2.0).unwrap())).unwrap_err().to_string();
     assert!(error.contains("8 channels") && error.contains('9'), "{error}");
 }
 

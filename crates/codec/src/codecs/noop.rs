@@ -32,7 +32,7 @@ impl Codec for Noop {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, _: Budget) -> Result<Packet> {
+    fn encode(&self, activation: &Activation, _: Option<Budget>) -> Result<Packet> {
         crate::interface::check_finite(activation)?;
         let shape = (activation.tokens(), activation.hidden());
         let mut bytes = packet::begin(&INFO, ValueType::F32, shape, 4 * activation.values().len())?;

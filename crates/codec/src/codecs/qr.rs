@@ -34,8 +34,8 @@ impl Codec for Qr {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        let shape = low_rank::checked(activation, budget)?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let (shape, budget) = low_rank::checked(activation, budget, &self.spec)?;
         let rank = low_rank::rank(budget, shape, self.values);
         let (q, r) = pivoted(activation, rank);
         Factors::balanced(q.as_ref(), r.as_ref()).pack(&INFO, self.values, shape)

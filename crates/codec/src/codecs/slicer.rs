@@ -155,8 +155,8 @@ impl Codec for Slicer {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        budget.check()?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
         let n = activation.values().len();
         let sorted = Sorted::new(activation.values());
@@ -359,7 +359,7 @@ mod tests {
     fn one_value_is_kept_where_nothing_fits() {
         let a = Activation::new(2, 3, vec![1.0, -7.0, 2.0, 0.0, 3.0, 4.0]).unwrap();
         let codec = crate::registry::build(&CodecSpec::parse("slicer").unwrap(), None).unwrap();
-        let packet = codec.encode(&a, Budget::wire(1e6).unwrap()).unwrap();
+        let packet = codec.encode(&a, Some(Budget::wire(1e6).unwrap())).unwrap();
         assert_eq!(decode(&packet).unwrap(), [0.0, -7.0, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(packet.elements(), 1);
     }

@@ -89,8 +89,8 @@ impl Codec for SparseRans {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        budget.check()?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
         // A finer step takes more bits but for rare exceptions, which a bisection may pass by.
         let (mut fits, mut too_many) = (PARTS, (MAX_LEVELS - 1) * PARTS + 1);

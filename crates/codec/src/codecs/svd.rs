@@ -34,8 +34,8 @@ impl Codec for Svd {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        let shape = low_rank::checked(activation, budget)?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let (shape, budget) = low_rank::checked(activation, budget, &self.spec)?;
         let rank = low_rank::rank(budget, shape, self.values);
         let a = low_rank::to_f64(activation);
         let a = MatRef::from_row_major_slice(&a, shape.0, shape.1);

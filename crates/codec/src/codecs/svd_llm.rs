@@ -117,8 +117,8 @@ impl Codec for SvdLlm {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        let shape = low_rank::checked(activation, budget)?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let (shape, budget) = low_rank::checked(activation, budget, &self.spec)?;
         low_rank::check_hidden(INFO.name, self.weight.nrows(), shape.1)?;
         let rank = low_rank::rank(budget, shape, self.values);
         low_rank::truncate_lower(activation, &self.weight, rank)?.pack(&INFO, self.values, shape)

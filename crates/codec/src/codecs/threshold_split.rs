@@ -105,8 +105,8 @@ impl Codec for ThresholdSplit {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        budget.check()?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
         let shape = (activation.tokens(), activation.hidden());
         let mut best: Option<(f64, Split, Vec<u8>)> = None;
@@ -215,7 +215,7 @@ mod tests {
 
     fn encode(a: &Activation, budget: Budget) -> Packet {
         let spec = CodecSpec::parse("threshold-split").unwrap();
-        crate::registry::build(&spec, None).unwrap().encode(a, budget).unwrap()
+        crate::registry::build(&spec, None).unwrap().encode(a, Some(budget)).unwrap()
     }
 
     #[test]

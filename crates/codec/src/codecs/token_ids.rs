@@ -42,7 +42,7 @@ impl Codec for SendsTokenIds {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, _: Budget) -> Result<Packet> {
+    fn encode(&self, activation: &Activation, _: Option<Budget>) -> Result<Packet> {
         crate::interface::check_finite(activation)?;
         let TokenIds { ids, vocabulary } = activation.token_ids().context(
             "codec token-ids sends the token ids of a request, which a matrix alone does not have; `splitbench score \
@@ -109,7 +109,7 @@ mod tests {
 
     fn sent(ids: &[u32], vocabulary: usize) -> Result<Packet> {
         let a = Activation::new(ids.len(), 3, vec![0.5; 3 * ids.len()])?.with_token_ids(ids.to_vec(), vocabulary)?;
-        codec().encode(&a, Budget::elements(1.0)?)
+        codec().encode(&a, Some(Budget::elements(1.0)?))
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused() {
         let bare = Activation::new(1, 2, vec![1.0, 2.0]).unwrap();
-        let error = codec().encode(&bare, Budget::elements(1.0).unwrap()).unwrap_err().to_string();
+        let error = codec().encode(&bare, Some(Budget::elements(1.0).unwrap())).unwrap_err().to_string();
         assert!(error.contains("matrix alone") && error.contains("splitbench score"), "{error}");
         for (ids, vocabulary, expected) in [
             (&[1, 2][..], 2, "token id 2"),
@@ -167,7 +167,8 @@ mod tests {
         let error = crate::registry::decode(&Packet::from_bytes(sound).unwrap()).unwrap_err().to_string();
         assert!(error.starts_with("packet of token-ids: only a model"), "{error}");
         let noop = crate::registry::build(&CodecSpec::parse("noop").unwrap(), None).unwrap();
-        let other = noop.encode(&Activation::new(1, 1, vec![1.0]).unwrap(), Budget::elements(1.0).unwrap()).unwrap();
+        let other =
+            noop.encode(&Activation::new(1, 1, vec![1.0]).unwrap(), Some(Budget::elements(1.0).unwrap())).unwrap();
         assert!(codec().receive(&other).unwrap_err().to_string().contains("the packet is of noop"));
     }
 }

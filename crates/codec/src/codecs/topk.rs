@@ -39,8 +39,8 @@ impl Codec for TopK {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        budget.check()?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
         let all = activation.values();
         let positions = match budget.accounting {

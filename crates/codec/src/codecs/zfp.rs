@@ -46,8 +46,8 @@ impl Codec for Zfp {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        budget.check()?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
         let top = crate::interface::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let most = match budget.accounting {

@@ -73,7 +73,7 @@ impl<G: Grid> Codec for Quantiser<G> {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, _: Budget) -> Result<Packet> {
+    fn encode(&self, activation: &Activation, _: Option<Budget>) -> Result<Packet> {
         crate::interface::check_finite(activation)?;
         pack::<G, f32>(&self.spec, (activation.tokens(), activation.hidden()), activation.values())
     }

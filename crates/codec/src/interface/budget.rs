@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+
+use crate::interface::spec::CodecSpec;
 
 /// What a ratio counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +63,13 @@ impl Budget {
     /// A budget in bytes of the packet.
     pub fn wire(ratio: f64) -> Result<Self> {
         Self::new(ratio, Accounting::Wire)
+    }
+
+    /// The budget of a codec that has one ([`Rate::Budget`](crate::Rate)). Fails where none is given, and where [`Budget::check`] does.
+    pub(crate) fn required(budget: Option<Self>, spec: &CodecSpec) -> Result<Self> {
+        let budget = budget.with_context(|| format!("codec {spec} needs a ratio: how much it may send"))?;
+        budget.check()?;
+        Ok(budget)
     }
 
     /// Fails where the ratio is below 1 or not finite; every codec that has a budget asks this first.

@@ -23,7 +23,7 @@ pub trait Codec: Send + Sync {
     /// Compresses one activation to the budget; a codec of fixed rate ([`Rate::Fixed`]) does not look at it. Fails where a
     /// value is not finite, where the budget is not a ratio of at least 1, or where the shape is not the one the codec was
     /// calibrated for.
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet>;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet>;
 
     /// Reads a packet of this codec. Fails on a packet of another codec and on bytes that do not make sense.
     fn decode(&self, packet: &Packet) -> Result<Activation> {

@@ -6,7 +6,7 @@ use crate::bytes::buffers;
 use crate::bytes::fields::{Reader, put_u32};
 use crate::bytes::values::ValueType;
 use crate::interface::info::CodecInfo;
-use crate::shape::{MAX_ELEMENTS, MAX_SIDE};
+use crate::shape::{MAX_ELEMENTS, MAX_SIDE, Shape};
 
 const MAGIC: &[u8; 4] = b"SPLB";
 const VERSION: u8 = 1;
@@ -100,6 +100,11 @@ impl Packet {
     /// Columns of the activation, D.
     pub fn hidden(&self) -> usize {
         self.hidden
+    }
+
+    /// S and D.
+    pub fn shape(&self) -> Shape {
+        Shape { tokens: self.tokens, hidden: self.hidden }
     }
 
     /// Kept numbers by the paper's accounting: K_S * K_D complex coefficients, k values, r * (S + D), or S * D; where codes

@@ -57,7 +57,7 @@ impl AxisPlan {
 
     /// Transforms in place, e^-, not normalised.
     #[inline(always)]
-    pub fn forward<V: Vector>(&self, lines: &mut [Line], scratch: &mut Scratch) {
+    pub fn forward<V: Vector>(&self, lines: &mut [Line], scratch: &mut Buffers) {
         match self {
             Self::Steps { first, second, factors } => {
                 let (n1, n2) = (first.size, second.size);
@@ -94,12 +94,12 @@ impl AxisPlan {
 
 /// Buffers that keep their size between calls.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(super) struct Buffers {
     lines: Vec<Line>,
     complex: Vec<Complex32>,
 }
 
-impl Scratch {
+impl Buffers {
     /// Lines, contents unspecified, in parts of these sizes.
     #[inline(always)]
     pub fn split<const N: usize>(&mut self, sizes: [usize; N]) -> [&mut [Line]; N] {

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail, ensure};
 
+use crate::shape::Shape;
+
 /// Where the kept block lies in the spectrum (paper, section III-C, steps 2 and 3; the text leaves it open).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Band {
@@ -85,8 +87,8 @@ pub struct Block {
 
 impl Block {
     /// Fails, naming the side, where the block is not part of the spectrum of an S x D activation.
-    pub fn check(self, band: Band, (tokens, hidden): (usize, usize)) -> Result<()> {
-        let Self { ks, kd } = self;
+    pub fn check(self, band: Band, shape: Shape) -> Result<()> {
+        let (Self { ks, kd }, Shape { tokens, hidden }) = (self, shape);
         let most = band.max_kd(hidden);
         ensure!((1..=tokens).contains(&ks), "K_S is {ks}: of {tokens} tokens 1..={tokens} row frequencies can be kept");
         ensure!((1..=most).contains(&kd), "K_D is {kd}: of {hidden} channels 1..={most} columns can be kept");

@@ -6,52 +6,45 @@ use super::axis::Line;
 use super::band::{Band, Block};
 use super::row::RowPlan;
 use super::token_axis::{Rows, SIDE, STRIP, WIDTH, up_to_middle, widths};
-use super::work::{WORK, Work, pitch};
+use super::work::{Workspace, pitch};
+use crate::shape::Shape;
 use crate::vector::{LANES, Vector, dispatch};
 
 /// A complex coefficient.
 pub type Complex32 = rustfft::num_complex::Complex<f32>;
 
 /// The whole spectrum of an activation, not normalised. Rows beyond the middle come from conjugate symmetry.
+#[derive(Default)]
 pub struct Spectrum {
-    tokens: usize,
-    hidden: usize,
+    shape: Shape,
     /// The rows up to the middle, [`pitch`] lines apart.
     lines: Vec<Line>,
 }
 
-impl Drop for Spectrum {
-    /// The buffer goes back to its thread.
-    fn drop(&mut self) {
-        let lines = std::mem::take(&mut self.lines);
-        // During the end of a thread there is nothing to give it back to.
-        let _ = WORK.try_with(|work| work.borrow_mut().spectrum = lines);
-    }
-}
-
 impl Spectrum {
     /// S and D of the activation.
-    pub fn shape(&self) -> (usize, usize) {
-        (self.tokens, self.hidden)
+    pub fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Coefficient (u, v) of the full S x D spectrum.
     pub fn at(&self, u: usize, v: usize) -> Complex32 {
-        if u < up_to_middle(self.tokens) {
+        let Shape { tokens, hidden } = self.shape;
+        if u < up_to_middle(tokens) {
             return coefficient(self.row(u), v);
         }
-        coefficient(self.row(self.tokens - u), (self.hidden - v) % self.hidden).conj()
+        coefficient(self.row(tokens - u), (hidden - v) % hidden).conj()
     }
 
     fn row(&self, u: usize) -> &[Line] {
-        &self.lines[u * pitch(self.hidden)..][..self.hidden.div_ceil(LANES)]
+        &self.lines[u * pitch(self.shape.hidden)..][..self.shape.hidden.div_ceil(LANES)]
     }
 
     /// Makes `out` the K_S x K_D block of a band, row-major, in the order of the packet: real and imaginary parts in turn.
     pub fn block(&self, band: Band, block: Block, out: &mut Vec<f32>) {
         out.resize(2 * block.ks * block.kd, 0.0);
-        let part = Part { band, block, tokens: self.tokens, hidden: self.hidden };
-        for u in 0..up_to_middle(self.tokens) {
+        let part = Part { band, block, shape: self.shape };
+        for u in 0..up_to_middle(self.shape.tokens) {
             let row = self.row(u);
             dispatch!(gather(row, u, part, out));
         }
@@ -68,16 +61,14 @@ fn coefficient(row: &[Line], v: usize) -> Complex32 {
 pub(super) struct Part {
     pub band: Band,
     pub block: Block,
-    /// S of the activation.
-    pub tokens: usize,
-    /// Its D.
-    pub hidden: usize,
+    /// Of the activation.
+    pub shape: Shape,
 }
 
 /// Puts what a block has of row frequency u, and of its mirror, into its places.
 #[inline(always)]
 fn gather<V: Vector>(row: &[Line], u: usize, part: Part, out: &mut [f32]) {
-    let Part { band, block, tokens, hidden } = part;
+    let Part { band, block, shape: Shape { tokens, hidden } } = part;
     let width = 2 * block.kd;
     if let Some(i) = band.row(u, block.ks, tokens) {
         interleave::<V>(row, &mut out[i * width..][..width]);
@@ -124,28 +115,33 @@ pub(super) fn columns(band: Band, block: Block, rows: usize, hidden: usize) -> u
 
 /// Makes `out` the K_S x K_D block of a band, of the spectrum of row-major S x D `values`, each times `gain`; its order is that of
 /// [`Spectrum::block`]. Gives the largest magnitude of the values; `None` where one is not finite, and the block means nothing.
+///
+/// Panics where the values are not of the shape.
 pub fn forward(
     values: &[f32],
-    tokens: usize,
-    hidden: usize,
+    shape: Shape,
     band: Band,
     block: Block,
-    gain: f32,
+    gain: f64,
     out: &mut Vec<f32>,
+    workspace: &mut Workspace,
 ) -> Option<f32> {
-    assert_eq!(values.len(), tokens * hidden, "the values are not {tokens} x {hidden}");
+    shape.assert_holds(values);
     out.resize(2 * block.ks * block.kd, 0.0);
-    let part = Part { band, block, tokens, hidden };
-    WORK.with_borrow_mut(|work| finite(dispatch!(forward_with(work, values, part, gain, out))))
+    let part = Part { band, block, shape };
+    finite(dispatch!(forward_with(workspace, values, part, gain as f32, out)))
 }
 
-/// The whole spectrum of row-major S x D `values`, each times `gain`.
-pub fn forward_all(values: &[f32], tokens: usize, hidden: usize, gain: f32) -> Spectrum {
-    assert_eq!(values.len(), tokens * hidden, "the values are not {tokens} x {hidden}");
-    let mut lines = WORK.with_borrow_mut(|work| std::mem::take(&mut work.spectrum));
-    lines.resize(up_to_middle(tokens) * pitch(hidden), Line::default());
-    WORK.with_borrow_mut(|work| dispatch!(all_with(work, values, hidden, gain, &mut lines)));
-    Spectrum { tokens, hidden, lines }
+/// The whole spectrum of row-major S x D `values`, each times `gain`; it lies in the workspace.
+///
+/// Panics where the values are not of the shape.
+pub fn forward_all<'a>(values: &[f32], shape: Shape, gain: f64, workspace: &'a mut Workspace) -> &'a Spectrum {
+    shape.assert_holds(values);
+    let mut lines = std::mem::take(&mut workspace.spectrum.lines);
+    lines.resize(up_to_middle(shape.tokens) * pitch(shape.hidden), Line::default());
+    dispatch!(all_with(workspace, values, shape, gain as f32, &mut lines));
+    workspace.spectrum = Spectrum { shape, lines };
+    &workspace.spectrum
 }
 
 /// The magnitude that these are the bits of, where it is finite.
@@ -155,12 +151,19 @@ pub(super) fn finite(bits: u32) -> Option<f32> {
 
 /// Gives the bits of the values' largest magnitude.
 #[inline(always)]
-pub(super) fn forward_with<V: Vector>(work: &mut Work, values: &[f32], part: Part, gain: f32, out: &mut [f32]) -> u32 {
-    let Part { band, block, tokens, hidden } = part;
-    let rows = needed(band, block, tokens);
+pub(super) fn forward_with<V: Vector>(
+    work: &mut Workspace,
+    values: &[f32],
+    part: Part,
+    gain: f32,
+    out: &mut [f32],
+) -> u32 {
+    let Part { band, block, shape } = part;
+    let hidden = shape.hidden;
+    let rows = needed(band, block, shape.tokens);
     let outputs = columns(band, block, rows, hidden);
-    let (plan, top) = along_tokens::<V>(work, values, hidden, rows, gain);
-    let Work { lines, row, scratch, .. } = work;
+    let (plan, top) = along_tokens::<V>(work, values, shape, rows, gain);
+    let Workspace { lines, row, scratch, .. } = work;
     for (u, line) in lines.chunks_exact(pitch(hidden)).enumerate() {
         plan.forward::<V>((line, hidden), (row, outputs), scratch);
         gather::<V>(row, u, part, out);
@@ -169,9 +172,10 @@ pub(super) fn forward_with<V: Vector>(work: &mut Work, values: &[f32], part: Par
 }
 
 #[inline(always)]
-fn all_with<V: Vector>(work: &mut Work, values: &[f32], hidden: usize, gain: f32, spectrum: &mut [Line]) {
+fn all_with<V: Vector>(work: &mut Workspace, values: &[f32], shape: Shape, gain: f32, spectrum: &mut [Line]) {
+    let hidden = shape.hidden;
     let pitch = pitch(hidden);
-    let (plan, _) = along_tokens::<V>(work, values, hidden, spectrum.len() / pitch, gain);
+    let (plan, _) = along_tokens::<V>(work, values, shape, spectrum.len() / pitch, gain);
     for (from, to) in work.lines.chunks_exact(pitch).zip(spectrum.chunks_exact_mut(pitch)) {
         plan.forward::<V>((from, hidden), (to, hidden), &mut work.scratch);
     }
@@ -181,14 +185,15 @@ fn all_with<V: Vector>(work: &mut Work, values: &[f32], hidden: usize, gain: f32
 /// values' largest magnitude.
 #[inline(always)]
 fn along_tokens<V: Vector>(
-    work: &mut Work,
+    work: &mut Workspace,
     values: &[f32],
-    hidden: usize,
+    shape: Shape,
     rows: usize,
     gain: f32,
 ) -> (Rc<RowPlan>, u32) {
-    let plan = work.prepare(values.len() / hidden, hidden, rows, false);
-    let Work { token_axis, lines, .. } = work;
+    let hidden = shape.hidden;
+    let plan = work.prepare(shape, rows, false);
+    let Workspace { token_axis, lines, .. } = work;
     let mut top = V::zero();
     for strip in (0..hidden).step_by(STRIP * WIDTH) {
         top = top.larger_magnitude(token_axis.read::<V>(values, hidden, strip, gain));

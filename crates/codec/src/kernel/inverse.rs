@@ -4,13 +4,14 @@ use super::axis::Line;
 use super::band::{Band, Block};
 use super::forward::{Part, columns, finite, needed};
 use super::token_axis::{Rows, SIDE, STRIP, WIDTH, up_to_middle, widths};
-use super::work::{WORK, Work, pitch};
+use super::work::{Workspace, pitch};
+use crate::shape::Shape;
 use crate::vector::{LANES, Vector, dispatch};
 
 /// The factor of the inverse transform, 1 / (S * D) (paper, section III-C, the formula for A'). Neither direction is
 /// normalised but by this.
-pub fn normalisation(tokens: usize, hidden: usize) -> f64 {
-    1.0 / (tokens as f64 * hidden as f64)
+pub fn normalisation(shape: Shape) -> f64 {
+    1.0 / (shape.tokens as f64 * shape.hidden as f64)
 }
 
 /// Coefficients of a packet are below 2^16 unless their type has f32's range, and never more than 2^27 in number: a gain up
@@ -23,23 +24,25 @@ const MODERATE: f64 = (1u64 << 60) as f64;
 /// The spectrum restored is zero outside the block and its mirror positions. Where a position and its mirror
 /// (S - u, D - v) were both kept, or are the same, their conjugate mean is used: that is what the real part of the inverse
 /// leaves. Where one was kept, `mirrored` and `centered` give the other its conjugate and `corner` halves both.
+///
+/// Panics where the coefficients are not those of the block.
 pub fn inverse(
     kept: &[f32],
+    shape: Shape,
     band: Band,
     block: Block,
-    tokens: usize,
-    hidden: usize,
     gain: f64,
     out: &mut Vec<f32>,
+    workspace: &mut Workspace,
 ) -> Option<f32> {
     assert_eq!(kept.len(), 2 * block.ks * block.kd, "the coefficients are not {} x {}", block.ks, block.kd);
-    let part = Part { band, block, tokens, hidden };
-    out.resize(tokens * hidden, 0.0);
+    let part = Part { band, block, shape };
+    out.resize(shape.elements(), 0.0);
     // A power of two changes no digit, wherever it comes in, but where the range of f32 ends.
     let within = (MODERATE.recip()..=MODERATE).contains(&gain);
     let (early, late) = if within { (gain, 1.0) } else { (1.0, gain) };
-    let factor = (normalisation(tokens, hidden) * early) as f32;
-    let top = finite(WORK.with_borrow_mut(|work| dispatch!(inverse_with(work, kept, part, factor, out))))?;
+    let factor = (normalisation(shape) * early) as f32;
+    let top = finite(dispatch!(inverse_with(workspace, kept, part, factor, out)))?;
     if late == 1.0 {
         return Some(top);
     }
@@ -49,13 +52,20 @@ pub fn inverse(
 
 /// Gives the bits of the values' largest magnitude.
 #[inline(always)]
-pub(super) fn inverse_with<V: Vector>(work: &mut Work, kept: &[f32], part: Part, factor: f32, out: &mut [f32]) -> u32 {
-    let Part { band, block, tokens, hidden } = part;
-    let rows = needed(band, block, tokens);
-    let plan = work.prepare(tokens, hidden, rows, true);
+pub(super) fn inverse_with<V: Vector>(
+    work: &mut Workspace,
+    kept: &[f32],
+    part: Part,
+    factor: f32,
+    out: &mut [f32],
+) -> u32 {
+    let Part { band, block, shape } = part;
+    let hidden = shape.hidden;
+    let rows = needed(band, block, shape.tokens);
+    let plan = work.prepare(shape, rows, true);
     let inputs = columns(band, block, rows, hidden);
     let pitch = pitch(hidden);
-    let Work { token_axis, lines, row, scratch, .. } = work;
+    let Workspace { token_axis, lines, row, scratch, .. } = work;
     let read = plan.lines_read(inputs);
     for (u, line) in lines.chunks_exact_mut(pitch).enumerate() {
         spread::<V>(&mut row[..read], kept, part, u, factor);
@@ -76,7 +86,7 @@ pub(super) fn inverse_with<V: Vector>(work: &mut Work, kept: &[f32], part: Part,
 /// between two such exchanges is the inverse.
 #[inline(always)]
 fn spread<V: Vector>(row: &mut [Line], kept: &[f32], part: Part, u: usize, norm: f32) {
-    let Part { band, block, tokens, hidden } = part;
+    let Part { band, block, shape: Shape { tokens, hidden } } = part;
     let width = 2 * block.kd;
     let alone = if band == Band::Corner { norm } else { 2.0 * norm };
     let kept_row = |u: usize| band.row(u, block.ks, tokens).map(|i| &kept[i * width..][..width]);

@@ -20,3 +20,4 @@ mod work;
 pub use band::{Band, Block};
 pub use forward::{Complex32, Spectrum, forward, forward_all};
 pub use inverse::{inverse, normalisation};
+pub use work::{Workspace, with_workspace};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustfft::{Fft, FftPlanner, num_complex::Complex32};
 
-use super::axis::{Line, Scratch, root};
+use super::axis::{Buffers, Line, root};
 use super::short::{Cut, Factors, Places, Short};
 use crate::vector::{LANES, Vector};
 
@@ -66,7 +66,7 @@ impl RowPlan {
         &self,
         (from, inputs): (&[Line], usize),
         (to, outputs): (&mut [Line], usize),
-        scratch: &mut Scratch,
+        scratch: &mut Buffers,
     ) {
         match &self.method {
             Method::Steps { first, second, factors } => {

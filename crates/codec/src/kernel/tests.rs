@@ -1,19 +1,21 @@
 use super::forward::{Part, forward_with};
 use super::inverse::inverse_with;
-use super::work::Work;
+use super::work::Workspace;
 use super::*;
+use crate::shape::Shape;
 use crate::vector::{Plain, Vector};
 
 /// A block of one direction and the values of the other, by one vector type.
 fn both<V: Vector>(tokens: usize, hidden: usize, block: Block) -> (Vec<f32>, Vec<f32>) {
     let values: Vec<f32> = (0..tokens * hidden).map(|i| ((i * i + 7 * i) % 1013) as f32 / 500.0 - 1.0).collect();
-    let mut work = Work::default();
-    let part = Part { band: Band::Mirrored, block, tokens, hidden };
+    let mut work = Workspace::default();
+    let shape = Shape { tokens, hidden };
+    let part = Part { band: Band::Mirrored, block, shape };
     let mut kept = vec![0.0; 2 * block.ks * block.kd];
     let largest = |values: &[f32]| values.iter().fold(0f32, |top, v| top.max(v.abs())).to_bits();
     assert_eq!(forward_with::<V>(&mut work, &values, part, 1.0, &mut kept), largest(&values));
     let mut out = vec![0.0; tokens * hidden];
-    let top = inverse_with::<V>(&mut work, &kept, part, normalisation(tokens, hidden) as f32, &mut out);
+    let top = inverse_with::<V>(&mut work, &kept, part, normalisation(shape) as f32, &mut out);
     assert_eq!(top, largest(&out));
     (kept, out)
 }

@@ -6,7 +6,7 @@ use std::iter::StepBy;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::axis::{AxisPlan, Line, Scratch};
+use super::axis::{AxisPlan, Buffers, Line};
 use super::classes::{self, Classes, RADICES, Strip};
 use crate::vector::{LANES, Vector};
 
@@ -121,7 +121,7 @@ pub(super) struct TokenAxis {
     pair: Vec<Line>,
     /// By fast transforms: of each, the tokens, eight channels as real parts and eight as imaginary ones.
     columns: Vec<Line>,
-    scratch: Scratch,
+    scratch: Buffers,
 }
 
 impl TokenAxis {

@@ -1,30 +1,37 @@
-//! What a thread keeps between calls.
+//! What a caller keeps between transforms.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::axis::{Line, Scratch};
+use super::axis::{Buffers, Line};
+use super::forward::Spectrum;
 use super::row::RowPlan;
 use super::token_axis::{SIDE, TokenAxis, TokenPlan, WIDTH};
+use crate::shape::Shape;
 
 thread_local! {
-    pub(super) static WORK: RefCell<Work> = RefCell::default();
+    static THREAD: RefCell<Workspace> = RefCell::default();
 }
 
-/// Plans and buffers.
+/// Calls `transform` with this thread's own workspace: a codec is shared by threads and has none. Not to be nested.
+pub fn with_workspace<R>(transform: impl FnOnce(&mut Workspace) -> R) -> R {
+    THREAD.with_borrow_mut(transform)
+}
+
+/// Plans and buffers of transforms of any shapes; once warm, a transform allocates nothing. As RustFFT's scratch, it belongs
+/// to the caller.
 #[derive(Default)]
-pub(super) struct Work {
+pub struct Workspace {
     plans: HashMap<usize, Rc<RowPlan>>,
     token_plans: HashMap<usize, Rc<TokenPlan>>,
-    pub token_axis: TokenAxis,
+    pub(super) token_axis: TokenAxis,
     /// The wanted row frequencies of each channel, [`pitch`] lines apart.
-    pub lines: Vec<Line>,
+    pub(super) lines: Vec<Line>,
     /// One row of the spectrum.
-    pub row: Vec<Line>,
-    /// The rows of a whole spectrum, [`pitch`] lines apart.
-    pub spectrum: Vec<Line>,
-    pub scratch: Scratch,
+    pub(super) row: Vec<Line>,
+    pub(super) spectrum: Spectrum,
+    pub(super) scratch: Buffers,
 }
 
 /// Values of S, and of D, that plans are kept for add up to this at most: hostile packets may ask for many.
@@ -44,9 +51,10 @@ pub(super) fn pitch(hidden: usize) -> usize {
     hidden.div_ceil(WIDTH) * SIDE + 1
 }
 
-impl Work {
+impl Workspace {
     /// Makes ready for `rows` row frequencies of an S x D activation: the plan of the hidden axis.
-    pub fn prepare(&mut self, tokens: usize, hidden: usize, rows: usize, inverse: bool) -> Rc<RowPlan> {
+    pub(super) fn prepare(&mut self, shape: Shape, rows: usize, inverse: bool) -> Rc<RowPlan> {
+        let Shape { tokens, hidden } = shape;
         let plan = cached(&mut self.plans, hidden, || RowPlan::new(hidden));
         let token_plan = cached(&mut self.token_plans, tokens, || TokenPlan::new(tokens));
         self.token_axis.prepare(token_plan, hidden, rows, inverse);

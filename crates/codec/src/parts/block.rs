@@ -6,6 +6,7 @@ use std::str::FromStr;
 use anyhow::Result;
 
 use crate::kernel::{Band, Block, Spectrum};
+use crate::shape::Shape;
 
 /// The shape of the kept block at a given number of coefficients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,14 +87,14 @@ pub(crate) fn choose(aspect: Aspect, band: Band, shape: (usize, usize), allowanc
 }
 
 /// The block that `fc` keeps of an S x D activation at a ratio in elements by aspect `proportional`.
-pub fn proportional(band: Band, shape: (usize, usize), ratio: f64) -> Block {
-    choose(Aspect::Proportional, band, shape, Allowance::Ratio(ratio))
+pub fn proportional(band: Band, shape: Shape, ratio: f64) -> Block {
+    choose(Aspect::Proportional, band, (shape.tokens, shape.hidden), Allowance::Ratio(ratio))
 }
 
 /// The block of `adaptive`: of all K_S with the largest K_D allowed beside it, the pair whose reconstruction restores
 /// the most energy; ties go to the smaller K_S.
 pub(crate) fn most_energy(spectrum: &Spectrum, band: Band, allowance: Allowance) -> Block {
-    let (tokens, hidden) = spectrum.shape();
+    let Shape { tokens, hidden } = spectrum.shape();
     let elements = (tokens * hidden) as f64;
     let energies = Energies::new(spectrum);
     let mut best: Option<(f64, Block)> = None;
@@ -122,7 +123,7 @@ struct Energies {
 
 impl Energies {
     fn new(spectrum: &Spectrum) -> Self {
-        let (tokens, hidden) = spectrum.shape();
+        let Shape { tokens, hidden } = spectrum.shape();
         let mut sums = vec![0f64; (tokens + 1) * (hidden + 1)];
         for u in 0..tokens {
             let mut row = 0.0;

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use crate::bytes::buffers;
-use crate::kernel::{self, Band, Block, Spectrum};
+use crate::kernel::{self, Band, Block, Spectrum, with_workspace};
+use crate::shape::Shape;
 
 /// Positions of the independent coefficients of an S x D matrix: row frequency u up to S/2 has columns 0 to D/2, one beyond
 /// has those columns that are not their own mirrors.
@@ -88,7 +89,10 @@ impl HalfSpectrum {
             }
         }
         let mut out = buffers::floats(s * self.hidden);
-        kernel::inverse(&block, Band::Centered, Block { ks: s, kd: w }, s, self.hidden, gain, &mut out);
+        let (shape, kept) = (Shape { tokens: s, hidden: self.hidden }, Block { ks: s, kd: w });
+        with_workspace(|workspace| {
+            kernel::inverse(&block, shape, Band::Centered, kept, gain, &mut out, workspace);
+        });
         out
     }
 }
@@ -99,6 +103,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::kernel::Workspace;
 
     #[test]
     fn every_pair_is_there_once_and_its_energy_counts_for_both() {
@@ -117,11 +122,12 @@ mod tests {
             assert!(seen.iter().all(|n| *n == 1), "{s} x {d}: {seen:?}");
 
             let values: Vec<f32> = (0..s * d).map(|_| rng.random_range(-1.0..1.0)).collect();
-            let spectrum = kernel::forward_all(&values, s, d, 1.0);
+            let mut workspace = Workspace::default();
+            let spectrum = kernel::forward_all(&values, Shape { tokens: s, hidden: d }, 1.0, &mut workspace);
             let energy: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() * (s * d) as f64;
-            let found: f64 = half.energies(&spectrum).iter().sum();
+            let found: f64 = half.energies(spectrum).iter().sum();
             assert!((found - energy).abs() < 1e-5 * energy, "{s} x {d}: {found} for {energy}");
-            let back = half.restore(&all, &half.gather(&spectrum, &all), 1.0);
+            let back = half.restore(&all, &half.gather(spectrum, &all), 1.0);
             assert!(values.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-5), "{s} x {d}");
         }
     }
@@ -132,10 +138,11 @@ mod tests {
         for (s, d) in [(4, 6), (5, 7), (9, 8)] {
             let half = HalfSpectrum { tokens: s, hidden: d };
             let values: Vec<f32> = (0..s * d).map(|_| rng.random_range(-1.0..1.0)).collect();
-            let spectrum = kernel::forward_all(&values, s, d, 1.0);
-            let energies = half.energies(&spectrum);
+            let mut workspace = Workspace::default();
+            let spectrum = kernel::forward_all(&values, Shape { tokens: s, hidden: d }, 1.0, &mut workspace);
+            let energies = half.energies(spectrum);
             let kept: Vec<u32> = (0..half.count() as u32).filter(|_| rng.random_bool(0.5)).collect();
-            let back = half.restore(&kept, &half.gather(&spectrum, &kept), 1.0);
+            let back = half.restore(&kept, &half.gather(spectrum, &kept), 1.0);
             let error: f64 = values.iter().zip(&back).map(|(a, b)| f64::from(a - b).powi(2)).sum();
             let left: f64 = (0..half.count()).filter(|i| !kept.contains(&(*i as u32))).map(|i| energies[i]).sum();
             assert!((error - left / (s * d) as f64).abs() < 1e-5, "{s} x {d}: {error}");

@@ -9,6 +9,7 @@ use crate::bytes::values::{self, EXPONENT_BYTES, ValueType};
 use crate::interface::budget::{Accounting, Budget, wire_items};
 use crate::interface::info::CodecInfo;
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::spec::CodecSpec;
 use crate::linalg;
 
 /// Own header: r 4.
@@ -104,11 +105,15 @@ pub(crate) fn to_f64(activation: &Activation) -> Vec<f64> {
     activation.values().iter().map(|&v| f64::from(v)).collect()
 }
 
-/// What every encoder of the family does first: checks the budget and the values; returns S and D.
-pub(crate) fn checked(activation: &Activation, budget: Budget) -> Result<(usize, usize)> {
-    budget.check()?;
+/// What every encoder of the family does first: checks the budget and the values; returns S and D, and the budget.
+pub(crate) fn checked(
+    activation: &Activation,
+    budget: Option<Budget>,
+    spec: &CodecSpec,
+) -> Result<((usize, usize), Budget)> {
+    let budget = Budget::required(budget, spec)?;
     crate::interface::check_finite(activation)?;
-    Ok((activation.tokens(), activation.hidden()))
+    Ok(((activation.tokens(), activation.hidden()), budget))
 }
 
 /// Fails where a calibrated codec meets another hidden size.

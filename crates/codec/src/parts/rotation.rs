@@ -48,7 +48,7 @@ pub(crate) fn need(spec: &CodecSpec) -> Option<CalibrationNeed> {
 pub(crate) struct Rotated<'a> {
     pub rows: Cow<'a, [f32]>,
     /// What the transform has yet to multiply them by.
-    pub gain: f32,
+    pub gain: f64,
     /// The power of two that they are then divided by.
     pub shift: i32,
 }
@@ -92,7 +92,7 @@ impl Rotation {
             Self::None => {
                 let shift = shift_for_f32(values::exponent(top), elements);
                 let rows = Cow::Borrowed(activation.values());
-                return Ok(Rotated { rows, gain: power_of_two(-shift) as f32, shift });
+                return Ok(Rotated { rows, gain: power_of_two(-shift), shift });
             }
             _ => low_rank::to_f64(activation),
         };

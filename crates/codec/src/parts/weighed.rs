@@ -41,8 +41,8 @@ impl Codec for Weighed {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        let shape = low_rank::checked(activation, budget)?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let (shape, budget) = low_rank::checked(activation, budget, &self.spec)?;
         low_rank::check_hidden(self.info.name, self.weights.len(), shape.1)?;
         let rank = low_rank::rank(budget, shape, self.values);
         low_rank::truncate_diagonal(activation, &self.weights, rank)?.pack(self.info, self.values, shape)

@@ -1,6 +1,6 @@
 //! Log-softmax.
 
-use crate::exp::exp;
+use super::exp::exp;
 use splitbench_codec::vector::dispatch;
 
 /// Numbers summed side by side, so that the compiler can use vector instructions.
