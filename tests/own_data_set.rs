@@ -205,7 +205,12 @@ const ROWS: &str = "sets/capitals.jsonl";
 fn what_is_wrong_with_a_definition_or_a_row_is_said() {
     struct Case(&'static str, &'static str, &'static str, &'static [&'static str]);
     let cases = [
-        Case(TOML, "prompt = ", "promt = ", &["sets/capitals.toml: line 12: unknown key \"promt\" (did you mean \"prompt\"?)"]),
+        Case(
+            TOML,
+            "prompt = ",
+            "promt = ",
+            &["sets/capitals.toml: line 12: unknown key \"promt\" (did you mean \"prompt\"?)"],
+        ),
         Case(TOML, "rows = 8", "row = 8", &[TOML, "unknown key \"row\" (did you mean \"rows\"?)"]),
         Case(TOML, "gold = \"capital\"\n", "", &[TOML, "missing field `gold`"]),
         Case(TOML, "metric = \"acc\"", "metric = \"f1\"", &[TOML, "f1", "acc_norm"]),

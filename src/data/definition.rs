@@ -303,5 +303,5 @@ impl DatasetInfo {
 fn nearest_key(message: &str) -> Option<anyhow::Error> {
     let mut keys = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let unknown = keys.next()?;
-    Some(crate::suggest::unknown("key", unknown, keys))
+    Some(splitbench_codec::suggest::unknown("key", unknown, keys))
 }

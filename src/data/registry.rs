@@ -55,7 +55,7 @@ pub fn find(name: &str) -> Result<&'static DatasetInfo> {
         return DatasetInfo::read(Path::new(name)).map(keep);
     }
     registry().iter().find(|info| info.name == name).ok_or_else(|| {
-        crate::suggest::unknown("data set", name, registry().iter().map(|i| i.name.as_str()))
+        splitbench_codec::suggest::unknown("data set", name, registry().iter().map(|i| i.name.as_str()))
             .context("a data set is a known name or a path that ends in .toml")
     })
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Number, Value};
 
 use crate::data::prompt::strip;
-use crate::suggest;
+use splitbench_codec::suggest;
 
 /// The fields of one row. A field is found by its path, such as `question`, `choices.text` or `choices[0]`.
 pub struct Fields<'a>(pub &'a Map<String, Value>);
