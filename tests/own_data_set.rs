@@ -200,6 +200,29 @@ fn two_sets_of_one_name_are_refused() {
 const TOML: &str = "sets/capitals.toml";
 const ROWS: &str = "sets/capitals.jsonl";
 
+#[test]
+fn the_documentation_has_the_example_whole_and_every_key() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/add-a-data-set.md");
+    let page = fs::read_to_string(page).unwrap();
+    let indented = |text: String| text.lines().map(|line| format!("   {line}").trim_end().to_string() + "\n").collect();
+    let place = Place::new();
+    let (example, row): (String, String) = (indented(place.read(TOML)), place.read(ROWS));
+    assert!(page.contains(&example), "the example is not the file's");
+    assert!(page.lines().all(|line| line.chars().count() <= 100));
+    assert!(row.starts_with("{\"id\": \"c01\", \"country\": \"Kenya\", \"cities\": [\"Mombasa\", \"Nairobi\""));
+    // The program itself tells which keys there are.
+    place.edit(TOML, "title = ", "titel = ");
+    let output = place.run(&["score", "--dataset", TOML]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    let known = error.trim().split_once("known: ").unwrap().1.split(", ");
+    let of_built_in = ["origin", "column", "paper_ratio"];
+    let keys: Vec<&str> = known.filter(|key| !of_built_in.contains(key)).collect();
+    assert!(keys.len() >= 15, "{keys:?}");
+    for key in keys {
+        assert!(page.contains(&format!("| `{key}` |")) || page.contains(&format!("| `[{key}]` |")), "{key}");
+    }
+}
+
 /// Every fault with the file, the line or key, what was expected, and where one is near the name that was meant.
 #[test]
 fn what_is_wrong_with_a_definition_or_a_row_is_said() {

@@ -56,7 +56,7 @@ impl TryFrom<String> for Template {
 /// What stands between the braces.
 fn field(inside: &str) -> Result<Part> {
     let stripped =
-        inside.strip_suffix(".strip()").or_else(|| Some(inside.strip_suffix("trim")?.trim_end().strip_suffix('|')?));
+        inside.strip_suffix(".strip()").or_else(|| inside.strip_suffix("trim")?.trim_end().strip_suffix('|'));
     let path = stripped.unwrap_or(inside).trim();
     if path == "listing" && stripped.is_none() {
         return Ok(Part::Listing);
