@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
 use super::{fidelity, names, view};
-use crate::experiment::Known;
+use crate::experiment::RecordedRun;
 use crate::file_name::file_name;
 use crate::score::{CodecSample, Sample, paired};
 use crate::simulate::student;
@@ -249,7 +249,7 @@ fn read(run: &Path, wanted: &Wanted) -> Result<Vec<Answers>> {
     files.sort();
     ensure!(!files.is_empty(), "{} has no samples: let the run score a data set first", folder.display());
     // The file's name may have lost something of the model's, the manifest has not.
-    let models = Known::of_run(run).ok().flatten().map(|known| known.spec.models).unwrap_or_default();
+    let models = RecordedRun::find(run).ok().flatten().map(|known| known.spec.models).unwrap_or_default();
     let (mut out, mut seen): (Vec<Answers>, Vec<Cell>) = (Vec::new(), Vec::new());
     for file in files {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
