@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result};
 
 /// Writes to a temporary name in the same folder, then renames over `path`.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replace_by(path, |file| file.write_all(bytes).with_context(|| cannot_write(path)))
 }
 
 /// As `replace`, for what is too large to be held in memory. Errors of `fill` stay as they are.
-pub(crate) fn replace_by<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
+pub fn replace_by<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
     path.file_name().with_context(|| format!("{} names no file", path.display()))?;
     let temporary = temporary(path.parent().unwrap_or(Path::new("")));
     let write = || -> Result<T> {
@@ -31,7 +31,7 @@ pub(crate) fn replace_by<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>)
 
 /// Writes a little in a folder and removes it again. Fails where the folder, its file system or its user's share of that is full or
 /// write-protected.
-pub(crate) fn try_in(folder: &Path) -> std::io::Result<()> {
+pub fn try_in(folder: &Path) -> std::io::Result<()> {
     let temporary = temporary(folder);
     let written = fs::write(&temporary, [0; 1 << 14]);
     let _ = fs::remove_file(&temporary);

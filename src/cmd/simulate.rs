@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::file_name::{check_run_name, file_name};
 use crate::output::{self, Output};
+use crate::record::manifest::command_line;
 use crate::report::{page, simulation};
 use crate::simulate::{Profile, Scenario, Simulate, Swept, find, sweep};
 
@@ -57,7 +58,7 @@ pub struct Args {
 
 /// `simulate.json`: all that is needed to do it again.
 #[derive(Serialize)]
-struct Manifest<'a> {
+struct SimulationManifest<'a> {
     version: &'static str,
     command: Vec<String>,
     started: String,
@@ -119,9 +120,9 @@ impl Args {
             swept.saturation.extend(one.saturation);
         }
         let about = about(&scenario.simulate, &profiles);
-        let manifest = Manifest {
+        let manifest = SimulationManifest {
             version: crate::VERSION,
-            command: ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect(),
+            command: command_line(),
             started: started.to_string(),
             wall_seconds: clock.elapsed().as_secs_f64(),
             runs,

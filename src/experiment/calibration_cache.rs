@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
-use super::machine::simd;
 use crate::model::source::Model;
 use crate::model::{Placement, SplitPoint, device_name};
+use crate::record::machine::simd;
 use crate::save;
 use crate::score::Request;
 use splitbench_codec::{Calibration, CalibrationBuilder, CalibrationNeed, CalibrationSnapshot};

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::cell::CellKey;
 use super::entry::{Answer, Measured};
 use super::flush::Flusher;
-use super::row::Row;
+use crate::record::Row;
 
 /// Version of the lines.
 const FORMAT: u32 = 2;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
 use super::{fidelity, names, view};
-use crate::experiment::Known;
+use crate::experiment::RecordedRun;
 use crate::file_name::file_name;
 use crate::score::{CodecSample, Sample, paired};
 use crate::simulate::student;
@@ -254,7 +254,7 @@ fn read(run: &Path, wanted: &Wanted) -> Result<Vec<Answers>> {
     files.sort();
     ensure!(!files.is_empty(), "{} has no samples: let the run score a data set first", folder.display());
     // The file's name may have lost something of the model's, the manifest has not.
-    let spec = Known::of_run(run).ok().flatten().map(|known| known.spec);
+    let spec = RecordedRun::find(run).ok().flatten().map(|known| known.spec);
     let models = spec.iter().flat_map(|spec| &spec.models);
     let datasets = spec.iter().flat_map(|spec| spec.dataset_infos().unwrap_or_default());
     let own: Vec<_> = datasets.filter(|info| info.origin.is_some()).collect();

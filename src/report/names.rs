@@ -1,7 +1,7 @@
 //! How data sets are called in tables and figures, how they are ordered, and what files of figures are called.
 
-use crate::experiment::Row;
 use crate::file_name::file_name;
+use crate::record::Row;
 
 /// The paper's ten data sets, in its order: registry name and title.
 pub(super) const DATASETS: [(&str, &str); 10] = [
