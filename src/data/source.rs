@@ -28,12 +28,8 @@ impl Source {
             files.extend(info.origin.clone());
             match (self, &info.file) {
                 (_, Some(file)) => {
-                    files.extend(
-                        [Some(file), info.train.as_ref().map(|train| &train.file)]
-                            .into_iter()
-                            .flatten()
-                            .map(|file| info.beside(file)),
-                    );
+                    let train = info.train.as_ref().map(|train| &train.file);
+                    files.extend([file].into_iter().chain(train).map(|file| info.beside(file)));
                 }
                 (Self::Folder(folder), None) => {
                     files.extend([SCORED, TRAINING].concat().iter().map(|file| folder.join(&info.name).join(file)));
@@ -108,10 +104,10 @@ impl DatasetInfo {
     pub fn load(&'static self, source: &Source, limit: Option<usize>) -> Result<Dataset> {
         let file = match &self.file {
             Some(file) => own_file(self, file, self.sha256.as_deref(), self.rows)?,
-            None => find_file(self, source, SCORED)?,
+            None => stated(self, find_file(self, source, SCORED)?, self.sha256.as_ref(), "")?,
         };
         let questions = read_rows(self, &file.shown, &file.bytes, checked(limit)?)?;
-        let verified = file.verified || self.sha256.as_ref().is_none_or(|recorded| *recorded == file.sha256());
+        let verified = file.verified || self.sha256.as_ref() == Some(&file.sha256());
         Ok(dataset(self, file, questions, verified, 0))
     }
 
@@ -127,7 +123,10 @@ impl DatasetInfo {
                 self.name,
                 self.given()
             ),
-            (None, _) => find_file(self, source, TRAINING)?,
+            (None, train) => {
+                let recorded = train.as_ref().and_then(|train| train.sha256.as_ref());
+                stated(self, find_file(self, source, TRAINING)?, recorded, "a [train] table with ")?
+            }
         };
         let mut questions = read_rows(self, &file.shown, &file.bytes, None)?;
         let scored: HashSet<String> = self.load(source, None)?.questions.iter().map(Question::prompt_sha256).collect();
@@ -170,6 +169,20 @@ fn dataset(
     excluded: usize,
 ) -> Dataset {
     Dataset { info, questions, sha256: file.sha256(), verified, source: file.source, excluded, skipped: 0 }
+}
+
+/// Rows of the hub, whose sha256 a definition of the user's own has to state: they lie under its name alone, and could be those of
+/// another repository or split that it named before.
+fn stated(info: &DatasetInfo, file: File, recorded: Option<&String>, table: &str) -> Result<File> {
+    ensure!(
+        info.origin.is_none() || recorded.is_some(),
+        "{}: {} does not state the sha256 of these rows; add {table}sha256 = {:?} to it if they are the ones it means, or fetch them \
+         again with `splitbench prepare --dataset {1}`",
+        file.shown,
+        info.given(),
+        file.sha256()
+    );
+    Ok(file)
 }
 
 /// A file that the definition names. Fails where it is not the one that the definition means.

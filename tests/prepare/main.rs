@@ -474,15 +474,27 @@ fn rows_of_the_hub_that_a_definition_names_are_fetched() {
     here.fails(&["plan", "smoke", "--datasets", &own], &["not on this machine: easy", &fetch]);
     here.fails(&["score", "--dataset", &own], &["not part of this program", &format!("prepare --dataset {own}`")]);
     let said = here.works(&["prepare", "--dataset", &own]);
-    assert!(said.contains("5 rows, sha256 ") && said.contains("states none"), "{said}");
-    assert!(here.works(&["prepare", "--dataset", &own]).contains("is there, 5 rows"));
-    let said = here.works(&["score", "--dataset", &own]);
-    assert!(said.contains("pocket easy baseline") && said.contains("5 questions") && !said.contains("note"), "{said}");
     let rows = fs::read(here.rows("easy/eval.jsonl")).unwrap();
+    let states = format!("sha256 = {:?}", sha256(&rows));
+    assert!(said.contains("5 rows, which ") && said.contains(&states), "{said}");
+    // Rows that nothing compares could be those of another split that the definition named before.
+    here.fails(&["score", "--dataset", &own], &["easy/eval.jsonl", "does not state", &states]);
+    fs::write(here.rows("easy/eval.jsonl"), "rows of another split").unwrap();
+    let said = here.works(&["prepare", "--dataset", &own]);
+    assert!(said.contains("eval.jsonl.old") && said.contains(&states), "{said}");
+    assert_eq!(fs::read(here.rows("easy/eval.jsonl")).unwrap(), rows);
     // What the definition states of them has to hold, as of the built-in sets.
     let stated = |sha256: &str| fs::write(&path, format!("rows = 5\nsha256 = \"{sha256}\"\n{definition}")).unwrap();
     stated(&sha256(&rows));
     assert!(here.works(&["prepare", "--dataset", &own]).contains("is there, 5 rows"));
+    let said = here.works(&["score", "--dataset", &own]);
+    assert!(said.contains("pocket easy baseline") && said.contains("5 questions") && !said.contains("note"), "{said}");
+    here.fails(&["score", "--dataset", &own, "--codec", "asvd", "--ratio", "4"], &["no train.jsonl"]);
+    fs::write(here.rows("easy/train.jsonl"), &rows).unwrap();
+    here.fails(
+        &["score", "--dataset", &own, "--codec", "asvd", "--ratio", "4"],
+        &["train.jsonl", "a [train] table with"],
+    );
     stated(&sha256(b"other rows"));
     here.fails(&["prepare", "--dataset", &own], &["changed upstream", "on record are 5", "--accept-changed"]);
     let said = here.works(&["score", "--dataset", &own, "--limit", "2"]);
