@@ -39,6 +39,6 @@ pub use interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
 pub use interface::packet::Packet;
 pub use interface::spec::CodecSpec;
 pub use interface::{Codec, Received};
-pub use parts::block::{Aspect, proportional};
+pub use parts::block_shape::{Aspect, proportional};
 pub use registry::{build, decode, registered};
 pub use shape::{MAX_ELEMENTS, MAX_SIDE, Shape};
