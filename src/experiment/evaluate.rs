@@ -6,7 +6,6 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::Tensor;
@@ -21,7 +20,7 @@ use super::spent::{Clock, Stage};
 use crate::model::split::{LogitRows, RowScores, Target, from_values, logit_rows, to_values};
 use crate::model::{Decoder, Packing, SplitPoint, runs};
 use crate::score::{PositionFidelity, Request};
-use splitbench_codec::{Activation, Codec, Packet, Received};
+use splitbench_codec::{Activation, Codec, Received, RoundTrip, round_trip};
 
 /// One cell with its codec, or why there is none.
 pub struct Prepared<'a> {
@@ -499,26 +498,15 @@ impl<'b> SplitWork<'_, 'b> {
         }
         let rows = ids.len();
         let part = Activation::new(rows, width, part)?.with_token_ids(ids, self.decoder.config().vocab_size)?;
-        let encode = || codec.encode(&part, cell.budget).with_context(|| format!("encoding by {cell}"));
-        let decode = |packet: &Packet| codec.receive(packet).with_context(|| format!("decoding by {cell}"));
-        if codec.is_cold() {
-            decode(&encode()?)?;
-        }
-        let clock = Instant::now();
-        let packet = encode()?;
-        let encode = clock.elapsed();
+        let RoundTrip { packet, received, encode, decode } =
+            round_trip(codec, &part, cell.budget).with_context(|| cell.to_string())?;
         let (elements, wire_bytes) = (packet.elements(), packet.len());
-        // What arrives is bytes: nothing of the encoder's state may help the decoder.
-        let packet = Packet::from_bytes(packet.into_bytes())?;
-        let clock = Instant::now();
-        let received = decode(&packet)?;
-        let decode = clock.elapsed();
         self.clock.add(encode, decode);
         let decoded = match received {
             Received::Activation(decoded) => decoded,
             // On a CPU the client half gives the same bits wherever it runs: running it again would only take time.
             Received::TokenIds(ids) => {
-                ensure!(part.token_ids() == Some(&ids), "decoding by {cell}: not the token ids that were sent");
+                ensure!(part.token_ids() == Some(&ids), "{cell}: not the token ids that were sent");
                 part.clone()
             }
         };
