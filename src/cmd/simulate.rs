@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::file_name::{check_run_name, file_name};
 use crate::output::{self, Output};
 use crate::record::manifest::command_line;
+use crate::record::run_name;
 use crate::report::{page, simulation};
 use crate::simulate::{Profile, Scenario, Simulate, Swept, find, sweep};
 
@@ -92,11 +92,7 @@ impl Args {
         let stem = std::path::Path::new(&self.simulation).file_stem().and_then(|stem| stem.to_str());
         let run = match &self.run {
             Some(run) => run.clone(),
-            None => {
-                let settings = serde_json::to_string(&(&scenario, &self.from, &self.profile))?;
-                let digest: String = Sha256::digest(settings).iter().take(3).map(|b| format!("{b:02x}")).collect();
-                format!("{}-{digest}", started.date())
-            }
+            None => run_name(Some(started.date().to_string()), &(&scenario, &self.from, &self.profile))?,
         };
         check_run_name(&run)?;
         let folder = |kind: &str| self.out.join(kind).join(file_name(stem.unwrap_or("simulation"))).join(&run);

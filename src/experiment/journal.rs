@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::cell::CellKey;
-use super::entry::{Answer, Measured};
 use super::flush::Flusher;
+use super::outcome::{CellAnswer, UnsplitAnswer};
 use crate::record::Row;
 
 /// Version of the lines.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// A line is safe from a power cut this long after it was written, and what the disk takes; from the end of the program at once.
 const SYNC_AFTER: Duration = Duration::from_secs(3);
@@ -89,9 +89,9 @@ pub enum Line {
     /// What the lines after it belong to.
     Plan(Box<Plan>),
     /// A question, and the unsplit model's answer.
-    Baseline(Answer),
+    Baseline(UnsplitAnswer),
     /// A question in a cell, by its place in the plan.
-    Cell(usize, Measured),
+    Cell(usize, CellAnswer),
     /// Why a cell came to an end.
     Failed(usize, String),
 }
@@ -288,7 +288,7 @@ impl Journal {
     }
 
     /// The unsplit model's answer to a question.
-    pub fn answer(&mut self, question: usize) -> Result<Option<Answer>> {
+    pub fn answer(&mut self, question: usize) -> Result<Option<UnsplitAnswer>> {
         let Some(&at) = self.answers.get(&question) else { return Ok(None) };
         match self.line_at(at)? {
             Line::Baseline(answer) => Ok(Some(answer)),
@@ -297,7 +297,7 @@ impl Journal {
     }
 
     /// What was measured on a question in a cell.
-    pub fn measured(&mut self, cell: &CellKey, question: usize) -> Result<Option<Measured>> {
+    pub fn measured(&mut self, cell: &CellKey, question: usize) -> Result<Option<CellAnswer>> {
         let Some(&at) = self.measured.get(cell).and_then(|questions| questions.get(&question)) else {
             return Ok(None);
         };
@@ -373,7 +373,7 @@ const SUM_DIGITS: usize = 16;
 /// Of a line under a plan.
 fn checksum(plan_sum: &str, json: &str) -> String {
     let digest = Sha256::new().chain_update(plan_sum).chain_update(json).finalize();
-    digest[..SUM_DIGITS / 2].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&digest[..SUM_DIGITS / 2])
 }
 
 /// Where a line holds a plan.

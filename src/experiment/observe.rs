@@ -108,7 +108,7 @@ fn observed_inputs(spec: &Spec, model: &Model, task: &Task, first: bool) -> Resu
         task.requests.iter().flatten().chain(&task.train).map(|r| (&*r.tokens, &*r.targets)).collect();
     let asked = (spec.report.response.is_some(), spec.report.activations, first);
     let digest = Sha256::digest(serde_json::to_string(&(of_program, of_model, cells, requests, asked))?);
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(digest))
 }
 
 /// Writes lines in place of those that are `mine`.

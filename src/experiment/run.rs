@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::cell::Cell;
 use super::collect::{Collected, collect_into};
@@ -26,10 +25,10 @@ use crate::model::source::{self, Model};
 use crate::progress::{self, Activity};
 use crate::record::Indicators;
 use crate::record::Row;
-use crate::record::RunFolder;
 use crate::record::Shard;
 use crate::record::machine::peak_memory;
 use crate::record::manifest::{Manifest, Predicted, Spent};
+use crate::record::{RunFolder, run_name};
 use crate::score::{Tried, next_ratios};
 use splitbench_codec::{Budget, CodecSpec};
 
@@ -141,7 +140,7 @@ impl<'a> Runner<'a> {
         let started = jiff::Zoned::now();
         let run = match &options.run {
             Some(run) => run.clone(),
-            None => run_name(spec, options)?,
+            None => run_name(None, &(spec, options, options.search))?,
         };
         check_run_name(&run)?;
         ensure!(
@@ -423,17 +422,6 @@ impl Scorer<'_> {
         score(&request, journal, clock, done)
             .with_context(|| format!("model {}, data set {}", model.name, task.dataset.info.name))
     }
-}
-
-/// `<revision>-<settings>`: the same command of the same revision has the same name, so that it goes on where it ended.
-fn run_name(spec: &Spec, options: &Options) -> Result<String> {
-    let mut settings = serde_json::to_string(&(spec, options))?;
-    if let Some(precision) = options.search {
-        settings += &precision.to_string();
-    }
-    let digest: String = Sha256::digest(settings).iter().take(3).map(|b| format!("{b:02x}")).collect();
-    let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
-    Ok(format!("{revision}-{digest}"))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The folders of a run: manifest, machine, journals, samples, rows, timings.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::indicators::Indicators;
 use super::row::Row;
@@ -85,7 +85,7 @@ impl RunFolder {
     /// Writes a text file of the run and returns its path.
     pub fn text(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.results.join(name);
-        write_whole(&path, |file| file.write_all(text.as_bytes()).with_context(|| writing(&path)))?;
+        save::replace(&path, text.as_bytes())?;
         Ok(path)
     }
 
@@ -106,21 +106,15 @@ impl RunFolder {
     }
 }
 
+/// The name of a run that was given none: `<first>-<revision>-<hash of its settings>`. The same command of the same revision has the
+/// same name, so that it goes on where it ended; a `first`, such as a date, tells apart what is always done anew.
+pub fn run_name(first: Option<String>, settings: &impl Serialize) -> Result<String> {
+    let digest = hex::encode(&Sha256::digest(serde_json::to_string(settings)?)[..3]);
+    let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
+    Ok(first.into_iter().chain([revision.to_string(), digest]).collect::<Vec<_>>().join("-"))
+}
+
 /// A name, and the shard it is of.
 fn of_shard(name: &str, shard: Option<Shard>) -> String {
     shard.map_or(name.to_string(), |shard| format!("{name}.{shard}"))
-}
-
-/// What was being done when a file could not be written.
-fn writing(path: &Path) -> String {
-    format!("writing {}", path.display())
-}
-
-/// Writes a file whole, safe from a power cut.
-fn write_whole<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
-    save::replace_by(path, |file| {
-        let result = fill(file)?;
-        file.flush().and_then(|()| file.get_ref().sync_all()).with_context(|| writing(path))?;
-        Ok(result)
-    })
 }

@@ -32,7 +32,7 @@ pub(crate) mod testing;
 mod timing;
 
 pub use energy::Energy;
-pub(crate) use folder::RunFolder;
+pub use folder::{RunFolder, run_name};
 pub use heat::{Heat, HeatKind};
 pub use indicators::Indicators;
 pub use row::{Accuracy, Row};

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::backend::{self, Backend, Device, Job, Lane, Opened, Timed};
 use super::calibrate::calibrate;
@@ -18,11 +17,11 @@ use super::source::Source;
 use super::spec::Spec;
 use super::trace::Loaded;
 use crate::file_name::{check_run_name, file_name};
-use crate::record::RunFolder;
 use crate::record::json_lines;
 use crate::record::machine::{Machine, load};
 use crate::record::manifest::command_line;
 use crate::record::replay::{Provenance, ReplayRow, ReplayTimes};
+use crate::record::{RunFolder, run_name};
 use splitbench_codec::CodecSpec;
 
 /// Fewest sequences of a sample, however little time there is: from fewer its error is not told well.
@@ -90,12 +89,7 @@ pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<ReplayOutcome> 
     let started = jiff::Zoned::now();
     let run = match &options.run {
         Some(run) => run.clone(),
-        None => {
-            let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
-            let digest: String =
-                Sha256::digest(serde_json::to_string(spec)?).iter().take(3).map(|b| format!("{b:02x}")).collect();
-            format!("{}-{revision}-{digest}", started.date())
-        }
+        None => run_name(Some(started.date().to_string()), spec)?,
     };
     check_run_name(&run)?;
     for set in &loaded.trace.datasets {

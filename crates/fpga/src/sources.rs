@@ -85,7 +85,7 @@ fn digest(rtl: &Path) -> Result<String> {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(hash.finalize()))
 }
 
 /// What Verilator says of itself: name and version. Fails where there is none, or one too old, and where the cores' sources
