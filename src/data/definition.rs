@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::prompt::hex;
 use super::registry::{MINI, registry};
 use super::template::Template;
 use crate::file_name::file_name;
@@ -184,7 +183,7 @@ impl DatasetInfo {
     pub fn definition_sha256(&self) -> Option<String> {
         self.origin.as_ref()?;
         let parts = (&self.prompt, &self.choices, self.scored, &self.labels, &self.gold);
-        serde_json::to_string(&parts).ok().map(|text| hex(&Sha256::digest(text)))
+        serde_json::to_string(&parts).ok().map(|text| hex::encode(Sha256::digest(text)))
     }
 
     /// Reads a definition; `origin` is only named in errors.

@@ -48,13 +48,8 @@ impl Question {
                 hash.update([0]);
             }
         }
-        hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Whether Python's `str.strip` would take this character away: Unicode white space and the four ASCII separators

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use super::definition::DatasetInfo;
-use super::prompt::{Question, hex};
+use super::prompt::Question;
 use super::registry::{embedded, find};
 use super::rows::read_rows;
 
@@ -157,7 +157,7 @@ struct File {
 
 impl File {
     fn sha256(&self) -> String {
-        hex(&Sha256::digest(&self.bytes))
+        hex::encode(Sha256::digest(&self.bytes))
     }
 }
 
