@@ -207,8 +207,8 @@ fn other_inputs_and_other_formats_are_told() {
         assert!(message.contains(name) && message.contains("--run NAME") && message.contains("a.journal"), "{message}");
     }
     let text = fs::read_to_string(&path).unwrap();
-    let json = text.lines().next().unwrap().split_once(' ').unwrap().1.replace("\"format\":2", "\"format\":7");
+    let json = text.lines().next().unwrap().split_once(' ').unwrap().1.replace("\"format\":3", "\"format\":7");
     fs::write(&path, format!("{} {json}\n", checksum("", &json))).unwrap();
     let message = error(Journal::open(&path));
-    assert!(message.contains("format 7") && message.contains("reads 2"), "{message}");
+    assert!(message.contains("format 7") && message.contains("reads 3"), "{message}");
 }
