@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// A number, or the text of one that is not finite.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum NumberOrText {
     Finite(f64),
     Text(String),
 }
@@ -20,9 +20,9 @@ impl Serialize for Exact {
 
 impl<'de> Deserialize<'de> for Exact {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Written::deserialize(deserializer)? {
-            Written::Finite(number) => Ok(Self(number)),
-            Written::Text(text) => {
+        match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Finite(number) => Ok(Self(number)),
+            NumberOrText::Text(text) => {
                 text.parse().map(Self).map_err(|_| de::Error::custom(format!("{text:?} is not a number")))
             }
         }

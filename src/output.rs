@@ -13,10 +13,10 @@ pub struct Output {
     /// The option that names it, for messages.
     option: &'static str,
     path: PathBuf,
-    kind: Kind,
+    kind: OutputKind,
 }
 
-enum Kind {
+enum OutputKind {
     File,
     /// In which any file may be replaced, in folders in it too.
     Folder,
@@ -27,17 +27,17 @@ enum Kind {
 impl Output {
     /// A file in a folder that is there.
     pub fn file(option: &'static str, path: &Path) -> Self {
-        Self { option, path: path.to_path_buf(), kind: Kind::File }
+        Self { option, path: path.to_path_buf(), kind: OutputKind::File }
     }
 
     /// A folder, made where it is not there yet, in which any file may be replaced.
     pub fn folder(option: &'static str, path: &Path) -> Self {
-        Self { option, path: path.to_path_buf(), kind: Kind::Folder }
+        Self { option, path: path.to_path_buf(), kind: OutputKind::Folder }
     }
 
     /// A folder, made where it is not there yet, in which only files that `is_written` takes may be replaced.
     pub fn files_in(option: &'static str, path: &Path, is_written: fn(&Path) -> bool) -> Self {
-        Self { option, path: path.to_path_buf(), kind: Kind::Files(is_written) }
+        Self { option, path: path.to_path_buf(), kind: OutputKind::Files(is_written) }
     }
 
     fn named(&self) -> String {
@@ -65,15 +65,15 @@ pub fn check(read: &[PathBuf], outputs: &[Output]) -> Result<()> {
     let mut taken = Vec::new();
     for output in outputs {
         let check = || match output.kind {
-            Kind::File => {
+            OutputKind::File => {
                 let place = file_place(&output.path)?;
                 refuse_read(&output.path)?;
                 Ok(Some(place))
             }
-            Kind::Folder | Kind::Files(_) => {
+            OutputKind::Folder | OutputKind::Files(_) => {
                 try_folder(&output.path)?;
                 let (is_written, depth): (fn(&Path) -> bool, _) = match output.kind {
-                    Kind::Files(is_written) => (is_written, 0),
+                    OutputKind::Files(is_written) => (is_written, 0),
                     _ => (|_| true, DEEPEST),
                 };
                 files_in(&output.path, is_written, depth)?.iter().try_for_each(|file| refuse_read(file))?;

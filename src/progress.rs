@@ -30,21 +30,21 @@ pub struct Activity {
     bar: ProgressBar,
 }
 
-struct Entry {
+struct ActivityEntry {
     number: u64,
     bar: ProgressBar,
     unit: Unit,
 }
 
 #[derive(Default)]
-struct State {
+struct ProgressState {
     begun: u64,
-    at_work: Vec<Entry>,
+    at_work: Vec<ActivityEntry>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { begun: 0, at_work: Vec::new() });
+static STATE: Mutex<ProgressState> = Mutex::new(ProgressState { begun: 0, at_work: Vec::new() });
 
-fn state() -> MutexGuard<'static, State> {
+fn state() -> MutexGuard<'static, ProgressState> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -84,7 +84,7 @@ impl Activity {
         }
         state.begun += 1;
         let number = state.begun;
-        state.at_work.push(Entry { number, bar: bar.clone(), unit });
+        state.at_work.push(ActivityEntry { number, bar: bar.clone(), unit });
         Self { number, bar }
     }
 
@@ -151,7 +151,7 @@ pub fn watch() {
 /// What is being done, and how far it is.
 fn line() -> Option<String> {
     let state = state();
-    let Entry { bar, unit, .. } = state.at_work.last()?;
+    let ActivityEntry { bar, unit, .. } = state.at_work.last()?;
     let (what, at) = (bar.message(), bar.position());
     let total = bar.length().unwrap_or(0);
     Some(match unit {

@@ -1,5 +1,6 @@
 //! The order of the rooms (docs/architecture.md), and names that are there once.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -61,4 +62,38 @@ fn an_import_only_goes_down() {
         }
     }
     assert!(wrong.is_empty(), "imports that go up or sideways:\n{}", wrong.join("\n"));
+}
+
+/// Names that more than one type has, and why.
+const SHARED_NAMES: [(&str, &str); 2] = [
+    ("Args", "what clap reads for a subcommand: one in each file of `cmd`"),
+    ("Program", "a running process, and its place on systems that have none"),
+];
+
+#[test]
+fn a_type_has_a_name_of_its_own() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "crates/codec/src", "crates/fpga/src", "tools/pocket/src"] {
+        sources(&root.join(folder), &mut files);
+    }
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for path in files.iter().filter(|path| !path.to_string_lossy().ends_with("tests.rs")) {
+        let code = code(path);
+        let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for line in code.lines() {
+            let words: Vec<&str> = line.split_whitespace().skip_while(|word| word.starts_with("pub")).collect();
+            if let ["struct" | "enum" | "trait", name, ..] = words[..] {
+                let name: String = name.chars().take_while(|c| c.is_alphanumeric()).collect();
+                places.entry(name).or_default().push(path.strip_prefix(root).unwrap().display().to_string());
+            }
+        }
+    }
+    let exceptions = SHARED_NAMES.map(|(name, _)| name);
+    let twice: Vec<String> = (places.iter())
+        .filter(|(name, places)| places.len() > 1 && !exceptions.contains(&name.as_str()))
+        .map(|(name, places)| format!("{name}: {}", places.join(", ")))
+        .collect();
+    assert!(twice.is_empty(), "types that share a name:\n{}", twice.join("\n"));
+    assert!(places.len() > 300, "{} types: the search finds too few", places.len());
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use splitbench::model::log_softmax_at;
 use splitbench::model::weights::{Weights, weight_files};
-use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, checkpoint};
+use splitbench::model::{Config, Continuation, Decoder, Packing, Placement, SplitPoint, checkpoint};
 use tempfile::TempDir;
 
 /// Largest norm of the difference of a row, over the norm of the row.
@@ -134,7 +134,7 @@ fn compare(case: &str) {
         for from in 0..if tokens > 40 { 1 } else { sequence.targets.len() } {
             let targets = &sequence.targets[from..];
             let expected: f64 = sequence.log_softmax[from..].iter().sum();
-            let scored = [Scored { sequence: 0, targets }];
+            let scored = [Continuation { sequence: 0, targets }];
             let whole = decoder.unsplit(&sequence.ids, &packing, &scored).unwrap()[0];
             let error = (whole - expected).abs();
             worst_nats = worst_nats.max(error);

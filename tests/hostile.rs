@@ -7,7 +7,7 @@ use counting::{NOW, PEAK};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use splitbench::model::gguf::{GgufModel, Header};
+use splitbench::model::gguf::{GgufHeader, GgufModel};
 
 /// Most bytes that a thread may hold at any moment, plans that the codecs keep included.
 const MEMORY: usize = 64 << 20;
@@ -64,7 +64,7 @@ fn twenty_thousand_damaged_gguf_headers_are_read_or_refused_in_bounded_memory() 
             }
         }
         PEAK.set(NOW.get());
-        let header = Header::read(&bytes[..], bytes.len() as u64);
+        let header = GgufHeader::read(&bytes[..], bytes.len() as u64);
         match header {
             Err(_) => refused += 1,
             Ok(_) => read += 1,

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use splitbench::data::{self, Source};
+use splitbench::data::{self, RowSource};
 use splitbench::experiment::{Cell, Scope, ScoreRequest, score_in_memory};
 use splitbench::model::split::{activation, from_values, to_values};
-use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, source};
+use splitbench::model::{Config, Continuation, Decoder, Packing, Placement, SplitPoint, source};
 use splitbench::record::{Indicators, Row};
 use splitbench::score::{Request, encode_dataset, encode_requests};
 use splitbench_codec::{self as codec, Activation, Budget, CodecSpec, Delivery, Packet};
 
 fn pocket_requests(dataset: &str, questions: usize) -> (source::Model, Vec<Request>) {
     let model = source::load("pocket", &Placement::cpu()).unwrap();
-    let rows = data::load(dataset, &Source::Embedded, Some(questions)).unwrap();
+    let rows = data::load(dataset, &RowSource::Embedded, Some(questions)).unwrap();
     let requests = rows.questions.iter().flat_map(|q| encode_requests(&model.tokenizer, q).unwrap()).collect();
     (model, requests)
 }
@@ -41,9 +41,9 @@ fn qwen_like() -> Decoder {
 }
 
 /// Sequences one under another, and what to score of them.
-fn packed<'a>(sequences: &[&[u32]], targets: &[&'a [u32]]) -> (Vec<u32>, Arc<Packing>, Vec<Scored<'a>>) {
+fn packed<'a>(sequences: &[&[u32]], targets: &[&'a [u32]]) -> (Vec<u32>, Arc<Packing>, Vec<Continuation<'a>>) {
     let packing = Packing::of(sequences.iter().map(|ids| ids.len()));
-    let scored = targets.iter().enumerate().map(|(sequence, targets)| Scored { sequence, targets }).collect();
+    let scored = targets.iter().enumerate().map(|(sequence, targets)| Continuation { sequence, targets }).collect();
     (sequences.concat(), Arc::new(packing), scored)
 }
 
@@ -144,7 +144,8 @@ fn shared_beginnings_change_nothing() {
     let packing = Arc::new(packing);
     let values = to_values(&decoder.client(&ids, &packing, &split).unwrap()[0]).unwrap();
     let target = [7];
-    let scored: Vec<Scored> = (0..=branches.len()).map(|sequence| Scored { sequence, targets: &target }).collect();
+    let scored: Vec<Continuation> =
+        (0..=branches.len()).map(|sequence| Continuation { sequence, targets: &target }).collect();
     let logliks = decoder.unsplit(&ids, &packing, &scored).unwrap();
     for (sequence, (shared, own)) in [(420, 0)].into_iter().chain(branches).enumerate() {
         let ids = branch(shared, own);
@@ -179,7 +180,7 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
     let split = SplitPoint { after_layer: 2 };
     // Choices of many tokens, of one token, and behind different prompts.
     for name in ["arc_easy-mini", "commonsense_qa-mini", "winogrande-mini"] {
-        let dataset = data::load(name, &Source::Embedded, Some(3)).unwrap();
+        let dataset = data::load(name, &RowSource::Embedded, Some(3)).unwrap();
         let cells: Vec<Cell> = [Scope::PromptAndChoice, Scope::Prompt]
             .into_iter()
             .flat_map(|scope| {
@@ -241,7 +242,7 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
 /// Indicators of the request's cells, in their order.
 fn indicators(cells: &[Cell], dataset: &str) -> (Vec<Row>, Vec<Indicators>) {
     let model = source::load("pocket", &Placement::cpu()).unwrap();
-    let dataset = data::load(dataset, &Source::Embedded, Some(2)).unwrap();
+    let dataset = data::load(dataset, &RowSource::Embedded, Some(2)).unwrap();
     let request = ScoreRequest {
         experiment: "test",
         model: &model,
@@ -349,7 +350,7 @@ fn the_client_half_makes_the_same_of_token_ids_anywhere() {
 #[test]
 fn token_ids_lose_nothing_and_only_those_that_cross_are_sent() {
     let model = source::load("pocket", &Placement::cpu()).unwrap();
-    let dataset = data::load("siqa-mini", &Source::Embedded, Some(3)).unwrap();
+    let dataset = data::load("siqa-mini", &RowSource::Embedded, Some(3)).unwrap();
     let codec = CodecSpec::parse("token-ids").unwrap();
     let cells = [Scope::PromptAndChoice, Scope::Prompt].map(|scope| Cell {
         split: SplitPoint { after_layer: 2 },

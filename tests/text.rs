@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use serde_json::Value;
-use splitbench::model::{Packing, Placement, Scored, source};
+use splitbench::model::{Continuation, Packing, Placement, source};
 use splitbench::score::{RatioEstimate, TextWindows};
 
 const TEXT: &str = include_str!("text/pocket.txt");
@@ -97,7 +97,7 @@ fn the_perplexity_is_that_of_each_token_s_logits() {
         let scored: Vec<f64> = (window / 2..window - 1).map(|j| log_softmax(&logits[j], fed[j + 1])).collect();
         let targets = &fed[window / 2 + 1..];
         let whole = decoder
-            .unsplit(&fed[..window - 1], &Arc::new(Packing::of([window - 1])), &[Scored { sequence: 0, targets }])
+            .unsplit(&fed[..window - 1], &Arc::new(Packing::of([window - 1])), &[Continuation { sequence: 0, targets }])
             .unwrap()[0];
         assert!((scored.iter().sum::<f64>() - whole).abs() < 1e-4);
         clusters.push((-scored.iter().sum::<f64>(), scored.len() as f64));

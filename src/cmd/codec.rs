@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use self::measure::{Measured, measure};
+use self::measure::{CodecMeasurement, measure};
 use super::ratio::RatioArgs;
 use crate::output::{self, Output};
 use splitbench_codec::npy;
@@ -183,7 +183,7 @@ fn read_packet(path: &Path) -> Result<Packet> {
     Packet::from_bytes(bytes)
 }
 
-fn print(m: &Measured) -> Result<()> {
+fn print(m: &CodecMeasurement) -> Result<()> {
     let [tokens, hidden] = m.shape;
     let asked = m.ratio_requested.map_or("no ratio".into(), |r| format!("ratio {r} ({})", m.accounting));
     say!("{}: {tokens} x {hidden}, asked for {asked}", m.codec)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::report::compare::{Wanted, compare, text};
+use crate::report::compare::{CellFilter, compare, text};
 
 /// Compare two runs on the same questions: paired differences with 95 % intervals.
 ///
@@ -55,8 +55,8 @@ impl Args {
     }
 }
 
-fn wanted(cell: Option<String>, model: Option<String>, layer: Option<u32>) -> Result<Wanted> {
-    let Some(cell) = cell else { return Ok(Wanted { model, layer, ..Wanted::default() }) };
+fn wanted(cell: Option<String>, model: Option<String>, layer: Option<u32>) -> Result<CellFilter> {
+    let Some(cell) = cell else { return Ok(CellFilter { model, layer, ..CellFilter::default() }) };
     let (codec, ratio) = match cell.rsplit_once('@') {
         Some((codec, ratio)) => {
             let ratio = ratio.parse().with_context(|| format!("cell {cell:?}: {ratio:?} is not a ratio"))?;
@@ -66,5 +66,5 @@ fn wanted(cell: Option<String>, model: Option<String>, layer: Option<u32>) -> Re
     };
     // The unsplit model has no cut.
     let layer = layer.filter(|_| codec != "baseline");
-    Ok(Wanted { model, codec: Some(codec), ratio, layer })
+    Ok(CellFilter { model, codec: Some(codec), ratio, layer })
 }

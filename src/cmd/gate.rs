@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::WrongUsage;
 use super::text::{ModelArgs, WindowArgs, at_least_one, parse_ratio, text_cells};
-use crate::data::{self, Dataset, Source};
+use crate::data::{self, Dataset, RowSource};
 use crate::experiment::{
     Cell, ModelInput, ScoreRequest, TextCell, TextRequest, missed_ratio, questions, score_in_memory, score_text, train,
 };
@@ -17,7 +17,7 @@ use crate::model::source::Model;
 use crate::record::Row;
 use crate::report::digits;
 use crate::score::{
-    CONFIDENCE, Decision, RatioEstimate, Request, Share, Verdict, loss_at_most, mean_at_most, share_at_least,
+    CONFIDENCE, Decision, RatioEstimate, Request, ShareEstimate, Verdict, loss_at_most, mean_at_most, share_at_least,
 };
 use splitbench_codec::{Accounting, CodecSpec};
 
@@ -122,7 +122,7 @@ struct Evidence {
 
 /// One limit, as `--json` has it.
 #[derive(Serialize)]
-struct Judged {
+struct LimitReport {
     /// The option.
     limit: &'static str,
     /// Its value.
@@ -157,13 +157,13 @@ struct Gate {
     ratio_wire: f64,
     /// Of each end of an interval.
     confidence: f64,
-    limits: Vec<Judged>,
+    limits: Vec<LimitReport>,
     passed: bool,
     version: String,
 }
 
 /// All that is read before anything is computed.
-struct Prepared {
+struct GateInput {
     model: Model,
     cell: Cell,
     material: Material,
@@ -212,7 +212,7 @@ impl Args {
             say!("{}", serde_json::to_string_pretty(&gate)?)?;
         } else {
             say!("{}", head(&prepared, &evidence))?;
-            limits.iter().try_for_each(|one| say!("{}", Line { judged: one, evidence: &evidence }))?;
+            limits.iter().try_for_each(|one| say!("{}", GateRecord { judged: one, evidence: &evidence }))?;
         }
         ensure!(
             missed.is_none(),
@@ -224,7 +224,7 @@ impl Args {
         Ok(())
     }
 
-    fn prepare(&self) -> Result<Prepared> {
+    fn prepare(&self) -> Result<GateInput> {
         let split = SplitPoint { after_layer: self.split };
         let mut cells = text_cells(split, std::slice::from_ref(&self.codec), self.ratio.as_slice(), self.accounting)?;
         let name = self.model.name();
@@ -235,14 +235,14 @@ impl Args {
             let read = self.windows.read(&input, text, self.limit, &cells)?;
             let scored = read.windows.scored();
             let material = Material::Text { windows: read.windows.requests, scored };
-            return Ok(Prepared { model, cell: cells.remove(0), material, calibration: read.calibration });
+            return Ok(GateInput { model, cell: cells.remove(0), material, calibration: read.calibration });
         }
         let dataset = self.dataset.as_deref().context("give --text or --dataset")?;
         ensure!(
             !self.windows.are_given(),
             "--window and --calibration are for --text, and a data set has training rows"
         );
-        let source = Source::of(self.data_dir.as_deref());
+        let source = RowSource::of(self.data_dir.as_deref());
         let info = data::find(dataset)?;
         let rows = info.load(&source, self.limit)?;
         if let Some(note) = rows.note() {
@@ -256,10 +256,10 @@ impl Args {
             None => Vec::new(),
         };
         let material = Material::Questions { dataset: rows, requests };
-        Ok(Prepared { model, cell: cells.remove(0), material, calibration })
+        Ok(GateInput { model, cell: cells.remove(0), material, calibration })
     }
 
-    fn on_text(&self, prepared: &Prepared, windows: &[Request], scored: usize) -> Result<Evidence> {
+    fn on_text(&self, prepared: &GateInput, windows: &[Request], scored: usize) -> Result<Evidence> {
         let cells = std::slice::from_ref(&prepared.cell);
         let scores = score_text(&TextRequest {
             model: &prepared.model,
@@ -288,7 +288,7 @@ impl Args {
         })
     }
 
-    fn on_questions(&self, prepared: &Prepared, dataset: &Dataset, requests: &[Vec<Request>]) -> Result<Evidence> {
+    fn on_questions(&self, prepared: &GateInput, dataset: &Dataset, requests: &[Vec<Request>]) -> Result<Evidence> {
         let (collected, _) = score_in_memory(&ScoreRequest {
             experiment: "gate",
             model: &prepared.model,
@@ -325,9 +325,9 @@ impl Args {
     }
 
     /// Each limit that was given.
-    fn judge(&self, evidence: &Evidence) -> Vec<Judged> {
+    fn judge(&self, evidence: &Evidence) -> Vec<LimitReport> {
         let Evidence { clusters, alike, positions, kl, top1, .. } = *evidence;
-        let judged = |limit, threshold, decision: Decision, show: fn(f64) -> f64| Judged {
+        let judged = |limit, threshold, decision: Decision, show: fn(f64) -> f64| LimitReport {
             limit,
             threshold,
             value: show(decision.value),
@@ -342,7 +342,7 @@ impl Args {
             out.push(judged("max-kl", limit, mean_at_most(kl, clusters, limit), |value| value));
         }
         if let Some(limit) = self.min_top1 {
-            let share = Share { estimate: top1, positions, clusters, alike };
+            let share = ShareEstimate { estimate: top1, positions, clusters, alike };
             out.push(judged("min-top1", limit, share_at_least(share, limit), |value| value));
         }
         if let Some(limit) = self.max_ppl_ratio {
@@ -366,7 +366,7 @@ fn rounded_up(value: f64) -> u64 {
     ((value / unit).ceil() * unit) as u64
 }
 
-fn head(prepared: &Prepared, evidence: &Evidence) -> String {
+fn head(prepared: &GateInput, evidence: &Evidence) -> String {
     let Evidence { on, clusters, clusters_are, positions, ratio_elements, ratio_wire, .. } = evidence;
     format!(
         "{}, {}: ratio {ratio_elements:.2} in elements, {ratio_wire:.2} on the wire; {on}: {clusters} {clusters_are}s, {positions} scored \
@@ -376,14 +376,14 @@ fn head(prepared: &Prepared, evidence: &Evidence) -> String {
 }
 
 /// A limit in words.
-struct Line<'a> {
-    judged: &'a Judged,
+struct GateRecord<'a> {
+    judged: &'a LimitReport,
     evidence: &'a Evidence,
 }
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for GateRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Judged { limit, threshold, value, low, high, verdict, needed, times } = self.judged;
+        let LimitReport { limit, threshold, value, low, high, verdict, needed, times } = self.judged;
         let Evidence { clusters_are, positions, .. } = self.evidence;
         let number = |value: f64| match *limit {
             "min-top1" | "max-ppl-ratio" => format!("{value:.4}"),

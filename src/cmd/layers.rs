@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::ratio::RatioArgs;
-use super::run::{Place, check, publish, show};
-use super::selection::Part;
+use super::run::{RunPlace, check, publish, show};
+use super::selection::SelectionPart;
 use crate::experiment;
 use crate::experiment::spec::{Ratios, find};
 use crate::report::layers::sweeps;
@@ -19,14 +19,14 @@ use crate::report::layers::sweeps;
 #[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(flatten)]
-    part: Part,
+    part: SelectionPart,
     /// Codec with its options, such as fc:band=centered.
     #[arg(long, default_value = "fc")]
     codec: String,
     #[command(flatten)]
     ratio: RatioArgs,
     #[command(flatten)]
-    place: Place,
+    place: RunPlace,
     /// Print a JSON object a model instead of tables.
     #[arg(long)]
     json: bool,

@@ -18,14 +18,14 @@ use crate::data;
 #[derive(clap::Args)]
 pub struct Args {
     /// What to list.
-    what: What,
+    what: ListKind,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum What {
+enum ListKind {
     Models,
     Datasets,
     Codecs,
@@ -37,11 +37,11 @@ impl Args {
     /// Lists.
     pub fn run(self) -> Result<()> {
         let items = match self.what {
-            What::Models => models(),
-            What::Datasets => datasets(),
-            What::Codecs => codecs(),
-            What::Experiments => experiments()?,
-            What::Backends => backends(),
+            ListKind::Models => models(),
+            ListKind::Datasets => datasets(),
+            ListKind::Codecs => codecs(),
+            ListKind::Experiments => experiments()?,
+            ListKind::Backends => backends(),
         };
         if self.json {
             say!("{}", serde_json::to_string_pretty(&items)?)?;
@@ -53,7 +53,7 @@ impl Args {
                 say!("    {:<18} {}", text(&option["name"]), text(&option["about"]))?;
             }
         }
-        if let What::Datasets = self.what {
+        if let ListKind::Datasets = self.what {
             let about = "your own, given as the path of a file that defines it: columns, prompt, choices, gold";
             say!("{:<20} {about} (docs/add-a-data-set.md)", "PATH.toml")?;
         }

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 
-use super::run::{Place, conclude};
-use super::selection::{Part, split_list};
+use super::run::{RunPlace, conclude};
+use super::selection::{SelectionPart, split_list};
 use crate::experiment::spec::{Ratios, find};
-use crate::experiment::{self, Options};
+use crate::experiment::{self, RunOptions};
 
 /// Search the largest ratio that loses at most 0.3 points, for each model and data set.
 ///
@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(default_value = "near-lossless")]
     experiment: String,
     #[command(flatten)]
-    part: Part,
+    part: SelectionPart,
     /// Codecs instead of the experiment's, separated by semicolons, or the option once for each. A semicolon that belongs to a codec is
     /// written `\;`.
     #[arg(long, value_name = "CODEC")]
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0.02)]
     precision: f64,
     #[command(flatten)]
-    place: Place,
+    place: RunPlace,
     /// Print the rows as JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -59,7 +59,7 @@ impl Args {
         let points = spec.report.near_lossless_points;
         ensure!(points.is_finite() && points >= 0.0, "--points {points}: give 0 or more");
         self.part.apply(&mut experiment)?;
-        let options = Options { search: Some(self.precision), ..self.place.options(self.part) };
+        let options = RunOptions { search: Some(self.precision), ..self.place.options(self.part) };
         conclude(experiment::run(&experiment, &options)?, self.json)
     }
 }

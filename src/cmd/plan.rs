@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use super::selection::{Part, Selection};
+use super::selection::{Selection, SelectionPart};
 use crate::experiment::plan::{Plan, plan};
 use crate::model::Placement;
-use crate::record::manifest::Predicted;
+use crate::record::manifest::PredictedSeconds;
 
 /// Show what a run would do and take, without doing it.
 ///
@@ -23,7 +23,7 @@ impl Args {
     /// Plans.
     pub fn run(mut self) -> Result<()> {
         let experiment = self.selection.resolve()?;
-        let Part { data_dir, batch_tokens, dtype, skip_long, .. } = self.selection.part;
+        let SelectionPart { data_dir, batch_tokens, dtype, skip_long, .. } = self.selection.part;
         let dtype = Placement::open("cpu", &dtype)?.dtype;
         let made = plan(&experiment, data_dir.as_deref(), dtype, batch_tokens, skip_long)?;
         if self.json {
@@ -64,7 +64,7 @@ fn print(plan: &Plan) -> Result<()> {
     }
     let cells: usize = plan.lines.iter().map(|l| l.cells).sum();
     say!("{cells} cells and {} baselines, {:.0} GFLOP", plan.lines.len(), plan.flops / 1e9)?;
-    let sum = |part: fn(&Predicted) -> f64| plan.lines.iter().map(|line| part(&line.predicted)).sum::<f64>();
+    let sum = |part: fn(&PredictedSeconds) -> f64| plan.lines.iter().map(|line| part(&line.predicted)).sum::<f64>();
     say!(
         "about {:.0} s: client half {:.1}, codecs {:.1}, server half {:.1}; reading models, calibration and tables come on top",
         plan.seconds,

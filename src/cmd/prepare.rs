@@ -7,10 +7,10 @@ use anyhow::{Result, ensure};
 use super::selection::{expand, split_list};
 use crate::data::{self, DatasetRef};
 use crate::experiment::Needs;
-use crate::experiment::spec::{Experiment, Many, find};
+use crate::experiment::spec::{AllOrSome, Experiment, find};
 use crate::model::place::HubModel;
 use crate::model::source::{self, POCKET};
-use crate::prepare::{self, Options};
+use crate::prepare::{self, PrepareOptions};
 use crate::repeats::refuse_repeats;
 
 /// Fetch models and data sets from the Hugging Face hub; the only command that uses the network.
@@ -53,7 +53,7 @@ impl Args {
             say!("nothing to fetch: all of it is part of the program or a folder; --model names a model of the hub")?;
             return Ok(());
         }
-        let options = Options { dir: self.dir, experiment, accept_changed: self.accept_changed };
+        let options = PrepareOptions { dir: self.dir, experiment, accept_changed: self.accept_changed };
         // Nothing that is wrong with the terminal ends a download.
         prepare::prepare(&needs, &options, &mut |line| drop(say!("{line}")))?;
         if let Some(dir) = options.dir {
@@ -87,7 +87,7 @@ impl Args {
             spec.models = models;
         }
         if !datasets.is_empty() {
-            spec.datasets = Many::Some(datasets.into_iter().map(DatasetRef::Name).collect());
+            spec.datasets = AllOrSome::Some(datasets.into_iter().map(DatasetRef::Name).collect());
             spec.resolve_datasets(Path::new(""))?;
         }
         spec.check()?;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::selection::split_list;
-use crate::replay::run::{Options, ReplayOutcome, run};
-use crate::replay::spec::{Ratio, Spec, find};
-use crate::replay::{Method, trace};
+use crate::replay::run::{ReplayOptions, ReplayOutcome, run};
+use crate::replay::spec::{Ratio, ReplaySpec, find};
+use crate::replay::{ReplayMethod, trace};
 use crate::report::{page, table4};
 
 /// Time codecs and the FC kernel over the activations of a trace; no model is needed.
@@ -67,7 +67,7 @@ impl Args {
         let (name, spec) = self.resolve()?;
         let file = Some(PathBuf::from(&self.what)).filter(|path| path.is_file());
         let ReplayOutcome { results, rows, mut files, cut_short, wall_seconds } =
-            run(&name, &spec, &Options { out: self.out, run: self.run, file })?;
+            run(&name, &spec, &ReplayOptions { out: self.out, run: self.run, file })?;
         let mut tables = || -> Result<()> {
             files.extend(table4::write(&results, &rows, spec.table4)?);
             files.extend(page::write(std::slice::from_ref(&results), &results, None)?);
@@ -86,14 +86,14 @@ impl Args {
     }
 
     /// The experiment, or a replay of the trace, with what the command line changes.
-    fn resolve(&self) -> Result<(String, Spec)> {
+    fn resolve(&self) -> Result<(String, ReplaySpec)> {
         let (name, mut spec) = match find(&self.what)? {
             Some(found) => found,
             None => {
                 // Before anything else is said: what is neither a trace nor an experiment.
                 trace::check_name(&self.what)?;
                 let of_trace = |methods: &[&str]| methods.iter().map(|m| m.to_string()).collect();
-                let spec = Spec {
+                let spec = ReplaySpec {
                     analysis: String::new(),
                     trace: self.what.clone(),
                     hidden: Vec::new(),
@@ -110,8 +110,8 @@ impl Args {
             }
         };
         if !self.codecs.is_empty() {
-            let methods = self.codecs.iter().map(|list| Method::parse_list(list)).collect::<Result<Vec<_>>>()?;
-            spec.methods = methods.iter().flatten().map(Method::to_string).collect();
+            let methods = self.codecs.iter().map(|list| ReplayMethod::parse_list(list)).collect::<Result<Vec<_>>>()?;
+            spec.methods = methods.iter().flatten().map(ReplayMethod::to_string).collect();
         }
         let devices = split_list("--devices", &self.devices, ',')?;
         for (given, field) in

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::output::{self, Output};
 use crate::repeats::real_path;
 use crate::replay;
-use crate::report::pooled::{Run, pool};
+use crate::report::pooled::{PooledRun, pool};
 use crate::report::{self, page};
 use splitbench_codec::suggest;
 
@@ -42,8 +42,8 @@ pub struct Args {
 }
 
 #[derive(Deserialize)]
-struct Replayed {
-    spec: replay::spec::Spec,
+struct ReplayManifestSpec {
+    spec: replay::spec::ReplaySpec,
 }
 
 impl Args {
@@ -131,9 +131,9 @@ fn together(runs: &[PathBuf], datasets: &[String], out: &Path, plots: &Path) -> 
         let rows = page::rows(run)?;
         let (report, partial) = page::wanted(run, &rows)?;
         let beside = report::ReportContext { partial, ..report::ReportContext::read(run, &report)? };
-        Ok(Run { name: run.display().to_string(), report, rows, beside })
+        Ok(PooledRun { name: run.display().to_string(), report, rows, beside })
     };
-    let Run { report, mut rows, mut beside, .. } = pool(runs.iter().map(one).collect::<Result<_>>()?)?;
+    let PooledRun { report, mut rows, mut beside, .. } = pool(runs.iter().map(one).collect::<Result<_>>()?)?;
     if !datasets.is_empty() {
         let known: BTreeSet<&str> = rows.iter().map(|row| row.dataset.as_str()).collect();
         if let Some(unknown) = datasets.iter().find(|name| !known.contains(name.as_str())) {
@@ -152,7 +152,7 @@ fn replayed(run: &Path) -> Result<Vec<PathBuf>> {
     let rows = crate::record::replay::read(&run.join("replay.jsonl"))?;
     let path = run.join("manifest.json");
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let manifest: Replayed = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let manifest: ReplayManifestSpec = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     say!("{}", report::table4::terminal(&rows, manifest.spec.table4))?;
     report::table4::write(run, &rows, manifest.spec.table4)
 }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
-use super::selection::{Part, Selection};
-use crate::experiment::{self, Options, RunOutcome};
+use super::selection::{Selection, SelectionPart};
+use crate::experiment::{self, RunOptions, RunOutcome};
 use crate::progress;
 use crate::record::Shard;
-use crate::report::{self, Published, ReportContext};
+use crate::report::{self, ReportContext, ReportFiles};
 
 /// Run an experiment: ends in rows, tables and plots.
 ///
@@ -24,7 +24,7 @@ pub struct Args {
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
-    place: Place,
+    place: RunPlace,
     /// Score this share of the questions only, i/n: shares take about as long as one another.
     #[arg(long, value_name = "I/N", requires = "run", conflicts_with = "json")]
     shard: Option<Shard>,
@@ -35,7 +35,7 @@ pub struct Args {
 
 /// Where a run happens and what it is called.
 #[derive(clap::Args)]
-pub(super) struct Place {
+pub(super) struct RunPlace {
     /// Where results/ and plots/ go.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
@@ -47,10 +47,10 @@ pub(super) struct Place {
     device: String,
 }
 
-impl Place {
+impl RunPlace {
     /// Options of a run here.
-    pub fn options(self, part: Part) -> Options {
-        Options {
+    pub fn options(self, part: SelectionPart) -> RunOptions {
+        RunOptions {
             data_dir: part.data_dir,
             out: self.out,
             run: self.run,
@@ -68,7 +68,7 @@ impl Args {
     /// Runs.
     pub fn run(mut self) -> Result<()> {
         let experiment = self.selection.resolve()?;
-        let options = Options { shard: self.shard, ..self.place.options(self.selection.part) };
+        let options = RunOptions { shard: self.shard, ..self.place.options(self.selection.part) };
         conclude(experiment::run(&experiment, &options)?, self.json)
     }
 }
@@ -85,29 +85,29 @@ pub(super) fn conclude(outcome: RunOutcome, json: bool) -> Result<()> {
 
 /// Makes tables and figures of the records of a run; of one that came to an end before its time the tables alone, and of a shard
 /// nothing.
-pub(super) fn publish(outcome: &RunOutcome) -> Result<Published> {
+pub(super) fn publish(outcome: &RunOutcome) -> Result<ReportFiles> {
     let RunOutcome { report: spec, rows, folder, .. } = outcome;
     let _activity = progress::begin("tables and figures");
     match folder {
         Some(folder) => report::publish(&folder.results, &folder.plots, spec, rows),
-        None if rows.is_empty() => Ok(Published { text: String::new(), files: Vec::new(), failure: None }),
+        None if rows.is_empty() => Ok(ReportFiles { text: String::new(), files: Vec::new(), failure: None }),
         None => {
             let context = ReportContext { partial: true, ..ReportContext::default() };
             let text = report::terminal(spec, rows, &context, report::WIDTH)?;
-            Ok(Published { text, files: Vec::new(), failure: None })
+            Ok(ReportFiles { text, files: Vec::new(), failure: None })
         }
     }
 }
 
 /// Prints the tables, and the files where they are.
-pub(super) fn show(outcome: &RunOutcome, published: &Published) -> Result<()> {
+pub(super) fn show(outcome: &RunOutcome, published: &ReportFiles) -> Result<()> {
     say!("{}{}", published.text, outcome.summary)?;
     let mut files = outcome.files.iter().chain(&published.files);
     files.try_for_each(|file| say!("wrote {}", file.display()))
 }
 
 /// Fails where a cell did, or not all could be computed or written.
-pub(super) fn check(outcome: RunOutcome, published: Published) -> Result<()> {
+pub(super) fn check(outcome: RunOutcome, published: ReportFiles) -> Result<()> {
     outcome.cut_short.or(published.failure).map_or(Ok(()), Err)?;
     ensure!(outcome.failed == 0, "{} cells failed; their rows say why (column err)", outcome.failed);
     Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 
 use super::ratio::{RatioArgs, requested};
-use crate::data::{self, Source};
+use crate::data::{self, RowSource};
 use crate::experiment::{Cell, ModelInput, Scope, ScoreRequest, check_memory, questions, score_in_memory, train};
 use crate::model::{Placement, SplitPoint, place, source};
 use crate::output::{self, Output};
@@ -94,7 +94,7 @@ impl Args {
             "--ratio and --accounting are a codec's, and without --codec nothing is compressed: give --codec, or leave them out"
         );
         ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
-        let source = Source::of(self.data_dir.as_deref());
+        let source = RowSource::of(self.data_dir.as_deref());
         let info = data::find(&self.dataset)?;
         if let Some(path) = &self.samples {
             let mut read = source.files([info]);

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::data::DatasetRef;
 use crate::experiment::largest_batch;
-use crate::experiment::spec::{Experiment, Many, find};
+use crate::experiment::spec::{AllOrSome, Experiment, find};
 use crate::model::{Placement, place, source};
 
 /// An experiment and what the command line changes in it.
@@ -15,12 +15,12 @@ pub struct Selection {
     /// Experiment: a name (`splitbench list experiments`) or a TOML file.
     experiment: String,
     #[command(flatten)]
-    pub part: Part,
+    pub part: SelectionPart,
 }
 
 /// What the command line changes in an experiment, and where it runs.
 #[derive(clap::Args)]
-pub struct Part {
+pub struct SelectionPart {
     /// Models instead of the experiment's: names (`splitbench list models`), folders, GGUF files, `DIR:FILE` or `owner/name:FILE` of the
     /// hub with a file's name or a part of it, or `paper` for the paper's four; separated by commas, or the option once for each. A
     /// comma that belongs to a path is written `\,`.
@@ -61,7 +61,7 @@ impl Selection {
     }
 }
 
-impl Part {
+impl SelectionPart {
     /// Makes the changes; fails where they leave something that no run could use.
     pub fn apply(&mut self, experiment: &mut Experiment) -> Result<()> {
         let spec = &mut experiment.spec;
@@ -75,8 +75,9 @@ impl Part {
             *model = place::with_tokenizer(model, tokenizer);
         }
         if !self.datasets.is_empty() {
-            spec.datasets =
-                Many::Some(split_list("--datasets", &self.datasets, ',')?.into_iter().map(DatasetRef::Name).collect());
+            spec.datasets = AllOrSome::Some(
+                split_list("--datasets", &self.datasets, ',')?.into_iter().map(DatasetRef::Name).collect(),
+            );
             spec.resolve_datasets(Path::new(""))?;
         }
         spec.limit = self.limit.or(spec.limit);

@@ -10,7 +10,7 @@ use crate::output::{self, Output};
 use crate::record::manifest::command_line;
 use crate::record::run_name;
 use crate::report::{page, simulation};
-use crate::simulate::{Profile, Scenario, Simulate, Swept, find, sweep};
+use crate::simulate::{Scenario, ServiceProfile, Simulate, SweepRecord, find, sweep};
 
 /// Simulate many clients that share a link and a server: response time by codec and number of clients.
 ///
@@ -85,8 +85,8 @@ impl Args {
         simulate.seconds = self.seconds.unwrap_or(simulate.seconds);
         simulate.check()?;
         let profiles = match (&self.from, &self.profile) {
-            (Some(run), _) => Profile::of_run(run)?,
-            (None, Some(file)) => vec![Profile::read(file)?],
+            (Some(run), _) => ServiceProfile::of_run(run)?,
+            (None, Some(file)) => vec![ServiceProfile::read(file)?],
             (None, None) => bail!("whose times? Give a run with --from results/figure6/RUN, or --profile FILE"),
         };
         let stem = std::path::Path::new(&self.simulation).file_stem().and_then(|stem| stem.to_str());
@@ -104,7 +104,7 @@ impl Args {
         ];
         let read: Vec<PathBuf> = read.into_iter().flatten().collect();
         output::check(&read, &[&results, &plots].map(|folder| Output::folder("--out", folder)))?;
-        let mut swept = Swept::default();
+        let mut swept = SweepRecord::default();
         let mut runs = 0;
         for profile in &profiles {
             for reason in &profile.left_out {
@@ -145,14 +145,14 @@ impl Args {
 }
 
 /// What stands under every figure: how clients ask and where times come from.
-fn about(simulate: &Simulate, profiles: &[Profile]) -> String {
+fn about(simulate: &Simulate, profiles: &[ServiceProfile]) -> String {
     let mut sources: Vec<&str> = profiles.iter().map(|profile| profile.source.as_str()).collect();
     sources.dedup();
     let asking = match simulate.arrivals {
-        crate::simulate::Asking::Closed => {
+        crate::simulate::ArrivalLaw::Closed => {
             format!("A client waits for its answer, thinks for {} s on average, and asks again.", simulate.think_s)
         }
-        crate::simulate::Asking::Open => {
+        crate::simulate::ArrivalLaw::Open => {
             format!("A client asks once in {} s on average, whatever it waits for.", simulate.think_s)
         }
     };

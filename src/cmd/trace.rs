@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 use super::selection::split_list;
-use crate::data::{self, Dataset, DatasetInfo, Source};
+use crate::data::{self, Dataset, DatasetInfo, RowSource};
 use crate::experiment::check_memory;
 use crate::model::{Placement, SpecialTokens, SplitPoint, place, source};
 use crate::output::{self, Output};
-use crate::replay::record::{self, About};
+use crate::replay::record::{self, TraceOrigin};
 use crate::replay::trace::{self, TokenizerId, Trace, activations_path};
 use crate::save;
 
@@ -72,7 +72,7 @@ impl Args {
             "--output {}: a trace is a .json file, its activations a .npy file of the same name",
             self.output.display()
         );
-        let source = Source::of(self.data_dir.as_deref());
+        let source = RowSource::of(self.data_dir.as_deref());
         let infos: Vec<&'static DatasetInfo> = match self.datasets.is_empty() {
             true => data::registry().iter().filter(|d| !d.mini).collect(),
             false => {
@@ -103,7 +103,7 @@ impl Args {
 
     /// Fails where the trace and what lies beside it cannot be written, or would take the place of a file that is read or is of
     /// something else.
-    fn check_places(&self, source: &Source, infos: &[&DatasetInfo]) -> Result<()> {
+    fn check_places(&self, source: &RowSource, infos: &[&DatasetInfo]) -> Result<()> {
         let mut read = source.files(infos.iter().copied());
         match (&self.tokenizer, &self.model) {
             (Some(path), None) => read.push(path.clone()),
@@ -139,7 +139,7 @@ impl Args {
             None => source::canonical(&self.model()),
         };
         let origin = self.tokenizer_origin.clone().unwrap_or_else(|| format!("tokenizer.json of {name}"));
-        let about = About { tokenizer: TokenizerId { name, origin, sha256 }, limit: self.limit };
+        let about = TraceOrigin { tokenizer: TokenizerId { name, origin, sha256 }, limit: self.limit };
         record::shapes(about, &tokenizer, datasets)
     }
 
@@ -160,7 +160,7 @@ impl Args {
             origin: format!("tokenizer.json of {}", model.title),
             sha256: model.tokenizer_sha256.clone(),
         };
-        let about = About { tokenizer, limit: self.limit };
+        let about = TraceOrigin { tokenizer, limit: self.limit };
         let split = SplitPoint { after_layer: self.split };
         record::activations(about, &model, split, datasets, self.batch_tokens, &self.output)
             .with_context(|| format!("model {name}"))

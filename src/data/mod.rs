@@ -8,8 +8,8 @@ mod source;
 mod template;
 
 pub use definition::{Choices, DatasetInfo, Labels, Metric, Scored, TrainInfo};
-pub use prompt::{Choice, Question, is_blank};
+pub use prompt::{PromptChoice, Question, is_blank};
 pub use registry::{DatasetRef, find, refuse_namesakes, registry};
 pub use rows::read_rows;
-pub use source::{Dataset, Source, is_prepared, load, load_train};
+pub use source::{Dataset, RowSource, is_prepared, load, load_train};
 pub use template::Template;

@@ -17,12 +17,12 @@ pub struct Question {
     /// Which choice is right, from 0.
     pub gold: usize,
     /// The choices in the row's order, at least two.
-    pub choices: Vec<Choice>,
+    pub choices: Vec<PromptChoice>,
 }
 
 /// One choice: a context and the continuation whose log-likelihood is its score.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub struct PromptChoice {
     /// What the model is given; may end in blanks, which the request moves to the continuation.
     pub context: String,
     /// What is scored: a space, then the choice's text (WinoGrande: the rest of the sentence; CommonsenseQA: a letter).
@@ -31,7 +31,7 @@ pub struct Choice {
     pub text: String,
 }
 
-impl Choice {
+impl PromptChoice {
     /// Length that `acc_norm` divides by: code points of `text`.
     pub fn chars(&self) -> usize {
         self.text.chars().count()
@@ -64,8 +64,8 @@ pub(super) fn strip(text: &str) -> &str {
 }
 
 /// A rendered prompt with each of the choices' texts, as `scored` has them.
-pub(super) fn choices(scored: Scored, prompt: &str, texts: &[String]) -> Result<Vec<Choice>> {
-    let after = |text: String| Choice { context: prompt.to_owned(), continuation: format!(" {text}"), text };
+pub(super) fn choices(scored: Scored, prompt: &str, texts: &[String]) -> Result<Vec<PromptChoice>> {
+    let after = |text: String| PromptChoice { context: prompt.to_owned(), continuation: format!(" {text}"), text };
     Ok(match scored {
         Scored::Choice => texts.iter().cloned().map(after).collect(),
         Scored::Letter => (0..texts.len()).map(|i| after(letter(i).to_string())).collect(),
@@ -77,7 +77,8 @@ pub(super) fn choices(scored: Scored, prompt: &str, texts: &[String]) -> Result<
             let rest = strip(rest);
             ensure!(!rest.is_empty(), "expected text after the `_`, which is what is scored; found none");
             let put = |option: &String| format!("{before}{option}");
-            let choice = |context: String| Choice { text: context.clone(), context, continuation: format!(" {rest}") };
+            let choice =
+                |context: String| PromptChoice { text: context.clone(), context, continuation: format!(" {rest}") };
             texts.iter().map(put).map(choice).collect()
         }
     })

@@ -112,13 +112,13 @@ impl<'de> Deserialize<'de> for DatasetRef {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged, expecting = "expected the name of a data set, or the path of its definition")]
-        enum Written {
+        enum NameOrDefinition {
             Name(String),
             Own(Box<DatasetInfo>),
         }
-        Ok(match Written::deserialize(from)? {
-            Written::Name(name) => Self::Name(name),
-            Written::Own(info) => Self::Own(keep(*info)),
+        Ok(match NameOrDefinition::deserialize(from)? {
+            NameOrDefinition::Name(name) => Self::Name(name),
+            NameOrDefinition::Own(info) => Self::Own(keep(*info)),
         })
     }
 }

@@ -13,14 +13,14 @@ use super::rows::read_rows;
 
 /// Where the rows of the real data sets are. Mini sets are always taken from the program itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum RowSource {
     /// Only what is built into the program.
     Embedded,
     /// A folder with `<dataset>/eval.jsonl` and `<dataset>/train.jsonl` (or `validation.jsonl`).
     Folder(PathBuf),
 }
 
-impl Source {
+impl RowSource {
     /// The files that these data sets may be read from.
     pub fn files<'a>(&self, infos: impl IntoIterator<Item = &'a DatasetInfo>) -> Vec<PathBuf> {
         let mut files = Vec::new();
@@ -90,18 +90,18 @@ impl Dataset {
 }
 
 /// The rows that are scored of the data set of this name or path: the first `limit` of them, or all.
-pub fn load(name: &str, source: &Source, limit: Option<usize>) -> Result<Dataset> {
+pub fn load(name: &str, source: &RowSource, limit: Option<usize>) -> Result<Dataset> {
     find(name)?.load(source, limit)
 }
 
 /// The rows codecs are calibrated on, of the data set of this name or path.
-pub fn load_train(name: &str, source: &Source, limit: Option<usize>) -> Result<Dataset> {
+pub fn load_train(name: &str, source: &RowSource, limit: Option<usize>) -> Result<Dataset> {
     find(name)?.load_train(source, limit)
 }
 
 impl DatasetInfo {
     /// The rows that are scored: the first `limit` of them, or all.
-    pub fn load(&'static self, source: &Source, limit: Option<usize>) -> Result<Dataset> {
+    pub fn load(&'static self, source: &RowSource, limit: Option<usize>) -> Result<Dataset> {
         let file = match &self.file {
             Some(file) => own_file(self, file, self.sha256.as_deref(), self.rows)?,
             None => stated(self, find_file(self, source, SCORED)?, self.sha256.as_ref(), "")?,
@@ -113,7 +113,7 @@ impl DatasetInfo {
 
     /// The rows codecs are calibrated on, without those that are scored too: the first `limit` of what is left, or all.
     /// `train.jsonl` comes first, `validation.jsonl` where there is none.
-    pub fn load_train(&'static self, source: &Source, limit: Option<usize>) -> Result<Dataset> {
+    pub fn load_train(&'static self, source: &RowSource, limit: Option<usize>) -> Result<Dataset> {
         let limit = checked(limit)?.unwrap_or(usize::MAX);
         let file = match (&self.file, &self.train) {
             (Some(_), Some(train)) => own_file(self, &train.file, train.sha256.as_deref(), train.rows)?,
@@ -146,7 +146,7 @@ fn checked(limit: Option<usize>) -> Result<Option<usize>> {
     Ok(limit)
 }
 
-struct File {
+struct RowsFile {
     name: String,
     shown: String,
     source: String,
@@ -155,7 +155,7 @@ struct File {
     verified: bool,
 }
 
-impl File {
+impl RowsFile {
     fn sha256(&self) -> String {
         hex::encode(Sha256::digest(&self.bytes))
     }
@@ -163,7 +163,7 @@ impl File {
 
 fn dataset(
     info: &'static DatasetInfo,
-    file: File,
+    file: RowsFile,
     questions: Vec<Question>,
     verified: bool,
     excluded: usize,
@@ -173,7 +173,7 @@ fn dataset(
 
 /// Rows of the hub, whose sha256 a definition of the user's own has to state: they lie under its name alone, and could be those of
 /// another repository or split that it named before.
-fn stated(info: &DatasetInfo, file: File, recorded: Option<&String>, table: &str) -> Result<File> {
+fn stated(info: &DatasetInfo, file: RowsFile, recorded: Option<&String>, table: &str) -> Result<RowsFile> {
     ensure!(
         info.origin.is_none() || recorded.is_some(),
         "{}: {} does not state the sha256 of these rows; add {table}sha256 = {:?} to it if they are the ones it means, or fetch them \
@@ -186,12 +186,12 @@ fn stated(info: &DatasetInfo, file: File, recorded: Option<&String>, table: &str
 }
 
 /// A file that the definition names. Fails where it is not the one that the definition means.
-fn own_file(info: &DatasetInfo, file: &str, recorded: Option<&str>, rows: Option<usize>) -> Result<File> {
+fn own_file(info: &DatasetInfo, file: &str, recorded: Option<&str>, rows: Option<usize>) -> Result<RowsFile> {
     let path = info.beside(file);
     let shown = path.display().to_string();
     let bytes =
         std::fs::read(&path).with_context(|| format!("reading {shown}, the rows that {} names", info.given()))?;
-    let file = File { name: file.to_string(), source: shown.clone(), shown, bytes, verified: true };
+    let file = RowsFile { name: file.to_string(), source: shown.clone(), shown, bytes, verified: true };
     let (recorded, found) = (recorded.unwrap_or_default(), file.sha256());
     ensure!(
         recorded.is_empty() || recorded == found,
@@ -210,12 +210,12 @@ fn own_file(info: &DatasetInfo, file: &str, recorded: Option<&str>, rows: Option
     Ok(file)
 }
 
-fn find_file(info: &DatasetInfo, source: &Source, names: &[&str]) -> Result<File> {
+fn find_file(info: &DatasetInfo, source: &RowSource, names: &[&str]) -> Result<RowsFile> {
     if info.mini {
         return embedded_file(info, names);
     }
     let (name, given) = (&info.name, info.given());
-    let Source::Folder(folder) = source else {
+    let RowSource::Folder(folder) = source else {
         let mini = match info.origin {
             None => format!(", or use {:?}, our own small questions of the same shape", format!("{name}-mini")),
             Some(_) => String::new(),
@@ -232,7 +232,7 @@ fn find_file(info: &DatasetInfo, source: &Source, names: &[&str]) -> Result<File
         if path.is_file() {
             let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
             let (shown, source) = (path.display().to_string(), folder.display().to_string());
-            return Ok(File { name: file.into(), shown, source, bytes, verified: false });
+            return Ok(RowsFile { name: file.into(), shown, source, bytes, verified: false });
         }
     }
     bail!(
@@ -244,12 +244,12 @@ fn find_file(info: &DatasetInfo, source: &Source, names: &[&str]) -> Result<File
     )
 }
 
-fn embedded_file(info: &DatasetInfo, names: &[&str]) -> Result<File> {
+fn embedded_file(info: &DatasetInfo, names: &[&str]) -> Result<RowsFile> {
     for &name in names {
         if let Some(bytes) = embedded(info, name) {
             let shown = format!("datasets/mini/{}/{name} (embedded)", info.parent());
             let (name, source) = (name.into(), "embedded".into());
-            return Ok(File { name, shown, source, bytes: bytes.to_vec(), verified: true });
+            return Ok(RowsFile { name, shown, source, bytes: bytes.to_vec(), verified: true });
         }
     }
     bail!("data set {:?}: this build has no {} of it embedded", info.name, names.join(" or "))
@@ -273,8 +273,8 @@ mod tests {
         dir
     }
 
-    fn at(dir: &tempfile::TempDir) -> Source {
-        Source::Folder(dir.path().to_owned())
+    fn at(dir: &tempfile::TempDir) -> RowSource {
+        RowSource::Folder(dir.path().to_owned())
     }
 
     #[test]
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn errors_say_what_was_looked_for_and_what_to_pass() {
-        let text = load("qasc", &Source::Embedded, None).unwrap_err().to_string();
+        let text = load("qasc", &RowSource::Embedded, None).unwrap_err().to_string();
         assert!(text.contains("--data-dir DIR") && text.contains("\"qasc-mini\""), "{text}");
         let dir = folder(&[("piqa/eval.jsonl", &[A])]);
         let text = load("qasc", &at(&dir), None).unwrap_err().to_string();
@@ -333,9 +333,9 @@ mod tests {
     #[test]
     fn every_embedded_mini_set_can_be_read_and_scored_rows_are_not_for_calibration() {
         for info in crate::data::registry().iter().filter(|i| i.mini) {
-            let eval = load(&info.name, &Source::Folder("nowhere".into()), None).unwrap();
+            let eval = load(&info.name, &RowSource::Folder("nowhere".into()), None).unwrap();
             assert!(eval.verified && eval.source == "embedded" && eval.questions.len() >= 100, "{}", info.name);
-            let train = load_train(&info.name, &Source::Embedded, None).unwrap();
+            let train = load_train(&info.name, &RowSource::Embedded, None).unwrap();
             assert_eq!(train.excluded, 0, "{}: a question's text occurs in training", info.name);
         }
     }

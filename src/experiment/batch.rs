@@ -1,22 +1,22 @@
 //! Batches: the requests of some questions as packed sequences, nothing padded and no beginning twice.
 
 use super::scope::Scope;
-use crate::model::{Packing, Scored};
+use crate::model::{Continuation, Packing};
 use crate::score::Request;
 
 /// The requests of one question, or one by itself.
-pub struct Group<'a> {
+pub struct QuestionGroup<'a> {
     requests: &'a [Request],
     /// Its place among all questions.
     question: usize,
     /// Distinct sequences; the first is the trunk that others may branch off.
-    sequences: Vec<Sequence<'a>>,
+    sequences: Vec<GroupSequence<'a>>,
     /// The sequence of each request: choices of one token are scored on the prompt alone, the same for all.
     of_request: Vec<usize>,
 }
 
 /// What a model is fed.
-struct Sequence<'a> {
+struct GroupSequence<'a> {
     tokens: &'a [u32],
     /// Those of the prompt.
     prompt_tokens: usize,
@@ -33,9 +33,9 @@ pub enum Sharing {
     Received(Scope),
 }
 
-impl<'a> Group<'a> {
+impl<'a> QuestionGroup<'a> {
     fn new(requests: &'a [Request], question: usize) -> Self {
-        let mut sequences: Vec<Sequence> = Vec::new();
+        let mut sequences: Vec<GroupSequence> = Vec::new();
         let of_request = requests
             .iter()
             .map(|Request { tokens, prompt_tokens, .. }| {
@@ -44,7 +44,7 @@ impl<'a> Group<'a> {
                     let shared = sequences
                         .first()
                         .map_or(0, |trunk| trunk.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count());
-                    sequences.push(Sequence { tokens, prompt_tokens: *prompt_tokens, shared });
+                    sequences.push(GroupSequence { tokens, prompt_tokens: *prompt_tokens, shared });
                     sequences.len() - 1
                 })
             })
@@ -82,7 +82,7 @@ impl<'a> Group<'a> {
 
     /// First tokens of a sequence whose rows are the trunk's.
     pub fn shared(&self, sequence: usize, sharing: Sharing) -> usize {
-        let Sequence { prompt_tokens, shared, .. } = self.sequences[sequence];
+        let GroupSequence { prompt_tokens, shared, .. } = self.sequences[sequence];
         // A prompt that is the trunk's is sent once.
         let same_prompt = prompt_tokens <= shared && prompt_tokens == self.sequences[0].prompt_tokens;
         match sharing {
@@ -138,17 +138,18 @@ impl<'a> Group<'a> {
     }
 
     /// What to score where the group's sequences begin at `at` in a packing, in the order of `requests`.
-    pub fn scored(&self, at: usize) -> impl Iterator<Item = Scored<'a>> {
-        self.requests().map(move |(sequence, targets)| Scored { sequence: at + sequence, targets })
+    pub fn scored(&self, at: usize) -> impl Iterator<Item = Continuation<'a>> {
+        self.requests().map(move |(sequence, targets)| Continuation { sequence: at + sequence, targets })
     }
 }
 
 /// A group a question, those with the longest sequences first: memory trouble shows at once and time estimates only
 /// shrink.
-pub fn groups<Q: AsRef<[Request]>>(questions: &[Q]) -> Vec<Group<'_>> {
+pub fn groups<Q: AsRef<[Request]>>(questions: &[Q]) -> Vec<QuestionGroup<'_>> {
     let asked = questions.iter().map(Q::as_ref).enumerate().filter(|(_, requests)| !requests.is_empty());
-    let mut groups: Vec<Group> = asked.map(|(question, requests)| Group::new(requests, question)).collect();
-    let longest = |group: &Group| (0..group.sequences()).map(|s| group.tokens(s)).max();
+    let mut groups: Vec<QuestionGroup> =
+        asked.map(|(question, requests)| QuestionGroup::new(requests, question)).collect();
+    let longest = |group: &QuestionGroup| (0..group.sequences()).map(|s| group.tokens(s)).max();
     // Stable: equal lengths keep their order.
     groups.sort_by_key(|group| std::cmp::Reverse(longest(group)));
     groups

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use candle_core::Var;
 
-use super::calibration_cache::Entry;
+use super::calibration_cache::CacheEntry;
 use super::memory::batch_rows;
 use super::spent::{Clock, Stage};
 use crate::model::ops::cross_entropy;
@@ -37,13 +37,13 @@ pub fn calibrate(
         return Ok(None);
     }
     let rows = batch_rows(&model.config, &model.placement.device, most_rows);
-    let gather = |entry: Option<&Entry>| {
+    let gather = |entry: Option<&CacheEntry>| {
         let decoder = clock.time(Stage::Load, || model.decoder())?;
         gather(decoder, train, split, &needs, rows, entry)
     };
     match kept {
         Some(folder) => {
-            let entry = Entry::new(folder, model, train, split, &needs)?;
+            let entry = CacheEntry::new(folder, model, train, split, &needs)?;
             entry.or_make(|| gather(Some(&entry)))
         }
         None => gather(None),
@@ -61,10 +61,10 @@ fn gather(
     split: SplitPoint,
     needs: &[CalibrationNeed],
     most_rows: usize,
-    entry: Option<&Entry>,
+    entry: Option<&CacheEntry>,
 ) -> Result<Calibration> {
     let empty = || (0, CalibrationBuilder::new(decoder.config().hidden_size));
-    let (mut done, mut builder) = entry.and_then(Entry::unfinished).unwrap_or_else(empty);
+    let (mut done, mut builder) = entry.and_then(CacheEntry::unfinished).unwrap_or_else(empty);
     let mut kept = Instant::now();
     let activity = progress::sequences(format!("calibrating after layer {}", split.after_layer), requests.len() as u64);
     activity.set_position(done as u64);

@@ -17,7 +17,7 @@ use crate::score::Request;
 use splitbench_codec::{Calibration, CalibrationBuilder, CalibrationNeed, CalibrationSnapshot};
 
 /// Where one calibration is kept.
-pub struct Entry {
+pub struct CacheEntry {
     path: PathBuf,
     key: String,
     hidden: usize,
@@ -30,7 +30,7 @@ pub(super) fn unnamed_build() -> Option<String> {
     crate::VERSION.ends_with("-dirty").then(since).flatten().map(|since| format!(" of {}", since.as_millis()))
 }
 
-impl Entry {
+impl CacheEntry {
     /// The entry, in `folder`, of what `requests` give `needs` (sorted) at the split.
     pub fn new(
         folder: &Path,
@@ -139,7 +139,7 @@ impl Entry {
         parts: impl Iterator<Item = (&'a str, &'a [f64])>,
     ) -> Result<()> {
         let shape = |numbers: &[f64]| [numbers.len() / self.hidden, self.hidden];
-        let tensors = parts.map(|(name, numbers)| (name, Part { numbers, shape: shape(numbers) }));
+        let tensors = parts.map(|(name, numbers)| (name, CachePart { numbers, shape: shape(numbers) }));
         let header: HashMap<String, String> = header.map(|(name, value)| (name.into(), value)).into();
         let bytes = safetensors::serialize(tensors, Some(header))?;
         if let Some(folder) = path.parent() {
@@ -172,12 +172,12 @@ fn digest(sums: &[Vec<f64>]) -> String {
 }
 
 /// Bytes of a part are made when it is written: one part twice in memory, not all.
-struct Part<'a> {
+struct CachePart<'a> {
     numbers: &'a [f64],
     shape: [usize; 2],
 }
 
-impl View for Part<'_> {
+impl View for CachePart<'_> {
     fn dtype(&self) -> Dtype {
         Dtype::F64
     }

@@ -3,15 +3,15 @@ use std::path::Path;
 use super::super::calibrate::calibrate;
 use super::super::spent::Clock;
 use super::*;
-use crate::data::{self, Question, Source};
+use crate::data::{self, Question, RowSource};
 use crate::model::source;
 use crate::score::encode_requests;
 use splitbench_codec::{Activation, CodecSpec};
 
 const HIDDEN: usize = 3;
 
-fn entry(folder: &Path) -> Entry {
-    Entry { path: folder.join("a/b.safetensors"), key: "b".to_string(), hidden: HIDDEN }
+fn entry(folder: &Path) -> CacheEntry {
+    CacheEntry { path: folder.join("a/b.safetensors"), key: "b".to_string(), hidden: HIDDEN }
 }
 
 fn calibration() -> Calibration {
@@ -59,9 +59,9 @@ fn damage_is_seen_and_made_good() {
             assert!(entry.read(&fs::read(&entry.path).unwrap()).is_ok(), "byte {at}");
         }
     }
-    let other = Entry { key: "c".to_string(), path: entry.path.clone(), ..entry };
+    let other = CacheEntry { key: "c".to_string(), path: entry.path.clone(), ..entry };
     assert!(other.read(&sound).unwrap_err().to_string().contains("other inputs"));
-    let wider = Entry { hidden: HIDDEN + 1, key: "b".to_string(), ..other };
+    let wider = CacheEntry { hidden: HIDDEN + 1, key: "b".to_string(), ..other };
     assert!(wider.read(&sound).unwrap_err().to_string().contains("numbers"));
 }
 
@@ -77,7 +77,7 @@ fn a_folder_that_cannot_be_made_is_no_failure() {
 fn other_rows_splits_and_needs_are_other_calibrations() {
     let folder = tempfile::tempdir().unwrap();
     let model = source::load("pocket", &Placement::cpu()).unwrap();
-    let mut questions = data::load_train("arc_easy-mini", &Source::Embedded, Some(4)).unwrap().questions;
+    let mut questions = data::load_train("arc_easy-mini", &RowSource::Embedded, Some(4)).unwrap().questions;
     let encode = |questions: &[Question]| -> Vec<Request> {
         let gold = |q: &Question| encode_requests(&model.tokenizer, q).unwrap().swap_remove(q.gold);
         questions.iter().map(gold).collect()

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::cell::CellKey;
 use super::indicators::indicators;
-use super::journal::{Journal, Plan};
+use super::journal::{Journal, JournalPlan};
 use super::outcome::{CellAnswer, Outcome, UnsplitAnswer};
 use crate::file_name::file_name;
 use crate::record::Indicators;
@@ -20,7 +20,7 @@ use crate::score::{self as scoring, CodecSample, PositionFidelity, Sample};
 
 /// What the journals come to: the baseline first, then one entry a cell.
 #[derive(Default)]
-pub struct Collected {
+pub struct RunRecords {
     /// Rows.
     pub rows: Vec<Row>,
     /// Mean codec times of each cell that did not fail.
@@ -29,7 +29,7 @@ pub struct Collected {
     pub indicators: Vec<Indicators>,
 }
 
-impl Collected {
+impl RunRecords {
     /// Adds what other journals come to.
     pub fn extend(&mut self, other: Self) {
         self.rows.extend(other.rows);
@@ -44,7 +44,7 @@ impl Collected {
 pub fn collect(
     journals: &mut [Journal],
     mut samples: impl FnMut(Option<&CellKey>, &[Sample]) -> Result<()>,
-) -> Result<Collected> {
+) -> Result<RunRecords> {
     let plan = common_plan(journals)?;
     let name = plan.row.dataset.as_str();
     let mut answers = Vec::with_capacity(plan.questions.len());
@@ -64,7 +64,7 @@ pub fn collect(
     let baseline: Vec<Sample> =
         answers.iter().map(|a| Sample::new(name, &a.asked, a.loglik.clone(), None)).collect::<Result<_>>()?;
     samples(None, &baseline)?;
-    let mut collected = Collected { rows: vec![with_accuracy(empty.clone(), &baseline)], ..Collected::default() };
+    let mut collected = RunRecords { rows: vec![with_accuracy(empty.clone(), &baseline)], ..RunRecords::default() };
     for key in &plan.cells {
         let blank = Row {
             split_layer: Some(key.split_layer as u32),
@@ -110,7 +110,7 @@ struct SampleLine<'a> {
 }
 
 /// Writes the samples of one model and data set, the baseline's, then each cell's, and gives what the journals come to.
-pub fn collect_into(folder: &RunFolder, model: &str, dataset: &str, journals: &mut [Journal]) -> Result<Collected> {
+pub fn collect_into(folder: &RunFolder, model: &str, dataset: &str, journals: &mut [Journal]) -> Result<RunRecords> {
     let path = folder.results.join("samples").join(format!("{}--{dataset}.jsonl", file_name(model)));
     save::replace_by(&path, |file| {
         collect(journals, |cell, samples| {
@@ -132,7 +132,7 @@ pub fn collect_into(folder: &RunFolder, model: &str, dataset: &str, journals: &m
 }
 
 /// The plan that all journals are of.
-fn common_plan(journals: &[Journal]) -> Result<Plan> {
+fn common_plan(journals: &[Journal]) -> Result<JournalPlan> {
     let mut plans = journals.iter().map(|journal| {
         let path = journal.path().display().to_string();
         journal.plan().map(|plan| (path.clone(), plan)).with_context(|| format!("{path} is empty"))
@@ -176,7 +176,7 @@ fn one<T>(
 type CellOutcomes = (Vec<Vec<Outcome>>, Vec<PositionFidelity>);
 
 /// What the journals have of a cell; the inner error is the reason why it has none.
-fn outcomes(journals: &mut [Journal], key: &CellKey, plan: &Plan) -> Result<Result<CellOutcomes>> {
+fn outcomes(journals: &mut [Journal], key: &CellKey, plan: &JournalPlan) -> Result<Result<CellOutcomes>> {
     let (mut found, mut missing) = (CellOutcomes::default(), Vec::new());
     for &question in &plan.questions {
         match one(journals, |journal| journal.measured(key, question), CellAnswer::agrees)
@@ -199,7 +199,7 @@ fn outcomes(journals: &mut [Journal], key: &CellKey, plan: &Plan) -> Result<Resu
 }
 
 /// What is said where questions are missing.
-fn lacking(what: &str, missing: &[usize], plan: &Plan, journals: &[Journal]) -> String {
+fn lacking(what: &str, missing: &[usize], plan: &JournalPlan, journals: &[Journal]) -> String {
     let some: Vec<String> = missing.iter().take(5).map(usize::to_string).collect();
     let files: Vec<String> = journals.iter().map(|journal| journal.path().display().to_string()).collect();
     format!(
@@ -308,7 +308,7 @@ fn cell_row(
 }
 
 /// Mean times, to a hundredth of a microsecond.
-fn timing(plan: &Plan, key: &CellKey, outcomes: &[Outcome]) -> Timing {
+fn timing(plan: &JournalPlan, key: &CellKey, outcomes: &[Outcome]) -> Timing {
     let mean = |time: fn(&Outcome) -> Duration| {
         let seconds: f64 = outcomes.iter().map(|outcome| time(outcome).as_secs_f64()).sum();
         (1e8 * seconds / outcomes.len() as f64).round() / 100.0

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::batch::{Group, Sharing, groups};
+use super::batch::{QuestionGroup, Sharing, groups};
 use super::cell::Cell;
 use super::outcome::Outcome;
 use super::probe::{Probe, follow};
@@ -23,7 +23,7 @@ use crate::score::{PositionFidelity, Request};
 use splitbench_codec::{Activation, Codec, Delivery, RoundTrip, round_trip};
 
 /// One cell with its codec, or why there is none.
-pub struct Prepared<'a> {
+pub struct CellCodec<'a> {
     /// The cell.
     pub cell: &'a Cell,
     /// The codec, calibrated.
@@ -42,7 +42,7 @@ pub enum Scores {
 
 /// What to look at beside the cells.
 #[derive(Clone, Copy)]
-pub struct Wanted {
+pub struct ScoreTargets {
     /// The unsplit model. Where there are cells it is computed in any case: they are compared with it.
     pub baseline: bool,
     /// Each activation that is sent.
@@ -64,7 +64,7 @@ enum Message<'a> {
 
 /// Questions for the unsplit model.
 struct UnsplitBatch<'a> {
-    begin: Begin,
+    begin: ServerInput,
     packing: Arc<Packing>,
     /// Those that are scored or compared with.
     rows: Vec<u32>,
@@ -74,7 +74,7 @@ struct UnsplitBatch<'a> {
 }
 
 /// What the server begins with.
-enum Begin {
+enum ServerInput {
     /// The residual stream after a layer.
     Received(Tensor, SplitPoint),
     /// Token ids: the model is whole.
@@ -129,9 +129,9 @@ struct Origins {
 pub fn evaluate(
     decoder: &Decoder,
     questions: &[&[Request]],
-    cells: &[Prepared],
+    cells: &[CellCodec],
     most_rows: usize,
-    wanted: Wanted,
+    wanted: ScoreTargets,
     clock: &Clock,
     consume: impl FnOnce(&mut dyn Iterator<Item = Result<Vec<Scores>>>) -> Result<()>,
 ) -> Result<()> {
@@ -188,8 +188,8 @@ impl Server<'_> {
     fn score_unsplit(&mut self, batch: UnsplitBatch) -> Result<Vec<Scores>> {
         let UnsplitBatch { begin, packing, rows, targets, questions } = batch;
         let (hidden, done) = match begin {
-            Begin::Received(hidden, split) => (hidden, split.after_layer),
-            Begin::Ids(ids) => (self.decoder.embed(&ids)?, 0),
+            ServerInput::Received(hidden, split) => (hidden, split.after_layer),
+            ServerInput::Ids(ids) => (self.decoder.embed(&ids)?, 0),
         };
         let last = self.decoder.run_to_rows(hidden, &packing, done, &rows)?;
         let mut scores = Vec::new();
@@ -239,10 +239,10 @@ impl Server<'_> {
 /// The client halves and the codecs of all questions.
 struct Clients<'a> {
     decoder: &'a Decoder,
-    groups: &'a [Group<'a>],
-    cells: &'a [Prepared<'a>],
+    groups: &'a [QuestionGroup<'a>],
+    cells: &'a [CellCodec<'a>],
     most_rows: usize,
-    wanted: Wanted,
+    wanted: ScoreTargets,
     clock: &'a Clock,
 }
 
@@ -287,8 +287,8 @@ impl<'a> Clients<'a> {
             };
             // The unsplit model goes on from the last split: the same operations in the same order.
             let begin = match (hidden.last(), splits.last()) {
-                (Some(hidden), Some(&split)) => Begin::Received(hidden.clone(), split),
-                _ => Begin::Ids(ids),
+                (Some(hidden), Some(&split)) => ServerInput::Received(hidden.clone(), split),
+                _ => ServerInput::Ids(ids),
             };
             let questions = batch.iter().map(|group| (group.question(), group.all_requests())).collect();
             let unsplit =
@@ -319,8 +319,8 @@ impl<'a> Clients<'a> {
 /// One batch at one split layer.
 struct SplitWork<'a, 'b> {
     decoder: &'a Decoder,
-    cells: &'a [Prepared<'a>],
-    batch: &'a [Group<'b>],
+    cells: &'a [CellCodec<'a>],
+    batch: &'a [QuestionGroup<'b>],
     /// For each group its first sequence in `packing`.
     firsts: &'a [usize],
     split: SplitPoint,
@@ -337,13 +337,13 @@ struct SplitWork<'a, 'b> {
 
 /// One group in one cell: indices of both.
 #[derive(Clone, Copy)]
-struct Job {
+struct CellJob {
     cell: usize,
     group: usize,
 }
 
 /// A packet and what came of it.
-struct Sent {
+struct CodecDelivery {
     outcome: Outcome,
     /// The compressed rows, as received.
     received: Vec<f32>,
@@ -353,8 +353,8 @@ impl<'b> SplitWork<'_, 'b> {
     /// Question by question in all cells of this split, as server batches: weights are read once for many cells, and the unsplit
     /// model's logits are computed once for those of a question.
     fn run(&self, most_rows: usize, failed: &mut [bool], sender: &Sender<'b>) -> Result<()> {
-        let jobs: Vec<Job> = (0..self.batch.len())
-            .flat_map(|group| (0..self.cells.len()).map(move |cell| Job { cell, group }))
+        let jobs: Vec<CellJob> = (0..self.batch.len())
+            .flat_map(|group| (0..self.cells.len()).map(move |cell| CellJob { cell, group }))
             .filter(|job| self.cells[job.cell].cell.split == self.split && !failed[job.cell])
             .collect();
         for chunk in runs(&jobs, most_rows, |job| self.batch[job.group].rows(self.sharing(*job))) {
@@ -365,12 +365,12 @@ impl<'b> SplitWork<'_, 'b> {
                 .flat_map(|(nth, job)| (0..self.batch[job.group].sequences()).map(move |sequence| (nth, sequence)))
                 .filter(|&(nth, sequence)| self.carrier(chunk[nth], sequence) == sequence)
                 .collect();
-            let sent: Vec<Result<Sent>> = self.clock.time(Stage::Codecs, || {
+            let sent: Vec<Result<CodecDelivery>> = self.clock.time(Stage::Codecs, || {
                 packets.par_iter().map(|&(nth, sequence)| self.send(chunk[nth], sequence)).collect()
             });
 
             // For each job and sequence its packet, or the trunk's.
-            let mut packet_of: HashMap<(usize, usize), Sent> = HashMap::new();
+            let mut packet_of: HashMap<(usize, usize), CodecDelivery> = HashMap::new();
             for ((nth, sequence), sent) in packets.into_iter().zip(sent) {
                 let cell = chunk[nth].cell;
                 match sent {
@@ -434,34 +434,34 @@ impl<'b> SplitWork<'_, 'b> {
         Ok(())
     }
 
-    fn sharing(&self, job: Job) -> Sharing {
+    fn sharing(&self, job: CellJob) -> Sharing {
         Sharing::Received(self.cells[job.cell].cell.scope)
     }
 
-    fn shared(&self, job: Job, sequence: usize) -> usize {
+    fn shared(&self, job: CellJob, sequence: usize) -> usize {
         self.batch[job.group].shared(sequence, self.sharing(job))
     }
 
     /// The rows of a sequence from token `from` on, as computed.
-    fn computed(&self, job: Job, sequence: usize, from: usize) -> impl Iterator<Item = f32> {
+    fn computed(&self, job: CellJob, sequence: usize, from: usize) -> impl Iterator<Item = f32> {
         let width = self.decoder.config().hidden_size;
         let rows = self.packing.rows_of(self.firsts[job.group] + sequence).skip(from);
         rows.flat_map(move |row| &self.values[row * width..][..width]).copied()
     }
 
     /// The sequence with whose packet the compressed rows of a sequence travel.
-    fn carrier(&self, job: Job, sequence: usize) -> usize {
+    fn carrier(&self, job: CellJob, sequence: usize) -> usize {
         let together = self.cells[job.cell].cell.scope == Scope::Question || self.shared(job, sequence) > 0;
         if together { 0 } else { sequence }
     }
 
     /// Compressed rows of a sequence.
-    fn compressed(&self, job: Job, sequence: usize) -> usize {
+    fn compressed(&self, job: CellJob, sequence: usize) -> usize {
         self.batch[job.group].compressed(sequence, self.cells[job.cell].cell.scope)
     }
 
     /// The sequences in the packet of one that has a packet.
-    fn carried(&self, job: Job, sequence: usize) -> Range<usize> {
+    fn carried(&self, job: CellJob, sequence: usize) -> Range<usize> {
         match self.cells[job.cell].cell.scope {
             Scope::Question => 0..self.batch[job.group].sequences(),
             _ => sequence..sequence + 1,
@@ -469,7 +469,7 @@ impl<'b> SplitWork<'_, 'b> {
     }
 
     /// Adds what the server has of a sequence beside what it shares with the trunk; `sent` is the packet that it travels with.
-    fn receive(&self, job: Job, sequence: usize, sent: &Sent, values: &mut Vec<f32>) {
+    fn receive(&self, job: CellJob, sequence: usize, sent: &CodecDelivery, values: &mut Vec<f32>) {
         let shared = self.shared(job, sequence);
         if shared > 0 {
             return values.extend(self.computed(job, sequence, shared));
@@ -486,8 +486,8 @@ impl<'b> SplitWork<'_, 'b> {
     }
 
     /// The rows that travel with a sequence's packet through the codec and back.
-    fn send(&self, job: Job, sequence: usize) -> Result<Sent> {
-        let Prepared { cell, codec } = &self.cells[job.cell];
+    fn send(&self, job: CellJob, sequence: usize) -> Result<CodecDelivery> {
+        let CellCodec { cell, codec } = &self.cells[job.cell];
         let codec = *codec.as_ref().map_err(|e| anyhow::anyhow!("{e}"))?;
         let width = self.decoder.config().hidden_size;
         let (mut part, mut ids) = (Vec::new(), Vec::new());
@@ -523,6 +523,6 @@ impl<'b> SplitWork<'_, 'b> {
             decode,
             probed,
         };
-        Ok(Sent { outcome, received: decoded.into_values() })
+        Ok(CodecDelivery { outcome, received: decoded.into_values() })
     }
 }

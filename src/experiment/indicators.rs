@@ -1,14 +1,14 @@
 //! The indicators of one cell: means of what probes saw.
 
 use super::outcome::Outcome;
-use super::probe::Probed;
+use super::probe::ActivationIndicators;
 use super::smoothness::mean;
 use crate::record::{Indicators, Row};
 
 /// Those of a row's cell; none where nothing was probed.
 pub fn indicators(row: &Row, outcomes: &[Outcome], baseline: &[f64]) -> Option<Indicators> {
-    let probed: Vec<&Probed> = outcomes.iter().filter_map(|outcome| outcome.probed.as_ref()).collect();
-    let over = |of: &dyn Fn(&Probed) -> Option<f64>| mean(probed.iter().filter_map(|one| of(one)));
+    let probed: Vec<&ActivationIndicators> = outcomes.iter().filter_map(|outcome| outcome.probed.as_ref()).collect();
+    let over = |of: &dyn Fn(&ActivationIndicators) -> Option<f64>| mean(probed.iter().filter_map(|one| of(one)));
     let layers = probed.first()?.errors.len();
     let changes = outcomes.iter().zip(baseline).map(|(outcome, baseline)| (outcome.loglik - baseline).abs());
     Some(Indicators {

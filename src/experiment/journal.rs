@@ -27,7 +27,7 @@ const SYNC_AFTER: Duration = Duration::from_secs(3);
 
 /// What is computed, and of what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct JournalPlan {
     format: u32,
     /// What tells apart programs that have the same version.
     build: Option<String>,
@@ -39,7 +39,7 @@ pub struct Plan {
     pub questions: Vec<usize>,
 }
 
-impl Plan {
+impl JournalPlan {
     /// A plan of this program.
     pub fn new(row: Row, cells: Vec<CellKey>, questions: Vec<usize>) -> Self {
         Self { format: FORMAT, build: super::calibration_cache::unnamed_build(), row, cells, questions }
@@ -85,9 +85,9 @@ impl Plan {
 /// What a line holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Line {
+pub enum JournalLine {
     /// What the lines after it belong to.
-    Plan(Box<Plan>),
+    Plan(Box<JournalPlan>),
     /// A question, and the unsplit model's answer.
     Baseline(UnsplitAnswer),
     /// A question in a cell, by its place in the plan.
@@ -130,7 +130,7 @@ pub struct Journal {
     /// None where nothing is kept or written.
     flusher: Option<Flusher>,
     end: u64,
-    plan: Option<Plan>,
+    plan: Option<JournalPlan>,
     /// Checksum of the plan's line.
     plan_sum: String,
     answers: HashMap<usize, u64>,
@@ -213,17 +213,17 @@ impl Journal {
     }
 
     /// Where a line stands.
-    fn note(&mut self, at: u64, line: Line) -> Result<()> {
+    fn note(&mut self, at: u64, line: JournalLine) -> Result<()> {
         match line {
-            Line::Plan(plan) => self.plan = Some(*plan),
-            Line::Baseline(answer) => {
+            JournalLine::Plan(plan) => self.plan = Some(*plan),
+            JournalLine::Baseline(answer) => {
                 self.answers.insert(answer.asked.index, at);
             }
-            Line::Cell(cell, measured) => {
+            JournalLine::Cell(cell, measured) => {
                 let cell = self.cell(cell)?.clone();
                 self.measured.entry(cell).or_default().insert(measured.index, at);
             }
-            Line::Failed(cell, error) => {
+            JournalLine::Failed(cell, error) => {
                 let cell = self.cell(cell)?.clone();
                 self.failed.insert(cell, error);
             }
@@ -242,12 +242,12 @@ impl Journal {
     }
 
     /// What was asked for last; none in a new journal.
-    pub fn plan(&self) -> Option<&Plan> {
+    pub fn plan(&self) -> Option<&JournalPlan> {
         self.plan.as_ref()
     }
 
     /// Reads the beginning of a journal, if there is one. Fails where it was computed of other inputs than the plan's.
-    pub fn check(path: &Path, plan: &Plan) -> Result<()> {
+    pub fn check(path: &Path, plan: &JournalPlan) -> Result<()> {
         let Ok(file) = File::open(path) else { return Ok(()) };
         let mut text = Vec::new();
         BufReader::new(file).read_until(b'\n', &mut text).with_context(|| format!("reading {}", path.display()))?;
@@ -256,20 +256,20 @@ impl Journal {
         }
         let (_, line) = parse(&text, "").with_context(|| format!("{}, line 1", path.display()))?;
         match line {
-            Line::Plan(before) => plan.follows(&before, path),
+            JournalLine::Plan(before) => plan.follows(&before, path),
             _ => Ok(()),
         }
     }
 
     /// Goes on under a plan. Fails where what is there was computed of other inputs.
-    pub fn begin(&mut self, plan: Plan) -> Result<()> {
+    pub fn begin(&mut self, plan: JournalPlan) -> Result<()> {
         if let Some(before) = &self.plan {
             plan.follows(before, &self.path)?;
             if *before == plan {
                 return Ok(());
             }
         }
-        self.append(vec![Line::Plan(Box::new(plan))])
+        self.append(vec![JournalLine::Plan(Box::new(plan))])
     }
 
     /// Whether the unsplit model's answer to a question is there.
@@ -291,7 +291,7 @@ impl Journal {
     pub fn answer(&mut self, question: usize) -> Result<Option<UnsplitAnswer>> {
         let Some(&at) = self.answers.get(&question) else { return Ok(None) };
         match self.line_at(at)? {
-            Line::Baseline(answer) => Ok(Some(answer)),
+            JournalLine::Baseline(answer) => Ok(Some(answer)),
             _ => bail!("{} changed while it was read", self.path.display()),
         }
     }
@@ -302,13 +302,13 @@ impl Journal {
             return Ok(None);
         };
         match self.line_at(at)? {
-            Line::Cell(_, measured) => Ok(Some(measured)),
+            JournalLine::Cell(_, measured) => Ok(Some(measured)),
             _ => bail!("{} changed while it was read", self.path.display()),
         }
     }
 
-    fn line_at(&mut self, at: u64) -> Result<Line> {
-        let read = || -> Result<Line> {
+    fn line_at(&mut self, at: u64) -> Result<JournalLine> {
+        let read = || -> Result<JournalLine> {
             self.backing.seek(SeekFrom::Start(at))?;
             let mut text = Vec::new();
             BufReader::with_capacity(1 << 12, &mut self.backing).read_until(b'\n', &mut text)?;
@@ -321,12 +321,12 @@ impl Journal {
     }
 
     /// Appends lines, all or, where the program ends meanwhile, the first of them.
-    pub fn append(&mut self, lines: Vec<Line>) -> Result<()> {
+    pub fn append(&mut self, lines: Vec<JournalLine>) -> Result<()> {
         let (mut text, mut starts) = (String::new(), Vec::with_capacity(lines.len()));
         for line in &lines {
             starts.push(self.end + text.len() as u64);
             let json = serde_json::to_string(line)?;
-            if matches!(line, Line::Plan(_)) {
+            if matches!(line, JournalLine::Plan(_)) {
                 self.plan_sum = checksum("", &json);
                 let _ = writeln!(text, "{} {json}", self.plan_sum);
             } else {
@@ -380,7 +380,7 @@ fn checksum(plan_sum: &str, json: &str) -> String {
 const PLAN: &[u8] = b"{\"plan\":";
 
 /// A line, and of a plan its checksum.
-fn parse(text: &[u8], plan_sum: &str) -> Result<(Option<String>, Line)> {
+fn parse(text: &[u8], plan_sum: &str) -> Result<(Option<String>, JournalLine)> {
     // What follows a plan hangs on it.
     let damaged = match text.windows(PLAN.len()).any(|part| part == PLAN) || plan_sum.is_empty() {
         true => {

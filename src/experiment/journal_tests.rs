@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use super::super::outcome::Outcome;
 use super::*;
-use crate::score::Asked;
 use crate::score::PositionFidelity;
+use crate::score::QuestionRecord;
 
 fn row() -> Row {
     Row {
@@ -41,12 +41,12 @@ fn key(codec: &str) -> CellKey {
     }
 }
 
-fn plan(codecs: &[&str], questions: usize) -> Plan {
-    Plan::new(row(), codecs.iter().map(|codec| key(codec)).collect(), (0..questions).collect())
+fn plan(codecs: &[&str], questions: usize) -> JournalPlan {
+    JournalPlan::new(row(), codecs.iter().map(|codec| key(codec)).collect(), (0..questions).collect())
 }
 
 fn answer(index: usize) -> UnsplitAnswer {
-    let asked = Asked {
+    let asked = QuestionRecord {
         id: format!("q{index}"),
         index,
         gold: 1,
@@ -77,8 +77,8 @@ fn measured(index: usize) -> CellAnswer {
 fn filled(path: &Path) {
     let mut journal = Journal::open(path).unwrap();
     journal.begin(plan(&["fc", "topk"], 2)).unwrap();
-    journal.append(vec![Line::Baseline(answer(0)), Line::Cell(1, measured(0))]).unwrap();
-    journal.append(vec![Line::Baseline(answer(1)), Line::Failed(0, "broken".into())]).unwrap();
+    journal.append(vec![JournalLine::Baseline(answer(0)), JournalLine::Cell(1, measured(0))]).unwrap();
+    journal.append(vec![JournalLine::Baseline(answer(1)), JournalLine::Failed(0, "broken".into())]).unwrap();
 }
 
 fn error<T>(made: Result<T>) -> String {
@@ -110,7 +110,7 @@ fn a_journal_goes_on_with_more_cells_and_questions() {
     let mut journal = Journal::open(&path).unwrap();
     // Another order: a cell's number is that of its own plan.
     journal.begin(plan(&["qr", "topk", "fc"], 3)).unwrap();
-    journal.append(vec![Line::Cell(0, measured(2)), Line::Cell(1, measured(1))]).unwrap();
+    journal.append(vec![JournalLine::Cell(0, measured(2)), JournalLine::Cell(1, measured(1))]).unwrap();
     drop(journal);
     let mut journal = Journal::open(&path).unwrap();
     assert_eq!(journal.plan().unwrap().questions, [0, 1, 2]);
@@ -135,7 +135,7 @@ fn a_last_line_that_was_cut_off_is_dropped_wherever_it_ends() {
         let kept = starts.iter().rev().find(|start| **start <= end).copied().unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), kept as u64, "cut at {end}");
         assert_eq!(journal.has_answer(0), end >= starts[2]);
-        journal.append(vec![Line::Baseline(answer(1))]).unwrap();
+        journal.append(vec![JournalLine::Baseline(answer(1))]).unwrap();
         drop(journal);
         assert!(Journal::open(&path).unwrap().has_answer(1));
     }
@@ -176,7 +176,7 @@ fn lines_of_a_plan_that_was_taken_out_are_not_read_by_another() {
     filled(&path);
     let mut journal = Journal::open(&path).unwrap();
     journal.begin(plan(&["topk", "fc"], 2)).unwrap();
-    journal.append(vec![Line::Cell(0, measured(1))]).unwrap();
+    journal.append(vec![JournalLine::Cell(0, measured(1))]).unwrap();
     drop(journal);
     let text = fs::read_to_string(&path).unwrap();
     let second = text.lines().filter(|line| line.contains("{\"plan\"")).nth(1).unwrap();

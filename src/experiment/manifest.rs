@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::run::Options;
+use super::run::RunOptions;
 use super::spec::{Experiment, Spec};
 use super::spent::Clock;
 use super::task::Task;
@@ -13,7 +13,7 @@ use crate::model::source::Model;
 use crate::record::RunFolder;
 use crate::record::machine::{Machine, peak_memory};
 use crate::record::manifest::{
-    DatasetRecord, Manifest, ModelRecord, Predicted, ProcessCost, ProcessRecord, command_line,
+    DatasetRecord, Manifest, ModelRecord, PredictedSeconds, ProcessCost, ProcessRecord, command_line,
 };
 
 /// A process that is killed leaves in its manifest what it took up to this long before.
@@ -28,7 +28,12 @@ pub struct ManifestWriter {
 
 impl ManifestWriter {
     /// Of a process that goes on with what is in the folder, if anything is.
-    pub fn begin(experiment: &Experiment, options: &Options, started: jiff::Zoned, folder: &RunFolder) -> Result<Self> {
+    pub fn begin(
+        experiment: &Experiment,
+        options: &RunOptions,
+        started: jiff::Zoned,
+        folder: &RunFolder,
+    ) -> Result<Self> {
         let manifest = Manifest {
             experiment: experiment.name.clone(),
             version: crate::VERSION.to_string(),
@@ -81,7 +86,7 @@ impl ManifestWriter {
     }
 
     /// Writes it where that was not done for a while.
-    pub fn keep(&mut self, folder: &RunFolder, clock: &Clock, predicted: Option<Predicted>) -> Result<()> {
+    pub fn keep(&mut self, folder: &RunFolder, clock: &Clock, predicted: Option<PredictedSeconds>) -> Result<()> {
         match self.written {
             Some(written) if written.elapsed() < KEEP_EVERY => Ok(()),
             _ => self.write(folder, clock, predicted),
@@ -89,7 +94,7 @@ impl ManifestWriter {
     }
 
     /// Writes it, with what this process took until now, and at first the machine beside it.
-    pub fn write(&mut self, folder: &RunFolder, clock: &Clock, predicted: Option<Predicted>) -> Result<()> {
+    pub fn write(&mut self, folder: &RunFolder, clock: &Clock, predicted: Option<PredictedSeconds>) -> Result<()> {
         if self.written.is_none() {
             folder.json(&folder.own("machine", "json"), &Machine::here())?;
         }

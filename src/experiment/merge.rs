@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::collect::{Collected, collect_into};
-use super::journal::{Journal, Plan};
+use super::collect::{RunRecords, collect_into};
+use super::journal::{Journal, JournalPlan};
 use super::manifest::RecordedRun;
 use super::run::{RunOutcome, finish};
 use crate::file_name::file_name;
@@ -40,7 +40,7 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<RunOutcome> {
     output::check(&journals, &[Output::files_in("the run", &first, is_written), samples])?;
     let folder = RunFolder::create(out, &experiment, run, None, &[])?;
     let mut journals: Vec<Journal> = journals.iter().map(|path| Journal::read(path)).collect::<Result<_>>()?;
-    let mut collected = Collected::default();
+    let mut collected = RunRecords::default();
     // A journal without a line is of a data set that was not begun.
     journals.retain(|journal| journal.plan().is_some());
     let datasets = spec.dataset_infos()?;
@@ -54,7 +54,7 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<RunOutcome> {
             // The embedded model is asked the mini set of the same name, unless the experiment has both.
             let mini = (model == POCKET).then(|| format!("{}-mini", info.name));
             let mini = mini.filter(|mini| datasets.iter().all(|info| info.name != *mini));
-            let is_here = |plan: &Plan| {
+            let is_here = |plan: &JournalPlan| {
                 let asked = &plan.row.dataset;
                 plan.row.model == *model && (*asked == info.name || Some(asked) == mini.as_ref())
             };

@@ -40,7 +40,7 @@ pub use merge::merge;
 pub use needs::Needs;
 pub use predict::Predictor;
 pub use report_spec::{ReportSpec, ResponseSpec};
-pub use run::{Options, RunOutcome, run};
+pub use run::{RunOptions, RunOutcome, run};
 pub use scope::Scope;
 pub use score::{ScoreRequest, score_in_memory};
 pub use task::{ModelInput, questions, train};

@@ -15,7 +15,7 @@ use super::cell::Cell;
 use super::energy;
 use super::heat;
 use super::service;
-use super::similarity::{Measure, similarity};
+use super::similarity::{SimilarityMeasure, similarity};
 use super::spec::Spec;
 use super::spent::{Clock, Stage};
 use super::task::Task;
@@ -153,7 +153,7 @@ fn layers(
         let inputs: Vec<Activation> =
             (0..requests.len()).map(|nth| activation(&values, &packing, nth)).collect::<Result<_>>()?;
         let layer = split.after_layer as u32;
-        for measure in Measure::ALL {
+        for measure in SimilarityMeasure::ALL {
             alike.extend(similarity(&inputs, measure).map(|(cosine, stderr)| Similarity {
                 model: model.name.clone(),
                 dataset: task.dataset.info.name.clone(),

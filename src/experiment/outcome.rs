@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::probe::Probed;
+use super::probe::ActivationIndicators;
 use crate::exact;
-use crate::score::{Asked, PositionFidelity};
+use crate::score::{PositionFidelity, QuestionRecord};
 
 /// What became of one request in one cell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct Outcome {
     pub decode: Duration,
     /// What a probe saw, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub probed: Option<Probed>,
+    pub probed: Option<ActivationIndicators>,
 }
 
 /// A question, and the unsplit model's log-likelihoods.
@@ -41,7 +41,7 @@ pub struct Outcome {
 pub struct UnsplitAnswer {
     /// What was asked.
     #[serde(flatten)]
-    pub asked: Asked,
+    pub asked: QuestionRecord,
     /// One for each choice, nats.
     #[serde(with = "exact::list")]
     pub loglik: Vec<f64>,

@@ -12,17 +12,17 @@ use serde::Serialize;
 use super::cell::Cell;
 use super::memory;
 use super::needs::ensure_prepared;
-use super::predict::{Predictor, Work};
+use super::predict::{Predictor, ScoringWork};
 use super::spec::Experiment;
 use super::task::{ModelInput, tasks};
 use crate::model::source;
-use crate::record::manifest::Predicted;
+use crate::record::manifest::PredictedSeconds;
 use crate::score::{Request, lengths};
 use splitbench_codec::{Activation, Calibration, CalibrationBuilder, Codec, build};
 
 /// The work of one model and data set.
 #[derive(Debug, Serialize)]
-pub struct Line {
+pub struct PlanLine {
     /// Model name.
     pub model: String,
     /// Data set name.
@@ -42,14 +42,14 @@ pub struct Line {
     /// Floating-point operations of the decoder, a multiply-add as two. Codecs are not counted.
     pub flops: f64,
     /// What scoring is expected to take here.
-    pub predicted: Predicted,
+    pub predicted: PredictedSeconds,
 }
 
 /// The whole of it.
 #[derive(Debug, Serialize)]
 pub struct Plan {
     /// A line a model and data set.
-    pub lines: Vec<Line>,
+    pub lines: Vec<PlanLine>,
     /// Sum of FLOPs.
     pub flops: f64,
     /// Measured now: a layer of the slowest model's shape at the batch size, FLOP/s.
@@ -85,10 +85,10 @@ pub fn plan(
             let cells: Vec<(&Cell, &dyn Codec)> = (task.cells.iter())
                 .filter_map(|cell| Some((cell, codecs.get(&cell.codec.to_string())?.as_ref())))
                 .collect();
-            let work = Work { questions: &questions, cells: &cells, baseline: true };
+            let work = ScoringWork { questions: &questions, cells: &cells, baseline: true };
             let (client, server) = work.flops(&config);
             let flat = requests.concat();
-            lines.push(Line {
+            lines.push(PlanLine {
                 model: model.clone(),
                 dataset: task.dataset.info.name.clone(),
                 questions: requests.len(),

@@ -11,12 +11,12 @@ use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::batch::{Group, Sharing, groups};
+use super::batch::{QuestionGroup, Sharing, groups};
 use super::cell::Cell;
 use super::memory;
 use crate::model::split::LogitRows;
 use crate::model::{Config, Decoder, Packing};
-use crate::record::manifest::Predicted;
+use crate::record::manifest::PredictedSeconds;
 use crate::score::Request;
 use splitbench_codec::{Activation, Codec, EXTERNAL, round_trip};
 
@@ -30,7 +30,7 @@ pub struct Flops {
 }
 
 /// Questions and the cells they are asked in.
-pub struct Work<'a> {
+pub struct ScoringWork<'a> {
     /// Requests, question by question.
     pub questions: &'a [&'a [Request]],
     /// The cells, each with its codec.
@@ -40,7 +40,7 @@ pub struct Work<'a> {
 }
 
 /// Rows of a group that go through a part of the model.
-struct Rows {
+struct GroupRows {
     own: f64,
     /// Pairs of a row and one that it sees.
     seen: f64,
@@ -48,8 +48,8 @@ struct Rows {
     scored: f64,
 }
 
-impl Rows {
-    fn of(groups: &[Group], sharing: Sharing) -> Self {
+impl GroupRows {
+    fn of(groups: &[QuestionGroup], sharing: Sharing) -> Self {
         let mut rows = Self { own: 0.0, seen: 0.0, scored: 0.0 };
         for group in groups {
             let mut packing = Packing::default();
@@ -86,19 +86,19 @@ impl Rows {
     }
 }
 
-impl Work<'_> {
+impl ScoringWork<'_> {
     /// Of client halves, and of all that comes after the cut. The unsplit model goes on from the last cut.
     pub fn flops(&self, c: &Config) -> (Flops, Flops) {
         let groups = groups(self.questions);
         let last = self.cells.iter().map(|(cell, _)| cell.split.after_layer).max().unwrap_or(0);
-        let computed = Rows::of(&groups, Sharing::Computed);
+        let computed = GroupRows::of(&groups, Sharing::Computed);
         let client = Flops { layers: computed.layers(c, last), head: 0.0 };
         let mut server = if self.baseline { computed.server(c, last) } else { Flops::default() };
-        let mut received: Vec<(Sharing, Rows)> = Vec::new();
+        let mut received: Vec<(Sharing, GroupRows)> = Vec::new();
         for (cell, _) in self.cells {
             let sharing = Sharing::Received(cell.scope);
             if received.iter().all(|(known, _)| *known != sharing) {
-                received.push((sharing, Rows::of(&groups, sharing)));
+                received.push((sharing, GroupRows::of(&groups, sharing)));
             }
             for (_, rows) in received.iter().filter(|(known, _)| *known == sharing) {
                 let one = rows.server(c, cell.split.after_layer);
@@ -155,7 +155,7 @@ impl Predictor {
         let sequences = (batch_tokens / tokens).clamp(1, 2048 / tokens);
         let packing = Arc::new(Packing::of(vec![tokens; sequences]));
         let hidden = Tensor::full(0.5f32, (packing.rows(), config.hidden_size), &Device::Cpu)?;
-        let rows = Rows { own: packing.rows() as f64, seen: (sequences * tokens * tokens) as f64, scored: 0.0 };
+        let rows = GroupRows { own: packing.rows() as f64, seen: (sequences * tokens * tokens) as f64, scored: 0.0 };
         let layer = median(|| Ok(black_box(decoder.run_layers(hidden.clone(), &packing, 0..1)?)))?;
         let some = hidden.narrow(0, 0, packing.rows().min(256))?;
         let head = median(|| Ok(black_box(decoder.logits(&some)?)))?;
@@ -169,7 +169,7 @@ impl Predictor {
     }
 
     /// Of some work.
-    pub fn predict(&self, work: &Work) -> Result<Predicted> {
+    pub fn predict(&self, work: &ScoringWork) -> Result<PredictedSeconds> {
         let (client, server) = work.flops(&self.config);
         let speeds = self.speeds()?;
         let seconds = |flops: Flops| flops.layers / speeds.layers + flops.head / speeds.head;
@@ -179,7 +179,7 @@ impl Predictor {
         for (cell, codec) in work.cells {
             let sharing = Sharing::Received(cell.scope);
             if packets.iter().all(|(known, _)| *known != sharing) {
-                let sent = |group: &Group| -> Vec<usize> {
+                let sent = |group: &QuestionGroup| -> Vec<usize> {
                     (0..group.sequences())
                         .filter(|&s| s == 0 || group.shared(s, sharing) == 0)
                         .map(|s| group.compressed(s, cell.scope))
@@ -196,7 +196,7 @@ impl Predictor {
             codec_s += lengths.map(|&tokens| between(times, tokens)).sum::<f64>();
         }
         let codec_s = codec_s / rayon::current_num_threads() as f64;
-        Ok(Predicted { client_s: seconds(client), codec_s, server_s: seconds(server) })
+        Ok(PredictedSeconds { client_s: seconds(client), codec_s, server_s: seconds(server) })
     }
 
     fn times(&self, cell: &Cell, codec: &dyn Codec) -> Result<[f64; LENGTHS.len()]> {
@@ -276,20 +276,20 @@ mod tests {
         let last = 2.0 * (own * gathered + scored * (weights - gathered)) + 4.0 * seen * wide;
         let n = c.num_hidden_layers as f64;
 
-        let unsplit = Work { questions: &questions, cells: &[], baseline: true };
+        let unsplit = ScoringWork { questions: &questions, cells: &[], baseline: true };
         let (client, server) = unsplit.flops(&c);
         assert_eq!(client, Flops::default());
         assert_eq!(server, Flops { layers: (n - 1.0) * layer + last, head: scored * head });
 
         let shared = cell(1, Scope::Prompt);
-        let work = Work { questions: &questions, cells: &[(&shared, codec.as_ref())], baseline: false };
+        let work = ScoringWork { questions: &questions, cells: &[(&shared, codec.as_ref())], baseline: false };
         let (client, server) = work.flops(&c);
         assert_eq!(client, Flops { layers: layer, head: 0.0 });
         assert_eq!(server, Flops { layers: (n - 2.0) * layer + last, head: scored * head });
 
         // After the last layer only the head is left; every choice has its own rows.
         let end = cell(c.num_hidden_layers, Scope::PromptAndChoice);
-        let work = Work { questions: &questions, cells: &[(&end, codec.as_ref()); 2], baseline: false };
+        let work = ScoringWork { questions: &questions, cells: &[(&end, codec.as_ref()); 2], baseline: false };
         assert_eq!(
             work.flops(&c),
             (Flops { layers: n * layer, head: 0.0 }, Flops { layers: 0.0, head: 2.0 * 5.0 * head })
@@ -317,7 +317,7 @@ mod tests {
         let budget = Some(Budget::elements(8.0).unwrap());
         let cell = Cell { split, scope: Scope::PromptAndChoice, codec: spec, budget };
         let cells = [(&cell, codec.as_ref())];
-        let of = |questions| predictor.predict(&Work { questions, cells: &cells, baseline: true }).unwrap();
+        let of = |questions| predictor.predict(&ScoringWork { questions, cells: &cells, baseline: true }).unwrap();
         let (once, twice) = (of(&one), of(&two));
         for (once, twice) in
             [(once.client_s, twice.client_s), (once.codec_s, twice.codec_s), (once.server_s, twice.server_s)]

@@ -24,7 +24,7 @@ pub struct Probe {
 
 /// What was seen of one activation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Probed {
+pub struct ActivationIndicators {
     /// Share of ||A||^2 that FC's block at the cell's budget restores.
     #[serde(with = "exact::number")]
     pub low_band: f64,
@@ -50,8 +50,8 @@ pub struct Probed {
 
 impl Probe {
     /// Everything but the errors behind the cut. `rel_error` is the cell's own.
-    pub fn look(&self, cell: &Cell, a: &Activation, rel_error: f64) -> Result<Probed> {
-        Ok(Probed {
+    pub fn look(&self, cell: &Cell, a: &Activation, rel_error: f64) -> Result<ActivationIndicators> {
+        Ok(ActivationIndicators {
             low_band: 1.0 - self.fc_error(cell, a, rel_error)?.powi(2),
             variation_tokens: variation_tokens(a),
             variation_hidden: variation_hidden(a),

@@ -6,19 +6,19 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use super::cell::Cell;
-use super::collect::{Collected, collect_into};
-use super::journal::{Journal, Plan};
+use super::collect::{RunRecords, collect_into};
+use super::journal::{Journal, JournalPlan};
 use super::manifest::ManifestWriter;
 use super::memory::{self, check_memory};
 use super::needs::ensure_prepared;
 use super::observe::observe;
 use super::predict::Predictor;
 use super::report_spec::ReportSpec;
-use super::score::{ScoreRequest, Scored, blank_row, score};
+use super::score::{ScoreRequest, ScoreSummary, blank_row, score};
 use super::spec::{Experiment, Spec};
 use super::spent::{Clock, Stage};
 use super::task::{ModelInput, Task, tasks};
-use crate::data::Source;
+use crate::data::RowSource;
 use crate::file_name::check_run_name;
 use crate::model::Placement;
 use crate::model::source::{self, Model};
@@ -27,14 +27,14 @@ use crate::record::Indicators;
 use crate::record::Row;
 use crate::record::Shard;
 use crate::record::machine::peak_memory;
-use crate::record::manifest::{Manifest, Predicted, Spent};
+use crate::record::manifest::{Manifest, PredictedSeconds, StageSeconds};
 use crate::record::{RunFolder, run_name};
-use crate::score::{Tried, next_ratios};
+use crate::score::{RatioTrial, next_ratios};
 use splitbench_codec::{Budget, CodecSpec};
 
 /// What the command line adds to the experiment file.
 #[derive(Debug, Clone, Serialize)]
-pub struct Options {
+pub struct RunOptions {
     /// Folder with the rows of the real data sets.
     pub data_dir: Option<PathBuf>,
     /// Where `results/` and `plots/` go.
@@ -83,8 +83,8 @@ pub struct RunOutcome {
 
 impl RunOutcome {
     /// What was collected, without a word on how.
-    fn new(report: &ReportSpec, collected: &Collected) -> Self {
-        let Collected { rows, indicators, .. } = collected;
+    fn new(report: &ReportSpec, collected: &RunRecords) -> Self {
+        let RunRecords { rows, indicators, .. } = collected;
         Self {
             report: report.clone(),
             folder: None,
@@ -100,8 +100,8 @@ impl RunOutcome {
 
 /// Runs an experiment, but for what an earlier run left in the same place. What is computed is on disk after every batch, rows
 /// and samples after every data set, so that it stays whatever happens later.
-pub fn run(experiment: &Experiment, options: &Options) -> Result<RunOutcome> {
-    let mut collected = Collected::default();
+pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<RunOutcome> {
+    let mut collected = RunRecords::default();
     run_into(experiment, options, &mut collected).or_else(|error| match collected.rows.is_empty() {
         true => Err(error),
         false => Ok(RunOutcome { cut_short: Some(error), ..RunOutcome::new(&experiment.spec.report, &collected) }),
@@ -109,7 +109,7 @@ pub fn run(experiment: &Experiment, options: &Options) -> Result<RunOutcome> {
 }
 
 /// Runs; what data sets came to until it ended, however it did, is in `collected`.
-fn run_into(experiment: &Experiment, options: &Options, collected: &mut Collected) -> Result<RunOutcome> {
+fn run_into(experiment: &Experiment, options: &RunOptions, collected: &mut RunRecords) -> Result<RunOutcome> {
     let mut runner = Runner::open(experiment, options)?;
     for (model, mut tasks) in runner.load()? {
         runner.score(&model, &mut tasks, collected)?;
@@ -121,20 +121,20 @@ fn run_into(experiment: &Experiment, options: &Options, collected: &mut Collecte
 /// A run at work.
 struct Runner<'a> {
     experiment: &'a Experiment,
-    options: &'a Options,
+    options: &'a RunOptions,
     placement: Placement,
     folder: RunFolder,
     clock: Clock,
     manifest: ManifestWriter,
     /// Seconds that scoring was expected to take so far; none on a GPU.
-    predicted: Option<Predicted>,
+    predicted: Option<PredictedSeconds>,
     /// Cells that failed.
     failed: usize,
 }
 
 impl<'a> Runner<'a> {
     /// Checks what can be checked without a model, and makes the run's folder.
-    fn open(experiment: &'a Experiment, options: &'a Options) -> Result<Self> {
+    fn open(experiment: &'a Experiment, options: &'a RunOptions) -> Result<Self> {
         let Experiment { name, spec, .. } = experiment;
         ensure_prepared(spec, options.data_dir.as_deref())?;
         let started = jiff::Zoned::now();
@@ -153,7 +153,7 @@ impl<'a> Runner<'a> {
         spec.models.iter().try_for_each(|model| check_memory(model, &placement, options.batch_tokens))?;
         let folder = RunFolder::create(&options.out, name, &run, options.shard, &inputs(experiment, options)?)?;
         let clock = Clock::default();
-        let predicted = placement.device.is_cpu().then(Predicted::default);
+        let predicted = placement.device.is_cpu().then(PredictedSeconds::default);
         let mut manifest = ManifestWriter::begin(experiment, options, started, &folder)?;
         for model in &spec.models {
             let bytes = memory::bytes(&source::load_config(model)?, placement.dtype, options.batch_tokens);
@@ -179,7 +179,7 @@ impl<'a> Runner<'a> {
             for task in &tasks {
                 let row = blank_row(experiment, &model, &task.dataset, spec.limit);
                 let journal = self.folder.journal_path(&model.name, &task.dataset.info.name);
-                Journal::check(&journal, &Plan::new(row, Vec::new(), Vec::new()))?;
+                Journal::check(&journal, &JournalPlan::new(row, Vec::new(), Vec::new()))?;
             }
             Ok((model, tasks))
         };
@@ -187,7 +187,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Scores what is missing of a model's data sets. Rows of each are on disk when it is done.
-    fn score(&mut self, model: &Model, tasks: &mut [Task], collected: &mut Collected) -> Result<()> {
+    fn score(&mut self, model: &Model, tasks: &mut [Task], collected: &mut RunRecords) -> Result<()> {
         let Self { experiment: Experiment { name, spec, .. }, options, placement, folder, clock, .. } = self;
         let (manifest, predicted) = (&mut self.manifest, &mut self.predicted);
         let predictor =
@@ -231,7 +231,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Writes the records of all data sets, and says what that took.
-    fn finish(mut self, collected: &Collected) -> Result<RunOutcome> {
+    fn finish(mut self, collected: &RunRecords) -> Result<RunOutcome> {
         self.manifest.finish();
         let written = self.manifest.write(&self.folder, &self.clock, self.predicted);
         let mut summary = self.summary();
@@ -240,7 +240,7 @@ impl<'a> Runner<'a> {
             written?;
             summary +=
                 &format!("shard {shard} is done; when all are: splitbench collect {}\n", self.folder.results.display());
-            return Ok(RunOutcome { failed: self.failed, summary, ..RunOutcome::new(report, &Collected::default()) });
+            return Ok(RunOutcome { failed: self.failed, summary, ..RunOutcome::new(report, &RunRecords::default()) });
         }
         let described = ["manifest.json", "machine.json"].map(|file| self.folder.results.join(file));
         let mut outcome = finish(self.folder, report, collected);
@@ -252,7 +252,7 @@ impl<'a> Runner<'a> {
     /// Where time and memory went.
     fn summary(&self) -> String {
         let (whole, spent) = self.clock.read();
-        let Spent { load_s, calibrate_s, client_s, encode_s, decode_s, baseline_s, server_s, rest_s } = spent;
+        let StageSeconds { load_s, calibrate_s, client_s, encode_s, decode_s, baseline_s, server_s, rest_s } = spent;
         let mut text = format!(
             "\n{whole:.1} s: loading {load_s:.1}, calibration {calibrate_s:.1}, client half {client_s:.1}, encode \
              {encode_s:.1} and decode {decode_s:.1} (summed over threads, beside the server), unsplit model's rest \
@@ -297,10 +297,10 @@ fn notes(model: &Model, task: &Task) -> Vec<String> {
 }
 
 /// All files that a run is computed of.
-fn inputs(experiment: &Experiment, options: &Options) -> Result<Vec<PathBuf>> {
+fn inputs(experiment: &Experiment, options: &RunOptions) -> Result<Vec<PathBuf>> {
     let Experiment { spec, file, .. } = experiment;
     let names = spec.dataset_infos()?;
-    let rows = Source::of(options.data_dir.as_deref()).files(names);
+    let rows = RowSource::of(options.data_dir.as_deref()).files(names);
     let mut read: Vec<PathBuf> = file.iter().cloned().chain(rows).collect();
     for model in &spec.models {
         read.extend(source::locate(model)?.paths());
@@ -312,7 +312,7 @@ fn inputs(experiment: &Experiment, options: &Options) -> Result<Vec<PathBuf>> {
 /// Cells at the ratios that a search tries next, of each codec and cut its own. `rows` begin with the baseline, then have one a
 /// cell.
 fn refined(cells: &[Cell], rows: &[Row], points: f64, precision: f64) -> Vec<Cell> {
-    let mut searched: Vec<(Cell, Vec<Tried>)> = Vec::new();
+    let mut searched: Vec<(Cell, Vec<RatioTrial>)> = Vec::new();
     for (cell, row) in cells.iter().zip(rows.iter().skip(1)) {
         let (Some(budget), Some(tried)) = (cell.budget, row.tried()) else { continue };
         // The cell but for its ratio.
@@ -334,8 +334,8 @@ fn refined(cells: &[Cell], rows: &[Row], points: f64, precision: f64) -> Vec<Cel
 }
 
 /// Writes the records of what was collected. Where that fails, the outcome comes with the reason.
-pub(super) fn finish(folder: RunFolder, report: &ReportSpec, collected: &Collected) -> RunOutcome {
-    let Collected { rows, timings, indicators } = collected;
+pub(super) fn finish(folder: RunFolder, report: &ReportSpec, collected: &RunRecords) -> RunOutcome {
+    let RunRecords { rows, timings, indicators } = collected;
     let write = || -> Result<Vec<PathBuf>> {
         folder.rows(rows)?;
         folder.timings(timings)?;
@@ -360,7 +360,7 @@ pub(super) fn finish(folder: RunFolder, report: &ReportSpec, collected: &Collect
 struct Scorer<'a> {
     name: &'a str,
     spec: &'a Spec,
-    options: &'a Options,
+    options: &'a RunOptions,
     model: &'a Model,
     predictor: Option<&'a Predictor>,
     folder: &'a RunFolder,
@@ -371,10 +371,10 @@ struct Scorer<'a> {
 impl Scorer<'_> {
     /// Scores what is missing, and where ratios are searched adds cells until the answer is near enough. Gives what all of it comes
     /// to, nothing of a shard. `step` hears of each batch, and before the first.
-    fn score(&self, task: &mut Task, mut step: impl FnMut() -> Result<()>) -> Result<(Collected, Scored)> {
+    fn score(&self, task: &mut Task, mut step: impl FnMut() -> Result<()>) -> Result<(RunRecords, ScoreSummary)> {
         let Self { spec, options, model, folder, progress, .. } = *self;
         let mut journals = [Journal::open(&folder.journal_path(&model.name, &task.dataset.info.name))?];
-        let mut expected = Predicted::default();
+        let mut expected = PredictedSeconds::default();
         // What the rounds of a search before this one have done.
         let mut before = 0;
         loop {
@@ -385,11 +385,11 @@ impl Scorer<'_> {
                 progress.add(count - again);
                 step()
             };
-            let Scored { predicted, failed } = self.round(task, &mut journals[0], done)?;
+            let ScoreSummary { predicted, failed } = self.round(task, &mut journals[0], done)?;
             expected += predicted;
-            let scored = Scored { predicted: expected, failed };
+            let scored = ScoreSummary { predicted: expected, failed };
             if options.shard.is_some() {
-                return Ok((Collected::default(), scored));
+                return Ok((RunRecords::default(), scored));
             }
             let collected = collect_into(folder, &model.name, &task.dataset.info.name, &mut journals)?;
             let Some(precision) = options.search else { return Ok((collected, scored)) };
@@ -403,7 +403,7 @@ impl Scorer<'_> {
         }
     }
 
-    fn round(&self, task: &Task, journal: &mut Journal, done: impl FnMut(u64) -> Result<()>) -> Result<Scored> {
+    fn round(&self, task: &Task, journal: &mut Journal, done: impl FnMut(u64) -> Result<()>) -> Result<ScoreSummary> {
         let Self { name, spec, options, model, predictor, clock, .. } = *self;
         let request = ScoreRequest {
             experiment: name,

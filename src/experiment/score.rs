@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 
 use super::calibrate::calibrate;
 use super::cell::{Cell, CellKey};
-use super::collect::{Collected, collect};
-use super::evaluate::{Prepared, Scores, Wanted, evaluate};
-use super::journal::{Journal, Line, Plan};
+use super::collect::{RunRecords, collect};
+use super::evaluate::{CellCodec, ScoreTargets, Scores, evaluate};
+use super::journal::{Journal, JournalLine, JournalPlan};
 use super::memory::batch_rows;
 use super::outcome::{CellAnswer, UnsplitAnswer};
-use super::predict::{Predictor, Work};
+use super::predict::{Predictor, ScoringWork};
 use super::probe::Probe;
 use super::spent::{Clock, Stage};
 use crate::data::Dataset;
@@ -21,8 +21,8 @@ use crate::model::{SplitPoint, device_name};
 use crate::progress;
 use crate::record::Row;
 use crate::record::Shard;
-use crate::record::manifest::Predicted;
-use crate::score::{Asked, Request, Sample};
+use crate::record::manifest::PredictedSeconds;
+use crate::score::{QuestionRecord, Request, Sample};
 use splitbench_codec::{self as codec, Budget, Calibration, Codec};
 
 /// What to score.
@@ -54,9 +54,9 @@ pub struct ScoreRequest<'a> {
 }
 
 /// What scoring came to beside the journal.
-pub struct Scored {
+pub struct ScoreSummary {
     /// What it was expected to take.
-    pub predicted: Predicted,
+    pub predicted: PredictedSeconds,
     /// Cells that came to an end, and why.
     pub failed: Vec<(usize, String)>,
 }
@@ -68,7 +68,7 @@ pub fn score(
     journal: &mut Journal,
     clock: &Clock,
     mut done: impl FnMut(u64) -> Result<()>,
-) -> Result<Scored> {
+) -> Result<ScoreSummary> {
     let mut cells = build(request, clock)?;
     begin(request, &cells, journal)?;
     let (pending, there) = find_pending(request, &cells, journal);
@@ -79,7 +79,7 @@ pub fn score(
     }
     journal.sync()?;
     let ended = cells.into_iter().enumerate();
-    Ok(Scored { predicted, failed: ended.filter_map(|(nth, cell)| Some((nth, cell.ended?))).collect() })
+    Ok(ScoreSummary { predicted, failed: ended.filter_map(|(nth, cell)| Some((nth, cell.ended?))).collect() })
 }
 
 /// A cell and where it stands.
@@ -121,10 +121,10 @@ fn begin(request: &ScoreRequest, cells: &[CellState], journal: &mut Journal) -> 
     let ScoreRequest { experiment, model, dataset, limit, .. } = *request;
     let keys = cells.iter().map(|state| state.key.clone()).collect();
     let questions = dataset.questions.iter().map(|question| question.index).collect();
-    journal.begin(Plan::new(blank_row(experiment, model, dataset, limit), keys, questions))?;
+    journal.begin(JournalPlan::new(blank_row(experiment, model, dataset, limit), keys, questions))?;
     let unbuilt = cells.iter().enumerate().filter_map(|(nth, state)| {
         let error = state.ended.as_ref()?;
-        (journal.failure(&state.key) != Some(error)).then(|| Line::Failed(nth, error.clone()))
+        (journal.failure(&state.key) != Some(error)).then(|| JournalLine::Failed(nth, error.clone()))
     });
     let unbuilt = unbuilt.collect();
     journal.append(unbuilt)
@@ -160,13 +160,13 @@ impl Pending {
 }
 
 /// What all of it is expected to take.
-fn predict(request: &ScoreRequest, cells: &[CellState], pending: &[Pending]) -> Predicted {
-    let mut predicted = Predicted::default();
+fn predict(request: &ScoreRequest, cells: &[CellState], pending: &[Pending]) -> PredictedSeconds {
+    let mut predicted = PredictedSeconds::default();
     let Some(predictor) = request.predictor else { return predicted };
     for part in pending {
         let built = part.cells.iter().filter_map(|&nth| Some((cells[nth].cell, cells[nth].codec.as_deref()?)));
         let (questions, built) = (part.requests(request), built.collect::<Vec<_>>());
-        let work = Work { questions: &questions, cells: &built, baseline: part.baseline };
+        let work = ScoringWork { questions: &questions, cells: &built, baseline: part.baseline };
         // A codec that fails here fails there too, and says so there.
         predicted += predictor.predict(&work).unwrap_or_default();
     }
@@ -196,10 +196,10 @@ fn score_part(
             Some(error) => Err(error.clone()),
             None => codec.as_deref().context("a codec that was not built is not pending").map_err(|e| e.to_string()),
         };
-        Prepared { cell, codec }
+        CellCodec { cell, codec }
     };
-    let prepared: Vec<Prepared> = part.cells.iter().map(prepare).collect();
-    let wanted = Wanted { baseline: part.baseline, probe: request.probe.map(|budget| Probe { budget }) };
+    let prepared: Vec<CellCodec> = part.cells.iter().map(prepare).collect();
+    let wanted = ScoreTargets { baseline: part.baseline, probe: request.probe.map(|budget| Probe { budget }) };
     let requests = part.requests(request);
     let all: u64 = requests.iter().map(|requests| requests.len() as u64).sum();
     // Of each cell, to count what one that fails leaves out.
@@ -211,20 +211,21 @@ fn score_part(
             for scores in batch? {
                 lines.push(match scores {
                     Scores::Unsplit { question, logliks } => {
-                        let asked = Asked::new(&dataset.questions[part.questions[question]], requests[question]);
+                        let asked =
+                            QuestionRecord::new(&dataset.questions[part.questions[question]], requests[question]);
                         sequences += logliks.len() as u64;
-                        Line::Baseline(UnsplitAnswer { asked, loglik: logliks })
+                        JournalLine::Baseline(UnsplitAnswer { asked, loglik: logliks })
                     }
                     Scores::Cell { question, cell, outcomes, fidelity } => {
                         let index = dataset.questions[part.questions[question]].index;
                         sequences += outcomes.len() as u64;
                         scored[cell] += outcomes.len() as u64;
-                        Line::Cell(part.cells[cell], CellAnswer { index, outcomes, fidelity })
+                        JournalLine::Cell(part.cells[cell], CellAnswer { index, outcomes, fidelity })
                     }
                     Scores::Failed { cell, error } => {
                         sequences += all - scored[cell];
                         ended[part.cells[cell]] = Some(error.clone());
-                        Line::Failed(part.cells[cell], error)
+                        JournalLine::Failed(part.cells[cell], error)
                     }
                 });
             }
@@ -241,7 +242,7 @@ fn score_part(
 }
 
 /// Scores without keeping a journal. Gives what it comes to, and the samples of the baseline and of each cell.
-pub fn score_in_memory(request: &ScoreRequest) -> Result<(Collected, Vec<Vec<Sample>>)> {
+pub fn score_in_memory(request: &ScoreRequest) -> Result<(RunRecords, Vec<Vec<Sample>>)> {
     let mut journal = Journal::in_memory();
     score(request, &mut journal, &Clock::default(), |_| Ok(()))?;
     let mut samples = Vec::new();
@@ -301,7 +302,7 @@ pub(super) fn blank_row(experiment: &str, model: &Model, dataset: &Dataset, limi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{self, Source};
+    use crate::data::{self, RowSource};
     use crate::experiment::Scope;
     use crate::model::{Placement, source};
     use crate::score::encode_dataset;
@@ -311,7 +312,7 @@ mod tests {
     #[test]
     fn many_cells_are_told_and_kept_a_few_at_a_time() {
         let model = source::load("pocket", &Placement::cpu()).unwrap();
-        let dataset = data::load("arc_easy-mini", &Source::Embedded, Some(4)).unwrap();
+        let dataset = data::load("arc_easy-mini", &RowSource::Embedded, Some(4)).unwrap();
         let requests = encode_dataset(&model.tokenizer, &dataset).unwrap();
         let cells: Vec<Cell> = (1..=3)
             .flat_map(|after_layer| ["noop", "fc", "topk", "int8", "int4", "fp8"].map(|codec| (after_layer, codec)))

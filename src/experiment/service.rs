@@ -16,8 +16,8 @@ use super::spent::{Clock, Stage};
 use super::task::Task;
 use crate::model::source::Model;
 use crate::model::split::{activation, from_values, to_values};
-use crate::model::{Decoder, Packing, Scored, SplitPoint, device_name};
-use crate::record::{Part, RAW, Service};
+use crate::model::{Continuation, Decoder, Packing, SplitPoint, device_name};
+use crate::record::{RAW, Service, ServicePart};
 use crate::score::Request;
 use splitbench_codec::{Activation, Codec, Delivery, build, round_trip};
 
@@ -31,7 +31,7 @@ const CALLS: usize = 3;
 const BATCH: usize = 8;
 
 /// One request at one cut: what both halves take, and what crosses.
-struct Timed {
+struct RequestTimes {
     /// Rows x D.
     rows: Activation,
     /// Rows that are the prompt's.
@@ -61,10 +61,10 @@ pub fn measure(
         let specs: Vec<_> = cells.iter().map(|cell| cell.codec.clone()).collect();
         let calibration = calibrate(model, &task.train, split, &specs, most_rows, Some(calibrations), clock)
             .with_context(|| format!("calibrating after layer {}", split.after_layer))?;
-        for part in [Part::Prompt, Part::Step] {
+        for part in [ServicePart::Prompt, ServicePart::Step] {
             let timed = timed(decoder, &requests, split, part)?;
             let more_us = further(decoder, &requests, split, part)?;
-            let mean = |of: &dyn Fn(&Timed) -> f64| timed.iter().map(of).sum::<f64>() / timed.len() as f64;
+            let mean = |of: &dyn Fn(&RequestTimes) -> f64| timed.iter().map(of).sum::<f64>() / timed.len() as f64;
             let line = |scope: Scope| Service {
                 model: model.name.clone(),
                 dataset: task.dataset.info.name.clone(),
@@ -103,7 +103,7 @@ pub fn measure(
                     decode_us: None,
                     ..line(cell.scope)
                 };
-                let sent: Result<Vec<Sent>> = build(&cell.codec, calibration.as_ref())
+                let sent: Result<Vec<CodecService>> = build(&cell.codec, calibration.as_ref())
                     .and_then(|codec| timed.iter().map(|one| send(codec.as_ref(), cell, one, part)).collect());
                 out.push(match sent {
                     Ok(sent) => with_codec(blank, &sent),
@@ -115,19 +115,19 @@ pub fn measure(
     Ok(out)
 }
 
-fn timed(decoder: &Decoder, requests: &[Request], split: SplitPoint, part: Part) -> Result<Vec<Timed>> {
-    let one = |request: &Request| -> Result<Timed> {
+fn timed(decoder: &Decoder, requests: &[Request], split: SplitPoint, part: ServicePart) -> Result<Vec<RequestTimes>> {
+    let one = |request: &Request| -> Result<RequestTimes> {
         let whole = Arc::new(Packing::of([request.tokens.len()]));
         // Values and not tensors: a GPU is done when they are here.
         let client = |ids: &[u32], packing| to_values(&decoder.client(ids, packing, &[split])?[0]);
         let last = [request.tokens[request.tokens.len() - 1]];
         let single = Arc::new(Packing::of([1]));
         let (rows, client_us) = match part {
-            Part::Prompt => {
+            ServicePart::Prompt => {
                 let (values, client_us) = median(|| client(&request.tokens, &whole))?;
                 (activation(&values, &whole, 0)?, client_us)
             }
-            Part::Step => {
+            ServicePart::Step => {
                 // The row as it is after the prompt; the time without the prompt's keys, of which there is no cache here.
                 let values = client(&request.tokens, &whole)?;
                 let width = decoder.config().hidden_size;
@@ -136,12 +136,12 @@ fn timed(decoder: &Decoder, requests: &[Request], split: SplitPoint, part: Part)
             }
         };
         let rows = rows.with_token_ids(
-            if part == Part::Prompt { request.tokens.clone() } else { last.to_vec() },
+            if part == ServicePart::Prompt { request.tokens.clone() } else { last.to_vec() },
             decoder.config().vocab_size,
         )?;
         let server_us = server(decoder, &rows, request, split, part, 1)?;
-        let prompt_rows = if part == Part::Prompt { request.prompt_tokens } else { 1 };
-        Ok(Timed { rows, prompt_rows, client_us, server_us })
+        let prompt_rows = if part == ServicePart::Prompt { request.prompt_tokens } else { 1 };
+        Ok(RequestTimes { rows, prompt_rows, client_us, server_us })
     };
     if let Some(request) = requests.first() {
         one(request)?; // To warm up.
@@ -155,12 +155,12 @@ fn server(
     rows: &Activation,
     request: &Request,
     split: SplitPoint,
-    part: Part,
+    part: ServicePart,
     count: usize,
 ) -> Result<f64> {
     let packing = Arc::new(Packing::of(std::iter::repeat_n(rows.tokens(), count)));
-    let targets = if part == Part::Prompt { request.targets.as_slice() } else { &request.targets[..1] };
-    let scored: Vec<Scored> = (0..count).map(|sequence| Scored { sequence, targets }).collect();
+    let targets = if part == ServicePart::Prompt { request.targets.as_slice() } else { &request.targets[..1] };
+    let scored: Vec<Continuation> = (0..count).map(|sequence| Continuation { sequence, targets }).collect();
     let values = rows.values().repeat(count);
     Ok(median(|| {
         let hidden = from_values(values.clone(), packing.rows(), decoder)?;
@@ -170,15 +170,15 @@ fn server(
 }
 
 /// What one more request adds to a batch of the server half: of the request of median length, eight against one.
-fn further(decoder: &Decoder, requests: &[Request], split: SplitPoint, part: Part) -> Result<f64> {
+fn further(decoder: &Decoder, requests: &[Request], split: SplitPoint, part: ServicePart) -> Result<f64> {
     let mut by_length: Vec<&Request> = requests.iter().collect();
     by_length.sort_by_key(|request| request.tokens.len());
     let Some(request) = by_length.get(by_length.len() / 2) else { return Ok(0.0) };
     let packing = Arc::new(Packing::of([request.tokens.len()]));
     let values = to_values(&decoder.client(&request.tokens, &packing, &[split])?[0])?;
     let rows = match part {
-        Part::Prompt => activation(&values, &packing, 0)?,
-        Part::Step => {
+        ServicePart::Prompt => activation(&values, &packing, 0)?,
+        ServicePart::Step => {
             Activation::new(1, decoder.config().hidden_size, values[..decoder.config().hidden_size].to_vec())?
         }
     };
@@ -188,21 +188,21 @@ fn further(decoder: &Decoder, requests: &[Request], split: SplitPoint, part: Par
 }
 
 /// What a codec made of one request.
-struct Sent {
+struct CodecService {
     bytes: f64,
     rel_error: f64,
     encode_us: f64,
     decode_us: f64,
 }
 
-fn send(codec: &dyn Codec, cell: &Cell, one: &Timed, part: Part) -> Result<Sent> {
+fn send(codec: &dyn Codec, cell: &Cell, one: &RequestTimes, part: ServicePart) -> Result<CodecService> {
     let (tokens, hidden) = (one.rows.tokens(), one.rows.hidden());
     let rows = if cell.scope == Scope::Prompt { one.prompt_rows } else { tokens };
     let mut packed = Activation::new(rows, hidden, one.rows.values()[..rows * hidden].to_vec())?;
     if let Some(ids) = one.rows.token_ids() {
         packed = packed.with_token_ids(ids.ids[..rows].to_vec(), ids.vocabulary as usize)?;
     }
-    let what = || format!("{cell}, {}", if part == Part::Step { "a single row" } else { "a request" });
+    let what = || format!("{cell}, {}", if part == ServicePart::Step { "a single row" } else { "a request" });
     // The first round trip warms plans and buffers up.
     let packet = round_trip(codec, &packed, cell.budget).with_context(what)?.packet;
     let (_, encode_us) = median(|| codec.encode(&packed, cell.budget)).with_context(what)?;
@@ -212,11 +212,11 @@ fn send(codec: &dyn Codec, cell: &Cell, one: &Timed, part: Part) -> Result<Sent>
         Delivery::Activation(received) => (packed.rel_error(&received), 0.0),
         Delivery::TokenIds(_) => (0.0, one.client_us),
     };
-    Ok(Sent { bytes: packet.len() as f64 + beside, rel_error, encode_us, decode_us: decode_us + again_us })
+    Ok(CodecService { bytes: packet.len() as f64 + beside, rel_error, encode_us, decode_us: decode_us + again_us })
 }
 
-fn with_codec(blank: Service, sent: &[Sent]) -> Service {
-    let mean = |of: &dyn Fn(&Sent) -> f64| Some(sent.iter().map(of).sum::<f64>() / sent.len() as f64);
+fn with_codec(blank: Service, sent: &[CodecService]) -> Service {
+    let mean = |of: &dyn Fn(&CodecService) -> f64| Some(sent.iter().map(of).sum::<f64>() / sent.len() as f64);
     Service {
         bytes: mean(&|one| one.bytes),
         rel_error: mean(&|one| one.rel_error),

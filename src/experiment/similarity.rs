@@ -4,14 +4,14 @@ use splitbench_codec::Activation;
 
 /// How two activations are compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Measure {
+pub enum SimilarityMeasure {
     /// Cosine of the means over tokens: what the inputs have in common as a whole.
     Pooled,
     /// Mean over the positions both have of the cosine of their rows there.
     Aligned,
 }
 
-impl Measure {
+impl SimilarityMeasure {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Pooled, Self::Aligned];
 
@@ -43,15 +43,15 @@ fn pooled(a: &Activation) -> Vec<f64> {
 }
 
 /// Mean over all pairs, and its standard error by the jackknife over inputs. None for fewer than two inputs.
-pub fn similarity(inputs: &[Activation], measure: Measure) -> Option<(f64, Option<f64>)> {
+pub fn similarity(inputs: &[Activation], measure: SimilarityMeasure) -> Option<(f64, Option<f64>)> {
     let n = inputs.len();
     if n < 2 {
         return None;
     }
     let means: Vec<Vec<f64>> = inputs.iter().map(pooled).collect();
     let pair = |i: usize, j: usize| match measure {
-        Measure::Pooled => cosine(&means[i], &means[j]),
-        Measure::Aligned => {
+        SimilarityMeasure::Pooled => cosine(&means[i], &means[j]),
+        SimilarityMeasure::Aligned => {
             let rows = inputs[i].tokens().min(inputs[j].tokens());
             let at = |s: usize| cosine(&wide(inputs[i].row(s)), &wide(inputs[j].row(s)));
             (0..rows).map(at).sum::<f64>() / rows as f64
@@ -89,22 +89,22 @@ mod tests {
         let b = activation(&[[1.0, 0.0], [0.0, -1.0], [5.0, 5.0]]);
         // Means (1, 1) and (6, 4).
         let expected = 10.0 / (2f64 * 52.0).sqrt();
-        let (pooled, stderr) = similarity(&[a.clone(), b.clone()], Measure::Pooled).unwrap();
+        let (pooled, stderr) = similarity(&[a.clone(), b.clone()], SimilarityMeasure::Pooled).unwrap();
         assert!((pooled - expected).abs() < 1e-12 && stderr.is_none());
-        assert_eq!(similarity(&[a.clone(), b], Measure::Aligned).unwrap().0, 0.0);
-        assert_eq!(similarity(&[a], Measure::Aligned), None);
+        assert_eq!(similarity(&[a.clone(), b], SimilarityMeasure::Aligned).unwrap().0, 0.0);
+        assert_eq!(similarity(&[a], SimilarityMeasure::Aligned), None);
     }
 
     #[test]
     fn equal_inputs_are_one_and_the_error_is_that_of_a_mean() {
         let a = activation(&[[1.0, 2.0], [3.0, -1.0]]);
-        for measure in Measure::ALL {
+        for measure in SimilarityMeasure::ALL {
             let (mean, stderr) = similarity(&[a.clone(), a.clone(), a.clone()], measure).unwrap();
             assert!((mean - 1.0).abs() < 1e-12 && stderr.unwrap() < 1e-9, "{measure:?}");
         }
         // One of three is the opposite: pairs 1, -1, -1; without one input 1, -1 or -1.
         let b = activation(&[[-1.0, -2.0], [-3.0, 1.0]]);
-        let (mean, stderr) = similarity(&[a.clone(), a, b], Measure::Aligned).unwrap();
+        let (mean, stderr) = similarity(&[a.clone(), a, b], SimilarityMeasure::Aligned).unwrap();
         assert!((mean + 1.0 / 3.0).abs() < 1e-12);
         // sqrt(2 / 3 * ((2/3)^2 + (2/3)^2 + (4/3)^2)).
         assert!((stderr.unwrap() - (2.0f64 / 3.0 * 24.0 / 9.0).sqrt()).abs() < 1e-12, "{stderr:?}");

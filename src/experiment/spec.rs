@@ -23,10 +23,10 @@ pub struct Spec {
     #[serde(default = "default_models")]
     pub models: Vec<String>,
     /// Data sets by name or by the path of a definition, or `"all"` ten.
-    pub datasets: Many<DatasetRef>,
+    pub datasets: AllOrSome<DatasetRef>,
     /// Split layers l, 1..=N, or `"all"`.
     #[serde(default = "first_layer")]
-    pub split_layers: Many<usize>,
+    pub split_layers: AllOrSome<usize>,
     /// What is compressed.
     #[serde(default = "default_scopes")]
     pub scopes: Vec<Scope>,
@@ -50,7 +50,7 @@ pub struct Spec {
 /// A list, or the word `all`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Many<T> {
+pub enum AllOrSome<T> {
     /// These.
     Some(Vec<T>),
     /// The word; only `all` is allowed.
@@ -71,8 +71,8 @@ fn default_models() -> Vec<String> {
     vec![source::POCKET.to_string()]
 }
 
-fn first_layer() -> Many<usize> {
-    Many::Some(vec![1])
+fn first_layer() -> AllOrSome<usize> {
+    AllOrSome::Some(vec![1])
 }
 
 fn default_scopes() -> Vec<Scope> {
@@ -126,10 +126,10 @@ pub struct Experiment {
 /// What an embedded experiment is about; a simulation has that too.
 pub fn analysis(name: &str) -> Result<String> {
     #[derive(Deserialize)]
-    struct About {
+    struct AnalysisText {
         analysis: String,
     }
-    let about: About = toml::from_str(experiment_text(name).unwrap_or_default())
+    let about: AnalysisText = toml::from_str(experiment_text(name).unwrap_or_default())
         .with_context(|| format!("experiments/{name}.toml"))?;
     Ok(about.analysis)
 }
@@ -181,10 +181,10 @@ impl Spec {
         data::refuse_namesakes(&datasets)?;
         self.codec_specs()?;
         match &self.split_layers {
-            Many::Word(word) => {
+            AllOrSome::Word(word) => {
                 ensure!(word == "all", "split_layers is {word:?}; expected \"all\" or a list of layers")
             }
-            Many::Some(list) => refuse_repeats("split layer", list, |layer| *layer)?,
+            AllOrSome::Some(list) => refuse_repeats("split layer", list, |layer| *layer)?,
         }
         match &self.ratios {
             Ratios::Word(word) => {
@@ -207,16 +207,16 @@ impl Spec {
 
     /// Reads the definitions of the data sets that are given by paths, which begin in `folder`.
     pub fn resolve_datasets(&mut self, folder: &Path) -> Result<()> {
-        let Many::Some(sets) = &mut self.datasets else { return Ok(()) };
+        let AllOrSome::Some(sets) = &mut self.datasets else { return Ok(()) };
         sets.iter_mut().try_for_each(|set| set.resolve(folder))
     }
 
     /// The data sets, in order.
     pub fn dataset_infos(&self) -> Result<Vec<&'static data::DatasetInfo>> {
         match &self.datasets {
-            Many::Some(sets) => sets.iter().map(DatasetRef::info).collect(),
-            Many::Word(word) if word == "all" => Ok(data::registry().iter().filter(|d| !d.mini).collect()),
-            Many::Word(word) => bail!("datasets is {word:?}; expected \"all\" or a list of names"),
+            AllOrSome::Some(sets) => sets.iter().map(DatasetRef::info).collect(),
+            AllOrSome::Word(word) if word == "all" => Ok(data::registry().iter().filter(|d| !d.mini).collect()),
+            AllOrSome::Word(word) => bail!("datasets is {word:?}; expected \"all\" or a list of names"),
         }
     }
 
@@ -246,7 +246,7 @@ impl Spec {
 
     /// Split layers of a model of `layers` layers, ascending.
     pub fn splits(&self, layers: usize) -> Result<Vec<usize>> {
-        let Many::Some(list) = &self.split_layers else { return Ok((1..=layers).collect()) };
+        let AllOrSome::Some(list) = &self.split_layers else { return Ok((1..=layers).collect()) };
         let mut list = list.clone();
         list.sort_unstable();
         ensure!(!list.is_empty(), "split_layers is empty");

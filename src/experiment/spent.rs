@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::record::manifest::Spent;
+use crate::record::manifest::StageSeconds;
 
 /// What is timed.
 #[derive(Clone, Copy, PartialEq)]
@@ -33,7 +33,7 @@ pub struct Clock {
 
 #[derive(Default)]
 struct Times {
-    spent: Spent,
+    spent: StageSeconds,
     /// Stages at work, and since when any was.
     active: usize,
     since: Option<Instant>,
@@ -97,10 +97,10 @@ impl Clock {
     }
 
     /// Seconds since the beginning, and where they went until now.
-    pub fn read(&self) -> (f64, Spent) {
+    pub fn read(&self) -> (f64, StageSeconds) {
         let whole = self.started.elapsed();
         let times = lock(&self.times);
-        (whole.as_secs_f64(), Spent { rest_s: whole.saturating_sub(times.busy).as_secs_f64(), ..times.spent })
+        (whole.as_secs_f64(), StageSeconds { rest_s: whole.saturating_sub(times.busy).as_secs_f64(), ..times.spent })
     }
 }
 

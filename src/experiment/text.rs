@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::calibrate::calibrate;
 use super::cell::Cell;
-use super::evaluate::{Prepared, Scores, Wanted, evaluate};
+use super::evaluate::{CellCodec, ScoreTargets, Scores, evaluate};
 use super::memory::batch_rows;
 use super::outcome::Outcome;
 use super::spent::Clock;
@@ -56,8 +56,8 @@ pub fn score_text(request: &TextRequest) -> Result<TextScores> {
     let calibrated = calibrate(model, calibration, split, &specs, batch_tokens, None, &clock)?;
     let codecs: Vec<Result<Box<dyn Codec>, String>> =
         specs.iter().map(|spec| codec::build(spec, calibrated.as_ref()).map_err(|e| format!("{e:#}"))).collect();
-    let prepared: Vec<Prepared> = (cells.iter().zip(&codecs))
-        .map(|(cell, codec)| Prepared { cell, codec: codec.as_deref().map_err(String::clone) })
+    let prepared: Vec<CellCodec> = (cells.iter().zip(&codecs))
+        .map(|(cell, codec)| CellCodec { cell, codec: codec.as_deref().map_err(String::clone) })
         .collect();
     let mut scores = TextScores {
         unsplit: vec![f64::NAN; windows.len()],
@@ -75,7 +75,7 @@ pub fn score_text(request: &TextRequest) -> Result<TextScores> {
     let activity = progress::sequences(format!("{}: windows", model.title), (windows.len() * (1 + cells.len())) as u64);
     let questions: Vec<&[Request]> = windows.iter().map(std::slice::from_ref).collect();
     let rows = batch_rows(&model.config, &model.placement.device, batch_tokens);
-    let wanted = Wanted { baseline: true, probe: None };
+    let wanted = ScoreTargets { baseline: true, probe: None };
     // Of each cell, to count what one that fails leaves out.
     let mut scored = vec![0; cells.len()];
     evaluate(decoder, &questions, &prepared, rows, wanted, &clock, |batches| {

@@ -8,7 +8,7 @@ use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
 
 use super::failure::Failure;
-use super::listing::{Listing, Repo, is_plain};
+use super::listing::{Repo, RepositoryListing, is_plain};
 use super::proxy::Proxies;
 use super::{certificates, place};
 
@@ -95,21 +95,25 @@ impl Client {
     }
 
     /// The files of a repository.
-    pub fn list(&self, repo: &Repo) -> Result<Listing, Failure> {
+    pub fn list(&self, repo: &Repo) -> Result<RepositoryListing, Failure> {
         let what = repo.shown();
         let url = format!("{}{}", self.endpoint, repo.api_path());
-        let mut reply = self.send(repo, &what, &url, Ask::Whole)?;
+        let mut reply = self.send(repo, &what, &url, RequestPurpose::Whole)?;
         let body = reply.body_mut().with_config().limit(LARGEST_LISTING).read_to_vec().map_err(|e| {
             Failure::Unreachable { what: what.clone(), url: self.endpoint.clone(), reason: e.to_string() }
         })?;
-        Listing::parse(&body).map_err(|problem| Failure::NotAHub { what, problem, endpoint: self.endpoint.clone() })
+        RepositoryListing::parse(&body).map_err(|problem| Failure::NotAHub {
+            what,
+            problem,
+            endpoint: self.endpoint.clone(),
+        })
     }
 
     /// Name and size of a file's content.
     pub fn meta(&self, repo: &Repo, commit: &str, file: &str) -> Result<Meta, Failure> {
         let what = named(repo, file);
         let url = format!("{}{}", self.endpoint, repo.file_path(commit, file));
-        let reply = self.send(repo, &what, &url, Ask::Meta)?;
+        let reply = self.send(repo, &what, &url, RequestPurpose::Meta)?;
         let header = |linked: &str, plain: &str| text(reply.headers(), linked).or_else(|| text(reply.headers(), plain));
         let etag = header("x-linked-etag", "etag").map(|e| e.trim_start_matches("W/").trim_matches('"').to_string());
         let size = header("x-linked-size", "content-length").and_then(|s| s.parse().ok());
@@ -126,10 +130,10 @@ impl Client {
     /// The content of a file from byte `from` on; the answer's status is 200 (from the start all the same), 206 or 416.
     pub fn content(&self, repo: &Repo, commit: &str, file: &str, from: u64) -> Result<Response<Body>, Failure> {
         let url = format!("{}{}", self.endpoint, repo.file_path(commit, file));
-        self.send(repo, &named(repo, file), &url, Ask::From(from))
+        self.send(repo, &named(repo, file), &url, RequestPurpose::From(from))
     }
 
-    fn send(&self, repo: &Repo, what: &str, url: &str, ask: Ask) -> Result<Response<Body>, Failure> {
+    fn send(&self, repo: &Repo, what: &str, url: &str, ask: RequestPurpose) -> Result<Response<Body>, Failure> {
         let mut patience = Patience::default();
         loop {
             let (failure, asked) = match self.follow(what, url, ask) {
@@ -155,17 +159,17 @@ impl Client {
 
     /// Follows redirects. Those to another host end a question for meta data, which only the hub answers, and are asked
     /// without the token.
-    fn follow(&self, what: &str, url: &str, ask: Ask) -> Result<Response<Body>, Failure> {
+    fn follow(&self, what: &str, url: &str, ask: RequestPurpose) -> Result<Response<Body>, Failure> {
         let mut url = url.to_string();
         for _ in 0..=REDIRECTS {
             let own = origin(&url) == origin(&self.endpoint);
             let proxy = self.proxies.to(&url);
-            let request = if ask == Ask::Meta { self.agent.head(&url) } else { self.agent.get(&url) };
+            let request = if ask == RequestPurpose::Meta { self.agent.head(&url) } else { self.agent.get(&url) };
             let mut request = request.config().proxy(proxy.cloned()).build();
             if let Some(token) = self.token.as_ref().filter(|_| own) {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
-            if let Ask::From(from @ 1..) = ask {
+            if let RequestPurpose::From(from @ 1..) = ask {
                 request = request.header("range", format!("bytes={from}-"));
             }
             let reply = request.call().map_err(|e| Failure::connection(what, origin(&url), proxy, &e))?;
@@ -174,7 +178,7 @@ impl Client {
                 false => None,
             };
             match next {
-                Some(next) if ask != Ask::Meta || origin(&next) == origin(&self.endpoint) => url = next,
+                Some(next) if ask != RequestPurpose::Meta || origin(&next) == origin(&self.endpoint) => url = next,
                 _ => return Ok(reply),
             }
         }
@@ -186,10 +190,17 @@ impl Client {
     }
 
     /// What is wrong with an answer, if anything.
-    fn judge(&self, repo: &Repo, what: &str, ask: Ask, times: u32, reply: &Response<Body>) -> Option<Failure> {
+    fn judge(
+        &self,
+        repo: &Repo,
+        what: &str,
+        ask: RequestPurpose,
+        times: u32,
+        reply: &Response<Body>,
+    ) -> Option<Failure> {
         let status = reply.status();
-        let redirected = ask == Ask::Meta && status.is_redirection();
-        let ranged = matches!(ask, Ask::From(1..)) && matches!(status.as_u16(), 206 | 416);
+        let redirected = ask == RequestPurpose::Meta && status.is_redirection();
+        let ranged = matches!(ask, RequestPurpose::From(1..)) && matches!(status.as_u16(), 206 | 416);
         if status == StatusCode::OK || redirected || ranged {
             return None;
         }
@@ -210,7 +221,7 @@ impl Client {
 
 /// What a request is after.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ask {
+enum RequestPurpose {
     Meta,
     Whole,
     From(u64),

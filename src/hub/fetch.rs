@@ -11,7 +11,7 @@ use ureq::http::{Response, StatusCode};
 
 use super::client::{Client, Meta, Patience, named};
 use super::failure::Failure;
-use super::listing::{Listing, Repo};
+use super::listing::{Repo, RepositoryListing};
 use super::place;
 use super::store::{Store, check, check_cached};
 use crate::progress::{self, Activity};
@@ -25,7 +25,7 @@ pub struct Hub {
 
 /// A file of the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchSummary {
     /// Where it is.
     pub path: PathBuf,
     /// Its size, bytes.
@@ -46,7 +46,7 @@ impl Hub {
     }
 
     /// The files of a repository: the hub's list, or offline what the cache holds.
-    pub fn list(&self, repo: &Repo) -> Result<Listing, Failure> {
+    pub fn list(&self, repo: &Repo) -> Result<RepositoryListing, Failure> {
         match &self.client {
             Some(client) => client.list(repo),
             None => Store::new(&self.cache, repo).list().ok_or_else(|| self.absent(repo.shown())),
@@ -72,7 +72,7 @@ impl Hub {
     }
 
     /// A file of a commit, checked; fetched unless its content is in the cache and right.
-    pub fn file(&self, repo: &Repo, commit: &str, file: &str) -> Result<Fetched, Failure> {
+    pub fn file(&self, repo: &Repo, commit: &str, file: &str) -> Result<FetchSummary, Failure> {
         let (store, what) = (Store::new(&self.cache, repo), named(repo, file));
         let Some(client) = &self.client else { return self.cached(&store, what, commit, file) };
         let meta = client.meta(repo, commit, file)?;
@@ -98,14 +98,14 @@ impl Hub {
             }
             fs::rename(&partial, &blob).map_err(|e| Failure::disk("name", &blob, e))?;
         }
-        Ok(Fetched { path: store.link(commit, file, &meta)?, size: meta.size, received })
+        Ok(FetchSummary { path: store.link(commit, file, &meta)?, size: meta.size, received })
     }
 
-    fn cached(&self, store: &Store, what: String, commit: &str, file: &str) -> Result<Fetched, Failure> {
+    fn cached(&self, store: &Store, what: String, commit: &str, file: &str) -> Result<FetchSummary, Failure> {
         let path = store.snapshot(commit).join(file);
         let Ok(found) = fs::metadata(&path) else { return Err(self.absent(what)) };
         match check_cached(&path)? {
-            Ok(()) => Ok(Fetched { path, size: found.len(), received: 0 }),
+            Ok(()) => Ok(FetchSummary { path, size: found.len(), received: 0 }),
             Err(_) => Err(self.absent(format!("an undamaged {what}"))),
         }
     }
@@ -147,7 +147,7 @@ fn download(
             let found = format!("an answer for another range than bytes {from} on");
             return Err(Failure::Changed { what, expected: format!("{} bytes", meta.size), found });
         };
-        let mut out = Partial::open(&what, partial, start, meta.size)?;
+        let mut out = PartialFile::open(&what, partial, start, meta.size)?;
         let reason = copy(&mut reply.into_body().into_reader(), &mut out, &progress)?;
         let came = out.at - start;
         received += came;
@@ -194,7 +194,7 @@ fn start_of(reply: &Response<Body>, from: u64, meta: &Meta) -> Option<u64> {
 }
 
 /// The partial file, open at its end.
-struct Partial<'a> {
+struct PartialFile<'a> {
     what: &'a str,
     path: &'a Path,
     file: fs::File,
@@ -202,7 +202,7 @@ struct Partial<'a> {
     size: u64,
 }
 
-impl<'a> Partial<'a> {
+impl<'a> PartialFile<'a> {
     fn open(what: &'a str, path: &'a Path, start: u64, size: u64) -> Result<Self, Failure> {
         let failed = |e| Failure::write(what, path, size, e);
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
@@ -221,7 +221,7 @@ impl<'a> Partial<'a> {
 }
 
 /// Copies until the answer ends, breaks off (why is returned) or is longer than the file.
-fn copy(from: &mut impl Read, to: &mut Partial, progress: &Activity) -> Result<Option<String>, Failure> {
+fn copy(from: &mut impl Read, to: &mut PartialFile, progress: &Activity) -> Result<Option<String>, Failure> {
     let mut buffer = vec![0; 1 << 16];
     while to.at <= to.size {
         match from.read(&mut buffer) {

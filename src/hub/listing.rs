@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 /// Which of the hub's kinds a repository is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RepositoryKind {
     /// A model.
     Model,
     /// A data set.
@@ -15,7 +15,7 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repo {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: RepositoryKind,
     /// `owner/name`.
     pub id: String,
     /// Branch or ref.
@@ -34,14 +34,14 @@ impl Repo {
     /// Its web page is the endpoint, a slash and this.
     pub(super) fn page(&self) -> String {
         match self.kind {
-            Kind::Model => self.id.clone(),
-            Kind::Dataset => format!("datasets/{}", self.id),
+            RepositoryKind::Model => self.id.clone(),
+            RepositoryKind::Dataset => format!("datasets/{}", self.id),
         }
     }
 
     /// Path of its list of files, after the endpoint.
     pub(super) fn api_path(&self) -> String {
-        let kind = if self.kind == Kind::Model { "models" } else { "datasets" };
+        let kind = if self.kind == RepositoryKind::Model { "models" } else { "datasets" };
         format!("/api/{kind}/{}/revision/{}", self.id, self.revision.replace('/', "%2F"))
     }
 
@@ -51,7 +51,7 @@ impl Repo {
     }
 
     pub(super) fn cached(&self) -> hf_hub::Repo {
-        let kind = if self.kind == Kind::Model { hf_hub::RepoType::Model } else { hf_hub::RepoType::Dataset };
+        let kind = if self.kind == RepositoryKind::Model { hf_hub::RepoType::Model } else { hf_hub::RepoType::Dataset };
         hf_hub::Repo::with_revision(self.id.clone(), kind, self.revision.to_string())
     }
 }
@@ -64,7 +64,7 @@ fn escape(path: &str) -> String {
 
 /// The files of a repository at a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
+pub struct RepositoryListing {
     /// The commit the revision stood at.
     pub commit: String,
     /// Paths of its files, ascending.
@@ -72,7 +72,7 @@ pub struct Listing {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct RepositoryAnswer {
     sha: String,
     siblings: Vec<Sibling>,
 }
@@ -82,10 +82,10 @@ struct Sibling {
     rfilename: String,
 }
 
-impl Listing {
+impl RepositoryListing {
     /// Reads the hub's answer; the error is what is wrong with it. Paths become paths in the cache, so none may leave it.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let answer: Answer =
+        let answer: RepositoryAnswer =
             serde_json::from_slice(bytes).map_err(|e| format!("its list of files is not JSON of a hub ({e})"))?;
         if !is_plain(&answer.sha) {
             return Err(format!("its commit is called {:?}", answer.sha));
@@ -119,21 +119,21 @@ mod tests {
 
     #[test]
     fn addresses_are_the_hubs() {
-        let set = Repo { kind: Kind::Dataset, id: "a/b".into(), revision: "refs/convert/parquet" };
+        let set = Repo { kind: RepositoryKind::Dataset, id: "a/b".into(), revision: "refs/convert/parquet" };
         assert_eq!(set.api_path(), "/api/datasets/a/b/revision/refs%2Fconvert%2Fparquet");
         assert_eq!(set.file_path("c0", "d e/f.parquet"), "/datasets/a/b/resolve/c0/d%20e/f.parquet");
-        let model = Repo { kind: Kind::Model, id: "a/b".into(), revision: "main" };
+        let model = Repo { kind: RepositoryKind::Model, id: "a/b".into(), revision: "main" };
         assert_eq!(model.file_path("c0", "config.json"), "/a/b/resolve/c0/config.json");
     }
 
     #[test]
     fn a_listing_that_would_leave_the_cache_is_refused() {
         let answer = |sha: &str, file: &str| format!(r#"{{"sha": "{sha}", "siblings": [{{"rfilename": "{file}"}}]}}"#);
-        assert!(Listing::parse(answer("c0", "a/b.json").as_bytes()).unwrap().has("a/b.json"));
+        assert!(RepositoryListing::parse(answer("c0", "a/b.json").as_bytes()).unwrap().has("a/b.json"));
         for (sha, file) in
             [("c0", "../b"), ("c0", "/etc/passwd"), ("c0", "a//b"), ("c0", "C:x"), ("..", "a"), ("", "a")]
         {
-            assert!(Listing::parse(answer(sha, file).as_bytes()).is_err(), "{sha} {file}");
+            assert!(RepositoryListing::parse(answer(sha, file).as_bytes()).is_err(), "{sha} {file}");
         }
     }
 }

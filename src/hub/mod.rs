@@ -15,8 +15,8 @@ mod snapshot;
 mod store;
 
 pub use failure::Failure;
-pub use fetch::{Fetched, Hub};
-pub use listing::{Kind, Listing, Repo};
+pub use fetch::{FetchSummary, Hub};
+pub use listing::{Repo, RepositoryKind, RepositoryListing};
 pub use place::{cache, datasets_folder, home};
 pub use snapshot::snapshot_in;
 pub use store::kept_files;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::client::Meta;
 use super::failure::Failure;
-use super::listing::{Kind, Listing, Repo};
+use super::listing::{Repo, RepositoryKind, RepositoryListing};
 use super::place;
 
 /// Folder of a repository in the cache.
@@ -87,18 +87,18 @@ impl Store {
     }
 
     /// The files of the kept commit that are here.
-    pub fn list(&self) -> Option<Listing> {
+    pub fn list(&self) -> Option<RepositoryListing> {
         let commit = self.kept()?;
         let mut files = Vec::new();
         walk(&self.snapshot(&commit), "", &mut files);
         files.sort_unstable();
-        Some(Listing { commit, files })
+        Some(RepositoryListing { commit, files })
     }
 }
 
 /// The files of a model that the user's cache holds, and their folder.
 pub fn kept_files(model: &str) -> anyhow::Result<Option<(PathBuf, Vec<String>)>> {
-    let repo = Repo { kind: Kind::Model, id: model.to_string(), revision: "main" };
+    let repo = Repo { kind: RepositoryKind::Model, id: model.to_string(), revision: "main" };
     let store = Store::new(&place::cache()?, &repo);
     Ok(store.list().map(|listing| (store.snapshot(&listing.commit), listing.files)))
 }

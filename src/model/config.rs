@@ -72,7 +72,7 @@ pub struct Config {
 }
 
 #[derive(Deserialize)]
-struct Raw {
+struct ConfigJson {
     architectures: Option<Vec<String>>,
     model_type: Option<String>,
     vocab_size: usize,
@@ -112,17 +112,18 @@ impl Config {
 
     /// Reads the text of a `config.json`; `origin` names it in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Self> {
-        let raw: Raw = serde_json::from_str(text).with_context(|| format!("{origin}: not a decoder's config.json"))?;
+        let raw: ConfigJson =
+            serde_json::from_str(text).with_context(|| format!("{origin}: not a decoder's config.json"))?;
         raw.check().with_context(|| origin.to_string())
     }
 
     /// Keys of a `config.json` that nothing here reads, but for those that are known not to matter.
     pub fn unread_keys(text: &str) -> Vec<String> {
-        serde_json::from_str::<Raw>(text).map(|raw| config_keys::unread(&raw.rest)).unwrap_or_default()
+        serde_json::from_str::<ConfigJson>(text).map(|raw| config_keys::unread(&raw.rest)).unwrap_or_default()
     }
 }
 
-impl Raw {
+impl ConfigJson {
     fn check(self) -> Result<Config> {
         let family = self.family()?;
         ensure!(self.quantization_config.is_none(), "the checkpoint is quantised; use the unquantised one");

@@ -28,4 +28,4 @@ pub use log_softmax::{LogSumExp, log_softmax_at};
 pub use packing::{Packing, runs};
 pub use short_name::short_name;
 pub use special_tokens::SpecialTokens;
-pub use split::{Scored, SplitPoint};
+pub use split::{Continuation, SplitPoint};

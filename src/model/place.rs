@@ -64,7 +64,7 @@ impl HubModel {
                 match gguf::choose(&files, self.pattern.as_deref(), &self.hub) {
                     Ok(chosen) => Ok(ModelFiles::gguf(chosen.iter().map(|file| snapshot.join(file)).collect(), place)),
                     // Fetching makes it no clearer.
-                    Err(error) if error.is::<gguf::Ambiguous>() => return Err(error),
+                    Err(error) if error.is::<gguf::AmbiguousModel>() => return Err(error),
                     Err(error) => Err(error),
                 }
             }
@@ -82,7 +82,7 @@ impl HubModel {
 
     /// Whether it has to be fetched first.
     pub fn is_missing(&self) -> bool {
-        self.locate().is_err_and(|error| !error.is::<gguf::Ambiguous>())
+        self.locate().is_err_and(|error| !error.is::<gguf::AmbiguousModel>())
     }
 
     /// Whether a GGUF model of a repository with these files is meant.

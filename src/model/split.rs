@@ -23,7 +23,7 @@ pub struct SplitPoint {
 
 /// A continuation to score: `targets` are predicted at the last positions of a packed sequence.
 #[derive(Debug, Clone, Copy)]
-pub struct Scored<'a> {
+pub struct Continuation<'a> {
     /// Index of the sequence.
     pub sequence: usize,
     /// Token ids.
@@ -71,18 +71,18 @@ impl Decoder {
         hidden: Tensor,
         packing: &Arc<Packing>,
         split: SplitPoint,
-        scored: &[Scored],
+        scored: &[Continuation],
     ) -> Result<Vec<f64>> {
         self.config().check_split(split)?;
         self.finish(hidden, packing, split.after_layer, scored)
     }
 
     /// The model without a cut: log-likelihoods as [`Decoder::server`] gives them.
-    pub fn unsplit(&self, ids: &[u32], packing: &Arc<Packing>, scored: &[Scored]) -> Result<Vec<f64>> {
+    pub fn unsplit(&self, ids: &[u32], packing: &Arc<Packing>, scored: &[Continuation]) -> Result<Vec<f64>> {
         self.finish(self.embed(ids)?, packing, 0, scored)
     }
 
-    fn finish(&self, hidden: Tensor, packing: &Arc<Packing>, done: usize, scored: &[Scored]) -> Result<Vec<f64>> {
+    fn finish(&self, hidden: Tensor, packing: &Arc<Packing>, done: usize, scored: &[Continuation]) -> Result<Vec<f64>> {
         let (rows, targets) = logit_rows(packing, scored)?;
         let last = self.run_to_rows(hidden, packing, done, rows.rows())?;
         let each = self.score_rows(&last, &targets, None)?.log_probabilities;
@@ -276,9 +276,9 @@ impl LogitRows {
 }
 
 /// The rows whose logits are needed, and the targets in order. Fails where a sequence is shorter than what is to be scored of it.
-pub fn logit_rows(packing: &Packing, scored: &[Scored]) -> Result<(LogitRows, Vec<Target>)> {
+pub fn logit_rows(packing: &Packing, scored: &[Continuation]) -> Result<(LogitRows, Vec<Target>)> {
     let (mut rows, mut wanted) = (LogitRows::default(), Vec::new());
-    for Scored { sequence, targets } in scored {
+    for Continuation { sequence, targets } in scored {
         let tokens = packing.tokens(*sequence);
         ensure!(
             (1..=tokens).contains(&targets.len()),

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Options, files, json, parquet};
+use super::{PrepareOptions, files, json, parquet};
 use crate::data::{DatasetInfo, read_rows};
-use crate::hub::{Failure, Hub, Kind, Listing, Repo};
+use crate::hub::{Failure, Hub, Repo, RepositoryKind, RepositoryListing};
 use crate::output::{self, Output};
 use crate::save;
 
@@ -17,7 +17,7 @@ use crate::save;
 const REVISIONS: [&str; 2] = ["refs/convert/parquet", "main"];
 
 /// One file of rows to make.
-struct Part<'a> {
+struct RowsPart<'a> {
     file: &'a str,
     config: &'a str,
     split: &'a str,
@@ -29,12 +29,13 @@ struct Part<'a> {
     sha256: Option<&'a str>,
 }
 
-fn parts(info: &DatasetInfo) -> Vec<Part<'_>> {
+fn parts(info: &DatasetInfo) -> Vec<RowsPart<'_>> {
     let (config, split, rows) = (info.hub_config.as_str(), info.split.as_str(), info.rows);
-    let mut parts = vec![Part { file: "eval.jsonl", config, split, first: None, rows, sha256: info.sha256.as_deref() }];
+    let mut parts =
+        vec![RowsPart { file: "eval.jsonl", config, split, first: None, rows, sha256: info.sha256.as_deref() }];
     parts.extend(info.train.as_ref().map(|train| {
         let rows = train.hub_rows.or(train.rows);
-        Part {
+        RowsPart {
             file: &train.file,
             config: train.hub_config.as_deref().unwrap_or(config),
             split: &train.split,
@@ -51,11 +52,11 @@ pub fn prepare(
     info: &DatasetInfo,
     hub: &Hub,
     folder: &Path,
-    options: &Options,
+    options: &PrepareOptions,
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
     let folder = folder.join(&info.name);
-    let mut found: Option<(Repo, Listing)> = None;
+    let mut found: Option<(Repo, RepositoryListing)> = None;
     for part in parts(info) {
         let path = folder.join(part.file);
         if let Ok(bytes) = fs::read(&path)
@@ -128,7 +129,7 @@ fn count(bytes: &[u8]) -> usize {
 }
 
 /// Whether a file has the rows on record, or as many rows as expected where none can be.
-fn is_right(part: &Part, bytes: &[u8]) -> bool {
+fn is_right(part: &RowsPart, bytes: &[u8]) -> bool {
     match part.sha256 {
         Some(expected) => sha256(bytes) == expected,
         None => part.rows.is_none_or(|rows| rows == count(bytes)),
@@ -136,11 +137,11 @@ fn is_right(part: &Part, bytes: &[u8]) -> bool {
 }
 
 /// The first of the revisions that has the split.
-fn locate(info: &DatasetInfo, hub: &Hub, part: &Part) -> Result<(Repo, Listing)> {
+fn locate(info: &DatasetInfo, hub: &Hub, part: &RowsPart) -> Result<(Repo, RepositoryListing)> {
     let mut seen = Vec::new();
     let mut last = None;
     for revision in REVISIONS {
-        let repo = Repo { kind: Kind::Dataset, id: info.hub_id.clone(), revision };
+        let repo = Repo { kind: RepositoryKind::Dataset, id: info.hub_id.clone(), revision };
         match hub.list(&repo) {
             Ok(listing) if !files::of_split(&listing.files, part.config, part.split).is_empty() => {
                 return Ok((repo, listing));
@@ -157,12 +158,12 @@ fn locate(info: &DatasetInfo, hub: &Hub, part: &Part) -> Result<(Repo, Listing)>
     }
 }
 
-fn no_split(hub: &Hub, repo: &str, part: &Part, seen: &[String]) -> anyhow::Error {
+fn no_split(hub: &Hub, repo: &str, part: &RowsPart, seen: &[String]) -> anyhow::Error {
     let what = format!("Parquet or JSONL file of {repo}, configuration {:?}, split {:?}", part.config, part.split);
     anyhow::Error::from(hub.absent(what)).context(format!("found {}", seen.join(", ")))
 }
 
-fn read(hub: &Hub, repo: &Repo, listing: &Listing, part: &Part) -> Result<Vec<Value>> {
+fn read(hub: &Hub, repo: &Repo, listing: &RepositoryListing, part: &RowsPart) -> Result<Vec<Value>> {
     let files = files::of_split(&listing.files, part.config, part.split);
     if files.is_empty() {
         return Err(no_split(hub, &repo.id, part, &listing.files));

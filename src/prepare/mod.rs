@@ -15,7 +15,7 @@ use crate::hub::{self, Hub};
 
 /// Where things go, and what to do about rows that are not those on record.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct PrepareOptions {
     /// Models go to `hub` in it and data sets to `<dataset>` in it; the user's cache where it is `None`.
     pub dir: Option<PathBuf>,
     /// The experiment's file, where it is not part of the program.
@@ -26,7 +26,7 @@ pub struct Options {
 
 /// Prepares all of `needs`, telling a line a model and file. What fails is told at once and the rest goes on; the error at
 /// the end names it again.
-pub fn prepare(needs: &Needs, options: &Options, tell: &mut dyn FnMut(&str)) -> Result<()> {
+pub fn prepare(needs: &Needs, options: &PrepareOptions, tell: &mut dyn FnMut(&str)) -> Result<()> {
     let hub = Hub::from_env(options.dir.as_deref())?;
     let folder = match &options.dir {
         Some(dir) => dir.clone(),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::hub::{Hub, Kind, Repo};
+use crate::hub::{Hub, Repo, RepositoryKind};
 use crate::model::gguf;
 use crate::model::place::HubModel;
 use crate::model::weights::shards;
@@ -14,7 +14,7 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// Fetches a model into the hub's cache and checks it.
 pub fn prepare(info: &HubModel, hub: &Hub, tell: &mut dyn FnMut(&str)) -> Result<()> {
-    let repo = Repo { kind: Kind::Model, id: info.hub.clone(), revision: "main" };
+    let repo = Repo { kind: RepositoryKind::Model, id: info.hub.clone(), revision: "main" };
     let before = hub.kept(&repo);
     let listing = hub.list(&repo)?;
     let commit = listing.commit.as_str();

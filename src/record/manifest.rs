@@ -48,9 +48,9 @@ pub struct ProcessCost {
     /// From its beginning on.
     pub wall_seconds: f64,
     /// Where they went.
-    pub spent: Spent,
+    pub spent: StageSeconds,
     /// What its scoring was expected to take; none on a GPU.
-    pub predicted: Option<Predicted>,
+    pub predicted: Option<PredictedSeconds>,
     /// The most it had, bytes, where the system tells.
     pub peak_memory: Option<u64>,
 }
@@ -69,7 +69,7 @@ pub struct ProcessRecord {
 /// Seconds. Codecs run beside the server half, so the parts may come to more than the whole.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Spent {
+pub struct StageSeconds {
     /// Reading weights and tokenizers.
     pub load_s: f64,
     /// Calibrating codecs on training rows.
@@ -91,7 +91,7 @@ pub struct Spent {
 /// Seconds that scoring is expected to take, without reading models, calibrating codecs, and writing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Predicted {
+pub struct PredictedSeconds {
     /// Client halves.
     pub client_s: f64,
     /// Codecs, divided over the threads.
@@ -100,14 +100,14 @@ pub struct Predicted {
     pub server_s: f64,
 }
 
-impl Predicted {
+impl PredictedSeconds {
     /// All of it.
     pub fn seconds(&self) -> f64 {
         self.client_s + self.codec_s + self.server_s
     }
 }
 
-impl std::ops::AddAssign for Predicted {
+impl std::ops::AddAssign for PredictedSeconds {
     fn add_assign(&mut self, other: Self) {
         self.client_s += other.client_s;
         self.codec_s += other.codec_s;

@@ -37,7 +37,7 @@ pub use heat::{Heat, HeatKind};
 pub use indicators::Indicators;
 pub use row::{Accuracy, Row};
 pub use rows::{read_rows, write_csv, write_parquet};
-pub use service::{Part, RAW, Service};
+pub use service::{RAW, Service, ServicePart};
 pub use shard::Shard;
 pub use similarity::Similarity;
 pub use timing::{Timing, TimingTable};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::score::{Paired, Tried};
+use crate::score::{Paired, RatioTrial};
 
 /// Result of one cell: (model, data set, split layer, scope, codec, ratio). A missing number is empty, never zero.
 /// Times are not here but in `timings.csv`, so that two runs of the same experiment leave the same rows.
@@ -136,9 +136,9 @@ impl Row {
     }
 
     /// What a search for a ratio learns of the row; none where it has no ratio or was not compared with the baseline.
-    pub fn tried(&self) -> Option<Tried> {
+    pub fn tried(&self) -> Option<RatioTrial> {
         let paired = Paired { lost: self.lost?, gained: self.gained?, mcnemar_p: self.mcnemar_p? };
-        Some(Tried { ratio: self.ratio_requested?, paired, questions: self.questions })
+        Some(RatioTrial { ratio: self.ratio_requested?, paired, questions: self.questions })
     }
 
     /// Whether this is the unsplit, uncompressed run.

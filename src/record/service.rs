@@ -8,7 +8,7 @@ pub const RAW: &str = "raw f16";
 /// Which rows cross the cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum ServicePart {
     /// A whole request at once, as it is scored.
     Prompt,
     /// One row: a token generated after the prompt, whose rows the server has.
@@ -33,7 +33,7 @@ pub struct Service {
     /// What the ratio counts; empty where none was asked for.
     pub accounting: String,
     /// Which rows.
-    pub part: Part,
+    pub part: ServicePart,
     /// Requests timed.
     pub requests: u64,
     /// Rows that cross the cut.

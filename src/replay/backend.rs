@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::cpu::Cpu;
 use super::fpga::Fpga;
-use super::method::Method;
-use super::profile::Profile;
+use super::method::ReplayMethod;
+use super::profile::DeviceProfile;
 use crate::record::replay::Provenance;
 use splitbench_codec::{Activation, Calibration};
 
@@ -54,11 +54,11 @@ impl FromStr for Threads {
 }
 
 /// What is to be run at one hidden size.
-pub struct Job<'a> {
+pub struct ReplayJob<'a> {
     /// Channels, D.
     pub hidden: usize,
     /// Methods, in the order of the rows.
-    pub methods: &'a [Method],
+    pub methods: &'a [ReplayMethod],
     /// Ways to use threads, where the back end has any.
     pub threads: &'a [Threads],
     /// What calibrated codecs learn from; none where no method needs it.
@@ -75,7 +75,7 @@ pub trait Backend {
 
     /// What the model of `profile.rs` needs to know of the device, where that can be asked or measured: the model is checked
     /// against the times.
-    fn profile(&self) -> Option<Profile> {
+    fn profile(&self) -> Option<DeviceProfile> {
         None
     }
 
@@ -83,13 +83,13 @@ pub trait Backend {
     fn provenance(&self) -> Provenance;
 
     /// A lane for each method that it runs and way of running it; the error of one that cannot be opened becomes its row.
-    fn lanes<'a>(&'a self, job: &Job<'a>) -> Vec<Opened<'a>>;
+    fn lanes<'a>(&'a self, job: &ReplayJob<'a>) -> Vec<OpenedLane<'a>>;
 }
 
 /// A lane, or why there is none.
-pub struct Opened<'a> {
+pub struct OpenedLane<'a> {
     /// The method, as rows have it.
-    pub method: Method,
+    pub method: ReplayMethod,
     /// Which of several implementations, and what its times contain; empty where there is one.
     pub variant: String,
     /// Threads, where the back end has any.
@@ -104,7 +104,7 @@ pub trait Lane {
     fn setup_s(&self) -> f64;
 
     /// Times the method on an activation at a ratio in elements.
-    fn time(&mut self, activation: &Activation, ratio: f64) -> Result<Timed>;
+    fn time(&mut self, activation: &Activation, ratio: f64) -> Result<CallTimes>;
 
     /// What the receiver gets, S x D row-major.
     fn round_trip(&mut self, activation: &Activation, ratio: f64) -> Result<Vec<f32>>;
@@ -117,7 +117,7 @@ pub trait Lane {
 
 /// Times of one activation, seconds.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Timed {
+pub struct CallTimes {
     /// The first call of both directions, plan creation included.
     pub first_s: f64,
     /// Compression, each call after that.

@@ -4,9 +4,9 @@ use anyhow::{Context, Result};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::method::Method;
-use super::sample::{Sequence, spread};
-use super::source::Source;
+use super::method::ReplayMethod;
+use super::sample::{TraceSequence, spread};
+use super::source::ActivationSource;
 use splitbench_codec::{Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec};
 
 /// Sequences calibrated on, as many as training rows in an experiment.
@@ -15,13 +15,13 @@ const SEQUENCES: usize = 128;
 /// What the methods need, from activations of the trace; gradients are seeded numbers. None where no method needs any, and a
 /// sentence on what it was made of.
 pub(super) fn calibrate(
-    methods: &[Method],
-    source: &Source,
-    (sequences, hidden): (&[Sequence], usize),
+    methods: &[ReplayMethod],
+    source: &ActivationSource,
+    (sequences, hidden): (&[TraceSequence], usize),
     seed: u64,
 ) -> Result<Option<(Calibration, String)>> {
     let needs: Vec<CalibrationNeed> =
-        methods.iter().filter_map(Method::codec).filter_map(CodecSpec::calibration).collect();
+        methods.iter().filter_map(ReplayMethod::codec).filter_map(CodecSpec::calibration).collect();
     // Next-layer weights are not to be had without a model; the codec that needs them says so when it is built.
     if needs.iter().all(|need| *need == CalibrationNeed::NextWeights) {
         return Ok(None);

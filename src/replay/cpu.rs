@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
-use super::backend::{Backend, Device, Job, Lane, Opened, Threads, Timed};
+use super::backend::{Backend, CallTimes, Device, Lane, OpenedLane, ReplayJob, Threads};
 use super::clock::{thread_seconds, timed, wall_seconds};
-use super::method::Method;
-use super::profile::Profile;
+use super::method::ReplayMethod;
+use super::profile::DeviceProfile;
 use crate::record::machine::{Machine, clock_mhz, library};
 use crate::record::replay::Provenance;
 use splitbench_codec::kernel::{self, Band, Block, with_workspace};
@@ -40,18 +40,18 @@ impl Backend for Cpu {
         &self.device
     }
 
-    fn profile(&self) -> Option<Profile> {
-        Profile::of_this_cpu()
+    fn profile(&self) -> Option<DeviceProfile> {
+        DeviceProfile::of_this_cpu()
     }
 
     fn provenance(&self) -> Provenance {
         Provenance::Measured
     }
 
-    fn lanes<'a>(&'a self, job: &Job<'a>) -> Vec<Opened<'a>> {
+    fn lanes<'a>(&'a self, job: &ReplayJob<'a>) -> Vec<OpenedLane<'a>> {
         let ways = || job.threads.iter().flat_map(|&threads| job.methods.iter().map(move |method| (method, threads)));
         ways()
-            .map(|(method, threads)| Opened {
+            .map(|(method, threads)| OpenedLane {
                 method: method.clone(),
                 variant: String::new(),
                 threads: Some(threads.count()),
@@ -62,57 +62,57 @@ impl Backend for Cpu {
 }
 
 /// What one call compresses to.
-enum Sent {
+enum CpuPacket {
     Packet(Packet),
     Block { kept: Vec<f32>, band: Band, block: Block, shape: Shape },
 }
 
 struct CpuLane {
-    work: Work,
+    work: CpuWork,
     threads: Threads,
     setup_s: f64,
     /// An external program works in a process of its own, which a thread's clock does not see.
     clock: fn() -> f64,
 }
 
-enum Work {
+enum CpuWork {
     Codec(Box<dyn Codec>),
     Kernel(Band),
 }
 
-impl Work {
-    fn encode(&self, a: &Activation, ratio: f64) -> Result<Sent> {
+impl CpuWork {
+    fn encode(&self, a: &Activation, ratio: f64) -> Result<CpuPacket> {
         match self {
-            Self::Codec(codec) => codec.encode(a, Some(Method::budget(ratio)?)).map(Sent::Packet),
+            Self::Codec(codec) => codec.encode(a, Some(ReplayMethod::budget(ratio)?)).map(CpuPacket::Packet),
             Self::Kernel(band) => {
                 let shape = a.shape();
                 let block = codec::proportional(*band, shape, ratio);
                 let mut kept = Vec::new();
                 with_workspace(|work| kernel::forward(a.values(), shape, *band, block, 1.0, &mut kept, work));
-                Ok(Sent::Block { kept, band: *band, block, shape })
+                Ok(CpuPacket::Block { kept, band: *band, block, shape })
             }
         }
     }
 
-    fn decode(&self, sent: &Sent) -> Result<Vec<f32>> {
+    fn decode(&self, sent: &CpuPacket) -> Result<Vec<f32>> {
         match (self, sent) {
-            (Self::Codec(codec), Sent::Packet(packet)) => Ok(codec.decode(packet)?.into_values()),
-            (_, Sent::Block { kept, band, block, shape }) => {
+            (Self::Codec(codec), CpuPacket::Packet(packet)) => Ok(codec.decode(packet)?.into_values()),
+            (_, CpuPacket::Block { kept, band, block, shape }) => {
                 let mut out = Vec::new();
                 with_workspace(|work| kernel::inverse(kept, *shape, *band, *block, 1.0, &mut out, work));
                 Ok(out)
             }
-            (Self::Kernel(_), Sent::Packet(_)) => anyhow::bail!("the kernel reads no packets"),
+            (Self::Kernel(_), CpuPacket::Packet(_)) => anyhow::bail!("the kernel reads no packets"),
         }
     }
 }
 
 impl CpuLane {
-    fn open(method: &Method, threads: Threads, calibration: Option<&Calibration>) -> Result<Self> {
-        let (work, setup_s) = timed(wall_seconds, || -> Result<Work> {
+    fn open(method: &ReplayMethod, threads: Threads, calibration: Option<&Calibration>) -> Result<Self> {
+        let (work, setup_s) = timed(wall_seconds, || -> Result<CpuWork> {
             Ok(match method {
-                Method::Codec(spec) => Work::Codec(codec::build(spec, calibration)?),
-                Method::Kernel(band) => Work::Kernel(*band),
+                ReplayMethod::Codec(spec) => CpuWork::Codec(codec::build(spec, calibration)?),
+                ReplayMethod::Kernel(band) => CpuWork::Kernel(*band),
             })
         });
         let apart = method.codec().is_some_and(|spec| spec.name() == "external");
@@ -139,7 +139,7 @@ impl Lane for CpuLane {
         self.setup_s
     }
 
-    fn time(&mut self, a: &Activation, ratio: f64) -> Result<Timed> {
+    fn time(&mut self, a: &Activation, ratio: f64) -> Result<CallTimes> {
         // What the decoder gets is what the first call made; encoding gives the same bytes each time.
         let encode = || self.work.encode(a, ratio).context("compressing");
         let (sent, first_encode) = timed(self.clock, encode);
@@ -152,7 +152,7 @@ impl Lane for CpuLane {
             self.call(encode)?;
             self.call(decode)?;
         }
-        Ok(Timed {
+        Ok(CallTimes {
             first_s: first_encode + first_decode,
             encode_s: (0..CALLS).map(|_| self.call(encode)).collect::<Result<_>>()?,
             decode_s: (0..CALLS).map(|_| self.call(decode)).collect::<Result<_>>()?,
@@ -161,10 +161,12 @@ impl Lane for CpuLane {
 
     fn round_trip(&mut self, a: &Activation, ratio: f64) -> Result<Vec<f32>> {
         match &self.work {
-            Work::Codec(codec) => match round_trip(codec.as_ref(), a, Some(Method::budget(ratio)?))?.received {
-                Delivery::Activation(received) => Ok(received.into_values()),
-                Delivery::TokenIds(_) => anyhow::bail!("the codec sends no activation"),
-            },
+            CpuWork::Codec(codec) => {
+                match round_trip(codec.as_ref(), a, Some(ReplayMethod::budget(ratio)?))?.received {
+                    Delivery::Activation(received) => Ok(received.into_values()),
+                    Delivery::TokenIds(_) => anyhow::bail!("the codec sends no activation"),
+                }
+            }
             kernel => kernel.decode(&kernel.encode(a, ratio)?),
         }
     }

@@ -4,9 +4,9 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::backend::{Backend, Device, Job, Lane, Opened, Timed};
+use super::backend::{Backend, CallTimes, Device, Lane, OpenedLane, ReplayJob};
 use super::clock::{timed, wall_seconds};
-use super::method::Method;
+use super::method::ReplayMethod;
 use crate::record::replay::Provenance;
 use splitbench_codec::kernel::{Band, Block};
 use splitbench_codec::{self as codec, Activation};
@@ -41,13 +41,13 @@ impl Backend for Fpga {
         Provenance::Simulated
     }
 
-    fn lanes<'a>(&'a self, job: &Job<'a>) -> Vec<Opened<'a>> {
-        let ways = |method: &Method| -> Vec<Opened<'a>> {
-            let Method::Kernel(band) = method else { return Vec::new() };
+    fn lanes<'a>(&'a self, job: &ReplayJob<'a>) -> Vec<OpenedLane<'a>> {
+        let ways = |method: &ReplayMethod| -> Vec<OpenedLane<'a>> {
+            let ReplayMethod::Kernel(band) = method else { return Vec::new() };
             let opened = |order: Order| {
                 let lane = FpgaLane::open(order, *band, job.hidden).map(|lane| Box::new(lane) as Box<dyn Lane>);
                 let variant = format!("{:.0} MHz, {}", CLOCK_HZ / 1e6, order.as_str());
-                Opened { method: method.clone(), variant, threads: None, lane }
+                OpenedLane { method: method.clone(), variant, threads: None, lane }
             };
             [Order::Alone, Order::Queued].map(opened).into()
         };
@@ -151,9 +151,9 @@ impl Lane for FpgaLane {
     }
 
     /// Each simulation begins with a reset, so that there is no first call unlike the others.
-    fn time(&mut self, a: &Activation, ratio: f64) -> Result<Timed> {
+    fn time(&mut self, a: &Activation, ratio: f64) -> Result<CallTimes> {
         let ([encode, decode], _) = self.simulate(a, ratio)?;
-        Ok(Timed { first_s: encode + decode, encode_s: vec![encode], decode_s: vec![decode] })
+        Ok(CallTimes { first_s: encode + decode, encode_s: vec![encode], decode_s: vec![decode] })
     }
 
     fn round_trip(&mut self, a: &Activation, ratio: f64) -> Result<Vec<f32>> {

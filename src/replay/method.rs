@@ -11,17 +11,17 @@ use super::reference;
 
 /// A codec, or `fc-kernel`.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Method {
+pub enum ReplayMethod {
     /// Whole packets: bytes come out and go in.
     Codec(CodecSpec),
     /// The FC transform to the kept block in f32 and back, without a packet: what an accelerator does.
     Kernel(Band),
 }
 
-/// The name of [`Method::Kernel`].
+/// The name of [`ReplayMethod::Kernel`].
 pub const KERNEL: &str = "fc-kernel";
 
-impl Method {
+impl ReplayMethod {
     /// Reads a codec's name, or `fc-kernel`, `fc-kernel:band=centered`.
     pub fn parse(text: &str) -> Result<Self> {
         let Some(options) = text.strip_prefix(KERNEL) else { return CodecSpec::parse(text).map(Self::Codec) };
@@ -105,7 +105,7 @@ impl Method {
     }
 }
 
-impl fmt::Display for Method {
+impl fmt::Display for ReplayMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Codec(spec) => spec.fmt(f),
@@ -122,15 +122,16 @@ mod tests {
 
     #[test]
     fn lists_with_options() {
-        let names =
-            |text: &str| -> Vec<String> { Method::parse_list(text).unwrap().iter().map(Method::to_string).collect() };
+        let names = |text: &str| -> Vec<String> {
+            ReplayMethod::parse_list(text).unwrap().iter().map(ReplayMethod::to_string).collect()
+        };
         assert_eq!(names("fc,topk"), ["fc", "topk"]);
         assert_eq!(
             names("fc:band=centered,aspect=tokens,topk:values=f32,fc-kernel:band=centered,fc-kernel"),
             ["fc:band=centered,aspect=tokens", "topk:values=f32", "fc-kernel:band=centered", "fc-kernel"]
         );
         assert_eq!(names("qr,external:cmd=python3 a.py --x 1, 2").len(), 2);
-        let error = |text: &str| format!("{:#}", Method::parse_list(text).unwrap_err());
+        let error = |text: &str| format!("{:#}", ReplayMethod::parse_list(text).unwrap_err());
         assert!(error("fc,tpk").contains("\"topk\""), "{}", error("fc,tpk"));
         assert!(error("fc-kernel:bnd=1").contains("band="));
         assert!(error("fc-kernel:band=centred").contains("centered"));

@@ -26,5 +26,5 @@ mod source;
 pub mod spec;
 pub mod trace;
 
-pub use backend::{Backend, Device, Lane, Threads, Timed};
-pub use method::Method;
+pub use backend::{Backend, CallTimes, Device, Lane, Threads};
+pub use method::ReplayMethod;

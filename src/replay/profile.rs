@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::limits;
 use super::roofline::{Kernel, work};
-use super::sample::{Estimate, Ran, Sequence, estimate, every};
+use super::sample::{Estimate, SampleTime, TraceSequence, estimate, every};
 use splitbench_codec::kernel::Band;
 use splitbench_codec::{self as codec, Shape};
 
@@ -23,7 +23,7 @@ struct Quantity {
 /// A file of `experiments/devices`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sheet {
+struct DataSheet {
     /// As the maker calls it.
     name: String,
     /// What there is to know beside the numbers.
@@ -38,7 +38,7 @@ struct Sheet {
     launch_us: Quantity,
 }
 
-impl Sheet {
+impl DataSheet {
     fn check(&self) -> Result<()> {
         for (name, quantity) in [
             ("cuda_cores", &self.cuda_cores),
@@ -57,7 +57,7 @@ impl Sheet {
 
 /// A device as the model sees it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Profile {
+pub struct DeviceProfile {
     /// Its name.
     pub name: String,
     /// Clock, MHz, where one is stated.
@@ -78,7 +78,7 @@ pub fn embedded() -> Vec<&'static str> {
 }
 
 /// Reads a device: a name of [`embedded`], or a path that ends in `.toml`.
-pub fn load(name: &str) -> Result<Profile> {
+pub fn load(name: &str) -> Result<DeviceProfile> {
     let text = match EMBEDDED.get_file(format!("{name}.toml")).and_then(|f| f.contents_utf8()) {
         Some(text) => text.to_string(),
         None if name.ends_with(".toml") => {
@@ -89,19 +89,19 @@ pub fn load(name: &str) -> Result<Profile> {
                 .context("a device is a known name or a path that ends in .toml"));
         }
     };
-    let sheet: Sheet = toml::from_str(&text).with_context(|| format!("device {name}"))?;
+    let sheet: DataSheet = toml::from_str(&text).with_context(|| format!("device {name}"))?;
     sheet.check().with_context(|| format!("device {name}"))?;
-    Ok(Profile {
+    Ok(DeviceProfile {
         about: sheet.about,
         clock_mhz: Some(sheet.gpu_mhz.value),
         flops: 2e6 * sheet.cuda_cores.value * sheet.gpu_mhz.value,
         bytes_per_second: 1e9 * sheet.memory_gb_s.value,
         launch_s: 1e-6 * sheet.launch_us.value,
-        ..Profile::gpu(sheet.name)
+        ..DeviceProfile::gpu(sheet.name)
     })
 }
 
-impl Profile {
+impl DeviceProfile {
     fn gpu(name: String) -> Self {
         let kernels = vec![Kernel::Cufft, Kernel::Fused];
         Self { name, clock_mhz: None, about: String::new(), flops: 0.0, bytes_per_second: 0.0, launch_s: 0.0, kernels }
@@ -149,11 +149,11 @@ impl Profile {
     }
 
     /// Compression and decompression of all sequences by the fc kernel, at its best: a lower bound on the device's time.
-    pub(super) fn model(&self, sequences: &[Sequence], hidden: usize) -> [Estimate; 2] {
+    pub(super) fn model(&self, sequences: &[TraceSequence], hidden: usize) -> [Estimate; 2] {
         let shapes = every(sequences);
         let times: Vec<[f64; 2]> = shapes
             .iter()
-            .map(|(Sequence { tokens, ratio, .. }, _)| {
+            .map(|(TraceSequence { tokens, ratio, .. }, _)| {
                 let shape = (*tokens, hidden);
                 let block = codec::proportional(Band::Mirrored, Shape { tokens: *tokens, hidden }, *ratio);
                 let seconds = self.kernels.iter().map(|kernel| work(*kernel, shape, block).map(|w| w.seconds(self)));
@@ -162,7 +162,7 @@ impl Profile {
             })
             .collect();
         [0, 1].map(|way| {
-            let ran = |(place, ((shape, count), time)): (usize, (&(Sequence, f64), &[f64; 2]))| Ran {
+            let ran = |(place, ((shape, count), time)): (usize, (&(TraceSequence, f64), &[f64; 2]))| SampleTime {
                 place,
                 tokens: shape.tokens,
                 count: *count,
@@ -202,13 +202,13 @@ mod tests {
     /// Twice the sequences take twice as long, and a device of half the speed too.
     #[test]
     fn the_model_is_linear() {
-        let sequence = |tokens| Sequence { tokens, ratio: 8.0, row: None };
-        let fast = Profile::of("fast", [1e12, 1e11, 1e-5]);
-        let slow = Profile::of("slow", [5e11, 5e10, 2e-5]);
+        let sequence = |tokens| TraceSequence { tokens, ratio: 8.0, row: None };
+        let fast = DeviceProfile::of("fast", [1e12, 1e11, 1e-5]);
+        let slow = DeviceProfile::of("slow", [5e11, 5e10, 2e-5]);
         let one = [sequence(20), sequence(50)];
         let two = [sequence(20), sequence(20), sequence(50), sequence(50)];
         for way in 0..2 {
-            let time = |device: &Profile, of: &[Sequence]| device.model(of, 2048)[way].total;
+            let time = |device: &DeviceProfile, of: &[TraceSequence]| device.model(of, 2048)[way].total;
             assert!((time(&fast, &two) / time(&fast, &one) - 2.0).abs() < 1e-12);
             assert!((time(&slow, &one) / time(&fast, &one) - 2.0).abs() < 1e-12);
         }

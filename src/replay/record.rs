@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
-use super::trace::{self, Stored, TokenizerId, Trace, TraceSet, activations_path, check_size};
+use super::trace::{self, StoredActivations, TokenizerId, Trace, TraceSet, activations_path, check_size};
 use crate::data::Dataset;
 use crate::model::source::Model;
 use crate::model::split::to_values;
@@ -17,7 +17,7 @@ use splitbench_codec::Activation;
 use splitbench_codec::npy;
 
 /// What a trace says of how it came about.
-pub struct About {
+pub struct TraceOrigin {
     /// The tokenizer.
     pub tokenizer: TokenizerId,
     /// First questions of each data set.
@@ -25,13 +25,13 @@ pub struct About {
 }
 
 /// The shapes of the activations that `datasets` send.
-pub fn shapes(about: About, tokenizer: &Tokenizer, datasets: &[Dataset]) -> Result<Trace> {
+pub fn shapes(about: TraceOrigin, tokenizer: &Tokenizer, datasets: &[Dataset]) -> Result<Trace> {
     let of = |dataset| Ok(TraceSet::of(dataset, &encode_dataset(tokenizer, dataset)?, false));
     Ok(assemble(about, datasets.iter().map(of).collect::<Result<_>>()?, None))
 }
 
-fn assemble(about: About, datasets: Vec<TraceSet>, activations: Option<Stored>) -> Trace {
-    let About { tokenizer, limit } = about;
+fn assemble(about: TraceOrigin, datasets: Vec<TraceSet>, activations: Option<StoredActivations>) -> Trace {
+    let TraceOrigin { tokenizer, limit } = about;
     Trace { splitbench_trace: trace::FORMAT, made_by: crate::VERSION.into(), tokenizer, activations, limit, datasets }
 }
 
@@ -39,7 +39,7 @@ fn assemble(about: About, datasets: Vec<TraceSet>, activations: Option<Stored>) 
 /// it, with the activations after the split layer. Batches have at most `most_rows` rows, of one request at least; the values do not depend on it.
 /// Fails before anything is computed where they would not fit into one matrix.
 pub fn activations(
-    about: About,
+    about: TraceOrigin,
     model: &Model,
     split: SplitPoint,
     datasets: &[Dataset],
@@ -65,7 +65,7 @@ pub fn activations(
     let bytes = npy::to_bytes(&Activation::new(tokens, hidden, values)?);
     let npy = activations_path(path);
     let file = npy.file_name().and_then(|name| name.to_str());
-    let stored = Stored {
+    let stored = StoredActivations {
         file: file.with_context(|| format!("{} names no file", npy.display()))?.to_string(),
         sha256: hex::encode(Sha256::digest(&bytes)),
         hidden,

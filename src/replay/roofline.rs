@@ -1,6 +1,6 @@
 //! Counted operations and bytes of the FC kernels, and how long a device would take for them at best.
 
-use super::profile::Profile;
+use super::profile::DeviceProfile;
 use splitbench_codec::kernel::Block;
 
 /// One way to do the transform.
@@ -16,7 +16,7 @@ pub(super) enum Kernel {
 
 /// What one direction takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Work {
+pub(super) struct KernelWork {
     /// Floating-point operations; a fast transform of n complex numbers counts 5 n log2 n, of n real ones half.
     pub operations: f64,
     /// Bytes read and written in main memory; what fits between two steps in registers or shared memory is not.
@@ -25,16 +25,16 @@ pub(super) struct Work {
     pub launches: f64,
 }
 
-impl Work {
+impl KernelWork {
     /// Seconds: launches, then whichever of arithmetic and memory takes longer, each at its best.
-    pub fn seconds(self, device: &Profile) -> f64 {
+    pub fn seconds(self, device: &DeviceProfile) -> f64 {
         self.launches * device.launch_s()
             + (self.operations / device.flops()).max(self.bytes / device.bytes_per_second())
     }
 }
 
 /// Work to compress and to decompress one S x D activation (f32) to a block (pairs of f32) by `mirrored` or `corner`.
-pub(super) fn work(kernel: Kernel, (tokens, hidden): (usize, usize), block: Block) -> [Work; 2] {
+pub(super) fn work(kernel: Kernel, (tokens, hidden): (usize, usize), block: Block) -> [KernelWork; 2] {
     let (s, d) = (tokens as f64, hidden as f64);
     let (ks, kd) = (block.ks as f64, block.kd as f64);
     // Rows and columns beyond the middle are mirrors of computed ones.
@@ -45,7 +45,7 @@ pub(super) fn work(kernel: Kernel, (tokens, hidden): (usize, usize), block: Bloc
     match kernel {
         Kernel::TokensFirst => {
             let operations = 2.5 * s * s.log2() * d + 5.0 * rows * d * d.log2();
-            [Work { operations, bytes: matrix + kept, launches: 0.0 }; 2]
+            [KernelWork { operations, bytes: matrix + kept, launches: 0.0 }; 2]
         }
         Kernel::Cufft => {
             let operations = 2.5 * s * d * d.log2() + 5.0 * columns * s * s.log2();
@@ -54,14 +54,17 @@ pub(super) fn work(kernel: Kernel, (tokens, hidden): (usize, usize), block: Bloc
             let forward = matrix + spectrum + strided + 2.0 * kept;
             // Backward the half-spectrum is written whole, zeros included, before the columns and rows are done.
             let back = kept + spectrum + strided + spectrum + matrix;
-            [Work { operations, bytes: forward, launches: 3.0 }, Work { operations, bytes: back, launches: 3.0 }]
+            [
+                KernelWork { operations, bytes: forward, launches: 3.0 },
+                KernelWork { operations, bytes: back, launches: 3.0 },
+            ]
         }
         Kernel::Fused => {
             let operations = 4.0 * rows * s * d + 5.0 * rows * d * d.log2();
             let between = 16.0 * rows * d;
             [
-                Work { operations, bytes: matrix + kept, launches: 1.0 },
-                Work { operations, bytes: kept + between + matrix, launches: 2.0 },
+                KernelWork { operations, bytes: matrix + kept, launches: 1.0 },
+                KernelWork { operations, bytes: kept + between + matrix, launches: 2.0 },
             ]
         }
     }
@@ -90,8 +93,8 @@ mod tests {
 
     #[test]
     fn time_is_launches_and_the_slower_limit() {
-        let device = Profile::of("test", [1e9, 1e8, 1e-6]);
-        let work = |operations, bytes| Work { operations, bytes, launches: 2.0 };
+        let device = DeviceProfile::of("test", [1e9, 1e8, 1e-6]);
+        let work = |operations, bytes| KernelWork { operations, bytes, launches: 2.0 };
         assert!((work(1e6, 1e3).seconds(&device) - (2e-6 + 1e-3)).abs() < 1e-12);
         assert!((work(1e3, 1e6).seconds(&device) - (2e-6 + 1e-2)).abs() < 1e-12);
     }

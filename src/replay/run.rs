@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::backend::{self, Backend, Device, Job, Lane, Opened, Timed};
+use super::backend::{self, Backend, CallTimes, Device, Lane, OpenedLane, ReplayJob};
 use super::calibrate::calibrate;
 use super::clock::{median, wall_seconds};
-use super::method::{KERNEL, Method};
-use super::profile::{self, Profile};
+use super::method::{KERNEL, ReplayMethod};
+use super::profile::{self, DeviceProfile};
 use super::reference;
-use super::sample::{Population, Ran, Sequence, estimate, every, sequences, spread};
-use super::source::Source;
-use super::spec::Spec;
-use super::trace::Loaded;
+use super::sample::{Population, SampleTime, TraceSequence, estimate, every, sequences, spread};
+use super::source::ActivationSource;
+use super::spec::ReplaySpec;
+use super::trace::TraceInput;
 use crate::file_name::{check_run_name, file_name};
 use crate::record::json_lines;
 use crate::record::machine::{Machine, load};
@@ -35,7 +35,7 @@ const CHECKED: [f64; 3] = [0.1, 0.5, 0.9];
 
 /// Where a replay writes.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ReplayOptions {
     /// Where `results/` goes.
     pub out: PathBuf,
     /// Name of the run's folder; date, revision and a hash of the settings where absent.
@@ -59,10 +59,10 @@ pub struct ReplayOutcome {
 }
 
 /// A line of `timings.csv`: one sequence by one row's method.
-struct Timing {
+struct SequenceTiming {
     row: usize,
-    sequence: Sequence,
-    timed: Timed,
+    sequence: TraceSequence,
+    timed: CallTimes,
 }
 
 #[derive(Serialize)]
@@ -74,11 +74,11 @@ struct ReplayManifest<'a> {
     finished: String,
     wall_seconds: f64,
     trace_sha256: &'a str,
-    spec: &'a Spec,
+    spec: &'a ReplaySpec,
 }
 
 /// Runs a replay. A method that fails becomes a row with `err`; an error here means that nothing could be run.
-pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<ReplayOutcome> {
+pub fn run(name: &str, spec: &ReplaySpec, options: &ReplayOptions) -> Result<ReplayOutcome> {
     spec.check()?;
     let loaded = spec.load_trace()?;
     let hidden = match (&loaded.rows, spec.hidden.as_slice()) {
@@ -96,7 +96,8 @@ pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<ReplayOutcome> 
         spec.ratio.of(&set.dataset)?;
     }
     let devices = spec.devices.iter().map(PathBuf::from).filter(|path| path.is_file());
-    let codecs = spec.parsed_methods()?.iter().filter_map(Method::codec).flat_map(CodecSpec::files).collect::<Vec<_>>();
+    let codecs =
+        spec.parsed_methods()?.iter().filter_map(ReplayMethod::codec).flat_map(CodecSpec::files).collect::<Vec<_>>();
     let read: Vec<PathBuf> = loaded.files.iter().chain(&options.file).cloned().chain(devices).chain(codecs).collect();
     let store = RunFolder::at(options.out.join("results").join(file_name(name)).join(&run), &read)?;
     store.json("machine.json", &Machine::here())?;
@@ -131,11 +132,11 @@ pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<ReplayOutcome> 
 }
 
 /// Microseconds of every call.
-fn timings_csv(timings: &[Timing]) -> Result<String> {
+fn timings_csv(timings: &[SequenceTiming]) -> Result<String> {
     let mut out = String::from("row,tokens,ratio,first_us,encode_us,decode_us\n");
     let list = |times: &[f64]| times.iter().map(|s| format!("{:.2}", 1e6 * s)).collect::<Vec<_>>().join(" ");
-    for Timing { row, sequence: Sequence { tokens, ratio, .. }, timed } in timings {
-        let Timed { first_s, encode_s, decode_s } = timed;
+    for SequenceTiming { row, sequence: TraceSequence { tokens, ratio, .. }, timed } in timings {
+        let CallTimes { first_s, encode_s, decode_s } = timed;
         writeln!(out, "{row},{tokens},{ratio},{:.2},{},{}", 1e6 * first_s, list(encode_s), list(decode_s))?;
     }
     Ok(out)
@@ -143,30 +144,30 @@ fn timings_csv(timings: &[Timing]) -> Result<String> {
 
 struct Replay<'a> {
     name: &'a str,
-    spec: &'a Spec,
-    loaded: &'a Loaded,
+    spec: &'a ReplaySpec,
+    loaded: &'a TraceInput,
     hidden: &'a [usize],
     rows: Vec<ReplayRow>,
-    timings: Vec<Timing>,
+    timings: Vec<SequenceTiming>,
 }
 
 /// A lane at work.
-struct Running<'a> {
+struct LaneRun<'a> {
     backend: usize,
-    method: Method,
+    method: ReplayMethod,
     variant: String,
     threads: Option<usize>,
     lane: Option<Box<dyn Lane + 'a>>,
     /// Index into the sequences run, and its times.
-    done: Vec<(usize, Timed)>,
+    done: Vec<(usize, CallTimes)>,
     /// Wall time spent, warm-up included.
     spent: f64,
     err: Option<String>,
 }
 
-impl<'a> Running<'a> {
-    fn new(backend: usize, opened: Opened<'a>) -> Self {
-        let Opened { method, variant, threads, lane } = opened;
+impl<'a> LaneRun<'a> {
+    fn new(backend: usize, opened: OpenedLane<'a>) -> Self {
+        let OpenedLane { method, variant, threads, lane } = opened;
         let (lane, err) = match lane {
             Ok(lane) => (Some(lane), None),
             Err(error) => (None, Some(format!("{error:#}"))),
@@ -183,17 +184,17 @@ impl<'a> Running<'a> {
 
     fn estimate(
         &self,
-        sequences: &[Sequence],
+        sequences: &[TraceSequence],
         picks: &[(usize, f64)],
         sample_of: Option<Population>,
-        seconds: fn(&Timed) -> f64,
+        seconds: fn(&CallTimes) -> f64,
     ) -> Option<ReplayTimes> {
         if self.done.is_empty() || self.err.is_some() {
             return None;
         }
-        let ran = |(at, timed): &(usize, Timed)| {
+        let ran = |(at, timed): &(usize, CallTimes)| {
             let (place, count) = picks[*at];
-            Ran { place, tokens: sequences[place].tokens, count, value: seconds(timed) }
+            SampleTime { place, tokens: sequences[place].tokens, count, value: seconds(timed) }
         };
         Some(estimate(&self.done.iter().map(ran).collect::<Vec<_>>(), sample_of).into())
     }
@@ -218,7 +219,7 @@ impl Replay<'_> {
                     let device = Device { name: String::new(), clock_mhz: None, libraries: Vec::new() };
                     let provenance = backend::provenance(name);
                     for &hidden in self.hidden {
-                        let row = self.blank(hidden, name, &device, provenance, &Method::parse(KERNEL)?);
+                        let row = self.blank(hidden, name, &device, provenance, &ReplayMethod::parse(KERNEL)?);
                         self.rows.push(ReplayRow { err: Some(format!("{why:#}")), ..row });
                     }
                 }
@@ -237,7 +238,7 @@ impl Replay<'_> {
         backend: &str,
         device: &Device,
         provenance: Provenance,
-        method: &Method,
+        method: &ReplayMethod,
     ) -> ReplayRow {
         ReplayRow {
             experiment: self.name.to_string(),
@@ -275,18 +276,18 @@ impl Replay<'_> {
     }
 
     /// All lanes at one hidden size, a sequence at a time: what else the machine does meets all alike.
-    fn at(&mut self, hidden: usize, sequences: &[Sequence], backends: &[Box<dyn Backend>]) -> Result<()> {
-        let Spec { seed, .. } = *self.spec;
+    fn at(&mut self, hidden: usize, sequences: &[TraceSequence], backends: &[Box<dyn Backend>]) -> Result<()> {
+        let ReplaySpec { seed, .. } = *self.spec;
         let longest = sequences.last().map_or(0, |sequence| sequence.tokens);
-        let source = Source::new(self.loaded, hidden, longest, seed)?;
+        let source = ActivationSource::new(self.loaded, hidden, longest, seed)?;
         let (methods, threads) = (self.spec.parsed_methods()?, self.spec.parsed_threads()?);
         let calibrated = calibrate(&methods, &source, (sequences, hidden), seed)?;
         let (calibration, about) = calibrated.unzip();
-        let job = Job { hidden, methods: &methods, threads: &threads, calibration: calibration.as_ref() };
-        let mut lanes: Vec<Running> = backends
+        let job = ReplayJob { hidden, methods: &methods, threads: &threads, calibration: calibration.as_ref() };
+        let mut lanes: Vec<LaneRun> = backends
             .iter()
             .enumerate()
-            .flat_map(|(at, backend)| backend.lanes(&job).into_iter().map(move |opened| Running::new(at, opened)))
+            .flat_map(|(at, backend)| backend.lanes(&job).into_iter().map(move |opened| LaneRun::new(at, opened)))
             .collect();
         let idle = |at: &usize| lanes.iter().all(|lane| lane.backend != *at);
         for backend in (0..backends.len()).filter(idle).map(|at| &backends[at]) {
@@ -352,7 +353,7 @@ impl Replay<'_> {
             let first: Vec<f64> = running.done.iter().map(|(_, timed)| timed.first_s).collect();
             let at = self.rows.len();
             self.rows.push(ReplayRow { first_s: (!first.is_empty()).then(|| median(&first)), ..row });
-            self.timings.extend(running.done.iter().map(|(pick, timed)| Timing {
+            self.timings.extend(running.done.iter().map(|(pick, timed)| SequenceTiming {
                 row: at,
                 sequence: sequences[picks[*pick].0],
                 timed: timed.clone(),
@@ -364,16 +365,16 @@ impl Replay<'_> {
     /// For each lane the largest difference from f64, and what it has to say.
     fn check(
         &self,
-        lanes: &mut [Running],
-        sequences: &[Sequence],
-        source: &Source,
-        job: &Job,
+        lanes: &mut [LaneRun],
+        sequences: &[TraceSequence],
+        source: &ActivationSource,
+        job: &ReplayJob,
     ) -> Result<Vec<(Option<f64>, Option<String>)>> {
         let mut errors: Vec<Option<f64>> = vec![None; lanes.len()];
         for place in checked_places(sequences) {
             let sequence = sequences[place];
             let activation = source.activation(&sequence, place)?;
-            let mut exact: Vec<(&Method, Option<Vec<f64>>)> = Vec::new();
+            let mut exact: Vec<(&ReplayMethod, Option<Vec<f64>>)> = Vec::new();
             for method in job.methods {
                 exact.push((method, method.exact(&activation, sequence.ratio, job.calibration)?));
             }
@@ -389,16 +390,16 @@ impl Replay<'_> {
                 }
             }
         }
-        let note = |running: &Running| running.lane.as_ref().and_then(|lane| lane.note());
+        let note = |running: &LaneRun| running.lane.as_ref().and_then(|lane| lane.note());
         Ok(lanes.iter().zip(errors).map(|(running, error)| (error, note(running))).collect())
     }
 
     /// Rows of devices that are not here, and of the model's own check: what it says of those that are.
-    fn modelled(&mut self, sequences: &[Sequence], backends: &[Box<dyn Backend>]) -> Result<()> {
+    fn modelled(&mut self, sequences: &[TraceSequence], backends: &[Box<dyn Backend>]) -> Result<()> {
         if self.spec.devices.is_empty() {
             return Ok(());
         }
-        let mut profiles: Vec<Profile> =
+        let mut profiles: Vec<DeviceProfile> =
             self.spec.devices.iter().map(|name| profile::load(name)).collect::<Result<_>>()?;
         profiles.extend(backends.iter().filter_map(|backend| backend.profile()));
         for profile in profiles {
@@ -409,7 +410,7 @@ impl Replay<'_> {
             };
             for &hidden in self.hidden {
                 let [encode, decode] = profile.model(sequences, hidden);
-                let method = Method::parse(KERNEL)?;
+                let method = ReplayMethod::parse(KERNEL)?;
                 let both = ReplayTimes {
                     total_s: encode.total + decode.total,
                     stderr_s: 0.0,
@@ -434,7 +435,7 @@ impl Replay<'_> {
 }
 
 /// The place of the first of each distinct shape, and how many have it.
-fn every_place(sequences: &[Sequence]) -> Vec<(usize, f64)> {
+fn every_place(sequences: &[TraceSequence]) -> Vec<(usize, f64)> {
     let mut place = 0;
     every(sequences)
         .into_iter()
@@ -446,16 +447,16 @@ fn every_place(sequences: &[Sequence]) -> Vec<(usize, f64)> {
         .collect()
 }
 
-fn checked_places(sequences: &[Sequence]) -> [usize; 3] {
+fn checked_places(sequences: &[TraceSequence]) -> [usize; 3] {
     CHECKED.map(|share| (share * (sequences.len() - 1) as f64) as usize)
 }
 
-fn checked_tokens(sequences: &[Sequence]) -> Vec<usize> {
+fn checked_tokens(sequences: &[TraceSequence]) -> Vec<usize> {
     checked_places(sequences).map(|place| sequences[place].tokens).to_vec()
 }
 
 /// How much longer than its processor time one thread's calls took.
-fn wall_over_cpu(running: &Running) -> Option<f64> {
+fn wall_over_cpu(running: &LaneRun) -> Option<f64> {
     let cpu: f64 = running
         .done
         .iter()
@@ -469,8 +470,8 @@ mod tests {
     use super::*;
     use crate::replay::spec::{Ratio, find};
 
-    fn spec(trace: &str, methods: &[&str]) -> Spec {
-        Spec {
+    fn spec(trace: &str, methods: &[&str]) -> ReplaySpec {
+        ReplaySpec {
             trace: trace.into(),
             hidden: Vec::new(),
             methods: methods.iter().map(|m| m.to_string()).collect(),
@@ -484,9 +485,9 @@ mod tests {
         }
     }
 
-    fn replay(spec: &Spec) -> Result<ReplayOutcome> {
+    fn replay(spec: &ReplaySpec) -> Result<ReplayOutcome> {
         let folder = tempfile::tempdir().unwrap();
-        run("test", spec, &Options { out: folder.path().to_path_buf(), run: Some("r".into()), file: None })
+        run("test", spec, &ReplayOptions { out: folder.path().to_path_buf(), run: Some("r".into()), file: None })
     }
 
     #[test]
@@ -517,7 +518,7 @@ mod tests {
 
     #[test]
     fn a_sample_says_how_sure_it_is_and_the_model_stands_beside() {
-        let spec = Spec {
+        let spec = ReplaySpec {
             hidden: vec![64],
             seconds: Some(0.2),
             devices: vec!["jetson-orin-nano".into()],
@@ -539,7 +540,7 @@ mod tests {
 
     #[test]
     fn what_fails_is_a_row_and_what_cannot_be_is_an_error() {
-        let cuda = Spec {
+        let cuda = ReplaySpec {
             backends: vec!["cuda".into(), "cpu".into()],
             ..spec("tests/replay/pocket.json", &["fc", "svd-llm:whiten=weights"])
         };
@@ -553,10 +554,12 @@ mod tests {
         assert!(failed.err.is_some() && failed.both.is_none());
         assert!(rows.iter().any(|row| row.method == "fc" && row.both.is_some()));
 
-        let error = |spec: &Spec| format!("{:#}", replay(spec).err().expect("it ran"));
-        assert!(error(&Spec { hidden: vec![64], ..spec("tests/replay/pocket.json", &["fc"]) }).contains("--hidden"));
+        let error = |spec: &ReplaySpec| format!("{:#}", replay(spec).err().expect("it ran"));
+        assert!(
+            error(&ReplaySpec { hidden: vec![64], ..spec("tests/replay/pocket.json", &["fc"]) }).contains("--hidden")
+        );
         assert!(error(&spec("ten-sets", &["fc"])).contains("--hidden"));
-        assert!(error(&Spec { hidden: vec![1 << 20], ..spec("ten-sets", &["fc"]) }).contains("numbers"));
+        assert!(error(&ReplaySpec { hidden: vec![1 << 20], ..spec("ten-sets", &["fc"]) }).contains("numbers"));
     }
 
     #[test]
@@ -564,8 +567,8 @@ mod tests {
         let on_fpga = |methods: &[&str], hidden: Vec<usize>| {
             let trace = if hidden.is_empty() { "tests/replay/pocket.json" } else { "ten-sets" };
             let threads = vec!["1".into()];
-            let spec = Spec { backends: vec!["fpga".into()], hidden, threads, ..spec(trace, methods) };
-            let mut rows = replay(&Spec { seconds: (trace == "ten-sets").then_some(0.01), ..spec }).unwrap().rows;
+            let spec = ReplaySpec { backends: vec!["fpga".into()], hidden, threads, ..spec(trace, methods) };
+            let mut rows = replay(&ReplaySpec { seconds: (trace == "ten-sets").then_some(0.01), ..spec }).unwrap().rows;
             assert!(rows.iter().all(|row| row.backend == "fpga" && row.provenance == Provenance::Simulated));
             assert!(rows.len() <= 2);
             (rows.remove(0), rows.pop())

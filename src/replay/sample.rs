@@ -8,11 +8,11 @@ use crate::record::replay::ReplayTimes;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::trace::Loaded;
+use super::trace::TraceInput;
 
 /// One sequence of a trace.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sequence {
+pub struct TraceSequence {
     /// Tokens, S.
     pub tokens: usize,
     /// Compression ratio asked for, in elements.
@@ -22,19 +22,19 @@ pub struct Sequence {
 }
 
 /// All sequences of a trace, sorted by tokens, then ratio, then place. `ratio` gives that of a data set by name.
-pub fn sequences(loaded: &Loaded, ratio: impl Fn(&str) -> f64) -> Vec<Sequence> {
+pub fn sequences(loaded: &TraceInput, ratio: impl Fn(&str) -> f64) -> Vec<TraceSequence> {
     let mut all = Vec::with_capacity(loaded.trace.sequences());
     let mut row = 0;
     for set in &loaded.trace.datasets {
         let ratio = ratio(&set.dataset);
         if loaded.rows.is_some() {
             for &tokens in &set.order {
-                all.push(Sequence { tokens, ratio, row: Some(row) });
+                all.push(TraceSequence { tokens, ratio, row: Some(row) });
                 row += tokens;
             }
         } else {
             let each = set.lengths.iter().flat_map(|(&tokens, &count)| std::iter::repeat_n(tokens, count));
-            all.extend(each.map(|tokens| Sequence { tokens, ratio, row: None }));
+            all.extend(each.map(|tokens| TraceSequence { tokens, ratio, row: None }));
         }
     }
     all.sort_by(|a, b| a.tokens.cmp(&b.tokens).then(a.ratio.total_cmp(&b.ratio)).then(a.row.cmp(&b.row)));
@@ -42,7 +42,7 @@ pub fn sequences(loaded: &Loaded, ratio: impl Fn(&str) -> f64) -> Vec<Sequence> 
 }
 
 /// Each distinct shape once, with the number of sequences that have it; recorded activations are all distinct.
-pub fn every(sequences: &[Sequence]) -> Vec<(Sequence, f64)> {
+pub fn every(sequences: &[TraceSequence]) -> Vec<(TraceSequence, f64)> {
     sequences.chunk_by(|a, b| a == b).map(|equal| (equal[0], equal.len() as f64)).collect()
 }
 
@@ -75,7 +75,7 @@ impl From<Estimate> for ReplayTimes {
 
 /// One sequence that was run.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ran {
+pub struct SampleTime {
     /// Its place in the sorted list.
     pub place: usize,
     /// Its tokens.
@@ -101,7 +101,7 @@ pub struct Population {
 /// is the sample's time a token times all tokens, which are known. The variance is that of successive differences, the usual
 /// one for systematic samples of a sorted list, of what the time a token leaves over: neighbours in length differ by little
 /// but noise.
-pub fn estimate(ran: &[Ran], sample_of: Option<Population>) -> Estimate {
+pub fn estimate(ran: &[SampleTime], sample_of: Option<Population>) -> Estimate {
     let mut sorted = ran.to_vec();
     sorted.sort_by_key(|ran| ran.place);
     if let Some(Population { count, .. }) = sample_of {
@@ -112,14 +112,14 @@ pub fn estimate(ran: &[Ran], sample_of: Option<Population>) -> Estimate {
             .collect();
         sorted.iter_mut().zip(edges.windows(2)).for_each(|(ran, edges)| ran.count = edges[1] - edges[0]);
     }
-    let sum = |of: &dyn Fn(&Ran) -> f64| sorted.iter().map(|ran| ran.count * of(ran)).sum::<f64>();
+    let sum = |of: &dyn Fn(&SampleTime) -> f64| sorted.iter().map(|ran| ran.count * of(ran)).sum::<f64>();
     let (count, weighed) = (sum(&|_| 1.0), sum(&|ran| ran.value));
     let (total, stderr) = match sample_of {
         None => (weighed, 0.0),
         Some(Population { tokens, .. }) => {
             let rate = weighed / sum(&|ran| ran.tokens as f64);
-            let left = |ran: &Ran| ran.value - rate * ran.tokens as f64;
-            let square = |pair: &[Ran]| {
+            let left = |ran: &SampleTime| ran.value - rate * ran.tokens as f64;
+            let square = |pair: &[SampleTime]| {
                 (f64::midpoint(pair[0].count, pair[1].count) * (left(&pair[1]) - left(&pair[0]))).powi(2) / 2.0
             };
             let n = sorted.len() as f64;
@@ -175,7 +175,8 @@ mod tests {
             for taken in [40usize, 300] {
                 let (mut inside, mut sum, mut claimed, mut squares) = (0, 0.0, 0.0, 0.0);
                 for seed in 0..200 {
-                    let ran = |place: usize| Ran { place, tokens: all[place].tokens, count: 0.0, value: cost(place) };
+                    let ran =
+                        |place: usize| SampleTime { place, tokens: all[place].tokens, count: 0.0, value: cost(place) };
                     let run: Vec<_> = spread(all.len(), seed).take(taken).map(ran).collect();
                     let found = estimate(&run, Some(population));
                     inside += usize::from((found.total - truth).abs() <= 2.0 * found.stderr);
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn all_shapes_have_no_sampling_error() {
-        let ran = |place, count, value| Ran { place, tokens: 1, count, value };
+        let ran = |place, count, value| SampleTime { place, tokens: 1, count, value };
         let found = estimate(&[ran(0, 2.0, 1.0), ran(1, 97.0, 2.0), ran(2, 1.0, 50.0)], None);
         assert_eq!(found, Estimate { total: 246.0, stderr: 0.0, median: 2.0, p99: 2.0 });
         let one = estimate(&[ran(0, 0.0, 1.0)], Some(Population { count: 3, tokens: 6 }));

@@ -5,28 +5,28 @@ use rand_chacha::ChaCha8Rng;
 
 use anyhow::{Result, ensure};
 
-use super::sample::Sequence;
-use super::trace::Loaded;
+use super::sample::TraceSequence;
+use super::trace::TraceInput;
 use splitbench_codec::{Activation, MAX_ELEMENTS};
 
 /// Rows of seeded numbers beyond the longest sequence: so many that two sequences seldom begin at the same place.
 const SPARE_ROWS: usize = 64;
 
 /// Activations at one hidden size.
-pub(super) struct Source<'a> {
+pub(super) struct ActivationSource<'a> {
     hidden: usize,
     /// Recorded rows, or independent numbers, uniform from -1 to 1.
-    rows: Rows<'a>,
+    rows: ActivationRows<'a>,
 }
 
-enum Rows<'a> {
+enum ActivationRows<'a> {
     Recorded(&'a Activation),
     Seeded(Vec<f32>),
 }
 
-impl<'a> Source<'a> {
+impl<'a> ActivationSource<'a> {
     /// The recorded activations where there are any, which fixes D; otherwise seeded ones for sequences up to `longest` tokens.
-    pub fn new(loaded: &'a Loaded, hidden: usize, longest: usize, seed: u64) -> Result<Self> {
+    pub fn new(loaded: &'a TraceInput, hidden: usize, longest: usize, seed: u64) -> Result<Self> {
         let rows = match &loaded.rows {
             Some(rows) => {
                 ensure!(
@@ -34,7 +34,7 @@ impl<'a> Source<'a> {
                     "the trace has activations of {} channels, which cannot be replayed with {hidden}: leave --hidden out",
                     rows.hidden()
                 );
-                Rows::Recorded(rows)
+                ActivationRows::Recorded(rows)
             }
             None => {
                 ensure!(hidden > 0, "a hidden size of 0: give 1 or more channels");
@@ -44,7 +44,7 @@ impl<'a> Source<'a> {
                 );
                 let mut random = ChaCha8Rng::seed_from_u64(seed);
                 let count = (longest + SPARE_ROWS) * hidden;
-                Rows::Seeded((0..count).map(|_| random.random_range(-1.0f32..1.0)).collect())
+                ActivationRows::Seeded((0..count).map(|_| random.random_range(-1.0f32..1.0)).collect())
             }
         };
         Ok(Self { hidden, rows })
@@ -53,17 +53,17 @@ impl<'a> Source<'a> {
     /// `recorded`, or `seeded`.
     pub fn kind(&self) -> &'static str {
         match self.rows {
-            Rows::Recorded(_) => "recorded",
-            Rows::Seeded(_) => "seeded",
+            ActivationRows::Recorded(_) => "recorded",
+            ActivationRows::Seeded(_) => "seeded",
         }
     }
 
     /// The activation of a sequence; `place` makes those of equal shape differ.
-    pub fn activation(&self, sequence: &Sequence, place: usize) -> Result<Activation> {
+    pub fn activation(&self, sequence: &TraceSequence, place: usize) -> Result<Activation> {
         let count = sequence.tokens * self.hidden;
         let values = match &self.rows {
-            Rows::Recorded(rows) => &rows.values()[sequence.row.unwrap_or(0) * self.hidden..][..count],
-            Rows::Seeded(pool) => &pool[place.wrapping_mul(7919) % (SPARE_ROWS * self.hidden)..][..count],
+            ActivationRows::Recorded(rows) => &rows.values()[sequence.row.unwrap_or(0) * self.hidden..][..count],
+            ActivationRows::Seeded(pool) => &pool[place.wrapping_mul(7919) % (SPARE_ROWS * self.hidden)..][..count],
         };
         Activation::new(sequence.tokens, self.hidden, values.to_vec())
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::backend::{self, Threads};
-use super::method::Method;
+use super::method::ReplayMethod;
 use super::{profile, trace};
 use crate::data;
 use crate::embedded::experiment_text;
@@ -16,7 +16,7 @@ use splitbench_codec::MAX_SIDE;
 /// A replay experiment as written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Spec {
+pub struct ReplaySpec {
     /// What it is about.
     #[serde(default)]
     pub analysis: String,
@@ -101,7 +101,7 @@ impl Ratio {
 }
 
 /// Reads a replay experiment: an embedded name, or a path that ends in `.toml`. `None` where `name` is neither.
-pub fn find(name: &str) -> Result<Option<(String, Spec)>> {
+pub fn find(name: &str) -> Result<Option<(String, ReplaySpec)>> {
     let (text, origin, stem) = match experiment_text(name) {
         Some(text) => (text.to_string(), format!("experiments/{name}.toml"), name),
         None if name.ends_with(".toml") => {
@@ -110,18 +110,18 @@ pub fn find(name: &str) -> Result<Option<(String, Spec)>> {
         }
         None => return Ok(None),
     };
-    let spec: Spec = toml::from_str(&text)
+    let spec: ReplaySpec = toml::from_str(&text)
         .with_context(|| format!("{origin}: not a replay, whose file names a trace; others go to `splitbench run`"))?;
     spec.check().with_context(|| origin)?;
     Ok(Some((stem.to_string(), spec)))
 }
 
-impl Spec {
+impl ReplaySpec {
     /// Fails on a name or number that no replay could use.
     pub fn check(&self) -> Result<()> {
         let methods = self.parsed_methods()?;
         ensure!(!methods.is_empty(), "methods is empty; give codecs, or fc-kernel");
-        refuse_repeats("method", &self.methods, |name| Method::parse(name).ok())?;
+        refuse_repeats("method", &self.methods, |name| ReplayMethod::parse(name).ok())?;
         refuse_repeats("hidden", &self.hidden, |hidden| *hidden)?;
         refuse_repeats("back end", &self.backends, String::clone)?;
         for &hidden in &self.hidden {
@@ -154,8 +154,8 @@ impl Spec {
     }
 
     /// The methods, in order.
-    pub fn parsed_methods(&self) -> Result<Vec<Method>> {
-        self.methods.iter().map(|name| Method::parse(name)).collect()
+    pub fn parsed_methods(&self) -> Result<Vec<ReplayMethod>> {
+        self.methods.iter().map(|name| ReplayMethod::parse(name)).collect()
     }
 
     /// The ways to use threads, in order.
@@ -164,7 +164,7 @@ impl Spec {
     }
 
     /// The trace.
-    pub fn load_trace(&self) -> Result<trace::Loaded> {
+    pub fn load_trace(&self) -> Result<trace::TraceInput> {
         trace::load(&self.trace)
     }
 }
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn what_no_replay_could_use_is_refused() {
         let (_, good) = find("table4").unwrap().unwrap();
-        let error = |edit: fn(&mut Spec)| {
+        let error = |edit: fn(&mut ReplaySpec)| {
             let mut spec = good.clone();
             edit(&mut spec);
             format!("{:#}", spec.check().unwrap_err())

@@ -35,7 +35,7 @@ pub struct Trace {
     /// Whose tokens are counted.
     pub tokenizer: TokenizerId,
     /// The model whose activations are stored, and where it was cut; none where only shapes are.
-    pub activations: Option<Stored>,
+    pub activations: Option<StoredActivations>,
     /// First questions of each data set; all where absent.
     pub limit: Option<usize>,
     /// What was sent, a data set after the other.
@@ -57,7 +57,7 @@ pub struct TokenizerId {
 /// Activations beside the trace: one `.npy` matrix, sequences one under another in the order of the data sets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stored {
+pub struct StoredActivations {
     /// The file's name, in the trace's folder.
     pub file: String,
     /// SHA-256 of that file.
@@ -96,7 +96,7 @@ pub struct TraceSet {
 }
 
 /// A trace with its activations, read and checked.
-pub struct Loaded {
+pub struct TraceInput {
     /// The file.
     pub trace: Trace,
     /// Name of an embedded trace, or the file's stem.
@@ -116,7 +116,7 @@ pub fn embedded() -> Vec<&'static str> {
 
 /// Reads a trace: a name of [`embedded`], or a path that ends in `.json`, with the activations beside it. Fails, naming file
 /// and field, where it is cut short or contradicts itself.
-pub fn load(name: &str) -> Result<Loaded> {
+pub fn load(name: &str) -> Result<TraceInput> {
     if let Some(file) = EMBEDDED.get_file(format!("{name}.json")) {
         return parse(name, file.contents(), None).with_context(|| format!("experiments/traces/{name}.json"));
     }
@@ -151,7 +151,7 @@ fn hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-fn parse(name: &str, bytes: &[u8], folder: Option<&Path>) -> Result<Loaded> {
+fn parse(name: &str, bytes: &[u8], folder: Option<&Path>) -> Result<TraceInput> {
     let trace: Trace = serde_json::from_slice(bytes).context("not a whole trace file: is it cut short?")?;
     trace.check()?;
     let mut files = Vec::new();
@@ -170,10 +170,10 @@ fn parse(name: &str, bytes: &[u8], folder: Option<&Path>) -> Result<Loaded> {
             Some(rows)
         }
     };
-    Ok(Loaded { name: name.to_string(), sha256: hex(bytes), trace, rows, files })
+    Ok(TraceInput { name: name.to_string(), sha256: hex(bytes), trace, rows, files })
 }
 
-impl Stored {
+impl StoredActivations {
     fn read(&self, path: &Path, trace: &Trace) -> Result<Activation> {
         let bytes = std::fs::read(path).context("cannot be read: it belongs beside the trace file")?;
         let rows = npy::read_from(bytes.as_slice())?;
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn the_ten_sets_are_all_there() {
-        let Loaded { trace, rows, .. } = load("ten-sets").unwrap();
+        let TraceInput { trace, rows, .. } = load("ten-sets").unwrap();
         assert!(rows.is_none());
         assert_eq!(trace.datasets.len(), 10);
         assert_eq!(trace.sequences(), 56_317);
@@ -401,7 +401,7 @@ mod tests {
         let bytes = npy::to_bytes(&rows);
         let mut trace = small();
         trace.datasets[0].order = vec![2, 5, 2];
-        trace.activations = Some(Stored {
+        trace.activations = Some(StoredActivations {
             file: "t.npy".into(),
             sha256: hex(&bytes),
             hidden: 2,

@@ -1,6 +1,6 @@
 //! Figure 2(b) and the curves of 2(c): similarity of inputs against layer, and energy inside FC's block against its size.
 
-use super::figure::{Axis, Figure, Panel, Point, Scale};
+use super::figure::{Axis, Figure, FigurePoint, Panel, Scale};
 use super::series::Drawing;
 use super::{names, view};
 use crate::record::{Energy, Similarity};
@@ -43,7 +43,7 @@ fn similarity(model: &str, lines: &[&Similarity]) -> Figure {
             let here = lines.iter().filter(|line| line.measure == measure && line.dataset == *set);
             let point = |line: &&&Similarity| {
                 let stderr = line.stderr.filter(|stderr| stderr.is_finite()).unwrap_or(0.0);
-                line.cosine.is_finite().then_some(Point { x: f64::from(line.layer), y: line.cosine, stderr })
+                line.cosine.is_finite().then_some(FigurePoint { x: f64::from(line.layer), y: line.cosine, stderr })
             };
             here.filter_map(|line| point(&line)).collect()
         };
@@ -85,24 +85,24 @@ fn energy(model: &str, lines: &[&Energy]) -> Figure {
             let finite = here.len() == wanted && here.iter().all(|value| value.is_finite());
             finite.then(|| here.iter().sum::<f64>() / here.len() as f64)
         };
-        let layer = |layer: &u32| -> Vec<Point> {
+        let layer = |layer: &u32| -> Vec<FigurePoint> {
             let point = |ratio: &f64| {
                 let of = |line: &Energy| line.ratio == *ratio && line.layer == *layer;
                 let (x, y) = (mean(&of, sets.len(), &|l| l.kept)?, mean(&of, sets.len(), &|l| l.share)?);
-                Some(Point { x: 100.0 * x, y: 100.0 * y, stderr: 0.0 })
+                Some(FigurePoint { x: 100.0 * x, y: 100.0 * y, stderr: 0.0 })
             };
             ratios.iter().filter_map(point).collect()
         };
         let noise = ratios.iter().filter_map(|ratio| {
             let of = |line: &Energy| line.ratio == *ratio;
             let wanted = sets.len() * layers.len();
-            Some(Point {
+            Some(FigurePoint {
                 x: 100.0 * mean(&of, wanted, &|l| l.kept)?,
                 y: 100.0 * mean(&of, wanted, &|l| l.noise)?,
                 stderr: 0.0,
             })
         });
-        let noise: Vec<Point> = noise.collect();
+        let noise: Vec<FigurePoint> = noise.collect();
         let title = match *reading {
             "fc" => "fc: mirrored block".to_string(),
             "fc:band=centered" => "fc:band=centered: true low-pass".into(),

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{Canvas, text_width};
 use super::figure::{AXIS, GRID, HEAD, INK, MARGIN, SMALL, TITLE, fit, grid};
-use super::picture::{Picture, Words, few};
+use super::picture::{Picture, TextPlace, few};
 
 /// A figure of bars: panels that share the meaning of the parts; each has its own scale from zero.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ const STEP: i32 = 21;
 
 impl Bars {
     /// The bars drawn, with their words inside or beside.
-    pub fn picture(mut self, file: String, words: Words) -> Result<Picture> {
+    pub fn picture(mut self, file: String, words: TextPlace) -> Result<Picture> {
         let of = |bar: &Bar| format!("{}: {}", bar.name, bar.note);
         let panel = |panel: &BarPanel| {
             let title = if panel.title.is_empty() { String::new() } else { format!("{}: ", panel.title) };

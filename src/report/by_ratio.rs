@@ -1,13 +1,13 @@
 //! KL and lost accuracy by compression ratio, a row for each codec and scope: which of many readings would have to be true.
 
-use super::Rendered;
+use super::TableSet;
 use super::caption::{self, Coverage};
-use super::codecs::{Line, Place, places};
+use super::codecs::{CodecLine, CodecPlace, places};
 use super::fidelity::{digits, mean_kl};
 use super::number::{self, MISSING};
-use super::table::{Notes, Section, Table};
+use super::table::{Notes, Table, TableSection};
 use super::table3;
-use super::view::{View, distinct};
+use super::view::{RowView, distinct};
 use crate::record::Row;
 
 /// KL, nats a position, that is called near-lossless here: what `splitbench gate` is asked for in the README.
@@ -20,11 +20,11 @@ const PAPER_MEAN: f64 = 7.6;
 struct Reading<'a> {
     codec: &'a str,
     scope: &'a str,
-    lines: Vec<Line<'a>>,
+    lines: Vec<CodecLine<'a>>,
 }
 
 impl Reading<'_> {
-    fn at(&self, ratio: f64) -> Option<&Line<'_>> {
+    fn at(&self, ratio: f64) -> Option<&CodecLine<'_>> {
         self.lines.iter().find(|line| line.ratio == Some(ratio))
     }
 
@@ -44,15 +44,15 @@ impl Reading<'_> {
 }
 
 /// A table of KL and one of lost points for each model, split layer and accounting.
-pub(super) fn by_ratio(view: &View) -> Rendered {
+pub(super) fn by_ratio(view: &RowView) -> TableSet {
     let places = places(view);
     let mut csv = String::from(
         "model,split_layer,scope,codec,accounting,ratio,ratio_elements,ratio_wire,kl,kl_se,top1,drop,drop_se\n",
     );
     let mut tables = Vec::new();
-    let key = |place: &Place| (place.model.to_string(), place.split_layer);
+    let key = |place: &CodecPlace| (place.model.to_string(), place.split_layer);
     for (model, split_layer) in distinct(places.iter().map(key)) {
-        let here: Vec<&Place> = places.iter().filter(|place| key(place) == (model.clone(), split_layer)).collect();
+        let here: Vec<&CodecPlace> = places.iter().filter(|place| key(place) == (model.clone(), split_layer)).collect();
         let of = |place: &&&Row| !place.accounting.is_empty();
         let accountings =
             distinct(here.iter().flat_map(|place| place.rows.iter().filter(of).map(|row| row.accounting.as_str())));
@@ -60,10 +60,10 @@ pub(super) fn by_ratio(view: &View) -> Rendered {
             tables.extend(pair(view, &here, accounting, &mut csv));
         }
     }
-    Rendered { tables, csv }
+    TableSet { tables, csv }
 }
 
-fn pair(view: &View, places: &[&Place], accounting: &str, csv: &mut String) -> Vec<Table> {
+fn pair(view: &RowView, places: &[&CodecPlace], accounting: &str, csv: &mut String) -> Vec<Table> {
     let Some(first) = places.first() else { return Vec::new() };
     let mut readings: Vec<Reading> = Vec::new();
     for place in places {
@@ -138,7 +138,7 @@ fn pair(view: &View, places: &[&Place], accounting: &str, csv: &mut String) -> V
                 .chain(ratios.iter().map(|r| number::ratio(*r)))
                 .chain(more.iter().cloned())
                 .collect(),
-            sections: vec![Section { name: name.clone(), rows }],
+            sections: vec![TableSection { name: name.clone(), rows }],
             notes: Notes::default(),
         }
     };
@@ -183,7 +183,7 @@ mod tests {
             sized("topk", "prompt", 4.0, 0.001),
             sized("topk", "prompt", 7.6, 1.0),
         ];
-        let rendered = by_ratio(&View::new(&rows).unwrap());
+        let rendered = by_ratio(&RowView::new(&rows).unwrap());
         let table = |nth: usize| &rendered.tables[nth].sections[0].rows;
         let labels: Vec<[&str; 2]> = table(0).iter().map(|row| [row[0].as_str(), row[1].as_str()]).collect();
         assert_eq!(labels, [["fc", "question"], ["topk", "prompt"], ["fc", "prompt"]]);

@@ -5,7 +5,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::legend::{Look, Marker};
+use super::legend::{Marker, SeriesStyle};
 
 /// Where a text stands relative to its position.
 pub(super) type Anchor = (HPos, VPos);
@@ -77,7 +77,7 @@ impl<'a> Canvas<'a> {
         self.area.draw(&Text::new(text.to_string(), at, style)).map_err(|err| anyhow!("drawing: {err}"))
     }
 
-    pub fn marker(&self, look: &Look, (x, y): (i32, i32)) -> Result<()> {
+    pub fn marker(&self, look: &SeriesStyle, (x, y): (i32, i32)) -> Result<()> {
         let around = |corners: &[(i32, i32)]| corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect::<Vec<_>>();
         let filled = |corners: &[(i32, i32)]| {
             self.area.draw(&Polygon::new(around(corners), look.color.filled())).map_err(|err| anyhow!("drawing: {err}"))

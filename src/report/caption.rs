@@ -1,7 +1,7 @@
 //! What a reader has to know beside the numbers: how the cells were made and how many are missing.
 
 use super::names;
-use super::view::{self, Cut, View, distinct};
+use super::view::{self, RowView, TableCut, distinct};
 use crate::record::Row;
 
 /// How many cells a table or figure should have and how many it has.
@@ -36,19 +36,19 @@ impl Coverage {
 }
 
 /// `fc, split after layer 1, scope prompt+choice, ratios count elements`.
-pub(super) fn cut(cut: &Cut) -> String {
+pub(super) fn cut(cut: &TableCut) -> String {
     let layer = cut.split_layer.map_or("no split".to_string(), |layer| format!("split after layer {layer}"));
     format!("{layer}, {}", counted(cut))
 }
 
 /// The same without the layer.
-pub(super) fn counted(cut: &Cut) -> String {
+pub(super) fn counted(cut: &TableCut) -> String {
     let ratios = if cut.accounting.is_empty() { String::new() } else { format!(", ratios count {}", cut.accounting) };
     format!("scope {}{ratios}", cut.scope)
 }
 
 /// How a set of rows was made: types, metric, questions, data, version. One sentence each.
-pub(super) fn provenance(view: &View, rows: &[&Row]) -> Vec<String> {
+pub(super) fn provenance(view: &RowView, rows: &[&Row]) -> Vec<String> {
     let mut out = vec![format!("Arithmetic in f32, weights kept in {}.", list(rows, |row| row.dtype.clone()))];
     out.push(format!("Metric: {}.", by_dataset(view, rows, |row| row.metric.clone())));
     let done: Vec<&Row> = rows.iter().copied().filter(|row| row.questions > 0).collect();
@@ -95,7 +95,7 @@ fn list(rows: &[&Row], what: impl Fn(&Row) -> String) -> String {
 }
 
 /// One value when all share it, else `value (set, set), value (set)`; by model where each model has one value.
-fn by_dataset(view: &View, rows: &[&Row], what: impl Fn(&Row) -> String) -> String {
+fn by_dataset(view: &RowView, rows: &[&Row], what: impl Fn(&Row) -> String) -> String {
     let values = distinct(rows.iter().map(|row| what(row)));
     if let [only] = values.as_slice() {
         return only.clone();
@@ -123,7 +123,7 @@ mod tests {
         (second.dataset, second.metric, second.questions) = ("piqa".into(), "acc_norm".into(), 50);
         (second.data_verified, second.limit, second.skipped) = (false, Some(50), Some(3));
         let rows = [first.clone(), second.clone()];
-        let view = View::new(&rows).unwrap();
+        let view = RowView::new(&rows).unwrap();
         let text = provenance(&view, &[&first, &second]).join(" ");
         assert_eq!(
             text,
@@ -134,7 +134,7 @@ mod tests {
         );
         let other = Row { model: "/m/other.gguf".into(), questions: 50, ..first.clone() };
         let rows = [first.clone(), other];
-        let text = provenance(&View::new(&rows).unwrap(), &[&rows[0], &rows[1]]).join(" ");
+        let text = provenance(&RowView::new(&rows).unwrap(), &[&rows[0], &rows[1]]).join(" ");
         assert!(text.contains("Questions a set: 100 (pocket), 50 (other)."), "{text}");
         first.dataset = "arc_easy-mini".into();
         assert!(provenance(&view, &[&first]).join(" ").contains("embedded mini sets, questions of this project"));

@@ -1,17 +1,17 @@
 //! Every codec at every budget against its bytes on the wire, with the Pareto front: accuracy, KL, and both of several models.
 
 use super::caption;
-use super::codecs::{Line, NO_ACTIVATION, Place, front, places};
-use super::figure::{Axis, Corner, Figure, Panel, Point, Scale};
+use super::codecs::{CodecLine, CodecPlace, NO_ACTIVATION, front, places};
+use super::figure::{Axis, Figure, FigurePoint, Panel, ParetoCorner, Scale};
 use super::legend::MARKERS;
 use super::series::Drawing;
-use super::view::{self, View};
+use super::view::{self, RowView};
 use super::{fidelity, names, number, table3};
 use crate::record::{Accuracy, Row};
 
 /// What lies on the y axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Measure {
+enum FigureMeasure {
     Accuracy,
     Drop,
     Kl,
@@ -27,7 +27,7 @@ struct Marks<'a> {
 }
 
 impl<'a> Marks<'a> {
-    fn new(lines: &[&Line<'a>]) -> Self {
+    fn new(lines: &[&CodecLine<'a>]) -> Self {
         let codecs = view::distinct(lines.iter().map(|line| line.codec));
         if codecs.len() <= MARKERS.len() {
             return Self {
@@ -42,21 +42,21 @@ impl<'a> Marks<'a> {
 }
 
 /// A place and what there is to draw of it.
-struct Sheet<'p, 'v, 'a> {
-    place: &'p Place<'v, 'a>,
+struct CodecSheet<'p, 'v, 'a> {
+    place: &'p CodecPlace<'v, 'a>,
     /// Lines that send an activation.
-    lines: Vec<Line<'a>>,
+    lines: Vec<CodecLine<'a>>,
     /// The bytes of what sends none, far below all others, where it was run.
     no_activation: Option<f64>,
     baseline: Vec<Option<&'a Row>>,
 }
 
 /// The figures of every model and place, then those of several models side by side.
-pub(super) fn figures(view: &View) -> Vec<Drawing> {
+pub(super) fn figures(view: &RowView) -> Vec<Drawing> {
     let places = places(view);
-    let sheets: Vec<Sheet> = places.iter().map(Sheet::new).collect();
+    let sheets: Vec<CodecSheet> = places.iter().map(CodecSheet::new).collect();
     let mut out = Vec::new();
-    for (shows, measure) in [("accuracy-vs-bytes", Measure::Accuracy), ("kl-vs-bytes", Measure::Kl)] {
+    for (shows, measure) in [("accuracy-vs-bytes", FigureMeasure::Accuracy), ("kl-vs-bytes", FigureMeasure::Kl)] {
         for sheet in &sheets {
             let mut file = shows.to_string();
             if places.len() > 1 {
@@ -66,13 +66,13 @@ pub(super) fn figures(view: &View) -> Vec<Drawing> {
             out.extend(sheet.figure(measure).map(|figure| Drawing { file, figure }));
         }
     }
-    let cut = |sheet: &Sheet| (sheet.place.split_layer, sheet.place.scope.to_string());
+    let cut = |sheet: &CodecSheet| (sheet.place.split_layer, sheet.place.scope.to_string());
     let cuts = view::distinct(sheets.iter().map(cut));
     for (split_layer, scope) in &cuts {
-        let models: Vec<&Sheet> = sheets
+        let models: Vec<&CodecSheet> = sheets
             .iter()
             .filter(|sheet| cut(sheet) == (*split_layer, scope.clone()))
-            .filter(|sheet| [Measure::Kl, Measure::Drop].iter().all(|measure| sheet.has(*measure)))
+            .filter(|sheet| [FigureMeasure::Kl, FigureMeasure::Drop].iter().all(|measure| sheet.has(*measure)))
             .collect();
         let part = if cuts.len() > 1 { names::cut_part(*split_layer, &[scope]) } else { String::new() };
         if models.len() > 1 {
@@ -83,16 +83,16 @@ pub(super) fn figures(view: &View) -> Vec<Drawing> {
 }
 
 /// KL above, drop below, a column a model.
-fn side_by_side(sheets: &[&Sheet]) -> Figure {
+fn side_by_side(sheets: &[&CodecSheet]) -> Figure {
     let marks = Marks::new(&sheets.iter().flat_map(|sheet| &sheet.lines).collect::<Vec<_>>());
-    let row = |measure: Measure, what: &str| -> Vec<Panel> {
-        let title = |sheet: &Sheet| format!("{}: {what}", sheet.place.name());
+    let row = |measure: FigureMeasure, what: &str| -> Vec<Panel> {
+        let title = |sheet: &CodecSheet| format!("{}: {what}", sheet.place.name());
         sheets.iter().map(|sheet| sheet.panel(&marks, measure, title(sheet))).collect()
     };
-    let mut panels = row(Measure::Kl, "KL, nats (log scale)");
+    let mut panels = row(FigureMeasure::Kl, "KL, nats (log scale)");
     let scale = kl_scale(panels.iter().flat_map(|panel| &panel.series));
     panels.iter_mut().for_each(|panel| panel.scale = scale);
-    panels.extend(row(Measure::Drop, "drop, points"));
+    panels.extend(row(FigureMeasure::Drop, "drop, points"));
     let no_activation = sheets.iter().find_map(|sheet| sheet.no_activation);
     let rows: Vec<&Row> = sheets.iter().flat_map(|sheet| &sheet.place.rows).copied().collect();
     let edges = sheets.iter().filter_map(|sheet| Some(format!("{}: {}", sheet.place.name(), sheet.at_the_edge()?)));
@@ -119,7 +119,7 @@ const BYTES: &str = "packet bytes a token (log scale)";
 const FRONT: &str = "Grey, and named with the ratio asked for: the Pareto front.";
 
 /// A log scale for the KLs that are not too small for one.
-fn kl_scale<'s>(series: impl Iterator<Item = &'s Vec<Point>> + Clone) -> Scale {
+fn kl_scale<'s>(series: impl Iterator<Item = &'s Vec<FigurePoint>> + Clone) -> Scale {
     let shown = || series.clone().flatten().map(|point| point.y).filter(|kl| *kl >= LEAST_KL);
     let low = shown().fold(1.0, f64::min);
     Scale::log(low, shown().fold(low, f64::max))
@@ -139,61 +139,61 @@ fn edge_sentence(edge: &str) -> String {
     format!(" At the lower edge, with a KL under {LEAST_KL:e} that is rounding or 0: {edge}.")
 }
 
-impl<'p, 'v, 'a> Sheet<'p, 'v, 'a> {
-    fn new(place: &'p Place<'v, 'a>) -> Self {
-        let (none, lines): (Vec<Line>, Vec<Line>) =
+impl<'p, 'v, 'a> CodecSheet<'p, 'v, 'a> {
+    fn new(place: &'p CodecPlace<'v, 'a>) -> Self {
+        let (none, lines): (Vec<CodecLine>, Vec<CodecLine>) =
             place.lines().into_iter().partition(|line| line.codec == NO_ACTIVATION);
-        let no_activation = none.first().and_then(Line::bytes);
+        let no_activation = none.first().and_then(CodecLine::bytes);
         Self { place, lines, no_activation, baseline: place.baseline() }
     }
 
-    fn point(&self, line: &Line, measure: Measure) -> Option<Point> {
+    fn point(&self, line: &CodecLine, measure: FigureMeasure) -> Option<FigurePoint> {
         let x = line.bytes().filter(|bytes| *bytes > 0.0)?;
         let (y, stderr) = match measure {
-            Measure::Accuracy => line.accuracy().map(|cell| (100.0 * cell.value, 100.0 * cell.stderr))?,
-            Measure::Kl => fidelity::mean_kl(&line.cells).map(|mean| (mean.value, mean.stderr.unwrap_or(0.0)))?,
-            Measure::Drop => table3::drop(&line.cells, &self.baseline)
+            FigureMeasure::Accuracy => line.accuracy().map(|cell| (100.0 * cell.value, 100.0 * cell.stderr))?,
+            FigureMeasure::Kl => fidelity::mean_kl(&line.cells).map(|mean| (mean.value, mean.stderr.unwrap_or(0.0)))?,
+            FigureMeasure::Drop => table3::drop(&line.cells, &self.baseline)
                 .filter(|found| found.sets == self.baseline.len())
                 .map(|found| (found.points, found.stderr.unwrap_or(0.0)))?,
         };
-        Some(Point { x, y, stderr })
+        Some(FigurePoint { x, y, stderr })
     }
 
-    fn has(&self, measure: Measure) -> bool {
+    fn has(&self, measure: FigureMeasure) -> bool {
         self.lines.iter().any(|line| self.point(line, measure).is_some())
     }
 
     /// Codecs whose KL is too small for a log axis; none where there are none.
     fn at_the_edge(&self) -> Option<String> {
-        let small = |line: &&Line| self.point(line, Measure::Kl).is_some_and(|point| point.y < LEAST_KL);
+        let small = |line: &&CodecLine| self.point(line, FigureMeasure::Kl).is_some_and(|point| point.y < LEAST_KL);
         let codecs = view::distinct(self.lines.iter().filter(small).map(|line| line.codec));
         (!codecs.is_empty()).then(|| codecs.join(", "))
     }
 
-    fn panel(&self, marks: &Marks, measure: Measure, title: String) -> Panel {
+    fn panel(&self, marks: &Marks, measure: FigureMeasure, title: String) -> Panel {
         let points = |codecs: &Vec<&str>| {
             let lines = self.lines.iter().filter(|line| codecs.contains(&line.codec));
-            lines.filter_map(|line| self.point(line, measure)).collect::<Vec<Point>>()
+            lines.filter_map(|line| self.point(line, measure)).collect::<Vec<FigurePoint>>()
         };
-        let series: Vec<Vec<Point>> = marks.codecs.iter().map(points).collect();
+        let series: Vec<Vec<FigurePoint>> = marks.codecs.iter().map(points).collect();
         let unsplit: Vec<Option<Accuracy>> = self.baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
         let chance: Option<Vec<f64>> = self.baseline.iter().map(|row| row.and_then(|row| row.chance)).collect();
         let (baseline, chance) = match measure {
-            Measure::Accuracy => (
+            FigureMeasure::Accuracy => (
                 number::average(&unsplit).map(|cell| 100.0 * cell.value),
                 chance.map(|all| 100.0 * all.iter().sum::<f64>() / all.len() as f64),
             ),
-            Measure::Drop => (Some(0.0), None),
-            Measure::Kl => (None, None),
+            FigureMeasure::Drop => (Some(0.0), None),
+            FigureMeasure::Kl => (None, None),
         };
         let scale = match measure {
-            Measure::Accuracy => Scale::PERCENT,
-            Measure::Drop => Scale::FREE,
-            Measure::Kl => kl_scale(series.iter()),
+            FigureMeasure::Accuracy => Scale::PERCENT,
+            FigureMeasure::Drop => Scale::FREE,
+            FigureMeasure::Kl => kl_scale(series.iter()),
         };
-        let better = |line: &Line| {
+        let better = |line: &CodecLine| {
             let y = self.point(line, measure)?.y;
-            Some(if measure == Measure::Accuracy { y } else { -y })
+            Some(if measure == FigureMeasure::Accuracy { y } else { -y })
         };
         let accountings = view::distinct(self.lines.iter().map(|line| line.accounting).filter(|one| !one.is_empty()));
         let corner = |at: usize| {
@@ -201,13 +201,13 @@ impl<'p, 'v, 'a> Sheet<'p, 'v, 'a> {
             let ratio = line.ratio.map(|ratio| format!("@{}", number::ratio(ratio))).unwrap_or_default();
             let counts = if accountings.len() > 1 && line.ratio.is_some() { line.accounting } else { "" };
             let label = format!("{}{ratio} {counts}", line.codec).trim_end().to_string();
-            self.point(line, measure).map(|Point { x, y, .. }| Corner { x, y, label })
+            self.point(line, measure).map(|FigurePoint { x, y, .. }| ParetoCorner { x, y, label })
         };
         let front = front(&self.lines, better).into_iter().filter_map(corner).collect();
         Panel { title, scale, baseline, chance, series, front }
     }
 
-    fn figure(&self, measure: Measure) -> Option<Figure> {
+    fn figure(&self, measure: FigureMeasure) -> Option<Figure> {
         if !self.has(measure) {
             return None;
         }
@@ -219,7 +219,7 @@ impl<'p, 'v, 'a> Sheet<'p, 'v, 'a> {
             format!("average of {} data sets", sets.len())
         };
         let (what, y_label, edge) = match measure {
-            Measure::Kl => (
+            FigureMeasure::Kl => (
                 "KL",
                 "KL(unsplit || codec), nats a position (log scale)",
                 edge_sentence(&self.at_the_edge().unwrap_or_default()),

@@ -31,7 +31,7 @@ fn rows() -> Vec<Row> {
 }
 
 fn named(rows: &[Row]) -> Vec<(String, Figure)> {
-    figures(&View::new(rows).unwrap()).into_iter().map(|drawn| (drawn.file, drawn.figure)).collect()
+    figures(&RowView::new(rows).unwrap()).into_iter().map(|drawn| (drawn.file, drawn.figure)).collect()
 }
 
 fn corners(panel: &Panel) -> Vec<(f64, f64, &str)> {

@@ -2,15 +2,15 @@
 
 use super::caption::{self, Coverage};
 use super::number::{self, MISSING};
-use super::table::{Notes, Section, Table};
-use super::view::{self, View};
-use super::{Rendered, fidelity, table3};
+use super::table::{Notes, Table, TableSection};
+use super::view::{self, RowView};
+use super::{TableSet, fidelity, table3};
 use crate::record::TimingTable;
 use crate::record::{Accuracy, Row};
 
 /// The rows of one model cut at one place: layer and scope.
-pub(super) struct Place<'v, 'a> {
-    pub view: &'v View<'a>,
+pub(super) struct CodecPlace<'v, 'a> {
+    pub view: &'v RowView<'a>,
     pub model: &'a str,
     pub split_layer: Option<u32>,
     pub scope: &'a str,
@@ -18,14 +18,14 @@ pub(super) struct Place<'v, 'a> {
 }
 
 /// One codec at one budget, over the data sets.
-pub(super) struct Line<'a> {
+pub(super) struct CodecLine<'a> {
     pub codec: &'a str,
     pub ratio: Option<f64>,
     pub accounting: &'a str,
     pub cells: Vec<Option<&'a Row>>,
 }
 
-impl Line<'_> {
+impl CodecLine<'_> {
     fn accuracies(&self) -> Vec<Option<Accuracy>> {
         self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
     }
@@ -48,7 +48,7 @@ impl Line<'_> {
     }
 }
 
-pub(super) fn places<'v, 'a>(view: &'v View<'a>) -> Vec<Place<'v, 'a>> {
+pub(super) fn places<'v, 'a>(view: &'v RowView<'a>) -> Vec<CodecPlace<'v, 'a>> {
     let rows = || view.rows.iter().filter(|row| !row.is_baseline());
     let mut out = Vec::new();
     for &model in &view.models {
@@ -56,7 +56,7 @@ pub(super) fn places<'v, 'a>(view: &'v View<'a>) -> Vec<Place<'v, 'a>> {
             let here = |row: &&Row| row.model == model && (row.split_layer, row.scope.as_str()) == (split_layer, scope);
             let rows: Vec<&Row> = rows().filter(here).collect();
             if !rows.is_empty() {
-                out.push(Place { view, model, split_layer, scope, rows });
+                out.push(CodecPlace { view, model, split_layer, scope, rows });
             }
         }
     }
@@ -64,7 +64,7 @@ pub(super) fn places<'v, 'a>(view: &'v View<'a>) -> Vec<Place<'v, 'a>> {
 }
 
 /// The codec table of every model and place.
-pub(super) fn codecs(view: &View, times: &TimingTable) -> Rendered {
+pub(super) fn codecs(view: &RowView, times: &TimingTable) -> TableSet {
     let places = places(view);
     let mut csv = String::from(
         "model,split_layer,scope,codec,ratio,accounting,accuracy,accuracy_se,drop,drop_se,bytes_per_token,ratio_wire,\
@@ -74,11 +74,11 @@ pub(super) fn codecs(view: &View, times: &TimingTable) -> Rendered {
     csv += if measured { fidelity::CSV_COLUMNS } else { "" };
     csv += "\n";
     places.iter().for_each(|place| place.csv(times, measured, &mut csv));
-    Rendered { tables: places.iter().map(|place| place.table(times)).collect(), csv }
+    TableSet { tables: places.iter().map(|place| place.table(times)).collect(), csv }
 }
 
-impl<'a> Place<'_, 'a> {
-    pub fn lines(&self) -> Vec<Line<'a>> {
+impl<'a> CodecPlace<'_, 'a> {
+    pub fn lines(&self) -> Vec<CodecLine<'a>> {
         let key = |row: &&'a Row| (row.accounting.as_str(), row.codec.as_str(), row.ratio_requested);
         let mut keys = view::distinct(self.rows.iter().map(key));
         // One accounting after the other, codecs of fixed rate last, else as they came.
@@ -90,7 +90,7 @@ impl<'a> Place<'_, 'a> {
             let rows: Vec<&Row> =
                 self.rows.iter().copied().filter(|row| key(row) == (accounting, codec, ratio)).collect();
             let of = |name: &&str| view::cell(&rows, self.model, name, None);
-            Line { codec, ratio, accounting, cells: self.view.datasets.iter().map(of).collect() }
+            CodecLine { codec, ratio, accounting, cells: self.view.datasets.iter().map(of).collect() }
         };
         keys.into_iter().map(line).collect()
     }
@@ -178,7 +178,7 @@ impl<'a> Place<'_, 'a> {
         caption.extend(caption::provenance(self.view, &self.rows));
         let what = if times.is_empty() { "accuracy and bytes" } else { "accuracy, bytes and time" };
         let title = format!("Codecs of {}: {what}, {}", self.name(), self.cut());
-        let sections = vec![Section { name: self.name(), rows }];
+        let sections = vec![TableSection { name: self.name(), rows }];
         Table { title, caption, columns, sections, notes: Notes::default() }
     }
 
@@ -224,7 +224,7 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> f64 {
 pub(super) const NO_ACTIVATION: &str = "token-ids";
 
 /// Lines that no other beats, fewest bytes first: each is better, by the larger number, than all with as many bytes or fewer.
-pub(super) fn front(lines: &[Line], better: impl Fn(&Line) -> Option<f64>) -> Vec<usize> {
+pub(super) fn front(lines: &[CodecLine], better: impl Fn(&CodecLine) -> Option<f64>) -> Vec<usize> {
     let mut known: Vec<(f64, f64, usize)> =
         lines.iter().enumerate().filter_map(|(at, line)| Some((line.bytes()?, better(line)?, at))).collect();
     known.retain(|(.., at)| lines[*at].codec != NO_ACTIVATION);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::number::{self, MISSING};
-use super::table::{Notes, Section, Table};
+use super::table::{Notes, Table, TableSection};
 use super::{fidelity, names, view};
 use crate::experiment::RecordedRun;
 use crate::file_name::file_name;
@@ -17,7 +17,7 @@ use crate::score::{CodecSample, Sample, paired};
 
 /// Which cells of a run: the whole name of a codec, a split layer, a ratio; what is absent may be anything.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Wanted {
+pub struct CellFilter {
     /// Model name.
     pub model: Option<String>,
     /// Codec with its options, or `baseline`.
@@ -30,7 +30,7 @@ pub struct Wanted {
 
 /// A line of `samples/*.jsonl`.
 #[derive(Deserialize)]
-struct Line {
+struct SampleRecord {
     split_layer: Option<u32>,
     scope: String,
     codec: String,
@@ -42,7 +42,7 @@ struct Line {
 
 /// What a cell is, the data set aside.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Cell {
+pub struct ComparedCell {
     /// Model name; as in the file's name where there is no manifest.
     pub model: String,
     /// The cut; none of the baseline.
@@ -57,8 +57,8 @@ pub struct Cell {
     pub accounting: String,
 }
 
-impl Cell {
-    fn is(&self, wanted: &Wanted) -> bool {
+impl ComparedCell {
+    fn is(&self, wanted: &CellFilter) -> bool {
         let any = |same: Option<bool>| same.unwrap_or(true);
         any(wanted.model.as_ref().map(|model| *model == self.model))
             && any(wanted.codec.as_ref().map(|codec| *codec == self.codec))
@@ -82,12 +82,12 @@ impl Cell {
 }
 
 /// Samples of one cell on one data set, and the file that they are in.
-struct Answers {
+struct CellSamples {
     file: PathBuf,
     dataset: String,
     /// Of a data set of the user's own.
     title: Option<String>,
-    cell: Cell,
+    cell: ComparedCell,
     samples: Vec<Sample>,
 }
 
@@ -113,7 +113,7 @@ pub struct Nearness {
 
 /// Two cells on one data set, or on all of them together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Compared {
+pub struct CellComparison {
     /// Data set name; none for the mean over all of them.
     pub dataset: Option<String>,
     /// Title of a data set of the user's own; none of others.
@@ -153,30 +153,30 @@ pub struct Compared {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// The first run's.
-    pub a: Cell,
+    pub a: ComparedCell,
     /// The second run's.
-    pub b: Cell,
+    pub b: ComparedCell,
     /// A line a data set, then the mean where there are several.
-    pub lines: Vec<Compared>,
+    pub lines: Vec<CellComparison>,
     /// Data sets that only one of the two has, and questions that are not the same.
     pub notes: Vec<String>,
 }
 
 /// Compares two runs, `results/<experiment>/<run>`. Cells that are equal but for the model go together; where exactly one cell
 /// of each run is wanted, these two. Accuracy by `acc`, or by `acc_norm` where `by_norm`.
-pub fn compare(run_a: &Path, run_b: &Path, a: &Wanted, b: &Wanted, by_norm: bool) -> Result<Vec<Comparison>> {
+pub fn compare(run_a: &Path, run_b: &Path, a: &CellFilter, b: &CellFilter, by_norm: bool) -> Result<Vec<Comparison>> {
     let (all_a, all_b) = (read(run_a, a)?, read(run_b, b)?);
-    let cells = |all: &[Answers]| view::distinct(all.iter().map(|one| one.cell.clone()));
+    let cells = |all: &[CellSamples]| view::distinct(all.iter().map(|one| one.cell.clone()));
     let (cells_a, cells_b) = (cells(&all_a), cells(&all_b));
-    let pairs: Vec<(Cell, Cell)> = match (cells_a.as_slice(), cells_b.as_slice()) {
+    let pairs: Vec<(ComparedCell, ComparedCell)> = match (cells_a.as_slice(), cells_b.as_slice()) {
         ([one], [other]) => vec![(one.clone(), other.clone())],
         _ => {
             let same_models = cells_a.iter().any(|one| cells_b.iter().any(|other| one.model == other.model));
-            let pair = |one: &Cell| {
-                let like = |other: &&Cell| {
+            let pair = |one: &ComparedCell| {
+                let like = |other: &&ComparedCell| {
                     if same_models { *other == one } else { other.without_model() == one.without_model() }
                 };
-                let found: Vec<&Cell> = cells_b.iter().filter(like).collect();
+                let found: Vec<&ComparedCell> = cells_b.iter().filter(like).collect();
                 if let [other] = found.as_slice() { Some((one.clone(), (*other).clone())) } else { None }
             };
             cells_a.iter().filter_map(pair).collect()
@@ -198,8 +198,9 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &Wanted, b: &Wanted, by_norm: bool
         some(&cells_a),
         some(&cells_b)
     );
-    let of =
-        |all: &[Answers], cell: &Cell| -> Vec<usize> { (0..all.len()).filter(|at| all[*at].cell == *cell).collect() };
+    let of = |all: &[CellSamples], cell: &ComparedCell| -> Vec<usize> {
+        (0..all.len()).filter(|at| all[*at].cell == *cell).collect()
+    };
     let mut out = Vec::new();
     for (one, other) in pairs {
         let (ones, others) = (of(&all_a, &one), of(&all_b, &other));
@@ -230,13 +231,13 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &Wanted, b: &Wanted, by_norm: bool
 }
 
 /// What is said of a data set that one side alone has.
-fn alone(answers: &Answers, side: &str) -> String {
+fn alone(answers: &CellSamples, side: &str) -> String {
     format!("{}: only in {side}, {} questions", answers.shown(), answers.samples.len())
 }
 
 /// The first few cells by name.
-fn some(cells: &[Cell]) -> String {
-    let mut text = cells.iter().take(4).map(Cell::label).collect::<Vec<_>>().join("; ");
+fn some(cells: &[ComparedCell]) -> String {
+    let mut text = cells.iter().take(4).map(ComparedCell::label).collect::<Vec<_>>().join("; ");
     if cells.len() > 4 {
         text += &format!("; and {} more", cells.len() - 4);
     }
@@ -244,7 +245,7 @@ fn some(cells: &[Cell]) -> String {
 }
 
 /// Samples of the wanted cells.
-fn read(run: &Path, wanted: &Wanted) -> Result<Vec<Answers>> {
+fn read(run: &Path, wanted: &CellFilter) -> Result<Vec<CellSamples>> {
     let folder = run.join("samples");
     let entries = std::fs::read_dir(&folder).with_context(|| {
         format!("reading {}: samples are made by `splitbench run EXPERIMENT` and are needed here", folder.display())
@@ -258,18 +259,18 @@ fn read(run: &Path, wanted: &Wanted) -> Result<Vec<Answers>> {
     let models = spec.iter().flat_map(|spec| &spec.models);
     let datasets = spec.iter().flat_map(|spec| spec.dataset_infos().unwrap_or_default());
     let own: Vec<_> = datasets.filter(|info| info.origin.is_some()).collect();
-    let (mut out, mut seen): (Vec<Answers>, Vec<Cell>) = (Vec::new(), Vec::new());
+    let (mut out, mut seen): (Vec<CellSamples>, Vec<ComparedCell>) = (Vec::new(), Vec::new());
     for file in files {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let model = stem.rsplit_once("--").map_or(stem, |(model, _)| model);
         let model = models.clone().find(|name| file_name(name) == model).map_or(model, |name| name);
         let opened = std::fs::File::open(&file).with_context(|| format!("opening {}", file.display()))?;
-        let mut here: Vec<Answers> = Vec::new();
+        let mut here: Vec<CellSamples> = Vec::new();
         for (nth, text) in BufReader::new(opened).lines().enumerate() {
             let at = || format!("{} line {}", file.display(), nth + 1);
             let text = text.with_context(at)?;
-            let line: Line = serde_json::from_str(&text).with_context(|| format!("{}: not a sample", at()))?;
-            let cell = Cell {
+            let line: SampleRecord = serde_json::from_str(&text).with_context(|| format!("{}: not a sample", at()))?;
+            let cell = ComparedCell {
                 model: model.to_string(),
                 split_layer: line.split_layer,
                 scope: line.scope,
@@ -288,12 +289,12 @@ fn read(run: &Path, wanted: &Wanted) -> Result<Vec<Answers>> {
                 Some(one) => one.samples.push(line.sample),
                 None => {
                     let title = own.iter().find(|info| info.name == dataset).map(|info| info.title.clone());
-                    here.push(Answers { file: file.clone(), dataset, title, cell, samples: vec![line.sample] });
+                    here.push(CellSamples { file: file.clone(), dataset, title, cell, samples: vec![line.sample] });
                 }
             }
         }
         for one in &here {
-            let same = |other: &&Answers| other.cell == one.cell && other.dataset == one.dataset;
+            let same = |other: &&CellSamples| other.cell == one.cell && other.dataset == one.dataset;
             if let Some(other) = out.iter().find(same) {
                 bail!(
                     "{} and {} both have {} on {}: remove the one that is not of this run",
@@ -347,7 +348,7 @@ fn nearness(both: &[(&Sample, &Sample)], sum: impl Fn(&CodecSample) -> f64) -> O
 }
 
 /// The samples of each question, which is its prompt and the right choice. Fails where one row was asked twice.
-fn by_question(answers: &Answers) -> Result<BTreeMap<(&str, usize), Vec<&Sample>>> {
+fn by_question(answers: &CellSamples) -> Result<BTreeMap<(&str, usize), Vec<&Sample>>> {
     let mut out: BTreeMap<_, Vec<&Sample>> = BTreeMap::new();
     for sample in &answers.samples {
         let alike = out.entry((sample.prompt_sha256.as_str(), sample.gold)).or_default();
@@ -384,8 +385,8 @@ fn take_partners<'a>(
 /// The samples of the questions that both have, whatever their order. Where a data set asks the same more than once, ids tell which is
 /// which; where they do not, any order will do if the answers are the same, and if not it fails.
 fn partners<'a>(
-    a: &'a Answers,
-    b: &'a Answers,
+    a: &'a CellSamples,
+    b: &'a CellSamples,
     right: impl Fn(&Sample) -> bool,
 ) -> Result<Vec<(&'a Sample, &'a Sample)>> {
     let (questions, mut theirs) = (by_question(a)?, by_question(b)?);
@@ -412,14 +413,14 @@ fn partners<'a>(
     Ok(both)
 }
 
-impl Answers {
+impl CellSamples {
     fn shown(&self) -> String {
         self.title.clone().unwrap_or_else(|| names::title(&self.dataset))
     }
 }
 
 impl Comparison {
-    fn add(&mut self, a: &Answers, b: &Answers, by_norm: bool) -> Result<()> {
+    fn add(&mut self, a: &CellSamples, b: &CellSamples, by_norm: bool) -> Result<()> {
         let right = |sample: &Sample| if by_norm { sample.right_norm() } else { sample.right() };
         let both = partners(a, b, right)?;
         let [only_a, only_b] = [a, b].map(|side| (side.samples.len() - both.len()) as u64);
@@ -440,7 +441,7 @@ impl Comparison {
             samples.map(|sample| sample.codec.as_ref().map(|codec| codec.wire_bytes)).sum()
         };
         let (sent_a, sent_b) = (bytes(&mut both.iter().map(|pair| pair.0)), bytes(&mut both.iter().map(|pair| pair.1)));
-        self.lines.push(Compared {
+        self.lines.push(CellComparison {
             dataset: Some(a.dataset.clone()),
             title: a.title.clone(),
             questions: both.len() as u64,
@@ -467,8 +468,8 @@ impl Comparison {
         if self.lines.len() < 2 {
             return;
         }
-        let mean = |of: &dyn Fn(&Compared) -> f64| self.lines.iter().map(of).sum::<f64>() / n;
-        let over = |of: &dyn Fn(&Compared) -> Option<Difference>| {
+        let mean = |of: &dyn Fn(&CellComparison) -> f64| self.lines.iter().map(of).sum::<f64>() / n;
+        let over = |of: &dyn Fn(&CellComparison) -> Option<Difference>| {
             let all: Vec<Difference> = self.lines.iter().map(of).collect::<Option<_>>()?;
             let halves: Option<Vec<f64>> = all.iter().map(|one| one.half).collect();
             Some(Difference {
@@ -476,7 +477,7 @@ impl Comparison {
                 half: halves.map(|halves| halves.iter().map(|half| half * half).sum::<f64>().sqrt() / n),
             })
         };
-        let nearness = |of: &dyn Fn(&Compared) -> Option<Nearness>| {
+        let nearness = |of: &dyn Fn(&CellComparison) -> Option<Nearness>| {
             let difference = over(&|line| of(line).map(|one| one.difference))?;
             let side = |side: fn(Nearness) -> f64| mean(&|line| of(line).map_or(f64::NAN, side));
             Some(Nearness { a: side(|one| one.a), b: side(|one| one.b), difference })
@@ -484,7 +485,7 @@ impl Comparison {
         let (lost, gained) =
             (self.lines.iter().map(|line| line.lost).sum(), self.lines.iter().map(|line| line.gained).sum());
         let Some(accuracy) = over(&|line| Some(line.accuracy)) else { return };
-        let line = Compared {
+        let line = CellComparison {
             dataset: None,
             title: None,
             questions: self.lines.iter().map(|line| line.questions).sum(),
@@ -548,7 +549,7 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
         }
         None => [MISSING; 3].map(String::from),
     };
-    let row = |line: &Compared| {
+    let row = |line: &CellComparison| {
         let mut cells = vec![
             line.title.clone().unwrap_or_else(|| line.dataset.as_deref().map_or("mean".into(), names::title)),
             line.questions.to_string(),
@@ -569,12 +570,12 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
     };
     let models: Vec<&str> =
         comparisons.iter().flat_map(|one| [&one.a, &one.b]).map(|cell| cell.model.as_str()).collect();
-    let label = |cell: &Cell| cell.labelled(&crate::model::short_name(&cell.model, models.iter().copied()));
+    let label = |cell: &ComparedCell| cell.labelled(&crate::model::short_name(&cell.model, models.iter().copied()));
     let mut sections = Vec::new();
     for one in comparisons {
         let marks: Vec<String> = one.notes.iter().map(|note| notes.mark(note)).collect();
         let name = format!("A: {}\nB: {} {}", label(&one.a), label(&one.b), marks.join(" "));
-        sections.push(Section { name: name.trim_end().to_string(), rows: one.lines.iter().map(row).collect() });
+        sections.push(TableSection { name: name.trim_end().to_string(), rows: one.lines.iter().map(row).collect() });
     }
     let table = Table {
         title: format!("Paired comparison, {metric}, B minus A on the same questions"),

@@ -65,7 +65,7 @@ fn two_versions_are_paired_cell_by_cell() {
         write(&a, "m", set, &of(&A, -1.0, 200));
         write(&b, "m", set, &of(&B, -1.5, 100));
     }
-    let found = compare(&a, &b, &Wanted::default(), &Wanted::default(), false).unwrap();
+    let found = compare(&a, &b, &CellFilter::default(), &CellFilter::default(), false).unwrap();
     assert_eq!(found.len(), 2, "baseline and fc");
     let same = &found[0].lines[0];
     assert_eq!((same.accuracy.mean, same.lost, same.gained, same.bytes), (0.0, 0, 0, None));
@@ -93,7 +93,7 @@ fn two_codecs_of_one_run_and_two_models() {
     let run = folder.path().join("a");
     let of = |gold| vec![("fc", answers("piqa", &A, gold, Some(200))), ("topk", answers("piqa", &B, gold, Some(50)))];
     write(&run, "small", "piqa", &of(-1.0));
-    let codec = |codec: &str| Wanted { codec: Some(codec.into()), ..Wanted::default() };
+    let codec = |codec: &str| CellFilter { codec: Some(codec.into()), ..CellFilter::default() };
     let found = compare(&run, &run, &codec("fc"), &codec("topk"), false).unwrap();
     assert_eq!((found.len(), found[0].lines.len()), (1, 1));
     assert_eq!((found[0].lines[0].b, found[0].lines[0].bytes), (50.0, Some(0.25)));
@@ -101,7 +101,7 @@ fn two_codecs_of_one_run_and_two_models() {
     assert_eq!(compare(&run, &run, &codec("fc"), &codec("topk"), true).unwrap()[0].lines[0].accuracy.mean, 0.0);
     let other = folder.path().join("b");
     write(&other, "large", "piqa", &of(-9.0));
-    let found = compare(&run, &other, &Wanted::default(), &Wanted::default(), false).unwrap();
+    let found = compare(&run, &other, &CellFilter::default(), &CellFilter::default(), false).unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!((found[0].a.model.as_str(), found[0].b.model.as_str()), ("small", "large"));
     assert_eq!(found[0].lines[0].gold_loglik, None, "other tokens");
@@ -116,7 +116,7 @@ fn only_the_same_questions_count_and_the_others_are_named() {
     let mut fewer = answers("piqa", &B[..3], -1.0, Some(1));
     fewer[0].prompt_sha256 = "another prompt".into();
     write(&b, "m", "piqa", &[("fc", fewer)]);
-    let found = compare(&a, &b, &Wanted::default(), &Wanted::default(), false).unwrap();
+    let found = compare(&a, &b, &CellFilter::default(), &CellFilter::default(), false).unwrap();
     assert_eq!(found[0].lines.len(), 1);
     assert_eq!(found[0].lines[0].questions, 2);
     assert_eq!((found[0].lines[0].only_a, found[0].lines[0].only_b), (2, 1));
@@ -133,7 +133,7 @@ fn compared(a: Vec<Sample>, b: Vec<Sample>) -> Result<Comparison> {
     let (run_a, run_b) = (folder.path().join("a"), folder.path().join("b"));
     write(&run_a, "m", "piqa", &[("fc", a)]);
     write(&run_b, "m", "piqa", &[("fc", b)]);
-    Ok(compare(&run_a, &run_b, &Wanted::default(), &Wanted::default(), false)?.remove(0))
+    Ok(compare(&run_a, &run_b, &CellFilter::default(), &CellFilter::default(), false)?.remove(0))
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn one_cell_in_two_files_is_refused() {
     let run = folder.path().join("a");
     write(&run, "m", "piqa", &[("fc", answers("piqa", &A, -1.0, Some(1)))]);
     std::fs::copy(run.join("samples/m--piqa.jsonl"), run.join("samples/m--piqa-copy.jsonl")).unwrap();
-    let error = compare(&run, &run, &Wanted::default(), &Wanted::default(), false).unwrap_err().to_string();
+    let error = compare(&run, &run, &CellFilter::default(), &CellFilter::default(), false).unwrap_err().to_string();
     assert!(error.contains("m--piqa-copy.jsonl") && error.contains("m--piqa.jsonl"), "{error}");
 }
 
@@ -203,22 +203,27 @@ fn a_small_p_value_is_not_shown_as_nothing() {
 fn what_cannot_be_compared_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = (folder.path().join("a"), folder.path().join("b"));
-    let fails = |a: &Path, b: &Path, wanted: &Wanted, parts: &[&str]| {
+    let fails = |a: &Path, b: &Path, wanted: &CellFilter, parts: &[&str]| {
         let error = format!("{:#}", compare(a, b, wanted, wanted, false).unwrap_err());
         assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     };
-    fails(&a, &b, &Wanted::default(), &["samples", "splitbench run"]);
+    fails(&a, &b, &CellFilter::default(), &["samples", "splitbench run"]);
     std::fs::create_dir_all(a.join("samples")).unwrap();
-    fails(&a, &b, &Wanted::default(), &["no samples"]);
+    fails(&a, &b, &CellFilter::default(), &["no samples"]);
     write(&a, "m", "piqa", &[("fc", answers("piqa", &A, -1.0, Some(1)))]);
     write(&b, "m", "qasc", &[("fc", answers("qasc", &A, -1.0, Some(1)))]);
-    fails(&a, &b, &Wanted::default(), &["no question in common"]);
-    fails(&a, &b, &Wanted { codec: Some("qr".into()), ..Wanted::default() }, &["no cell like that", "m fc at ratio 8"]);
+    fails(&a, &b, &CellFilter::default(), &["no question in common"]);
+    fails(
+        &a,
+        &b,
+        &CellFilter { codec: Some("qr".into()), ..CellFilter::default() },
+        &["no cell like that", "m fc at ratio 8"],
+    );
     write(&b, "m", "piqa", &[("topk", answers("piqa", &A, -1.0, Some(1))), ("qr", answers("piqa", &A, -1.0, Some(1)))]);
     std::fs::remove_file(b.join("samples/m--qasc.jsonl")).unwrap();
-    fails(&a, &b, &Wanted::default(), &["--a and --b", "m topk at ratio 8"]);
+    fails(&a, &b, &CellFilter::default(), &["--a and --b", "m topk at ratio 8"]);
     std::fs::write(a.join("samples/m--piqa.jsonl"), "{\"codec\":").unwrap();
-    fails(&a, &b, &Wanted::default(), &["m--piqa.jsonl line 1", "not a sample"]);
+    fails(&a, &b, &CellFilter::default(), &["m--piqa.jsonl line 1", "not a sample"]);
 }
 
 /// By hand, and against the jackknife over questions, which agrees with linearisation where questions are many and alike in length.
@@ -281,7 +286,7 @@ fn nearness_is_shown_where_both_sides_have_it_and_says_what_its_sign_means() {
         let cells = [("baseline", answers(set, &A, -1.0, None)), ("fc", fc), ("old", old)];
         write(&run, "models-a", set, &cells);
     }
-    let cell = |codec: &str| Wanted { codec: Some(codec.into()), ..Wanted::default() };
+    let cell = |codec: &str| CellFilter { codec: Some(codec.into()), ..CellFilter::default() };
     let pair = |a, b| compare(&run, &run, &cell(a), &cell(b), false).unwrap();
     let same = pair("fc", "fc");
     let mean = same[0].lines[2].kl.unwrap();

@@ -1,11 +1,11 @@
 //! How near each codec stays to the unsplit model: KL, top-1 agreement, acceptance and perplexity.
 
-use super::Rendered;
+use super::TableSet;
 use super::caption::{self, Coverage};
-use super::codecs::{Line, Place, places};
+use super::codecs::{CodecLine, CodecPlace, places};
 use super::number::{self, MISSING};
-use super::table::{Notes, Section, Table};
-use super::view::{self, View};
+use super::table::{Notes, Table, TableSection};
+use super::view::{self, RowView};
 use crate::record::Row;
 
 /// What the columns of KL are, for captions.
@@ -18,7 +18,7 @@ pub(super) const TOP1: &str = "top-1: positions where the most likely token is t
 
 /// A mean over data sets, each weighing alike, and its standard error; none where a set lacks it.
 #[derive(Clone, Copy)]
-pub(super) struct Mean {
+pub(super) struct FidelityMean {
     pub value: f64,
     pub stderr: Option<f64>,
 }
@@ -27,20 +27,20 @@ fn mean(
     cells: &[Option<&Row>],
     value: impl Fn(&Row) -> Option<f64>,
     stderr: impl Fn(&Row) -> Option<f64>,
-) -> Option<Mean> {
+) -> Option<FidelityMean> {
     let value = view::mean(cells, value)?;
     // Sets are independent: the variance of their mean is the sum of theirs over the square of their number.
     let variance = view::mean(cells, |row| stderr(row).map(|se| se * se));
-    Some(Mean { value, stderr: variance.map(|variance| (variance / cells.len() as f64).sqrt()) })
+    Some(FidelityMean { value, stderr: variance.map(|variance| (variance / cells.len() as f64).sqrt()) })
 }
 
 /// KL(unsplit || codec) a position, nats.
-pub(super) fn mean_kl(cells: &[Option<&Row>]) -> Option<Mean> {
+pub(super) fn mean_kl(cells: &[Option<&Row>]) -> Option<FidelityMean> {
     mean(cells, |row| row.kl_mean, |row| row.kl_stderr)
 }
 
 /// Share of positions with the unsplit model's most likely token.
-fn mean_top1(cells: &[Option<&Row>]) -> Option<Mean> {
+fn mean_top1(cells: &[Option<&Row>]) -> Option<FidelityMean> {
     mean(cells, |row| row.top1, |row| row.top1_stderr)
 }
 
@@ -85,14 +85,14 @@ pub fn digits(value: f64) -> String {
 }
 
 /// A mean and its standard error, both times `scale`.
-pub(super) fn text(mean: Option<Mean>, scale: f64) -> String {
-    let Some(Mean { value, stderr }) = mean else { return MISSING.into() };
+pub(super) fn text(mean: Option<FidelityMean>, scale: f64) -> String {
+    let Some(FidelityMean { value, stderr }) = mean else { return MISSING.into() };
     let stderr = stderr.map(|se| format!(" ± {}", digits(scale * se))).unwrap_or_default();
     format!("{}{stderr}", digits(scale * value))
 }
 
 /// The measures of a line, in the order of the columns.
-fn measures(line: &Line) -> [Option<Mean>; 9] {
+fn measures(line: &CodecLine) -> [Option<FidelityMean>; 9] {
     let cells = line.cells.as_slice();
     let plain = |value: fn(&Row) -> Option<f64>| mean(cells, value, |_| None);
     [
@@ -114,17 +114,17 @@ pub(super) fn is_measured<'a>(rows: impl IntoIterator<Item = &'a Row>) -> bool {
 }
 
 /// The table of every model and place.
-pub(super) fn fidelity(view: &View) -> Rendered {
+pub(super) fn fidelity(view: &RowView) -> TableSet {
     let mut csv = String::from(
         "model,split_layer,scope,codec,ratio,accounting,bytes_per_token,kl,kl_se,kl_median,kl_p90,kl_p99,kl_max,top1,top1_se,\
          acceptance,gold_loglik_change,gold_loglik_change_se,ln_ppl_ratio,ln_ppl_ratio_se\n",
     );
     let places = places(view);
     places.iter().for_each(|place| write_csv(place, &mut csv));
-    Rendered { tables: places.iter().map(|place| table(view, place)).collect(), csv }
+    TableSet { tables: places.iter().map(|place| table(view, place)).collect(), csv }
 }
 
-fn table(view: &View, place: &Place) -> Table {
+fn table(view: &RowView, place: &CodecPlace) -> Table {
     let mut coverage = Coverage::default();
     let mut rows = Vec::new();
     for line in place.lines() {
@@ -142,7 +142,7 @@ fn table(view: &View, place: &Place) -> Table {
             text(top1, 100.0),
             text(acceptance, 100.0),
             text(gold, 1.0),
-            text(ppl.map(|ppl| Mean { value: ppl.value.exp(), stderr: ppl.stderr }), 1.0),
+            text(ppl.map(|ppl| FidelityMean { value: ppl.value.exp(), stderr: ppl.stderr }), 1.0),
         ]);
     }
     let columns = [
@@ -176,12 +176,12 @@ fn table(view: &View, place: &Place) -> Table {
         title: format!("Fidelity of {}: distance to the unsplit model, {}", place.name(), place.cut()),
         caption,
         columns: columns.map(String::from).to_vec(),
-        sections: vec![Section { name: place.name(), rows }],
+        sections: vec![TableSection { name: place.name(), rows }],
         notes: Notes::default(),
     }
 }
 
-fn write_csv(place: &Place, out: &mut String) {
+fn write_csv(place: &CodecPlace, out: &mut String) {
     for line in place.lines() {
         let mut fields = vec![
             number::csv_field(place.model),
@@ -223,7 +223,7 @@ mod tests {
             failed(row("qr", Some(8.0), 0.5), "no"),
             on("piqa", row("qr", Some(8.0), 0.5)),
         ];
-        let view = View::new(&rows).unwrap();
+        let view = RowView::new(&rows).unwrap();
         assert!(is_measured(view.rows));
         let made = fidelity(&view);
         let text = made.markdown();

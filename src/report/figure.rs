@@ -5,7 +5,7 @@ use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{Canvas, Type, text_width};
-use super::picture::{Picture, Words, few};
+use super::picture::{Picture, TextPlace, few};
 use super::table::wrap;
 use super::{legend, number};
 
@@ -75,14 +75,14 @@ pub(super) struct Panel {
     /// Accuracy (per cent) of guessing.
     pub chance: Option<f64>,
     /// Points of each series, by x; a series may have none.
-    pub series: Vec<Vec<Point>>,
+    pub series: Vec<Vec<FigurePoint>>,
     /// Corners of the Pareto front, by x.
-    pub front: Vec<Corner>,
+    pub front: Vec<ParetoCorner>,
 }
 
 /// A corner of a Pareto front, and what is written beside it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Corner {
+pub(super) struct ParetoCorner {
     pub x: f64,
     pub y: f64,
     pub label: String,
@@ -112,7 +112,7 @@ impl Scale {
 
 /// A cell as it is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Point {
+pub(super) struct FigurePoint {
     pub x: f64,
     pub y: f64,
     pub stderr: f64,
@@ -138,7 +138,7 @@ pub(super) const HEAD: Type = Type { size: 14.0, bold: true, color: INK };
 pub(super) const TITLE: Type = Type { size: 18.0, bold: true, color: INK };
 
 /// Where a panel's plot lies, and its scales.
-struct Frame {
+struct AxesFrame {
     left: i32,
     top: i32,
     width: i32,
@@ -151,7 +151,7 @@ struct Frame {
     log_y: bool,
 }
 
-impl Frame {
+impl AxesFrame {
     fn place(&self, x: f64, y: f64) -> (i32, i32) {
         let share_x = (self.axis.even(x) - self.x.0) / (self.x.1 - self.x.0);
         let x = f64::from(self.left) + share_x * f64::from(self.width);
@@ -166,7 +166,7 @@ impl Frame {
     }
 }
 
-impl Frame {
+impl AxesFrame {
     /// Where grid lines are, and what stands beside them.
     fn y_ticks(&self) -> Vec<(f64, String)> {
         let (low, high, step) = self.y;
@@ -185,7 +185,7 @@ impl Frame {
 
 impl Figure {
     /// The figure drawn, with its words inside or beside.
-    pub fn picture(mut self, file: String, words: Words) -> Result<Picture> {
+    pub fn picture(mut self, file: String, words: TextPlace) -> Result<Picture> {
         let titles: Vec<String> = self.panels.iter().map(|panel| panel.title.clone()).collect();
         let y = if self.y_label.is_empty() { "numbers" } else { &self.y_label };
         let alt = format!(
@@ -254,7 +254,7 @@ impl Figure {
             for (line, text) in heads[at].iter().enumerate() {
                 canvas.text(text, (left, top + 20 * line as i32), HEAD, top_left)?;
             }
-            let frame = Frame {
+            let frame = AxesFrame {
                 left,
                 top: top + head_height,
                 width: plot_width,
@@ -309,7 +309,7 @@ impl Panel {
         (low.max(self.scale.low), high.min(self.scale.high), step)
     }
 
-    fn draw(&self, canvas: &Canvas, frame: &Frame, ticks: &[f64]) -> Result<()> {
+    fn draw(&self, canvas: &Canvas, frame: &AxesFrame, ticks: &[f64]) -> Result<()> {
         let (right, bottom) = (frame.left + frame.width, frame.top + frame.height);
         for (value, text) in frame.y_ticks() {
             let y = frame.height_of(value);
@@ -348,7 +348,7 @@ impl Panel {
         for (at, points) in self.series.iter().enumerate() {
             let look = legend::look(at);
             let shift = ((at as f64 - (self.series.len() as f64 - 1.0) / 2.0) * dodge).round() as i32;
-            let place = |point: &Point, y: f64| {
+            let place = |point: &FigurePoint, y: f64| {
                 let (x, y) = frame.place(point.x, y);
                 (x + shift, y)
             };
@@ -372,13 +372,13 @@ impl Panel {
     }
 
     /// What the corners of the front are, each beside its own; a thin line leads to one that found no room nearer.
-    fn draw_labels(&self, canvas: &Canvas, frame: &Frame) -> Result<()> {
+    fn draw_labels(&self, canvas: &Canvas, frame: &AxesFrame) -> Result<()> {
         let apart = |a: &[i32; 4], b: &[i32; 4]| a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1];
         let spread = |(x, y): (i32, i32), high: i32, low: i32| [x - 5, y - high, x + 5, y + low];
         let points = || self.series.iter().flatten();
         let mut taken: Vec<[i32; 4]> = points().map(|p| spread(frame.place(p.x, p.y), 5, 5)).collect();
         // Lines and error bars, which a name may cross only where there is no other room.
-        let bar = |p: &Point| {
+        let bar = |p: &FigurePoint| {
             let y = frame.height_of(p.y);
             spread(
                 (frame.place(p.x, p.y).0, y),
@@ -426,7 +426,7 @@ impl Panel {
     }
 
     /// Steps: what the bytes at hand buy, up to the next corner.
-    fn front_path(&self, frame: &Frame) -> Vec<(i32, i32)> {
+    fn front_path(&self, frame: &AxesFrame) -> Vec<(i32, i32)> {
         let mut path: Vec<(i32, i32)> = Vec::new();
         for corner in &self.front {
             let corner = frame.place(corner.x, corner.y);
@@ -439,7 +439,7 @@ impl Panel {
     }
 
     /// Baseline and chance, named at the right edge; names move apart where the lines are close.
-    fn draw_lines(&self, canvas: &Canvas, frame: &Frame) -> Result<()> {
+    fn draw_lines(&self, canvas: &Canvas, frame: &AxesFrame) -> Result<()> {
         let right = frame.left + frame.width;
         let lines = [(self.baseline, "baseline", BASELINE, &[][..]), (self.chance, "chance", CHANCE, &[2.0, 4.0][..])];
         let mut labels: Vec<(i32, String, RGBColor)> = Vec::new();
@@ -464,7 +464,7 @@ impl Panel {
     }
 
     /// Pixels between two series at one x, so that error bars stand side by side but x values stay apart.
-    fn dodge(&self, frame: &Frame, ticks: &[f64]) -> f64 {
+    fn dodge(&self, frame: &AxesFrame, ticks: &[f64]) -> f64 {
         let gaps = ticks.windows(2).map(|pair| frame.place(pair[1], 0.0).0 - frame.place(pair[0], 0.0).0);
         if self.series.iter().flatten().all(|point| point.stderr == 0.0) {
             return 0.0;

@@ -1,7 +1,7 @@
 use super::*;
 
 fn panel(series: &[&[(f64, f64)]]) -> Panel {
-    let points = |cells: &&[(f64, f64)]| cells.iter().map(|&(x, y)| Point { x, y, stderr: 1.5 }).collect();
+    let points = |cells: &&[(f64, f64)]| cells.iter().map(|&(x, y)| FigurePoint { x, y, stderr: 1.5 }).collect();
     Panel {
         title: "ARC-Easy".into(),
         scale: Scale::PERCENT,
@@ -24,7 +24,7 @@ fn the_y_axis_holds_everything() {
         scale: Scale::FREE,
         baseline: None,
         chance: None,
-        series: vec![vec![Point { x: 1.0, y: low, stderr: 0.0 }, Point { x: 2.0, y: high, stderr: 0.0 }]],
+        series: vec![vec![FigurePoint { x: 1.0, y: low, stderr: 0.0 }, FigurePoint { x: 2.0, y: high, stderr: 0.0 }]],
         ..panel(&[])
     };
     for (low, high, expected) in [
@@ -41,7 +41,7 @@ fn the_y_axis_holds_everything() {
 
 #[test]
 fn dodge_keeps_series_within_their_x() {
-    let frame = Frame {
+    let frame = AxesFrame {
         left: 0,
         top: 0,
         width: 240,
@@ -97,7 +97,7 @@ fn a_log_scale_has_whole_ticks_and_even_decades() {
     (shown.scale, shown.baseline, shown.chance) = (Scale::log(0.025, 3.8), None, None);
     let y = shown.y_range();
     assert!((y.0 - 0.02).abs() < 1e-12 && (y.1 - 5.0).abs() < 1e-12, "{y:?}");
-    let frame = Frame {
+    let frame = AxesFrame {
         left: 0,
         top: 0,
         width: 100,
@@ -111,7 +111,7 @@ fn a_log_scale_has_whole_ticks_and_even_decades() {
     assert_eq!(frame.height_of(0.0), 300, "the lower end of an error bar may be beyond it");
     let texts: Vec<String> = frame.y_ticks().into_iter().map(|tick| tick.1).collect();
     assert_eq!(texts, ["0.01", "0.1", "1", "10"]);
-    let near = Frame { y: (0.02, 1.0, 0.0), ..frame };
+    let near = AxesFrame { y: (0.02, 1.0, 0.0), ..frame };
     assert_eq!(
         near.y_ticks().into_iter().map(|tick| tick.1).collect::<Vec<_>>(),
         ["0.02", "0.05", "0.1", "0.2", "0.5", "1"]
@@ -156,7 +156,7 @@ fn place(svg: &str, words: &str) -> Option<(i32, i32)> {
 fn corners_of_the_front_are_named_and_no_name_lies_on_another_or_a_point() {
     let points: Vec<(f64, f64)> = (0..12).map(|at| (100.0 + f64::from(at), 50.0 + f64::from(at))).collect();
     let mut crowded = panel(&[&points]);
-    let corner = |&(x, y): &(f64, f64)| Corner { x, y, label: format!("codec{x}") };
+    let corner = |&(x, y): &(f64, f64)| ParetoCorner { x, y, label: format!("codec{x}") };
     crowded.front = points.iter().map(corner).collect();
     let figure = |panels| {
         let figure = Figure {

@@ -8,7 +8,7 @@ use super::canvas::Canvas;
 use super::figure::{AXIS, HEAD, INK, MARGIN, SMALL, TITLE, fit};
 use super::names;
 use super::number::significant;
-use super::picture::{Picture, Words, few};
+use super::picture::{Picture, TextPlace, few};
 use super::pixels::{beneath, image};
 use super::view;
 use crate::record::{Heat, HeatKind as Kind};
@@ -33,7 +33,7 @@ const MOST: i32 = 140;
 const WHITE: RGBColor = RGBColor(255, 255, 255);
 
 /// Heat maps and spectra of each model.
-pub(super) fn figures(maps: &[HeatMap], words: Words) -> Result<Vec<Picture>> {
+pub(super) fn figures(maps: &[HeatMap], words: TextPlace) -> Result<Vec<Picture>> {
     let models = view::distinct(maps.iter().map(|map| map.line.model.as_str()));
     let mut out = Vec::new();
     for model in &models {
@@ -51,7 +51,7 @@ pub(super) fn figures(maps: &[HeatMap], words: Words) -> Result<Vec<Picture>> {
 }
 
 /// One panel: a matrix of shares of the colour scale, with what stands above and beside it.
-struct Panel {
+struct HeatPanel {
     title: String,
     shares: Vec<f64>,
     columns: usize,
@@ -62,13 +62,13 @@ struct Panel {
 }
 
 /// Where things go while a figure is drawn: pictures apart, as they lie beneath.
-struct Sheet<'a> {
+struct HeatSheet<'a> {
     canvas: Canvas<'a>,
     images: String,
 }
 
-impl Sheet<'_> {
-    fn panel(&mut self, panel: &Panel, (left, top): (i32, i32), height: i32) -> Result<()> {
+impl HeatSheet<'_> {
+    fn panel(&mut self, panel: &HeatPanel, (left, top): (i32, i32), height: i32) -> Result<()> {
         for (nth, line) in fit(&panel.title, HEAD, WIDTH + GAP - 10).iter().take(1).enumerate() {
             self.canvas.text(line, (left, top - 18 + 16 * nth as i32), HEAD, (HPos::Left, VPos::Top))?;
         }
@@ -105,10 +105,10 @@ impl Sheet<'_> {
 }
 
 /// An SVG of this size, with its pictures beneath the rest.
-fn drawn((width, height): (i32, i32), fill: impl FnOnce(&mut Sheet) -> Result<()>) -> Result<String> {
+fn drawn((width, height): (i32, i32), fill: impl FnOnce(&mut HeatSheet) -> Result<()>) -> Result<String> {
     let mut svg = String::new();
     let images = {
-        let mut sheet = Sheet { canvas: Canvas::new(&mut svg, width, height)?, images: String::new() };
+        let mut sheet = HeatSheet { canvas: Canvas::new(&mut svg, width, height)?, images: String::new() };
         fill(&mut sheet)?;
         sheet.canvas.finish()?;
         sheet.images
@@ -116,7 +116,7 @@ fn drawn((width, height): (i32, i32), fill: impl FnOnce(&mut Sheet) -> Result<()
     Ok(beneath(&svg, &images))
 }
 
-fn head(sheet: &Sheet, title: &[String], subtitle: &[String]) -> Result<()> {
+fn head(sheet: &HeatSheet, title: &[String], subtitle: &[String]) -> Result<()> {
     let mut y = MARGIN;
     for line in title {
         sheet.canvas.text(line, (MARGIN, y), TITLE, (HPos::Left, VPos::Top))?;
@@ -156,15 +156,15 @@ fn shown(most: u64, all: u64, what: &str) -> String {
     if all > most { format!("the first {most} of {all} {what}") } else { format!("all {all} {what}") }
 }
 
-fn heat_maps(model: &str, maps: &[&HeatMap], file: String, words: Words) -> Result<Picture> {
-    struct Block {
+fn heat_maps(model: &str, maps: &[&HeatMap], file: String, words: TextPlace) -> Result<Picture> {
+    struct HeatBlock {
         layer: u32,
         scale: f64,
         height: i32,
-        above: Vec<Panel>,
-        below: Vec<Panel>,
+        above: Vec<HeatPanel>,
+        below: Vec<HeatPanel>,
     }
-    let mut blocks: Vec<Block> = Vec::new();
+    let mut blocks: Vec<HeatBlock> = Vec::new();
     let mut failed = 0;
     for layer in layers(maps) {
         let here: Vec<&&HeatMap> = maps.iter().filter(|map| map.line.split_layer == layer).collect();
@@ -172,7 +172,7 @@ fn heat_maps(model: &str, maps: &[&HeatMap], file: String, words: Words) -> Resu
         let Some((original, a)) = original.and_then(|map| Some((map, map.matrix.as_ref()?))) else { continue };
         let scale = scale(a);
         let ends = || ["channel 1".to_string(), a.hidden().to_string(), "1".into(), a.tokens().to_string()];
-        let panel = |title: String, values: &mut dyn Iterator<Item = f64>| Panel {
+        let panel = |title: String, values: &mut dyn Iterator<Item = f64>| HeatPanel {
             title,
             shares: values.map(|value| (value / scale + 1.0) / 2.0).collect(),
             columns: a.hidden(),
@@ -198,7 +198,7 @@ fn heat_maps(model: &str, maps: &[&HeatMap], file: String, words: Words) -> Resu
                 let error = line.rel_error.map(|error| format!(" {error:.3}")).unwrap_or_default();
                 below.push(panel(format!("error{error}"), &mut now.iter().zip(&was).map(|(now, was)| now - was)));
             }
-            blocks.push(Block { layer, scale, height: (ROW * a.tokens() as i32).clamp(40, MOST), above, below });
+            blocks.push(HeatBlock { layer, scale, height: (ROW * a.tokens() as i32).clamp(40, MOST), above, below });
         }
     }
     let columns = blocks.iter().map(|block| block.above.len()).max().unwrap_or(1).max(2) as i32;
@@ -218,7 +218,7 @@ fn heat_maps(model: &str, maps: &[&HeatMap], file: String, words: Words) -> Resu
     }
     let subtitle = fit(words.drawn(&about), SMALL, inner);
     let top = MARGIN + 24 * title.len() as i32 + 17 * subtitle.len() as i32 + 34;
-    let tall = |block: &Block| 2 * (block.height + 46) + 14;
+    let tall = |block: &HeatBlock| 2 * (block.height + 46) + 14;
     let height = top + blocks.iter().map(tall).sum::<i32>() + MARGIN;
     let titles: Vec<String> =
         blocks.iter().flat_map(|block| block.above.iter().chain(&block.below)).map(|one| one.title.clone()).collect();
@@ -254,7 +254,7 @@ fn block(tokens: u64, hidden: u64) -> (f64, f64) {
     (rows, (s * d / (8.0 * rows)).floor().clamp(1.0, d))
 }
 
-fn spectra(model: &str, maps: &[&HeatMap], file: String, words: Words) -> Result<Picture> {
+fn spectra(model: &str, maps: &[&HeatMap], file: String, words: TextPlace) -> Result<Picture> {
     let known: Vec<(&Heat, &Activation)> = maps
         .iter()
         .filter(|map| map.line.kind == Kind::Spectrum)
@@ -265,7 +265,7 @@ fn spectra(model: &str, maps: &[&HeatMap], file: String, words: Words) -> Result
     // Five orders of magnitude below the largest; what has less has the first colour.
     let least = all().fold(f64::INFINITY, f64::min).max(most - 5.0);
     let span = (most - least).max(1e-6);
-    let panels: Vec<(Panel, i32)> = known
+    let panels: Vec<(HeatPanel, i32)> = known
         .iter()
         .map(|(line, matrix)| {
             let (rows, columns) = (matrix.tokens(), matrix.hidden());
@@ -274,7 +274,7 @@ fn spectra(model: &str, maps: &[&HeatMap], file: String, words: Words) -> Result
             // Frequencies rise upwards.
             let upwards = (0..rows).rev().flat_map(|u| matrix.row(u)).map(|&value| (f64::from(value) - least) / span);
             let from = |frequency: f64| 1.0 - (frequency + half as f64) / rows as f64;
-            let panel = Panel {
+            let panel = HeatPanel {
                 title: format!("after layer {}", line.split_layer),
                 shares: upwards.collect(),
                 columns,

@@ -40,7 +40,7 @@ fn maps(codecs: usize, layers: &[u32]) -> Vec<HeatMap> {
 #[test]
 fn a_panel_a_matrix_and_a_scale_a_layer() {
     for (codecs, layers) in [(0, &[1u32][..]), (1, &[1]), (3, &[1, 3, 6]), (200, &[1, 2])] {
-        let drawn = figures(&maps(codecs, layers), Words::Inside).unwrap();
+        let drawn = figures(&maps(codecs, layers), TextPlace::Inside).unwrap();
         assert_eq!(drawn.iter().map(|one| one.file.as_str()).collect::<Vec<_>>(), ["heat-maps", "spectrum"]);
         let (heat, spectrum) = (&drawn[0].svg, &drawn[1].svg);
         // A again and a bar of colours in each block of three codecs, each A' and its error.
@@ -61,11 +61,11 @@ fn a_panel_a_matrix_and_a_scale_a_layer() {
 fn what_failed_is_counted_and_a_run_without_maps_has_no_figure() {
     let mut all = maps(2, &[1]);
     all.push(map(1, Kind::Received, "qr", None));
-    let heat = figures(&all, Words::Inside).unwrap().remove(0).svg;
+    let heat = figures(&all, TextPlace::Inside).unwrap().remove(0).svg;
     assert!(heat.contains("1 failed and are left out") && !heat.contains("qr, ratio"), "{heat}");
-    assert!(figures(&[], Words::Inside).unwrap().is_empty());
+    assert!(figures(&[], TextPlace::Inside).unwrap().is_empty());
     // An activation whose file is gone.
-    assert!(figures(&[map(1, Kind::Activation, "", None)], Words::Inside).unwrap().is_empty());
+    assert!(figures(&[map(1, Kind::Activation, "", None)], TextPlace::Inside).unwrap().is_empty());
 }
 
 #[test]
@@ -73,7 +73,10 @@ fn zeros_are_drawn() {
     let zeros = Activation::new(2, 2, vec![0.0; 4]).unwrap();
     let all = [map(1, Kind::Activation, "", Some(zeros.clone())), map(1, Kind::Spectrum, "", Some(zeros))];
     assert!(
-        figures(&all, Words::Inside).unwrap().iter().all(|one| !one.svg.contains("NaN") && !one.svg.contains("inf"))
+        figures(&all, TextPlace::Inside)
+            .unwrap()
+            .iter()
+            .all(|one| !one.svg.contains("NaN") && !one.svg.contains("inf"))
     );
 }
 

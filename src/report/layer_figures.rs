@@ -1,14 +1,14 @@
 //! Figures of split layers: each number against the layer, and how errors grow behind each cut.
 
 use super::caption;
-use super::figure::{Axis, Figure, Panel, Point, Scale};
-use super::layers::{INDICATORS, Line, Sweep};
+use super::figure::{Axis, Figure, FigurePoint, Panel, Scale};
+use super::layers::{INDICATORS, LayerLine, Sweep};
 use super::series::Drawing;
-use super::view::{self, View};
+use super::view::{self, RowView};
 use super::{names, number};
 
 /// Two figures of every model and scope.
-pub(super) fn figures(view: &View, sweeps: &[Sweep]) -> Vec<Drawing> {
+pub(super) fn figures(view: &RowView, sweeps: &[Sweep]) -> Vec<Drawing> {
     let places = view::distinct(sweeps.iter().map(|sweep| (sweep.model, sweep.scope)));
     let several = places.len() > 1;
     let drawn = |(model, scope): (&str, &str)| {
@@ -31,12 +31,12 @@ pub(super) fn figures(view: &View, sweeps: &[Sweep]) -> Vec<Drawing> {
     places.into_iter().flat_map(drawn).collect()
 }
 
-fn layers(view: &View, model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -> String) -> Figure {
-    let points = |of: &dyn Fn(&Line) -> Option<f64>, stderr: &dyn Fn(&Line) -> Option<f64>| {
-        let point = |line: &Line| {
-            Some(Point { x: f64::from(line.split_layer), y: of(line)?, stderr: stderr(line).unwrap_or(0.0) })
+fn layers(view: &RowView, model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -> String) -> Figure {
+    let points = |of: &dyn Fn(&LayerLine) -> Option<f64>, stderr: &dyn Fn(&LayerLine) -> Option<f64>| {
+        let point = |line: &LayerLine| {
+            Some(FigurePoint { x: f64::from(line.split_layer), y: of(line)?, stderr: stderr(line).unwrap_or(0.0) })
         };
-        sweeps.iter().map(|sweep| sweep.layers.iter().filter_map(point).collect()).collect::<Vec<Vec<Point>>>()
+        sweeps.iter().map(|sweep| sweep.layers.iter().filter_map(point).collect()).collect::<Vec<Vec<FigurePoint>>>()
     };
     let unsplit: Vec<_> = view.datasets.iter().map(|name| view.baseline(model, name)).collect();
     let baselines: Vec<_> = unsplit.iter().map(|row| row.and_then(view::accuracy)).collect();
@@ -77,7 +77,7 @@ fn growth(model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -> String) -> Fig
         let points = |cut: &u32| {
             let line = sweep.layers.iter().find(|line| line.split_layer == *cut);
             let errors = line.map(|line| line.errors.as_slice()).unwrap_or_default();
-            let point = |(layer, error): (u32, &f64)| Point { x: f64::from(layer), y: *error, stderr: 0.0 };
+            let point = |(layer, error): (u32, &f64)| FigurePoint { x: f64::from(layer), y: *error, stderr: 0.0 };
             (*cut..).zip(errors).map(point).collect()
         };
         Panel {

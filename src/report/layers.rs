@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::caption::{self, Coverage};
 use super::number::{self, MISSING};
-use super::table::{Notes, Section, Table};
-use super::view::{self, View};
-use super::{Rendered, table3};
+use super::table::{Notes, Table, TableSection};
+use super::view::{self, RowView};
+use super::{TableSet, table3};
 use crate::record::{Accuracy, Indicators, Row};
 use crate::score::spearman;
 
@@ -25,16 +25,16 @@ pub struct Sweep<'a> {
     /// What the ratio counts.
     pub accounting: &'a str,
     /// One entry a split layer, ascending.
-    pub layers: Vec<Line>,
+    pub layers: Vec<LayerLine>,
     /// What each indicator is worth here.
-    pub indicators: Vec<Judged>,
+    pub indicators: Vec<IndicatorRecord>,
     #[serde(skip)]
     cells: Vec<Vec<Option<&'a Row>>>,
 }
 
 /// One split layer. A number is missing where a data set has none.
 #[derive(Debug, Clone, Serialize)]
-pub struct Line {
+pub struct LayerLine {
     /// The cut: after this layer.
     pub split_layer: u32,
     /// Per cent of the questions right, and its standard error.
@@ -65,7 +65,7 @@ pub struct Line {
 
 /// An indicator against what came of each layer.
 #[derive(Debug, Clone, Serialize)]
-pub struct Judged {
+pub struct IndicatorRecord {
     /// Its name.
     pub indicator: &'static str,
     /// Whether it would cut where it is highest or lowest.
@@ -92,7 +92,7 @@ pub(super) struct Indicator {
     /// Column in `layers.csv`.
     key: &'static str,
     highest: bool,
-    pub of: fn(&Line) -> Option<f64>,
+    pub of: fn(&LayerLine) -> Option<f64>,
 }
 
 /// All of them; the last two need the server half too.
@@ -115,7 +115,7 @@ pub(super) const INDICATORS: [Indicator; 9] = [
 
 /// Every model and codec of a run, over its split layers.
 pub fn sweeps<'a>(rows: &'a [Row], indicators: &'a [Indicators]) -> anyhow::Result<Vec<Sweep<'a>>> {
-    let view = View::new(rows)?;
+    let view = RowView::new(rows)?;
     let key = |one: &'a Indicators| {
         (one.model.as_str(), one.codec.as_str(), one.scope.as_str(), one.ratio_requested, one.accounting.as_str())
     };
@@ -125,7 +125,7 @@ pub fn sweeps<'a>(rows: &'a [Row], indicators: &'a [Indicators]) -> anyhow::Resu
         let mut layers = view::distinct(here.iter().filter_map(|one| one.split_layer));
         layers.sort_unstable();
         let baseline: Vec<Option<&Row>> = view.datasets.iter().map(|name| view.baseline(model, name)).collect();
-        let (lines, cells): (Vec<Line>, Vec<_>) = layers
+        let (lines, cells): (Vec<LayerLine>, Vec<_>) = layers
             .into_iter()
             .map(|layer| {
                 let of = |name: &&str| here.iter().rfind(|one| one.split_layer == Some(layer) && one.dataset == *name);
@@ -141,7 +141,12 @@ pub fn sweeps<'a>(rows: &'a [Row], indicators: &'a [Indicators]) -> anyhow::Resu
     Ok(view::distinct(indicators.iter().map(key)).into_iter().map(sweep).collect())
 }
 
-fn line(split_layer: u32, sets: &[Option<&Indicators>], cells: &[Option<&Row>], baseline: &[Option<&Row>]) -> Line {
+fn line(
+    split_layer: u32,
+    sets: &[Option<&Indicators>],
+    cells: &[Option<&Row>],
+    baseline: &[Option<&Row>],
+) -> LayerLine {
     let mean = |of: &dyn Fn(&Indicators) -> Option<f64>| {
         let values: Option<Vec<f64>> = sets.iter().map(|one| one.and_then(of)).collect();
         values.filter(|values| !values.is_empty()).map(|values| values.iter().sum::<f64>() / values.len() as f64)
@@ -150,7 +155,7 @@ fn line(split_layer: u32, sets: &[Option<&Indicators>], cells: &[Option<&Row>], 
     let accuracies: Vec<Option<Accuracy>> = cells.iter().map(|cell| cell.and_then(view::accuracy)).collect();
     let accuracy = number::average(&accuracies);
     let drop = accuracy.and_then(|_| table3::drop(cells, baseline));
-    Line {
+    LayerLine {
         split_layer,
         accuracy: accuracy.map(|found| 100.0 * found.value),
         accuracy_se: accuracy.map(|found| 100.0 * found.stderr),
@@ -167,18 +172,18 @@ fn line(split_layer: u32, sets: &[Option<&Indicators>], cells: &[Option<&Row>], 
     }
 }
 
-fn judge(indicator: &Indicator, lines: &[Line]) -> Judged {
-    let with = |other: &dyn Fn(&Line) -> Option<f64>| {
+fn judge(indicator: &Indicator, lines: &[LayerLine]) -> IndicatorRecord {
+    let with = |other: &dyn Fn(&LayerLine) -> Option<f64>| {
         spearman(&lines.iter().filter_map(|line| Some(((indicator.of)(line)?, other(line)?))).collect::<Vec<_>>())
     };
-    let most = |of: &dyn Fn(&Line) -> Option<f64>| {
+    let most = |of: &dyn Fn(&LayerLine) -> Option<f64>| {
         let known = lines.iter().filter_map(|line| Some((of(line)?, line)));
         known.reduce(|best, one| if one.0 > best.0 { one } else { best }).map(|(_, line)| line)
     };
     let sign = if indicator.highest { 1.0 } else { -1.0 };
     let chosen = most(&|line| (indicator.of)(line).map(|value| sign * value));
     let best = most(&|line| line.accuracy);
-    Judged {
+    IndicatorRecord {
         indicator: indicator.name,
         takes: if indicator.highest { "highest" } else { "lowest" },
         layers: lines.iter().filter(|line| (indicator.of)(line).is_some()).count(),
@@ -192,7 +197,7 @@ fn judge(indicator: &Indicator, lines: &[Line]) -> Judged {
 }
 
 /// Three kinds of tables: the layers, how errors grow, and what the indicators are worth.
-pub(super) fn tables(view: &View, sweeps: &[Sweep]) -> [(&'static str, Rendered); 3] {
+pub(super) fn tables(view: &RowView, sweeps: &[Sweep]) -> [(&'static str, TableSet); 3] {
     let keys: Vec<&str> = INDICATORS.iter().map(|indicator| indicator.key).collect();
     let made = |table: &dyn Fn(&Sweep) -> Table, header: &str, csv: &dyn Fn(&Sweep) -> Vec<String>| {
         let mut text = format!("model,codec,ratio,accounting,scope,{header}\n");
@@ -203,7 +208,7 @@ pub(super) fn tables(view: &View, sweeps: &[Sweep]) -> [(&'static str, Rendered)
                 .iter()
                 .for_each(|line| text += &format!("{of},{ratio},{},{},{line}\n", sweep.accounting, sweep.scope));
         }
-        Rendered { tables: sweeps.iter().map(table).collect(), csv: text }
+        TableSet { tables: sweeps.iter().map(table).collect(), csv: text }
     };
     let layers = format!("split_layer,accuracy,accuracy_se,drop,drop_se,{}", keys.join(","));
     let worth = "indicator,takes,layers,rho_drop,rho_error,layer,accuracy,best_layer,best_accuracy";
@@ -236,7 +241,7 @@ impl Sweep<'_> {
 
     fn titled(
         &self,
-        view: &View,
+        view: &RowView,
         what: &str,
         caption: Vec<String>,
         columns: Vec<String>,
@@ -246,12 +251,12 @@ impl Sweep<'_> {
             title: format!("{what}: {} by {}, scope {}", view.name(self.model), self.label(), self.scope),
             caption,
             columns: ["model".to_string()].into_iter().chain(columns).collect(),
-            sections: vec![Section { name: view.name(self.model), rows }],
+            sections: vec![TableSection { name: view.name(self.model), rows }],
             notes: Notes::default(),
         }
     }
 
-    fn table(&self, view: &View) -> Table {
+    fn table(&self, view: &RowView) -> Table {
         let mut coverage = Coverage::default();
         self.cells.iter().flatten().for_each(|cell| coverage.count(*cell));
         let columns = ["split layer", "accuracy", "drop"].into_iter().chain(INDICATORS.iter().map(|one| one.name));
@@ -259,7 +264,7 @@ impl Sweep<'_> {
             (Some(value), Some(stderr)) => format!("{} ± {}", number::tenths(value), number::tenths(stderr)),
             (value, _) => text(value, 1),
         };
-        let row = |line: &Line| {
+        let row = |line: &LayerLine| {
             let first = [
                 line.split_layer.to_string(),
                 beside(line.accuracy, line.accuracy_se),
@@ -288,7 +293,7 @@ impl Sweep<'_> {
     }
 
     fn csv(&self) -> Vec<String> {
-        let line = |line: &Line| {
+        let line = |line: &LayerLine| {
             let first = [line.accuracy, line.accuracy_se, line.drop, line.drop_se];
             let values = first.into_iter().chain(INDICATORS.iter().map(|one| (one.of)(line)));
             let fields = [line.split_layer.to_string()].into_iter().chain(values.map(field));
@@ -297,10 +302,10 @@ impl Sweep<'_> {
         self.layers.iter().map(line).collect()
     }
 
-    fn growth(&self, view: &View) -> Table {
+    fn growth(&self, view: &RowView) -> Table {
         let last = self.layers.iter().map(|line| line.split_layer + line.errors.len() as u32).max().unwrap_or(1);
         let columns = ["cut after".to_string()].into_iter().chain((1..last).map(|layer| format!("layer {layer}")));
-        let row = |line: &Line| {
+        let row = |line: &LayerLine| {
             let cell = |layer: u32| match layer.checked_sub(line.split_layer) {
                 Some(later) => text(line.errors.get(later as usize).copied(), 3),
                 None => String::new(),
@@ -318,7 +323,7 @@ impl Sweep<'_> {
     }
 
     fn growth_csv(&self) -> Vec<String> {
-        let line = |line: &Line| {
+        let line = |line: &LayerLine| {
             let split = line.split_layer;
             let each = (split..).zip(line.errors.clone());
             each.map(move |(layer, error)| format!("{split},{layer},{error:.6}"))
@@ -326,7 +331,7 @@ impl Sweep<'_> {
         self.layers.iter().flat_map(line).collect()
     }
 
-    fn worth(&self, view: &View) -> Table {
+    fn worth(&self, view: &RowView) -> Table {
         let columns = [
             "indicator",
             "cuts at its",
@@ -337,7 +342,7 @@ impl Sweep<'_> {
             "best layer",
             "accuracy",
         ];
-        let row = |one: &Judged| {
+        let row = |one: &IndicatorRecord| {
             let layer = |layer: Option<u32>| layer.map_or(MISSING.into(), |layer| layer.to_string());
             vec![
                 one.indicator.to_string(),
@@ -359,7 +364,7 @@ impl Sweep<'_> {
     }
 
     fn worth_csv(&self) -> Vec<String> {
-        let line = |one: &Judged| {
+        let line = |one: &IndicatorRecord| {
             let layer = |layer: Option<u32>| layer.map(|layer| layer.to_string()).unwrap_or_default();
             [
                 number::csv_field(one.indicator),

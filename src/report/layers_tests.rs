@@ -66,7 +66,7 @@ fn a_layer_has_means_over_all_sets_or_none() {
 #[test]
 fn tables_and_csv() {
     let (rows, all) = made();
-    let view = View::new(&rows).unwrap();
+    let view = RowView::new(&rows).unwrap();
     let [(_, layers), (_, growth), (_, worth)] = tables(&view, &sweeps(&rows, &all).unwrap());
     let text = layers.markdown();
     assert!(
@@ -90,7 +90,7 @@ fn tables_and_csv() {
 #[test]
 fn figures_of_one_model() {
     let (rows, all) = made();
-    let view = View::new(&rows).unwrap();
+    let view = RowView::new(&rows).unwrap();
     let drawn = crate::report::layer_figures::figures(&view, &sweeps(&rows, &all).unwrap());
     assert_eq!(drawn.iter().map(|one| one.file.as_str()).collect::<Vec<_>>(), ["layers", "growth"]);
     assert_eq!(drawn[0].figure.panels.len(), 1 + INDICATORS.len());

@@ -22,7 +22,7 @@ pub(super) enum Marker {
 
 /// Colour, point and line of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Look {
+pub(super) struct SeriesStyle {
     pub color: RGBColor,
     pub marker: Marker,
     pub dash: &'static [f64],
@@ -54,8 +54,12 @@ pub(super) const MARKERS: [Marker; 9] = [
 const DASHES: [&[f64]; 4] = [&[], &[9.0, 4.0], &[3.0, 3.0], &[11.0, 3.0, 3.0, 3.0]];
 
 /// The look of the series at a place: 252 differ, since 7, 9 and 4 share no factor.
-pub(super) fn look(at: usize) -> Look {
-    Look { color: COLORS[at % COLORS.len()], marker: MARKERS[at % MARKERS.len()], dash: DASHES[at % DASHES.len()] }
+pub(super) fn look(at: usize) -> SeriesStyle {
+    SeriesStyle {
+        color: COLORS[at % COLORS.len()],
+        marker: MARKERS[at % MARKERS.len()],
+        dash: DASHES[at % DASHES.len()],
+    }
 }
 
 const SIZE: f64 = 13.0;
@@ -101,7 +105,7 @@ mod tests {
 
     #[test]
     fn forty_looks_differ_and_neighbours_in_shape_too() {
-        let looks: Vec<Look> = (0..40).map(look).collect();
+        let looks: Vec<SeriesStyle> = (0..40).map(look).collect();
         for (at, one) in looks.iter().enumerate() {
             assert!(looks[at + 1..].iter().all(|other| other != one));
             if at > 0 {

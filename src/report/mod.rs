@@ -48,9 +48,9 @@ pub use context::ReportContext;
 pub use fidelity::digits;
 pub use heat_figures::HeatMap;
 pub use number::p_value;
-use paper::Place;
+use paper::NumberPlace;
 pub use perplexity::{TextReport, perplexity};
-use picture::{Picture, Words};
+use picture::{Picture, TextPlace};
 
 /// What a star means, for captions.
 const STAR: &str = "*: differs from the baseline on the same questions, exact McNemar p < 0.05, not corrected for the number of cells.";
@@ -65,12 +65,12 @@ const PARTIAL: &str = "Partial: the run has not finished.";
 const GENERATED: &str = "<!-- Written by splitbench from rows.parquet: change the experiment, not this file. -->\n\n";
 
 /// A kind of table, once a cut and codec as it needs, and all of them as one CSV.
-struct Rendered {
+struct TableSet {
     tables: Vec<table::Table>,
     csv: String,
 }
 
-impl Rendered {
+impl TableSet {
     fn markdown(&self) -> String {
         let tables: Vec<String> = self.tables.iter().map(table::Table::markdown).collect();
         format!("{GENERATED}{}", tables.join("\n"))
@@ -95,14 +95,14 @@ pub fn write(
         anyhow::Ok(())
     };
     let sweeps = sweeps(report, rows, beside)?;
-    for (name, rendered) in rendered(report, &view, beside, &sweeps, Place::Below) {
+    for (name, rendered) in rendered(report, &view, beside, &sweeps, NumberPlace::Below) {
         put(results.join(format!("{name}.md")), &rendered.markdown())?;
         put(results.join(format!("{name}.csv")), &rendered.csv)?;
     }
     if report.paired {
         put(results.join("paired.csv"), &paired::csv(&view))?;
     }
-    let drawn = figures(report, &view, &sweeps, beside, Words::Inside)?;
+    let drawn = figures(report, &view, &sweeps, beside, TextPlace::Inside)?;
     if !drawn.is_empty() {
         create(plots)?;
     }
@@ -114,7 +114,7 @@ pub fn write(
 
 /// Tables, figures and page of a run whose records are on disk, and the tables as text. Where a file cannot be written, the text
 /// comes with the reason.
-pub fn publish(results: &Path, plots: &Path, spec: &ReportSpec, rows: &[Row]) -> Result<Published> {
+pub fn publish(results: &Path, plots: &Path, spec: &ReportSpec, rows: &[Row]) -> Result<ReportFiles> {
     let context = ReportContext::read(results, spec)?;
     let text = terminal(spec, rows, &context, WIDTH)?;
     let files = || -> Result<Vec<PathBuf>> {
@@ -128,11 +128,11 @@ pub fn publish(results: &Path, plots: &Path, spec: &ReportSpec, rows: &[Row]) ->
         Ok(files) => (files, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    Ok(Published { text, files, failure })
+    Ok(ReportFiles { text, files, failure })
 }
 
 /// What [`publish`] made.
-pub struct Published {
+pub struct ReportFiles {
     /// Tables for the terminal.
     pub text: String,
     /// Files written.
@@ -147,7 +147,7 @@ pub const WIDTH: usize = 160;
 /// The tables as aligned plain text in at most `width` columns, a caption's sentence only where it comes first, and a line for each figure that has nothing to show.
 pub fn terminal(report: &ReportSpec, rows: &[Row], beside: &ReportContext, width: usize) -> Result<String> {
     let view = checked(report, rows)?;
-    let tables = rendered(report, &view, beside, &sweeps(report, rows, beside)?, Place::Below);
+    let tables = rendered(report, &view, beside, &sweeps(report, rows, beside)?, NumberPlace::Below);
     let mut said = Vec::new();
     let mut parts: Vec<String> =
         tables.iter().flat_map(|(_, made)| &made.tables).map(|table| table.text(width, &mut said)).collect();
@@ -162,9 +162,11 @@ pub fn terminal(report: &ReportSpec, rows: &[Row], beside: &ReportContext, width
 }
 
 /// A line for each figure that is wanted and has nothing to show, with the command that would make it.
-fn missing(report: &ReportSpec, view: &view::View, beside: &ReportContext) -> Vec<String> {
+fn missing(report: &ReportSpec, view: &view::RowView, beside: &ReportContext) -> Vec<String> {
     let mut out = Vec::new();
-    for (wanted, kind) in [(report.ratio_plot, series::Kind::Ratio), (report.layer_plot, series::Kind::Layer)] {
+    for (wanted, kind) in
+        [(report.ratio_plot, series::SeriesKind::Ratio), (report.layer_plot, series::SeriesKind::Layer)]
+    {
         if wanted && series::figures(view, kind).is_empty() {
             out.push(format!("{}: no finished cell to draw, so there is no figure.\n", kind.file()));
         }
@@ -178,9 +180,9 @@ fn missing(report: &ReportSpec, view: &view::View, beside: &ReportContext) -> Ve
     out
 }
 
-fn checked<'a>(report: &ReportSpec, rows: &'a [Row]) -> Result<view::View<'a>> {
+fn checked<'a>(report: &ReportSpec, rows: &'a [Row]) -> Result<view::RowView<'a>> {
     report.check()?;
-    view::View::new(rows)
+    view::RowView::new(rows)
 }
 
 fn sweeps<'a>(report: &ReportSpec, rows: &'a [Row], beside: &'a ReportContext) -> Result<Vec<layers::Sweep<'a>>> {
@@ -189,11 +191,11 @@ fn sweeps<'a>(report: &ReportSpec, rows: &'a [Row], beside: &'a ReportContext) -
 
 fn rendered(
     report: &ReportSpec,
-    view: &view::View,
+    view: &view::RowView,
     beside: &ReportContext,
     sweeps: &[layers::Sweep],
-    place: Place,
-) -> Vec<(&'static str, Rendered)> {
+    place: NumberPlace,
+) -> Vec<(&'static str, TableSet)> {
     let mut out = Vec::new();
     if report.table2 {
         out.push(("table2", table2::table2(view, report.near_lossless_points, place)));
@@ -229,18 +231,18 @@ fn rendered(
 /// All figures of a run, the ones that say most first.
 fn figures(
     report: &ReportSpec,
-    view: &view::View,
+    view: &view::RowView,
     sweeps: &[layers::Sweep],
     beside: &ReportContext,
-    words: Words,
+    words: TextPlace,
 ) -> Result<Vec<Picture>> {
     let mut out = Vec::new();
     if report.ratio_plot {
-        out.extend(series::figures(view, series::Kind::Ratio));
-        out.extend(series::figures(view, series::Kind::Bytes));
+        out.extend(series::figures(view, series::SeriesKind::Ratio));
+        out.extend(series::figures(view, series::SeriesKind::Bytes));
     }
     if report.layer_plot {
-        out.extend(series::figures(view, series::Kind::Layer));
+        out.extend(series::figures(view, series::SeriesKind::Layer));
     }
     if report.codecs {
         out.extend(codec_figures::figures(view));

@@ -1,10 +1,10 @@
 //! Each cell against the baseline on the same questions, as CSV.
 
 use super::number::{csv_field, csv_percent};
-use super::view::{self, View};
+use super::view::{self, RowView};
 
 /// One line a cell: accuracy here and there, answers lost and gained, McNemar p, change of the gold log-likelihood.
-pub(super) fn csv(view: &View) -> String {
+pub(super) fn csv(view: &RowView) -> String {
     let mut out = String::from(
         "model,dataset,split_layer,scope,codec,ratio,accounting,questions,metric,baseline,accuracy,change,lost,gained,\
          mcnemar_p,gold_loglik_change,err\n",
@@ -54,7 +54,7 @@ mod tests {
         (failed.acc, failed.lost, failed.err) = (None, None, Some("no convergence".into()));
         (failed.gained, failed.mcnemar_p, failed.gold_loglik_change) = (None, None, None);
         let rows = [row("baseline", None, 0.5), cell, failed];
-        let csv = csv(&View::new(&rows).unwrap());
+        let csv = csv(&RowView::new(&rows).unwrap());
         let lines: Vec<&str> = csv.lines().skip(1).collect();
         assert_eq!(
             lines,

@@ -12,7 +12,7 @@ const NEAR_LOSSLESS: &str = include_str!("../../results/paper/table2_near_lossle
 
 /// Where a table has the paper's numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Place {
+pub(super) enum NumberPlace {
     /// In a row of their own below ours: for files and the terminal.
     Below,
     /// In the cell of ours: for pages.
@@ -20,12 +20,12 @@ pub(super) enum Place {
 }
 
 /// A CSV of the paper: no quotes in it, so a comma always parts two fields.
-struct Sheet {
+struct PaperTable {
     columns: Vec<&'static str>,
     lines: Vec<Vec<&'static str>>,
 }
 
-impl Sheet {
+impl PaperTable {
     fn parse(text: &'static str) -> Self {
         let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
         Self { columns: lines.next().unwrap_or_default(), lines: lines.collect() }
@@ -38,10 +38,10 @@ impl Sheet {
     }
 }
 
-static SHEET2: LazyLock<Sheet> = LazyLock::new(|| Sheet::parse(TABLE2));
-static SHEET3: LazyLock<Sheet> = LazyLock::new(|| Sheet::parse(TABLE3));
-static SHEET4: LazyLock<Sheet> = LazyLock::new(|| Sheet::parse(TABLE4));
-static SHEET_RATIO: LazyLock<Sheet> = LazyLock::new(|| Sheet::parse(NEAR_LOSSLESS));
+static SHEET2: LazyLock<PaperTable> = LazyLock::new(|| PaperTable::parse(TABLE2));
+static SHEET3: LazyLock<PaperTable> = LazyLock::new(|| PaperTable::parse(TABLE3));
+static SHEET4: LazyLock<PaperTable> = LazyLock::new(|| PaperTable::parse(TABLE4));
+static SHEET_RATIO: LazyLock<PaperTable> = LazyLock::new(|| PaperTable::parse(NEAR_LOSSLESS));
 
 /// Names a model may be given by, letters and digits only, and the paper's name for it.
 const MODELS: [(&str, &str); 4] = [
@@ -125,7 +125,7 @@ fn mean_loss(dataset: &str, of: impl Fn(&str, &str) -> Option<f64>) -> Option<f6
 /// What stands under our accuracies where the model is none of the paper's: points lost, the paper's loss, and ours minus that;
 /// last the same of the average.
 pub(super) fn losses(cells: &[Option<&Row>], baseline: &[Option<&Row>], papers: &[Option<f64>]) -> Vec<String> {
-    let text = |lost: Option<table3::Drop>, paper: Option<f64>| {
+    let text = |lost: Option<table3::AccuracyDrop>, paper: Option<f64>| {
         let Some(lost) = lost else { return String::new() };
         let paper =
             paper.map(|paper| format!("\npaper {} ({})", number::tenths(paper), number::signed(lost.points - paper)));

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::fidelity::{KL, Mean, TOP1, digits, text};
+use super::fidelity::{FidelityMean, KL, TOP1, digits, text};
 use super::number::{self, MISSING};
-use super::table::{Notes, Section, Table};
+use super::table::{Notes, Table, TableSection};
 use crate::experiment::{Perplexity, TextCell};
 
 /// All that was measured on a text.
@@ -51,7 +51,7 @@ pub struct TextReport {
 pub fn perplexity(report: &TextReport, width: usize) -> String {
     let TextReport { model, text: file, tokens, window, windows, whole_windows, scored_per_window, unsplit, .. } =
         report;
-    let ppl = text(Some(Mean { value: unsplit.ppl, stderr: unsplit.ppl_stderr }), 1.0);
+    let ppl = text(Some(FidelityMean { value: unsplit.ppl, stderr: unsplit.ppl_stderr }), 1.0);
     let of =
         if windows < whole_windows { format!("the first {windows} of {whole_windows}") } else { windows.to_string() };
     let mut out = format!(
@@ -83,13 +83,16 @@ fn table(report: &TextReport, layer: usize) -> Table {
                     format!("{:.2}", measured.ratio_wire),
                     digits(measured.rel_error),
                     digits(measured.ppl),
-                    text(Some(Mean { value: measured.ln_ppl_ratio, stderr: measured.ln_ppl_ratio_stderr }), 1.0),
-                    text(Some(Mean { value: fidelity.kl_mean, stderr: fidelity.kl_stderr }), 1.0),
+                    text(
+                        Some(FidelityMean { value: measured.ln_ppl_ratio, stderr: measured.ln_ppl_ratio_stderr }),
+                        1.0,
+                    ),
+                    text(Some(FidelityMean { value: fidelity.kl_mean, stderr: fidelity.kl_stderr }), 1.0),
                     digits(fidelity.kl_median),
                     digits(fidelity.kl_p90),
                     digits(fidelity.kl_p99),
                     digits(fidelity.kl_max),
-                    text(Some(Mean { value: fidelity.top1, stderr: fidelity.top1_stderr }), 100.0),
+                    text(Some(FidelityMean { value: fidelity.top1, stderr: fidelity.top1_stderr }), 100.0),
                     digits(100.0 * fidelity.acceptance),
                 ]);
             }
@@ -125,7 +128,7 @@ fn table(report: &TextReport, layer: usize) -> Table {
         title: format!("Fidelity of {} on {}, split after layer {layer}", report.model, report.text),
         caption: caption.map(String::from).to_vec(),
         columns: columns.map(String::from).to_vec(),
-        sections: vec![Section { name: report.model.clone(), rows }],
+        sections: vec![TableSection { name: report.model.clone(), rows }],
         notes,
     }
 }

@@ -2,14 +2,14 @@
 
 /// Where title and caption of a figure go.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Words {
+pub(super) enum TextPlace {
     /// Into the picture.
     Inside,
     /// To whoever shows it.
     ReportContext,
 }
 
-impl Words {
+impl TextPlace {
     /// What of a title or caption is drawn.
     pub fn drawn(self, text: &str) -> &str {
         if self == Self::Inside { text } else { "" }

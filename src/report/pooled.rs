@@ -6,7 +6,7 @@ use super::{ReportContext, ReportSpec};
 use crate::record::Row;
 
 /// A run by name, with what its folder holds.
-pub struct Run {
+pub struct PooledRun {
     /// As messages call it.
     pub name: String,
     /// What its tables are.
@@ -46,7 +46,7 @@ fn facts(row: &Row) -> Vec<(&'static str, String)> {
 
 /// All rows, each once, and the tables that any of the runs has. Fails where two runs differ in a row that both have, as all runs of a
 /// model on a data set have the unsplit model's. What lies beside the rows is left to each run's own report, but for the times of codecs.
-pub fn pool(runs: Vec<Run>) -> Result<Run> {
+pub fn pool(runs: Vec<PooledRun>) -> Result<PooledRun> {
     let name = runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(" and ");
     let mut all: Vec<(usize, Row)> = Vec::new();
     let mut report = ReportSpec { paired: false, ..ReportSpec::default() };
@@ -98,7 +98,7 @@ pub fn pool(runs: Vec<Run>) -> Result<Run> {
         }
     }
     let rows = all.into_iter().map(|(_, row)| row).collect();
-    Ok(Run { name, report, rows, beside })
+    Ok(PooledRun { name, report, rows, beside })
 }
 
 #[cfg(test)]
@@ -108,9 +108,9 @@ mod tests {
     use super::*;
     use crate::record::testing::{failed, on, row};
 
-    fn run(name: &str, rows: &[Row]) -> Run {
+    fn run(name: &str, rows: &[Row]) -> PooledRun {
         let report = ReportSpec { codecs: true, ..ReportSpec::default() };
-        Run { name: name.into(), report, rows: rows.to_vec(), beside: ReportContext::default() }
+        PooledRun { name: name.into(), report, rows: rows.to_vec(), beside: ReportContext::default() }
     }
 
     fn pooled(first: &[Row], second: &[Row]) -> Result<Vec<Row>> {

@@ -1,14 +1,14 @@
 //! Figure 6: where a request's time goes by each codec, and from which link rate down a codec pays; and what a generated
 //! token costs. Compute times are measured, the link is modelled.
 
-use super::Rendered;
+use super::TableSet;
 use super::bars::{Bar, BarPanel, Bars};
 use super::number::{self, MISSING};
-use super::table::{Notes, Section, Table};
+use super::table::{Notes, Table, TableSection};
 use crate::experiment::ResponseSpec;
 use crate::file_name::file_name;
-use crate::record::{Part, RAW, Service};
-use crate::simulate::{Cost, Load, Pair, Profile, label};
+use crate::record::{RAW, Service, ServicePart};
+use crate::simulate::{Cost, Load, ServicePair, ServiceProfile, label};
 
 /// The server makes the activation itself.
 const TOKEN_IDS: &str = "token-ids";
@@ -17,8 +17,8 @@ const TOKEN_IDS: &str = "token-ids";
 const PARTS: [&str; 6] = ["client half", "encode", "link: bytes", "link: round trip", "decode", "server half"];
 
 /// Mean of what some data sets take, each weighing alike.
-fn mean(load: &Load, part: Part) -> Cost {
-    let of = |pair: &Pair| if part == Part::Prompt { pair.prompt } else { pair.step };
+fn mean(load: &Load, part: ServicePart) -> Cost {
+    let of = |pair: &ServicePair| if part == ServicePart::Prompt { pair.prompt } else { pair.step };
     let all: Vec<Cost> = load.classes.iter().map(of).collect();
     let each = |field: &dyn Fn(&Cost) -> f64| all.iter().map(field).sum::<f64>() / all.len() as f64;
     Cost {
@@ -69,22 +69,22 @@ impl BreakEven {
 }
 
 /// One model and cut with what was measured there.
-struct Place<'a> {
-    profile: Profile,
+struct ResponsePlace<'a> {
+    profile: ServiceProfile,
     lines: Vec<&'a Service>,
     response: &'a ResponseSpec,
 }
 
-fn places<'a>(lines: &'a [Service], response: &'a ResponseSpec) -> Vec<Place<'a>> {
-    let made = Profile::of(lines, "service.csv").into_iter();
-    made.map(|(profile, lines)| Place { profile, lines, response }).collect()
+fn places<'a>(lines: &'a [Service], response: &'a ResponseSpec) -> Vec<ResponsePlace<'a>> {
+    let made = ServiceProfile::of(lines, "service.csv").into_iter();
+    made.map(|(profile, lines)| ResponsePlace { profile, lines, response }).collect()
 }
 
 /// What to say where there are no times: which command makes them.
 pub(super) const NO_TIMES: &str = "response: the run has no service.csv, the times of single requests; `splitbench run figure6` measures them, and so does any experiment with a section [report.response].\n";
 
 /// `response` and `decoding`, a table of each model and cut.
-pub(super) fn tables(lines: &[Service], response: &ResponseSpec) -> Vec<(&'static str, Rendered)> {
+pub(super) fn tables(lines: &[Service], response: &ResponseSpec) -> Vec<(&'static str, TableSet)> {
     if lines.is_empty() {
         return Vec::new();
     }
@@ -100,8 +100,8 @@ pub(super) fn tables(lines: &[Service], response: &ResponseSpec) -> Vec<(&'stati
         place.steps_csv(&mut steps);
     }
     vec![
-        ("response", Rendered { tables: places.iter().map(Place::shares).collect(), csv: shares }),
-        ("decoding", Rendered { tables: places.iter().map(Place::steps).collect(), csv: steps }),
+        ("response", TableSet { tables: places.iter().map(ResponsePlace::shares).collect(), csv: shares }),
+        ("decoding", TableSet { tables: places.iter().map(ResponsePlace::steps).collect(), csv: steps }),
     ]
 }
 
@@ -126,7 +126,7 @@ pub(super) fn figures(lines: &[Service], response: &ResponseSpec) -> Vec<(String
 }
 
 /// The part of encoding and decoding in a response time.
-pub(super) struct Share {
+pub(super) struct CodecShare {
     /// Model and cut.
     pub profile: String,
     /// Codec without its ratio.
@@ -140,7 +140,7 @@ pub(super) struct Share {
 }
 
 /// Those of all codecs and links.
-pub(super) fn shares(lines: &[Service], response: &ResponseSpec) -> Vec<Share> {
+pub(super) fn shares(lines: &[Service], response: &ResponseSpec) -> Vec<CodecShare> {
     let mut out = Vec::new();
     for place in places(lines, response) {
         for load in &place.profile.loads {
@@ -150,11 +150,11 @@ pub(super) fn shares(lines: &[Service], response: &ResponseSpec) -> Vec<Share> {
                     let parts = parts(cost, mbps, response.round_trip_ms);
                     (parts[1] + parts[3]) / parts.iter().sum::<f64>()
                 };
-                out.push(Share {
+                out.push(CodecShare {
                     profile: place.profile.name.clone(),
                     codec: codec.clone().unwrap_or_default(),
                     mbps,
-                    mean: share(&mean(load, Part::Prompt)),
+                    mean: share(&mean(load, ServicePart::Prompt)),
                     sets: load.classes.iter().map(|pair| share(&pair.prompt)).collect(),
                 });
             }
@@ -167,10 +167,10 @@ fn ms(seconds: f64) -> String {
     number::significant(1e3 * seconds)
 }
 
-impl Place<'_> {
+impl ResponsePlace<'_> {
     fn raw(&self) -> Option<Cost> {
         let load = self.profile.loads.iter().find(|load| load.codec == RAW)?;
-        Some(mean(load, Part::Prompt))
+        Some(mean(load, ServicePart::Prompt))
     }
 
     fn caption(&self) -> Vec<String> {
@@ -186,7 +186,7 @@ impl Place<'_> {
             title: format!("{what}: {}", self.profile.name),
             caption: caption.into_iter().chain(self.caption()).collect(),
             columns: ["model".to_string(), "codec".into()].into_iter().chain(columns).collect(),
-            sections: vec![Section { name: self.profile.name.clone(), rows }],
+            sections: vec![TableSection { name: self.profile.name.clone(), rows }],
             notes: Notes::default(),
         }
     }
@@ -201,7 +201,7 @@ impl Place<'_> {
         }
         columns.push("pays below, Mbit/s".into());
         let row = |load: &Load| {
-            let cost = mean(load, Part::Prompt);
+            let cost = mean(load, ServicePart::Prompt);
             let mut cells = vec![load.codec.clone(), format!("{:.0}", cost.bytes)];
             cells.extend([cost.client_s, cost.encode_s, cost.decode_s, cost.server_s].map(ms));
             for mbps in &self.response.links_mbps {
@@ -228,7 +228,7 @@ impl Place<'_> {
     fn shares_csv(&self, out: &mut String) {
         let raw = self.raw();
         for load in &self.profile.loads {
-            let cost = mean(load, Part::Prompt);
+            let cost = mean(load, ServicePart::Prompt);
             let even = match raw.filter(|_| load.codec != RAW).map(|raw| BreakEven::of(&raw, &cost)) {
                 Some(BreakEven::Below(mbps)) => format!("{mbps:.4}"),
                 Some(BreakEven::Never) => "0".into(),
@@ -266,7 +266,7 @@ impl Place<'_> {
                 .loads
                 .iter()
                 .map(|load| {
-                    let parts = parts(&mean(load, Part::Prompt), *mbps, self.response.round_trip_ms);
+                    let parts = parts(&mean(load, ServicePart::Prompt), *mbps, self.response.round_trip_ms);
                     let note = format!("{} ms, codec {}", ms(parts.iter().sum()), percent(&parts));
                     let [client, encode, link, decode, server] = parts.map(|part| 1e3 * part);
                     let trip = self.response.round_trip_ms;
@@ -294,31 +294,31 @@ impl Place<'_> {
     }
 
     /// Relative error of a codec, mean over the data sets; none where a set lacks it.
-    fn error(&self, codec: &str, part: Part) -> Option<f64> {
+    fn error(&self, codec: &str, part: ServicePart) -> Option<f64> {
         let of = self.lines.iter().filter(|line| line.part == part && label(line) == codec);
         let errors: Option<Vec<f64>> = of.map(|line| line.rel_error.filter(|error| error.is_finite())).collect();
         errors.filter(|errors| !errors.is_empty()).map(|errors| errors.iter().sum::<f64>() / errors.len() as f64)
     }
 
     /// Mean of something of the lines of one part.
-    fn of_lines(&self, part: Part, of: impl Fn(&Service) -> f64) -> f64 {
+    fn of_lines(&self, part: ServicePart, of: impl Fn(&Service) -> f64) -> f64 {
         let values: Vec<f64> = self.lines.iter().filter(|line| line.part == part).map(|line| of(line)).collect();
         values.iter().sum::<f64>() / values.len() as f64
     }
 
     fn steps(&self) -> Table {
-        let raw = self.of_lines(Part::Step, |line| line.raw_bytes);
-        let tokens = self.of_lines(Part::Prompt, |line| line.tokens);
+        let raw = self.of_lines(ServicePart::Step, |line| line.raw_bytes);
+        let tokens = self.of_lines(ServicePart::Prompt, |line| line.tokens);
         let error = |value: Option<f64>| value.map_or(MISSING.into(), |value| format!("{value:.3}"));
         let row = |load: &Load| {
-            let (prompt, step) = (mean(load, Part::Prompt), mean(load, Part::Step));
+            let (prompt, step) = (mean(load, ServicePart::Prompt), mean(load, ServicePart::Step));
             vec![
                 load.codec.clone(),
                 format!("{:.1}", prompt.bytes / tokens),
-                error(self.error(&load.codec, Part::Prompt)),
+                error(self.error(&load.codec, ServicePart::Prompt)),
                 format!("{:.1}", step.bytes),
                 format!("{:.2}", raw / step.bytes),
-                error(self.error(&load.codec, Part::Step)),
+                error(self.error(&load.codec, ServicePart::Step)),
                 format!("{:.1}", 1e6 * step.encode_s),
                 format!("{:.1}", 1e6 * step.decode_s),
             ]
@@ -343,19 +343,21 @@ impl Place<'_> {
 
     fn steps_csv(&self, out: &mut String) {
         let field = |value: Option<f64>| value.map(|value| format!("{value:.6}")).unwrap_or_default();
-        let (tokens, raw) =
-            (self.of_lines(Part::Prompt, |line| line.tokens), self.of_lines(Part::Step, |line| line.raw_bytes));
+        let (tokens, raw) = (
+            self.of_lines(ServicePart::Prompt, |line| line.tokens),
+            self.of_lines(ServicePart::Step, |line| line.raw_bytes),
+        );
         for load in &self.profile.loads {
-            let (prompt, step) = (mean(load, Part::Prompt), mean(load, Part::Step));
+            let (prompt, step) = (mean(load, ServicePart::Prompt), mean(load, ServicePart::Step));
             let fields = [
                 number::csv_field(&self.profile.name),
                 number::csv_field(&load.codec),
                 format!("{tokens:.4}"),
                 format!("{:.2}", prompt.bytes),
-                field(self.error(&load.codec, Part::Prompt)),
+                field(self.error(&load.codec, ServicePart::Prompt)),
                 format!("{raw:.0}"),
                 format!("{:.2}", step.bytes),
-                field(self.error(&load.codec, Part::Step)),
+                field(self.error(&load.codec, ServicePart::Step)),
                 format!("{:.3}", 1e6 * step.encode_s),
                 format!("{:.3}", 1e6 * step.decode_s),
             ];
@@ -365,9 +367,11 @@ impl Place<'_> {
 
     fn step_bars(&self) -> Bars {
         let bar = |load: &Load| {
-            let bytes = mean(load, Part::Step).bytes;
-            let error =
-                self.error(&load.codec, Part::Step).map(|error| format!(", error {error:.2}")).unwrap_or_default();
+            let bytes = mean(load, ServicePart::Step).bytes;
+            let error = self
+                .error(&load.codec, ServicePart::Step)
+                .map(|error| format!(", error {error:.2}"))
+                .unwrap_or_default();
             Bar { name: load.codec.clone(), parts: vec![bytes], note: format!("{bytes:.0}{error}") }
         };
         Bars {

@@ -1,6 +1,6 @@
 use super::*;
 
-pub fn line(codec: &str, part: Part, bytes: f64, codec_us: f64) -> Service {
+pub fn line(codec: &str, part: ServicePart, bytes: f64, codec_us: f64) -> Service {
     Service {
         model: "pocket".into(),
         dataset: "arc_easy".into(),
@@ -11,10 +11,10 @@ pub fn line(codec: &str, part: Part, bytes: f64, codec_us: f64) -> Service {
         accounting: if codec == RAW { String::new() } else { "elements".into() },
         part,
         requests: 16,
-        tokens: if part == Part::Prompt { 10.0 } else { 1.0 },
-        raw_bytes: if part == Part::Prompt { 4000.0 } else { 400.0 },
+        tokens: if part == ServicePart::Prompt { 10.0 } else { 1.0 },
+        raw_bytes: if part == ServicePart::Prompt { 4000.0 } else { 400.0 },
         bytes: Some(bytes),
-        rel_error: (codec != RAW).then_some(if part == Part::Prompt { 0.5 } else { 0.9 }),
+        rel_error: (codec != RAW).then_some(if part == ServicePart::Prompt { 0.5 } else { 0.9 }),
         client_us: 1000.0,
         encode_us: Some(0.75 * codec_us),
         decode_us: Some(0.25 * codec_us),
@@ -28,7 +28,7 @@ pub fn line(codec: &str, part: Part, bytes: f64, codec_us: f64) -> Service {
 
 fn lines(codecs: &[(&str, f64, f64)]) -> Vec<Service> {
     let all = codecs.iter().flat_map(|&(codec, bytes, us)| {
-        [line(codec, Part::Prompt, bytes, us), line(codec, Part::Step, bytes / 8.0, us / 10.0)]
+        [line(codec, ServicePart::Prompt, bytes, us), line(codec, ServicePart::Step, bytes / 8.0, us / 10.0)]
     });
     all.collect()
 }

@@ -1,33 +1,33 @@
 //! The table of near-lossless ratios, each with what the questions cannot tell from it.
 
 use super::number::{csv_field, signed};
-use super::table::{Section, Table};
-use super::view::View;
-use super::{Rendered, names};
+use super::table::{Table, TableSection};
+use super::view::RowView;
+use super::{TableSet, names};
 use crate::record::Row;
-use crate::score::{Bound, Largest, Tried, largest};
+use crate::score::{Bound, Largest, RatioTrial, largest};
 
 /// One model, data set, cut and codec.
-struct Searched<'a> {
+struct RatioSearch<'a> {
     /// Any of its rows.
     row: &'a Row,
-    tried: Vec<Tried>,
+    tried: Vec<RatioTrial>,
 }
 
-impl Searched<'_> {
+impl RatioSearch<'_> {
     fn cut(&self) -> String {
         format!("{}, {}", self.row.split_layer.unwrap_or_default(), self.row.scope)
     }
 }
 
-fn searched<'a>(rows: &'a [Row]) -> Vec<Searched<'a>> {
-    let mut out: Vec<Searched> = Vec::new();
+fn searched<'a>(rows: &'a [Row]) -> Vec<RatioSearch<'a>> {
+    let mut out: Vec<RatioSearch> = Vec::new();
     let place = |row: &'a Row| (&row.model, &row.dataset, row.split_layer, &row.scope, &row.codec, &row.accounting);
     for row in rows {
         let Some(one) = row.tried() else { continue };
         match out.iter_mut().find(|known| place(known.row) == place(row)) {
             Some(known) => known.tried.push(one),
-            None => out.push(Searched { row, tried: vec![one] }),
+            None => out.push(RatioSearch { row, tried: vec![one] }),
         }
     }
     out
@@ -43,7 +43,7 @@ fn words(bound: Bound) -> String {
     }
 }
 
-pub(super) fn table(view: &View, points: f64) -> Rendered {
+pub(super) fn table(view: &RowView, points: f64) -> TableSet {
     let all = searched(view.rows);
     let mut csv = String::from(
         "model,dataset,split_layer,scope,codec,accounting,points,ratio,ratio_above,sure,sure_above,possible,possible_above,\
@@ -88,7 +88,7 @@ pub(super) fn table(view: &View, points: f64) -> Rendered {
         let name = view.name(&row.model);
         match table.sections.iter_mut().find(|section| section.name == name) {
             Some(section) => section.rows.push(cells),
-            None => table.sections.push(Section { name, rows: vec![cells] }),
+            None => table.sections.push(TableSection { name, rows: vec![cells] }),
         }
         let number = |ratio: Option<f64>| ratio.map_or(String::new(), |ratio| ratio.to_string());
         let bounds = [measured, sure, possible].map(|b| format!("{},{}", number(b.holds), number(b.fails))).join(",");
@@ -107,7 +107,7 @@ pub(super) fn table(view: &View, points: f64) -> Rendered {
             one.tried.len()
         );
     }
-    Rendered { tables: if all.is_empty() { Vec::new() } else { vec![table] }, csv }
+    TableSet { tables: if all.is_empty() { Vec::new() } else { vec![table] }, csv }
 }
 
 #[cfg(test)]
@@ -129,8 +129,8 @@ mod tests {
             });
         }
         rows.push(Row { err: Some("x".into()), lost: None, ratio_requested: Some(9.0), ..row("fc", Some(1.0), 0.5) });
-        let made = |rows: &[Row]| table(&View::new(rows).unwrap(), 0.3);
-        let Rendered { tables, csv } = made(&rows);
+        let made = |rows: &[Row]| table(&RowView::new(rows).unwrap(), 0.3);
+        let TableSet { tables, csv } = made(&rows);
         let text = tables[0].markdown();
         assert!(text.contains("| 2 | 1 to 2 |"), "{text}");
         assert!(csv.lines().nth(1).unwrap().contains(",0.3,2,2.5,1,2,2,2.5,3,0,2376,4"), "{csv}");

@@ -1,21 +1,21 @@
 //! From rows to figures: accuracy against ratio, against measured bytes, against split layer.
 
 use super::caption::{self, Coverage};
-use super::figure::{Axis, Figure, Panel, Point, Scale};
-use super::view::{self, Cut, View};
+use super::figure::{Axis, Figure, FigurePoint, Panel, Scale};
+use super::view::{self, RowView, TableCut};
 use super::{names, number};
 use crate::record::{Accuracy, Row};
 
 /// What lies on the x axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum SeriesKind {
     Ratio,
     /// Measured bytes a token, at the ratios that were asked for.
     Bytes,
     Layer,
 }
 
-impl Kind {
+impl SeriesKind {
     /// File name of its figures, without what tells several apart.
     pub fn file(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl Key {
 }
 
 /// Figures of all models and cuts: small multiples of the data sets, and the average alone.
-pub(super) fn figures(view: &View, kind: Kind) -> Vec<Drawing> {
+pub(super) fn figures(view: &RowView, kind: SeriesKind) -> Vec<Drawing> {
     let cuts = groups(view, kind);
     let mut out = Vec::new();
     for &model in &view.models {
@@ -66,7 +66,7 @@ pub(super) fn figures(view: &View, kind: Kind) -> Vec<Drawing> {
             }
             let subject = (view.models.len() > 1).then(|| view.name(model));
             let subject = subject.as_deref();
-            let sheet = Sheet { view, kind, model, cut, keys: keys(kind, &rows), rows };
+            let sheet = SeriesSheet { view, kind, model, cut, keys: keys(kind, &rows), rows };
             let average = names::figure_file(&names::average(&shows), subject);
             out.push(Drawing { file: average, figure: sheet.figure(true) });
             out.push(Drawing { file: names::figure_file(&shows, subject), figure: sheet.figure(false) });
@@ -76,13 +76,13 @@ pub(super) fn figures(view: &View, kind: Kind) -> Vec<Drawing> {
 }
 
 /// Rows that share a figure: the split layer parts them only where it is not the x axis.
-fn groups<'a>(view: &View<'a>, kind: Kind) -> Vec<(Cut, Vec<&'a Row>)> {
-    if kind != Kind::Layer {
+fn groups<'a>(view: &RowView<'a>, kind: SeriesKind) -> Vec<(TableCut, Vec<&'a Row>)> {
+    if kind != SeriesKind::Layer {
         return view.cuts();
     }
-    let mut out: Vec<(Cut, Vec<&Row>)> = Vec::new();
+    let mut out: Vec<(TableCut, Vec<&Row>)> = Vec::new();
     for (cut, rows) in view.cuts() {
-        let cut = Cut { split_layer: None, ..cut };
+        let cut = TableCut { split_layer: None, ..cut };
         match out.iter_mut().find(|(known, _)| *known == cut) {
             Some((_, known)) => known.extend(rows),
             None => out.push((cut, rows)),
@@ -91,10 +91,10 @@ fn groups<'a>(view: &View<'a>, kind: Kind) -> Vec<(Cut, Vec<&'a Row>)> {
     out
 }
 
-fn keys(kind: Kind, rows: &[&Row]) -> Vec<Key> {
+fn keys(kind: SeriesKind, rows: &[&Row]) -> Vec<Key> {
     let whole = |codec: &str| Key { codec: codec.to_string(), ratio: None };
     let codecs = view::codecs(rows);
-    if kind != Kind::Layer {
+    if kind != SeriesKind::Layer {
         return codecs.into_iter().map(whole).collect();
     }
     let several = |codec: &str| {
@@ -129,16 +129,16 @@ fn capital(text: &str) -> String {
 }
 
 /// What one figure is drawn from.
-struct Sheet<'v, 'a> {
-    view: &'v View<'a>,
-    kind: Kind,
+struct SeriesSheet<'v, 'a> {
+    view: &'v RowView<'a>,
+    kind: SeriesKind,
     model: &'a str,
-    cut: &'v Cut,
+    cut: &'v TableCut,
     keys: Vec<Key>,
     rows: Vec<&'a Row>,
 }
 
-impl Sheet<'_, '_> {
+impl SeriesSheet<'_, '_> {
     fn figure(&self, only_average: bool) -> Figure {
         let mut panels = Vec::new();
         if !only_average {
@@ -151,22 +151,24 @@ impl Sheet<'_, '_> {
             _ => panels.push(self.panel(sets, format!("average of {} data sets", sets.len()))),
         }
         let against = match self.kind {
-            Kind::Ratio => "compression ratio",
-            Kind::Bytes => "bytes on the wire",
-            Kind::Layer => "split layer",
+            SeriesKind::Ratio => "compression ratio",
+            SeriesKind::Bytes => "bytes on the wire",
+            SeriesKind::Layer => "split layer",
         };
         let x_label = match self.kind {
-            Kind::Ratio if self.cut.accounting == "wire" => "ratio asked for: raw bytes / packet bytes (×)".into(),
-            Kind::Ratio => "ratio asked for: raw numbers / kept numbers (×)".into(),
-            Kind::Bytes => "packet bytes a token (log scale)".into(),
-            Kind::Layer => "split after layer".to_string(),
+            SeriesKind::Ratio if self.cut.accounting == "wire" => {
+                "ratio asked for: raw bytes / packet bytes (×)".into()
+            }
+            SeriesKind::Ratio => "ratio asked for: raw numbers / kept numbers (×)".into(),
+            SeriesKind::Bytes => "packet bytes a token (log scale)".into(),
+            SeriesKind::Layer => "split after layer".to_string(),
         };
         Figure {
             title: format!("Accuracy against {against}: {}", self.view.name(self.model)),
             subtitle: self.subtitle(only_average),
             x_label,
             y_label: "accuracy (%)".into(),
-            axis: if self.kind == Kind::Bytes { Axis::LogLines } else { Axis::Values },
+            axis: if self.kind == SeriesKind::Bytes { Axis::LogLines } else { Axis::Values },
             series: self.keys.iter().map(Key::label).collect(),
             panels,
         }
@@ -191,8 +193,8 @@ impl Sheet<'_, '_> {
     /// Where a row stands. One of a codec of fixed rate was asked for no ratio.
     fn x(&self, row: &Row) -> Option<f64> {
         match self.kind {
-            Kind::Ratio | Kind::Bytes => row.ratio_requested.or_else(|| self.measured(&row.codec)),
-            Kind::Layer => row.split_layer.map(f64::from),
+            SeriesKind::Ratio | SeriesKind::Bytes => row.ratio_requested.or_else(|| self.measured(&row.codec)),
+            SeriesKind::Layer => row.split_layer.map(f64::from),
         }
     }
 
@@ -206,7 +208,7 @@ impl Sheet<'_, '_> {
         mean.map(|mean| (100.0 * mean).round() / 100.0)
     }
 
-    fn points(&self, key: &Key, sets: &[&str]) -> Vec<Point> {
+    fn points(&self, key: &Key, sets: &[&str]) -> Vec<FigurePoint> {
         let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| key.holds(row)).collect();
         let mut xs = view::distinct(rows.iter().filter_map(|row| self.x(row)));
         xs.sort_by(f64::total_cmp);
@@ -218,17 +220,17 @@ impl Sheet<'_, '_> {
             let cells: Vec<Option<&Row>> = sets.iter().map(of).collect();
             let accuracies: Vec<Option<Accuracy>> = cells.iter().map(|cell| cell.and_then(view::accuracy)).collect();
             let cell = number::average(&accuracies)?;
-            let x = if self.kind == Kind::Bytes { mean_bytes(&cells)? } else { x };
-            Some(Point { x, y: 100.0 * cell.value, stderr: 100.0 * cell.stderr })
+            let x = if self.kind == SeriesKind::Bytes { mean_bytes(&cells)? } else { x };
+            Some(FigurePoint { x, y: 100.0 * cell.value, stderr: 100.0 * cell.stderr })
         };
-        let mut points: Vec<Point> = xs.into_iter().filter_map(at).collect();
+        let mut points: Vec<FigurePoint> = xs.into_iter().filter_map(at).collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
         points
     }
 
     fn coverage(&self) -> Coverage {
         let mut coverage = Coverage::default();
-        let one_cell = |row: &Row| self.kind != Kind::Layer && row.ratio_requested.is_none();
+        let one_cell = |row: &Row| self.kind != SeriesKind::Layer && row.ratio_requested.is_none();
         let swept = self.rows.iter().filter(|row| !one_cell(row));
         let xs: Vec<Option<f64>> = view::distinct(swept.map(|row| self.x(row)));
         for key in &self.keys {
@@ -247,12 +249,12 @@ impl Sheet<'_, '_> {
 
     fn subtitle(&self, only_average: bool) -> String {
         let mut out = match self.kind {
-            Kind::Ratio => format!("{}.", capital(&caption::cut(self.cut))),
-            Kind::Bytes => format!(
+            SeriesKind::Ratio => format!("{}.", capital(&caption::cut(self.cut))),
+            SeriesKind::Bytes => format!(
                 "{}. Bytes as measured, header and all, mean over the sets; a line joins the ratios asked for.",
                 capital(&caption::cut(self.cut))
             ),
-            Kind::Layer => format!("{}{}.", capital(&caption::counted(self.cut)), self.ratios()),
+            SeriesKind::Layer => format!("{}{}.", capital(&caption::counted(self.cut)), self.ratios()),
         };
         out += " Error bars: 1 standard error.";
         if !only_average && self.view.datasets.len() > 1 {
@@ -263,14 +265,14 @@ impl Sheet<'_, '_> {
         }
         if self.rows.iter().any(|row| row.ratio_requested.is_none()) {
             out += match self.kind {
-                Kind::Ratio if self.cut.accounting == "wire" => {
+                SeriesKind::Ratio if self.cut.accounting == "wire" => {
                     " A codec of fixed rate is a point at its measured ratio."
                 }
-                Kind::Ratio => {
+                SeriesKind::Ratio => {
                     " A codec of fixed rate is a point at its measured ratio: 1 where every number is kept, however few its bits."
                 }
-                Kind::Bytes => " A codec of fixed rate is a point.",
-                Kind::Layer => " Codecs of fixed rate ignore ratios.",
+                SeriesKind::Bytes => " A codec of fixed rate is a point.",
+                SeriesKind::Layer => " Codecs of fixed rate ignore ratios.",
             };
         }
         if let Some(sentence) = self.coverage().sentence() {

@@ -48,8 +48,8 @@ fn every_series_and_data_set_is_named() {
     {
         let codecs = names(series);
         let rows = sweep(&codecs, sets, ratios);
-        let view = View::new(&rows).unwrap();
-        for kind in [Kind::Ratio, Kind::Layer] {
+        let view = RowView::new(&rows).unwrap();
+        for kind in [SeriesKind::Ratio, SeriesKind::Layer] {
             let drawn = figures(&view, kind);
             assert_eq!(drawn.len(), 2);
             assert_eq!(drawn[1].file, kind.file());
@@ -76,8 +76,8 @@ fn averages_take_only_points_all_sets_have() {
     let mut rows = sweep(&codecs, &["arc_easy", "piqa"], &[6.0, 8.0]);
     let last = rows.pop().unwrap();
     rows.push(failed(last, "out of memory"));
-    let view = View::new(&rows).unwrap();
-    let drawn = figures(&view, Kind::Ratio);
+    let view = RowView::new(&rows).unwrap();
+    let drawn = figures(&view, SeriesKind::Ratio);
     let average = &drawn[0].figure;
     assert_eq!(average.panels.len(), 1);
     let points = &average.panels[0].series[0];
@@ -87,8 +87,8 @@ fn averages_take_only_points_all_sets_have() {
     assert_eq!(drawn[1].figure.panels.iter().map(|panel| panel.series[0].len()).collect::<Vec<_>>(), [2, 1, 1]);
     assert!(average.subtitle.contains("1 of 4 cells failed and are left out."), "{}", average.subtitle);
     rows.pop();
-    let view = View::new(&rows).unwrap();
-    assert!(figures(&view, Kind::Ratio)[0].figure.subtitle.contains("Partial: 1 of 4 cells not run yet."));
+    let view = RowView::new(&rows).unwrap();
+    assert!(figures(&view, SeriesKind::Ratio)[0].figure.subtitle.contains("Partial: 1 of 4 cells not run yet."));
 }
 
 #[test]
@@ -100,8 +100,8 @@ fn layers_are_one_line_a_codec() {
     rows.iter_mut()
         .filter(|row| row.dataset == "piqa" && !row.is_baseline())
         .for_each(|row| row.ratio_requested = Some(10.0));
-    let view = View::new(&rows).unwrap();
-    let drawn = figures(&view, Kind::Layer);
+    let view = RowView::new(&rows).unwrap();
+    let drawn = figures(&view, SeriesKind::Layer);
     assert_eq!(
         drawn.iter().map(|one| one.file.as_str()).collect::<Vec<_>>(),
         ["accuracy-vs-layer-average", "accuracy-vs-layer"]
@@ -113,7 +113,7 @@ fn layers_are_one_line_a_codec() {
     assert!(figure.subtitle.contains("ratio ARC-Easy 8, PIQA 10."), "{}", figure.subtitle);
     assert!(!figure.subtitle.contains("Partial"), "{}", figure.subtitle);
     // Against the ratio the same rows are a figure a layer.
-    let files: Vec<String> = figures(&view, Kind::Ratio).into_iter().map(|one| one.file).collect();
+    let files: Vec<String> = figures(&view, SeriesKind::Ratio).into_iter().map(|one| one.file).collect();
     assert_eq!(files[1], "accuracy-vs-ratio-l1-prompt-choice-elements");
     assert_eq!(files[3], "accuracy-vs-ratio-l4-prompt-choice-elements");
 }
@@ -123,15 +123,16 @@ fn a_figure_a_model_and_none_without_points() {
     let mut rows = sweep(&["fc".to_string()], &["arc_easy"], &[8.0]);
     let other: Vec<Row> = rows.iter().map(|row| Row { model: "meta/Other 1B".into(), ..row.clone() }).collect();
     rows.extend(other);
-    let files: Vec<String> = figures(&View::new(&rows).unwrap(), Kind::Ratio).into_iter().map(|one| one.file).collect();
+    let files: Vec<String> =
+        figures(&RowView::new(&rows).unwrap(), SeriesKind::Ratio).into_iter().map(|one| one.file).collect();
     assert_eq!(files[1], "accuracy-vs-ratio--pocket");
     assert_eq!(files[2], format!("accuracy-vs-ratio-average--{}", file_name("Other 1B")));
     rows.retain(|row| !row.is_baseline());
-    let figure = figures(&View::new(&rows).unwrap(), Kind::Ratio).remove(1).figure;
+    let figure = figures(&RowView::new(&rows).unwrap(), SeriesKind::Ratio).remove(1).figure;
     assert!(figure.subtitle.contains("No baseline for ARC-Easy."), "{}", figure.subtitle);
     assert_eq!(figure.panels[0].baseline, None);
     let lost = [row("baseline", None, 0.7), failed(row("fc", Some(8.0), 0.0), "no")];
-    assert!(figures(&View::new(&lost).unwrap(), Kind::Ratio).is_empty());
+    assert!(figures(&RowView::new(&lost).unwrap(), SeriesKind::Ratio).is_empty());
 }
 
 #[test]
@@ -141,8 +142,8 @@ fn a_codec_of_fixed_rate_is_one_point_at_its_measured_ratio() {
     rows.extend([int8(1.9), on("piqa", int8(2.0))]);
     for (accounting, x) in [("elements", 1.0), ("wire", 1.95)] {
         rows.iter_mut().for_each(|row| row.accounting = accounting.into());
-        let view = View::new(&rows).unwrap();
-        for drawing in figures(&view, Kind::Ratio) {
+        let view = RowView::new(&rows).unwrap();
+        for drawing in figures(&view, SeriesKind::Ratio) {
             assert_eq!(drawing.figure.series, ["fc", "int8"]);
             for panel in &drawing.figure.panels {
                 let points: Vec<(f64, f64)> = panel.series[1].iter().map(|point| (point.x, point.y)).collect();
@@ -152,7 +153,7 @@ fn a_codec_of_fixed_rate_is_one_point_at_its_measured_ratio() {
             let subtitle = &drawing.figure.subtitle;
             assert!(subtitle.contains("fixed rate") && !subtitle.contains("Partial"), "{subtitle}");
         }
-        let layers = figures(&view, Kind::Layer).remove(1).figure;
+        let layers = figures(&view, SeriesKind::Layer).remove(1).figure;
         assert_eq!(layers.series, ["fc at ratio 8", "fc at ratio 6", "int8"]);
     }
 }
@@ -163,7 +164,7 @@ fn against_bytes_a_point_has_the_mean_of_its_sets() {
     rows.iter_mut()
         .filter(|row| row.dataset == "piqa")
         .for_each(|row| row.wire_bytes_per_token = row.wire_bytes_per_token.map(|bytes| bytes + 10.0));
-    let drawn = figures(&View::new(&rows).unwrap(), Kind::Bytes);
+    let drawn = figures(&RowView::new(&rows).unwrap(), SeriesKind::Bytes);
     assert_eq!(drawn[1].file, "accuracy-vs-bytes-per-token");
     let xs =
         |panel: usize| -> Vec<f64> { drawn[1].figure.panels[panel].series[0].iter().map(|point| point.x).collect() };
@@ -175,7 +176,7 @@ fn against_bytes_a_point_has_the_mean_of_its_sets() {
     // One ratio only, and bytes that are missing.
     rows.retain(|row| row.ratio_requested != Some(6.0));
     rows.iter_mut().filter(|row| row.dataset == "piqa").for_each(|row| row.wire_bytes_per_token = None);
-    let figure = figures(&View::new(&rows).unwrap(), Kind::Bytes).remove(1).figure;
+    let figure = figures(&RowView::new(&rows).unwrap(), SeriesKind::Bytes).remove(1).figure;
     assert_eq!(figure.panels.iter().map(|panel| panel.series[0].len()).collect::<Vec<_>>(), [1, 0, 0]);
 }
 
@@ -183,8 +184,8 @@ fn against_bytes_a_point_has_the_mean_of_its_sets() {
 fn two_hundred_series_are_drawn_and_named() {
     let codecs: Vec<String> = (0..200).map(|at| format!("codec-{at}")).collect();
     let rows = sweep(&codecs, &["arc_easy"], &[8.0]);
-    for kind in [Kind::Ratio, Kind::Bytes, Kind::Layer] {
-        let svg = figures(&View::new(&rows).unwrap(), kind).remove(0).figure.svg().unwrap();
+    for kind in [SeriesKind::Ratio, SeriesKind::Bytes, SeriesKind::Layer] {
+        let svg = figures(&RowView::new(&rows).unwrap(), kind).remove(0).figure.svg().unwrap();
         well_formed(&svg);
         assert!(texts(&svg).iter().any(|text| text == "codec-199"));
     }

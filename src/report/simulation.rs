@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
-use super::figure::{Axis, Figure, Panel, Point as Mark, Scale};
+use super::figure::{Axis, Figure, FigurePoint as Mark, Panel, Scale};
 use super::number::{self, MISSING, significant};
 use super::response::rate;
-use super::table::{Notes, Section, Table};
-use super::{Rendered, create, names, view};
+use super::table::{Notes, Table, TableSection};
+use super::{TableSet, create, names, view};
 use crate::record::table_file;
-use crate::simulate::{Point, Saturation, Swept};
+use crate::simulate::{Saturation, SweepPoint, SweepRecord};
 
 /// One of the response times of a point.
 struct Statistic {
     name: &'static str,
-    of: fn(&Point) -> (Option<f64>, Option<f64>),
+    of: fn(&SweepPoint) -> (Option<f64>, Option<f64>),
 }
 
 const STATISTICS: [Statistic; 4] = [
@@ -26,7 +26,7 @@ const STATISTICS: [Statistic; 4] = [
 ];
 
 /// Writes `simulation.csv` and `saturation.csv` and what is made of them; `about` is printed under every figure.
-pub fn write(results: &Path, plots: &Path, swept: &Swept, about: &str) -> Result<Vec<PathBuf>> {
+pub fn write(results: &Path, plots: &Path, swept: &SweepRecord, about: &str) -> Result<Vec<PathBuf>> {
     create(results)?;
     let (points, saturation) = (results.join("simulation.csv"), results.join("saturation.csv"));
     table_file::write(&points, &swept.points)?;
@@ -58,17 +58,19 @@ pub fn again(results: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The saturation points as text of at most `width` columns.
-pub fn terminal(swept: &Swept, about: &str, width: usize) -> String {
+pub fn terminal(swept: &SweepRecord, about: &str, width: usize) -> String {
     let parts: Vec<String> =
         rendered(swept, about).tables.iter().map(|table| table.text(width, &mut Vec::new())).collect();
     parts.join("\n")
 }
 
 /// What a folder has, and what is printed under every figure.
-pub fn read(results: &Path) -> Result<(Swept, String)> {
+pub fn read(results: &Path) -> Result<(SweepRecord, String)> {
     let points = results.join("simulation.csv");
-    let swept =
-        Swept { points: table_file::read(&points)?, saturation: table_file::read(&results.join("saturation.csv"))? };
+    let swept = SweepRecord {
+        points: table_file::read(&points)?,
+        saturation: table_file::read(&results.join("saturation.csv"))?,
+    };
     ensure!(!swept.points.is_empty(), "{} has no lines: run `splitbench simulate` again", points.display());
     let about = std::fs::read_to_string(results.join("about.txt")).unwrap_or_default();
     Ok((swept, about))
@@ -87,13 +89,13 @@ fn generated(tokens: usize) -> String {
 }
 
 /// For each server and number of generated tokens: the mean alone, and all four statistics.
-pub(super) fn figures(swept: &Swept, about: &str) -> Vec<(String, Figure)> {
+pub(super) fn figures(swept: &SweepRecord, about: &str) -> Vec<(String, Figure)> {
     let places =
         view::distinct(swept.points.iter().map(|point| (point.profile.as_str(), point.workers, point.generate)));
     let profiles = view::distinct(swept.points.iter().map(|point| point.profile.as_str()));
     let mut out = Vec::new();
     for (profile, workers, tokens) in places {
-        let points: Vec<&Point> = swept
+        let points: Vec<&SweepPoint> = swept
             .points
             .iter()
             .filter(|point| (point.profile.as_str(), point.workers, point.generate) == (profile, workers, tokens))
@@ -106,11 +108,11 @@ pub(super) fn figures(swept: &Swept, about: &str) -> Vec<(String, Figure)> {
     out
 }
 
-fn figure(points: &[&Point], statistics: &[Statistic], about: &str) -> Figure {
+fn figure(points: &[&SweepPoint], statistics: &[Statistic], about: &str) -> Figure {
     let first = points[0];
     let codecs = view::distinct(points.iter().map(|point| point.codec.clone()));
     let links = view::distinct(points.iter().map(|point| point.link_gbps));
-    let time = |point: &Point, statistic: &Statistic| {
+    let time = |point: &SweepPoint, statistic: &Statistic| {
         (statistic.of)(point).0.filter(|value| value.is_finite() && *value > 0.0)
     };
     // One scale for all panels, so that links compare.
@@ -122,7 +124,7 @@ fn figure(points: &[&Point], statistics: &[Statistic], about: &str) -> Figure {
     let panel = |link: f64, statistic: &Statistic| {
         let series = |codec: &String| {
             let here = points.iter().filter(|point| point.link_gbps == link && point.codec == *codec);
-            let mark = |point: &&Point| {
+            let mark = |point: &&SweepPoint| {
                 let ci = (statistic.of)(point).1.unwrap_or(0.0);
                 Some(Mark { x: point.clients as f64, y: time(point, statistic)?, stderr: ci })
             };
@@ -163,7 +165,7 @@ fn figure(points: &[&Point], statistics: &[Statistic], about: &str) -> Figure {
     }
 }
 
-pub(super) fn rendered(swept: &Swept, about: &str) -> Rendered {
+pub(super) fn rendered(swept: &SweepRecord, about: &str) -> TableSet {
     let columns = [
         "server",
         "link, codec",
@@ -183,7 +185,7 @@ pub(super) fn rendered(swept: &Swept, about: &str) -> Rendered {
             .saturation
             .iter()
             .filter(|line| (line.profile.as_str(), line.workers, line.generate) == (profile, workers, tokens));
-        Section { name: format!("{}, {}", servers(workers), generated(tokens)), rows: here.map(row).collect() }
+        TableSection { name: format!("{}, {}", servers(workers), generated(tokens)), rows: here.map(row).collect() }
     };
     let table = |profile: &str| {
         Table {
@@ -200,7 +202,7 @@ pub(super) fn rendered(swept: &Swept, about: &str) -> Rendered {
     }
     };
     let profiles = view::distinct(places.iter().map(|place| place.0));
-    Rendered { tables: profiles.into_iter().map(table).collect(), csv: String::new() }
+    TableSet { tables: profiles.into_iter().map(table).collect(), csv: String::new() }
 }
 
 fn row(line: &Saturation) -> Vec<String> {

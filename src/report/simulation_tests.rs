@@ -1,7 +1,7 @@
 use super::*;
 
-fn point(codec: &str, link_gbps: f64, clients: usize, mean: Option<f64>) -> Point {
-    Point {
+fn point(codec: &str, link_gbps: f64, clients: usize, mean: Option<f64>) -> SweepPoint {
+    SweepPoint {
         profile: "p".into(),
         workers: 8,
         link_gbps,
@@ -42,8 +42,8 @@ fn curve(codec: &str, link_gbps: f64) -> Saturation {
     }
 }
 
-fn swept(codecs: &[String], clients: &[usize]) -> Swept {
-    let mut swept = Swept::default();
+fn swept(codecs: &[String], clients: &[usize]) -> SweepRecord {
+    let mut swept = SweepRecord::default();
     for link in [1.0, 10.0] {
         for codec in codecs {
             swept.saturation.push(curve(codec, link));
@@ -108,6 +108,6 @@ fn one_point_and_two_hundred_codecs() {
 #[test]
 fn an_empty_simulation_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let error = format!("{:#}", write(folder.path(), folder.path(), &Swept::default(), "").unwrap_err());
+    let error = format!("{:#}", write(folder.path(), folder.path(), &SweepRecord::default(), "").unwrap_err());
     assert!(error.contains("simulation.csv has no lines") && error.contains("splitbench simulate"), "{error}");
 }

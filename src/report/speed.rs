@@ -16,7 +16,7 @@ pub(super) fn over(a: ReplayTimes, b: ReplayTimes) -> (f64, f64) {
 
 /// What rows say of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum SpeedVerdict {
     /// At least the claimed factor at every hidden size, by two standard errors.
     Holds,
     /// Faster everywhere, but by less than claimed somewhere.
@@ -29,7 +29,7 @@ pub(super) enum Verdict {
 
 /// One claim: FC is `claimed` times as fast as a method.
 #[derive(Debug, PartialEq)]
-pub(super) struct Claim {
+pub(super) struct SpeedClaim {
     /// The method as the paper calls it.
     pub method: &'static str,
     /// How it and FC were run.
@@ -39,21 +39,21 @@ pub(super) struct Claim {
     /// D, and the method's time over FC's with its standard error.
     pub found: Vec<(usize, f64, f64)>,
     /// What follows.
-    pub verdict: Verdict,
+    pub verdict: SpeedVerdict,
 }
 
 /// What times over FC's say of a claimed factor.
-pub(super) fn verdict(claimed: f64, found: &[(usize, f64, f64)]) -> Verdict {
+pub(super) fn verdict(claimed: f64, found: &[(usize, f64, f64)]) -> SpeedVerdict {
     let low = |bound: f64| found.iter().all(|(_, ratio, error)| ratio - 2.0 * error >= bound);
     let below = |bound: f64| found.iter().any(|(_, ratio, error)| ratio + 2.0 * error < bound);
     if low(claimed) {
-        Verdict::Holds
+        SpeedVerdict::Holds
     } else if below(1.0) {
-        Verdict::Fails
+        SpeedVerdict::Fails
     } else if below(claimed) && low(1.0) {
-        Verdict::Less
+        SpeedVerdict::Less
     } else {
-        Verdict::Open
+        SpeedVerdict::Open
     }
 }
 
@@ -75,7 +75,7 @@ fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 /// The paper's claims about software, from its printed averages, for each number of threads.
-pub(super) fn claims(rows: &[ReplayRow]) -> Vec<Claim> {
+pub(super) fn claims(rows: &[ReplayRow]) -> Vec<SpeedClaim> {
     let hidden_sizes = distinct(rows.iter().map(|row| row.hidden));
     let mut out = Vec::new();
     for threads in distinct(rows.iter().filter_map(|row| row.threads)) {
@@ -95,7 +95,7 @@ pub(super) fn claims(rows: &[ReplayRow]) -> Vec<Claim> {
                 .collect();
             if !found.is_empty() {
                 let claimed = theirs / fc;
-                out.push(Claim { method, threads, claimed, verdict: verdict(claimed, &found), found });
+                out.push(SpeedClaim { method, threads, claimed, verdict: verdict(claimed, &found), found });
             }
         }
     }
@@ -127,7 +127,7 @@ fn model_check(rows: &[ReplayRow]) -> Vec<(String, usize, f64)> {
 
 /// The transform on an accelerator against Top-k on one thread of this CPU.
 #[derive(Debug, PartialEq)]
-pub(super) struct Accelerated {
+pub(super) struct AcceleratorSpeed {
     /// Device, kernel and what its times contain.
     pub name: String,
     /// How its times came about.
@@ -138,7 +138,7 @@ pub(super) struct Accelerated {
     pub found: Vec<(usize, f64, f64)>,
 }
 
-impl Accelerated {
+impl AcceleratorSpeed {
     /// Whether the claimed factor is reached at every D, and whether it is missed at some, each by two standard errors.
     pub fn against_claim(&self) -> (bool, bool) {
         let reached = self.found.iter().all(|(_, ratio, error)| ratio - 2.0 * error >= self.claimed);
@@ -148,7 +148,7 @@ impl Accelerated {
 }
 
 /// All accelerators, measured and modelled.
-pub(super) fn accelerated(rows: &[ReplayRow]) -> Vec<Accelerated> {
+pub(super) fn accelerated(rows: &[ReplayRow]) -> Vec<AcceleratorSpeed> {
     let (Some(theirs), Some(fc)) = (paper::table4("Avg.", "topk"), paper::table4("Avg.", "fc-hardware")) else {
         return Vec::new();
     };
@@ -167,7 +167,7 @@ pub(super) fn accelerated(rows: &[ReplayRow]) -> Vec<Accelerated> {
         let parts = [device.clone(), variant.clone()].into_iter().filter(|part| !part.is_empty());
         let name = format!("{} ({})", parts.collect::<Vec<_>>().join(", "), provenance);
         if !found.is_empty() {
-            out.push(Accelerated { name, provenance, claimed: theirs / fc, found });
+            out.push(AcceleratorSpeed { name, provenance, claimed: theirs / fc, found });
         }
     }
     out
@@ -175,9 +175,9 @@ pub(super) fn accelerated(rows: &[ReplayRow]) -> Vec<Accelerated> {
 
 /// The same as sentences, with the paper's factor beside it.
 fn hardware(rows: &[ReplayRow]) -> Vec<String> {
-    let sentence = |one: Accelerated| {
+    let sentence = |one: AcceleratorSpeed| {
         let (reached, short) = one.against_claim();
-        let Accelerated { name, provenance, claimed, found } = one;
+        let AcceleratorSpeed { name, provenance, claimed, found } = one;
         let list: Vec<String> =
             found.iter().map(|(hidden, ratio, error)| format!("{ratio:.1} ± {error:.1} at D {hidden}")).collect();
         let says = match (provenance, reached, short) {
@@ -202,18 +202,18 @@ fn hardware(rows: &[ReplayRow]) -> Vec<String> {
 pub(super) fn markdown(rows: &[ReplayRow]) -> String {
     let mut out =
         String::from("Which of the paper's claims of speed hold here, with every method as fast as we have it:\n\n");
-    for Claim { method, threads, claimed, found, verdict } in claims(rows) {
+    for SpeedClaim { method, threads, claimed, found, verdict } in claims(rows) {
         let threads = if threads == 1 { "1 thread".to_string() } else { format!("{threads} threads") };
         let list: Vec<String> =
             found.iter().map(|(hidden, ratio, error)| format!("{ratio:.2} ± {error:.2} at D {hidden}")).collect();
         let says = match verdict {
-            Verdict::Holds => "holds",
-            Verdict::Less => "FC is faster, but by less",
-            Verdict::Fails if found.iter().all(|(_, ratio, error)| ratio + 2.0 * error < 1.0) => {
+            SpeedVerdict::Holds => "holds",
+            SpeedVerdict::Less => "FC is faster, but by less",
+            SpeedVerdict::Fails if found.iter().all(|(_, ratio, error)| ratio + 2.0 * error < 1.0) => {
                 "does not hold: FC is slower"
             }
-            Verdict::Fails => "does not hold: FC is slower at some D",
-            Verdict::Open => "undecided within two standard errors",
+            SpeedVerdict::Fails => "does not hold: FC is slower at some D",
+            SpeedVerdict::Open => "undecided within two standard errors",
         };
         let _ = writeln!(
             out,
@@ -245,11 +245,11 @@ mod tests {
     #[test]
     fn verdicts_follow_from_the_numbers() {
         let found = |ratio| [(1536, ratio, 0.1), (2048, ratio + 1.0, 0.1)];
-        assert_eq!(verdict(3.5, &found(4.0)), Verdict::Holds);
-        assert_eq!(verdict(3.5, &found(3.4)), Verdict::Open);
-        assert_eq!(verdict(3.5, &found(2.0)), Verdict::Less);
-        assert_eq!(verdict(3.5, &found(0.7)), Verdict::Fails);
-        assert_eq!(verdict(3.5, &found(1.1)), Verdict::Open);
+        assert_eq!(verdict(3.5, &found(4.0)), SpeedVerdict::Holds);
+        assert_eq!(verdict(3.5, &found(3.4)), SpeedVerdict::Open);
+        assert_eq!(verdict(3.5, &found(2.0)), SpeedVerdict::Less);
+        assert_eq!(verdict(3.5, &found(0.7)), SpeedVerdict::Fails);
+        assert_eq!(verdict(3.5, &found(1.1)), SpeedVerdict::Open);
     }
 
     #[test]

@@ -14,13 +14,13 @@ pub(super) struct Table {
     pub caption: Vec<String>,
     /// Heading of the sections, of the labels, then of the cells.
     pub columns: Vec<String>,
-    pub sections: Vec<Section>,
+    pub sections: Vec<TableSection>,
     pub notes: Notes,
 }
 
 /// Rows of one model; the first cell of a row is its label.
 #[derive(Debug, Default)]
-pub(super) struct Section {
+pub(super) struct TableSection {
     pub name: String,
     pub rows: Vec<Vec<String>>,
 }
@@ -203,7 +203,7 @@ mod tests {
             title: "T".into(),
             caption: vec!["One.".into(), "Two.".into()],
             columns: row(&["model", "ratio", "A", "B"]),
-            sections: vec![Section {
+            sections: vec![TableSection {
                 name: "m".into(),
                 rows: vec![row(&["10", "1.0 ± 0.1*", &lost]), row(&["baseline", "2", "< 6"])],
             }],

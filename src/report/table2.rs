@@ -4,34 +4,34 @@
 use super::caption::{self, Coverage};
 use super::near_lossless::{near_lossless, near_lossless_text};
 use super::number::{self, MISSING};
-use super::paper::Place;
-use super::table::{Notes, Section, Table, stacked};
-use super::view::{self, Cut, View};
-use super::{Rendered, fidelity, names, paper};
+use super::paper::NumberPlace;
+use super::table::{Notes, Table, TableSection, stacked};
+use super::view::{self, RowView, TableCut};
+use super::{TableSet, fidelity, names, paper};
 use crate::record::{Accuracy, Row};
 use crate::score::Bound;
 
 /// One codec at one cut.
-struct Group<'v, 'a> {
-    view: &'v View<'a>,
-    cut: Cut,
+struct RatioGroup<'v, 'a> {
+    view: &'v RowView<'a>,
+    cut: TableCut,
     codec: &'a str,
     rows: Vec<&'a Row>,
     ratios: Vec<f64>,
     points: f64,
-    place: Place,
+    place: NumberPlace,
     /// Whether rows have KL, and so the table.
     measured: bool,
 }
 
 /// A row of the table: a ratio, none for a codec of fixed rate, or the baseline.
-struct Line<'a> {
+struct RatioLine<'a> {
     ratio: Option<f64>,
     baseline: bool,
     cells: Vec<Option<&'a Row>>,
 }
 
-impl Line<'_> {
+impl RatioLine<'_> {
     fn label(&self) -> String {
         let otherwise = if self.baseline { "baseline" } else { "fixed" };
         self.ratio.map_or(otherwise.into(), number::ratio)
@@ -48,13 +48,13 @@ impl Line<'_> {
 
 /// Table II for every codec and cut of the rows; `points` is the loss that still counts as near-lossless, `place` where the paper's
 /// numbers stand.
-pub(super) fn table2(view: &View, points: f64, place: Place) -> Rendered {
+pub(super) fn table2(view: &RowView, points: f64, place: NumberPlace) -> TableSet {
     let measured = fidelity::is_measured(view.rows);
     let mut groups = Vec::new();
     for (cut, rows) in view.cuts() {
         for codec in view::codecs(&rows) {
             let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec).collect();
-            groups.push(Group {
+            groups.push(RatioGroup {
                 view,
                 cut: cut.clone(),
                 codec,
@@ -71,10 +71,10 @@ pub(super) fn table2(view: &View, points: f64, place: Place) -> Rendered {
     for group in &groups {
         group.csv(&mut csv, with_paper);
     }
-    Rendered { tables: groups.iter().map(Group::table).collect(), csv }
+    TableSet { tables: groups.iter().map(RatioGroup::table).collect(), csv }
 }
 
-fn header(view: &View, with_paper: bool, measured: bool) -> String {
+fn header(view: &RowView, with_paper: bool, measured: bool) -> String {
     let mut columns = vec!["model".to_string(), "ratio".into()];
     columns.extend(view.datasets.iter().map(|name| number::csv_field(name)));
     columns.push("avg".into());
@@ -88,7 +88,7 @@ fn header(view: &View, with_paper: bool, measured: bool) -> String {
     columns.join(",") + if measured { fidelity::CSV_COLUMNS } else { "" } + "\n"
 }
 
-impl<'a> Group<'_, 'a> {
+impl<'a> RatioGroup<'_, 'a> {
     /// The paper's name of a model whose numbers belong beside this table: FC at the paper's cut, on sets it has.
     fn paper_model(&self, model: &str) -> Option<&'static str> {
         let comparable = self.cut.is_papers() && names::codec_base(self.codec) == "fc";
@@ -96,23 +96,23 @@ impl<'a> Group<'_, 'a> {
         self.view.datasets.iter().any(|name| paper::table2(named, None, name).is_some()).then_some(named)
     }
 
-    fn lines(&self, model: &'a str) -> Vec<Line<'a>> {
+    fn lines(&self, model: &'a str) -> Vec<RatioLine<'a>> {
         let datasets = &self.view.datasets;
-        let at = |ratio: Option<f64>| Line {
+        let at = |ratio: Option<f64>| RatioLine {
             ratio,
             baseline: false,
             cells: datasets.iter().map(|name| view::cell(&self.rows, model, name, ratio)).collect(),
         };
         let cells = datasets.iter().map(|name| self.view.baseline(model, name)).collect();
-        let baseline = Line { ratio: None, baseline: true, cells };
+        let baseline = RatioLine { ratio: None, baseline: true, cells };
         let ratios = self.ratios.iter().copied().map(Some);
         let fixed = self.ratios.is_empty().then_some(None);
         ratios.chain(fixed).map(at).chain([baseline]).collect()
     }
 
     /// The near-lossless ratio of every data set, then of the average.
-    fn near_lossless(&self, lines: &[Line]) -> Vec<Option<Bound>> {
-        let columns: Vec<(&Line, Vec<Option<Accuracy>>)> = lines
+    fn near_lossless(&self, lines: &[RatioLine]) -> Vec<Option<Bound>> {
+        let columns: Vec<(&RatioLine, Vec<Option<Accuracy>>)> = lines
             .iter()
             .map(|line| {
                 let cells = line.accuracies();
@@ -142,10 +142,10 @@ impl<'a> Group<'_, 'a> {
                 line.cells.iter().for_each(|cell| coverage.count(*cell));
                 let row = self.row(line, &mut notes);
                 match (self.place, self.paper_row(model, line)) {
-                    (Place::Below, paper) => rows.extend([row].into_iter().chain(paper)),
-                    (Place::Inside, Some(paper)) => rows.push(stacked(row, paper, "paper ")),
-                    (Place::Inside, None) if line.baseline => rows.push(row),
-                    (Place::Inside, None) => rows.push(stacked(row, self.losses(model, line), "")),
+                    (NumberPlace::Below, paper) => rows.extend([row].into_iter().chain(paper)),
+                    (NumberPlace::Inside, Some(paper)) => rows.push(stacked(row, paper, "paper ")),
+                    (NumberPlace::Inside, None) if line.baseline => rows.push(row),
+                    (NumberPlace::Inside, None) => rows.push(stacked(row, self.losses(model, line), "")),
                 }
             }
             rows.push(self.chance_row(model));
@@ -154,7 +154,7 @@ impl<'a> Group<'_, 'a> {
             rows.push(
                 ["near-lossless".to_string()].into_iter().chain(near.iter().map(text)).chain(self.blank()).collect(),
             );
-            sections.push(Section { name: self.view.name(model), rows });
+            sections.push(TableSection { name: self.view.name(model), rows });
             all_near.push(near);
         }
         if all_near.len() > 1 {
@@ -175,7 +175,7 @@ impl<'a> Group<'_, 'a> {
         vec![String::new(); 1 + usize::from(self.measured)]
     }
 
-    fn row(&self, line: &Line, notes: &mut Notes) -> Vec<String> {
+    fn row(&self, line: &RatioLine, notes: &mut Notes) -> Vec<String> {
         let mut row = vec![line.label()];
         row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
         row.push(number::average(&line.accuracies()).map_or(MISSING.into(), number::percent));
@@ -190,7 +190,7 @@ impl<'a> Group<'_, 'a> {
     }
 
     /// The paper's numbers of a line, with ours minus the paper's in brackets.
-    fn paper_row(&self, model: &str, line: &Line) -> Option<Vec<String>> {
+    fn paper_row(&self, model: &str, line: &RatioLine) -> Option<Vec<String>> {
         let model = self.paper_model(model)?;
         let papers: Vec<Option<f64>> =
             self.view.datasets.iter().map(|name| paper::table2(model, line.ratio, name)).collect();
@@ -204,7 +204,7 @@ impl<'a> Group<'_, 'a> {
     }
 
     /// What a line of a model that is none of the paper's loses, and what FC loses there in the paper.
-    fn losses(&self, model: &'a str, line: &Line) -> Vec<String> {
+    fn losses(&self, model: &'a str, line: &RatioLine) -> Vec<String> {
         let datasets = &self.view.datasets;
         let baseline: Vec<Option<&Row>> = datasets.iter().map(|name| self.view.baseline(model, name)).collect();
         let comparable = self.cut.is_papers() && names::codec_base(self.codec) == "fc";
@@ -230,7 +230,7 @@ impl<'a> Group<'_, 'a> {
     }
 
     /// The near-lossless ratio averaged over models, and the paper's beside it where one of its models is here.
-    fn models_section(&self, all: &[Vec<Option<Bound>>]) -> Section {
+    fn models_section(&self, all: &[Vec<Option<Bound>>]) -> TableSection {
         let mean = |at: usize| {
             let ratios: Option<Vec<f64>> = all.iter().map(|model| model[at].and_then(|bound| bound.holds)).collect();
             ratios.map_or(MISSING.into(), |ratios| format!("{:.1}", ratios.iter().sum::<f64>() / ratios.len() as f64))
@@ -243,7 +243,7 @@ impl<'a> Group<'_, 'a> {
                 self.view.datasets.iter().map(|name| paper::near_lossless(name).map_or(MISSING.into(), number::tenths));
             rows.push(line("near-lossless, paper", paper.chain([String::new()]).chain(self.blank()).collect()));
         }
-        Section { name: "mean over models".into(), rows }
+        TableSection { name: "mean over models".into(), rows }
     }
 
     fn caption(&self, coverage: Coverage) -> Vec<String> {
@@ -265,9 +265,9 @@ impl<'a> Group<'_, 'a> {
         }
         let papers = self.view.models.iter().filter(|model| self.paper_model(model).is_some()).count();
         match self.place {
-            Place::Inside => out.extend(paper::inside_sentences(papers > 0, papers < self.view.models.len())),
-            Place::Below if names::codec_base(self.codec) == "fc" => out.push(self.paper_sentence()),
-            Place::Below => {}
+            NumberPlace::Inside => out.extend(paper::inside_sentences(papers > 0, papers < self.view.models.len())),
+            NumberPlace::Below if names::codec_base(self.codec) == "fc" => out.push(self.paper_sentence()),
+            NumberPlace::Below => {}
         }
         out.extend(coverage.sentence());
         out.extend(caption::provenance(self.view, &self.rows));

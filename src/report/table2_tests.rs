@@ -16,8 +16,8 @@ fn rows(model: &str) -> Vec<Row> {
     rows.into_iter().map(|row| Row { model: model.into(), ..row }).collect()
 }
 
-fn made(rows: &[Row]) -> Rendered {
-    table2(&View::new(&older(rows)).unwrap(), 0.3, Place::Below)
+fn made(rows: &[Row]) -> TableSet {
+    table2(&RowView::new(&older(rows)).unwrap(), 0.3, NumberPlace::Below)
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn kl_stands_beside_the_average_where_rows_have_it() {
     rows.iter_mut().filter(|row| row.dataset == "piqa" && row.kl_mean.is_some()).for_each(|row| {
         (row.kl_mean, row.kl_stderr) = (Some(0.04), Some(0.002));
     });
-    let made = table2(&View::new(&rows).unwrap(), 0.3, Place::Below);
+    let made = table2(&RowView::new(&rows).unwrap(), 0.3, NumberPlace::Below);
     let markdown = made.tables[0].markdown();
     // Mean of 0.02 and 0.04; sqrt(0.001^2 + 0.002^2) / 2.
     for line in [
@@ -45,7 +45,7 @@ fn kl_stands_beside_the_average_where_rows_have_it() {
     assert!(csv[0].ends_with(&["piqa_paper", "kl", "kl_se", "top1", "top1_se"]));
     assert_eq!(csv[2][csv[2].len() - 4], "3e-2");
     // Inside a cell of a page the columns are the same.
-    let inside = table2(&View::new(&rows).unwrap(), 0.3, Place::Inside);
+    let inside = table2(&RowView::new(&rows).unwrap(), 0.3, NumberPlace::Inside);
     assert!(inside.tables[0].sections.iter().flat_map(|one| &one.rows).all(|row| row.len() == 6));
 }
 

@@ -4,30 +4,30 @@ use std::fmt;
 
 use super::caption::{self, Coverage};
 use super::number::{self, MISSING};
-use super::paper::Place;
-use super::table::{Notes, Section, Table, stacked};
-use super::view::{self, Cut, View};
-use super::{Rendered, fidelity, names, paper};
+use super::paper::NumberPlace;
+use super::table::{Notes, Table, TableSection, stacked};
+use super::view::{self, RowView, TableCut};
+use super::{TableSet, fidelity, names, paper};
 use crate::record::{Accuracy, Row};
 
 /// All methods at one cut.
-struct Group<'v, 'a> {
-    view: &'v View<'a>,
-    cut: Cut,
+struct MethodGroup<'v, 'a> {
+    view: &'v RowView<'a>,
+    cut: TableCut,
     rows: Vec<&'a Row>,
     methods: Vec<&'a str>,
-    place: Place,
+    place: NumberPlace,
     /// Whether rows have KL and top-1, and so the table.
     measured: bool,
 }
 
 /// One method of one model; no method is the baseline.
-struct Line<'a> {
+struct MethodLine<'a> {
     method: Option<&'a str>,
     cells: Vec<Option<&'a Row>>,
 }
 
-impl Line<'_> {
+impl MethodLine<'_> {
     fn accuracies(&self) -> Vec<Option<Accuracy>> {
         self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
     }
@@ -38,7 +38,7 @@ impl Line<'_> {
 }
 
 /// What a method loses against the baseline, averaged over the sets both have.
-pub(super) struct Drop {
+pub(super) struct AccuracyDrop {
     /// Points, and their paired standard error.
     pub points: f64,
     pub stderr: Option<f64>,
@@ -46,12 +46,12 @@ pub(super) struct Drop {
 }
 
 /// Table III for every cut of the rows; `place` is where the paper's numbers stand.
-pub(super) fn table3(view: &View, place: Place) -> Rendered {
+pub(super) fn table3(view: &RowView, place: NumberPlace) -> TableSet {
     let measured = fidelity::is_measured(view.rows);
-    let groups: Vec<Group> = view
+    let groups: Vec<MethodGroup> = view
         .cuts()
         .into_iter()
-        .map(|(cut, rows)| Group { view, cut, methods: view::codecs(&rows), rows, place, measured })
+        .map(|(cut, rows)| MethodGroup { view, cut, methods: view::codecs(&rows), rows, place, measured })
         .collect();
     let mut csv = String::from("model,method");
     for suffix in ["", "_se", "_ratio"] {
@@ -65,18 +65,21 @@ pub(super) fn table3(view: &View, place: Place) -> Rendered {
     csv += if measured { fidelity::CSV_COLUMNS } else { "" };
     csv += "\n";
     groups.iter().for_each(|group| group.csv(&mut csv));
-    Rendered { tables: groups.iter().map(Group::table).collect(), csv }
+    TableSet { tables: groups.iter().map(MethodGroup::table).collect(), csv }
 }
 
-impl<'a> Group<'_, 'a> {
-    fn lines(&self, model: &'a str) -> Vec<Line<'a>> {
+impl<'a> MethodGroup<'_, 'a> {
+    fn lines(&self, model: &'a str) -> Vec<MethodLine<'a>> {
         let datasets = &self.view.datasets;
         let of = |method: &&'a str| {
             let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| row.codec == *method).collect();
-            Line { method: Some(*method), cells: datasets.iter().map(|name| chosen(&rows, model, name)).collect() }
+            MethodLine {
+                method: Some(*method),
+                cells: datasets.iter().map(|name| chosen(&rows, model, name)).collect(),
+            }
         };
         let baseline =
-            Line { method: None, cells: datasets.iter().map(|name| self.view.baseline(model, name)).collect() };
+            MethodLine { method: None, cells: datasets.iter().map(|name| self.view.baseline(model, name)).collect() };
         self.methods.iter().map(of).chain([baseline]).collect()
     }
 
@@ -92,13 +95,13 @@ impl<'a> Group<'_, 'a> {
                 line.cells.iter().for_each(|cell| coverage.count(*cell));
                 let row = self.row(line, &baseline, &mut notes);
                 match (self.place, self.paper_row(model, line)) {
-                    (Place::Below, paper) => rows.extend([row].into_iter().chain(paper)),
-                    (Place::Inside, Some(paper)) => rows.push(stacked(row, paper, "paper ")),
-                    (Place::Inside, None) if line.method.is_none() => rows.push(row),
-                    (Place::Inside, None) => rows.push(stacked(row, self.losses(line, &baseline), "")),
+                    (NumberPlace::Below, paper) => rows.extend([row].into_iter().chain(paper)),
+                    (NumberPlace::Inside, Some(paper)) => rows.push(stacked(row, paper, "paper ")),
+                    (NumberPlace::Inside, None) if line.method.is_none() => rows.push(row),
+                    (NumberPlace::Inside, None) => rows.push(stacked(row, self.losses(line, &baseline), "")),
                 }
             }
-            sections.push(Section { name: self.view.name(model), rows });
+            sections.push(TableSection { name: self.view.name(model), rows });
         }
         let mut columns = vec!["model".to_string(), "method".into()];
         columns.extend(self.view.datasets.iter().map(|name| self.view.title(name)));
@@ -114,7 +117,7 @@ impl<'a> Group<'_, 'a> {
     }
 
     /// The header row of ratios: one number a set, several where models or methods differ.
-    fn ratios(&self) -> Section {
+    fn ratios(&self) -> TableSection {
         let of = |name: &&str| {
             let models = &self.view.models;
             let rows = models.iter().flat_map(|model| self.lines(model)).flat_map(|line| line.cells).flatten();
@@ -135,7 +138,7 @@ impl<'a> Group<'_, 'a> {
         row.extend(all.iter().map(text));
         row.push(mean);
         row.extend(self.blank());
-        Section { name: "asked for".into(), rows: vec![row] }
+        TableSection { name: "asked for".into(), rows: vec![row] }
     }
 
     /// Nothing in the columns behind the average.
@@ -143,7 +146,7 @@ impl<'a> Group<'_, 'a> {
         vec![String::new(); if self.measured { 2 + fidelity::COLUMNS.len() } else { 2 }]
     }
 
-    fn row(&self, line: &Line, baseline: &[Option<&Row>], notes: &mut Notes) -> Vec<String> {
+    fn row(&self, line: &MethodLine, baseline: &[Option<&Row>], notes: &mut Notes) -> Vec<String> {
         let mut row = vec![line.method.unwrap_or("baseline").to_string()];
         row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
         row.push(number::average(&line.accuracies()).map_or(MISSING.into(), number::percent));
@@ -168,7 +171,7 @@ impl<'a> Group<'_, 'a> {
     }
 
     /// The paper's numbers of a method where it was measured at the paper's ratio of the set.
-    fn paper_row(&self, model: &str, line: &Line) -> Option<Vec<String>> {
+    fn paper_row(&self, model: &str, line: &MethodLine) -> Option<Vec<String>> {
         let model = paper::model(model).filter(|_| self.cut.is_papers())?;
         let method = line.method.unwrap_or("baseline");
         let value = |(name, cell): (&&str, &Option<&Row>)| {
@@ -186,7 +189,7 @@ impl<'a> Group<'_, 'a> {
     }
 
     /// What a method of a model that is none of the paper's loses, and what it loses in the paper at the same ratio.
-    fn losses(&self, line: &Line, baseline: &[Option<&Row>]) -> Vec<String> {
+    fn losses(&self, line: &MethodLine, baseline: &[Option<&Row>]) -> Vec<String> {
         let paper = |(name, cell): (&&str, &Option<&Row>)| {
             let place = names::paper_place(name).filter(|_| self.cut.is_papers())?;
             let same = cell.is_some_and(|row| row.ratio_requested == paper::table3_ratio(names::DATASETS[place].0));
@@ -210,10 +213,10 @@ impl<'a> Group<'_, 'a> {
         let models = self.view.models.iter().copied();
         let has_paper = |model: &&str| self.lines(model).iter().any(|line| self.paper_row(model, line).is_some());
         let papers = models.clone().filter(has_paper).count();
-        if self.place == Place::Inside {
+        if self.place == NumberPlace::Inside {
             out.extend(paper::inside_sentences(papers > 0, papers < models.clone().count()));
         }
-        if self.place == Place::Below {
+        if self.place == NumberPlace::Below {
             out.push(match papers {
                 0 => "The paper has no numbers to set beside these: it has other models, data sets or another cut.".into(),
                 _ => "Rows marked paper: its number at the same ratio, and in brackets ours minus the paper's; its avg is the mean of those numbers.".into(),
@@ -279,7 +282,7 @@ fn chosen<'a>(rows: &[&'a Row], model: &str, dataset: &str) -> Option<&'a Row> {
     view::cell(&here, model, dataset, ratio)
 }
 
-impl fmt::Display for Drop {
+impl fmt::Display for AccuracyDrop {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let stderr = self.stderr.map(|se| format!(" ± {}", number::tenths(se))).unwrap_or_default();
         write!(f, "{}{stderr}", number::tenths(self.points))
@@ -287,7 +290,7 @@ impl fmt::Display for Drop {
 }
 
 /// Paired on the same questions: a set's variance follows from the answers lost and gained.
-pub(super) fn drop(cells: &[Option<&Row>], baseline: &[Option<&Row>]) -> Option<Drop> {
+pub(super) fn drop(cells: &[Option<&Row>], baseline: &[Option<&Row>]) -> Option<AccuracyDrop> {
     let mut points = 0.0;
     let mut variance = Some(0.0);
     let mut sets = 0usize;
@@ -299,7 +302,11 @@ pub(super) fn drop(cells: &[Option<&Row>], baseline: &[Option<&Row>]) -> Option<
         variance = variance.zip(paired_variance(cell)).map(|(sum, one)| sum + one);
     }
     let count = sets as f64;
-    (sets > 0).then(|| Drop { points: points / count, stderr: variance.map(|sum| 100.0 * sum.sqrt() / count), sets })
+    (sets > 0).then(|| AccuracyDrop {
+        points: points / count,
+        stderr: variance.map(|sum| 100.0 * sum.sqrt() / count),
+        sets,
+    })
 }
 
 /// Variance of the mean change of one set, each question changing by -1, 0 or 1.

@@ -17,14 +17,14 @@ fn rows(model: &str) -> Vec<Row> {
     rows.into_iter().map(|row| Row { model: model.into(), ..row }).collect()
 }
 
-fn made(rows: &[Row]) -> Rendered {
-    table3(&View::new(&older(rows)).unwrap(), Place::Below)
+fn made(rows: &[Row]) -> TableSet {
+    table3(&RowView::new(&older(rows)).unwrap(), NumberPlace::Below)
 }
 
 #[test]
 fn kl_and_top1_stand_beside_the_drop_where_rows_have_them() {
     let rows = rows("Llama-3.2-1B");
-    let made = table3(&View::new(&rows).unwrap(), Place::Below);
+    let made = table3(&RowView::new(&rows).unwrap(), NumberPlace::Below);
     let markdown = made.tables[0].markdown();
     // sqrt(2) * 0.001 / 2, and the same of 0.6 %.
     for line in [
@@ -42,7 +42,7 @@ fn kl_and_top1_stand_beside_the_drop_where_rows_have_them() {
     assert!(csv[0].ends_with(",scope,accounting,kl,kl_se,top1,top1_se"));
     assert!(csv[1].ends_with(",elements,2e-2,7.071067811865475e-4,9.3e-1,4.242640687119285e-3"), "{}", csv[1]);
     assert!(csv[2].ends_with(",elements,,,,") && csv[4].ends_with(",elements,,,,"));
-    let inside = table3(&View::new(&rows).unwrap(), Place::Inside);
+    let inside = table3(&RowView::new(&rows).unwrap(), NumberPlace::Inside);
     assert!(inside.tables[0].sections.iter().flat_map(|one| &one.rows).all(|row| row.len() == 8));
 }
 

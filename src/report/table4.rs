@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::number::{MISSING, csv_field, tenths};
-use super::paper::Place;
-use super::table::{Notes, Section, Table};
+use super::paper::NumberPlace;
+use super::table::{Notes, Table, TableSection};
 use super::{number, paper, speed};
 use crate::record::replay::{Provenance, ReplayRow, ReplayTimes};
 
@@ -42,7 +42,7 @@ pub fn write(results: &Path, rows: &[ReplayRow], table4: bool) -> Result<Vec<Pat
     };
     put("replay.md", format!("{GENERATED}{}", list(rows).markdown()))?;
     if table4 {
-        let table = self::table4(rows, Place::Below);
+        let table = self::table4(rows, NumberPlace::Below);
         put("table4.md", format!("{GENERATED}{}\n{}", table.markdown(), speed::markdown(rows)))?;
         put("table4.csv", csv(rows))?;
     }
@@ -54,7 +54,7 @@ pub fn terminal(rows: &[ReplayRow], table4: bool) -> String {
     let mut said = Vec::new();
     let mut text = list(rows).text(160, &mut said);
     if table4 {
-        let table = self::table4(rows, Place::Below).text(160, &mut said);
+        let table = self::table4(rows, NumberPlace::Below).text(160, &mut said);
         text += &format!("\n{table}\n{}", speed::markdown(rows));
     }
     text
@@ -92,7 +92,7 @@ pub(super) fn list(rows: &[ReplayRow]) -> Table {
         "first µs",
         "error f64",
     ];
-    let mut sections: Vec<Section> = Vec::new();
+    let mut sections: Vec<TableSection> = Vec::new();
     for row in rows {
         let name = match row.device.as_str() {
             "" => format!("{}: not run", row.backend),
@@ -117,7 +117,7 @@ pub(super) fn list(rows: &[ReplayRow]) -> Table {
         }
         match sections.iter_mut().find(|section| section.name == name) {
             Some(section) => section.rows.push(cells),
-            None => sections.push(Section { name, rows: vec![cells] }),
+            None => sections.push(TableSection { name, rows: vec![cells] }),
         }
     }
     let caption = rows.first().map(about).unwrap_or_default();
@@ -206,8 +206,8 @@ fn section(
     printed_as: &str,
     name: String,
     notes: &mut Notes,
-    place: Place,
-) -> Section {
+    place: NumberPlace,
+) -> TableSection {
     let line = |label: &str, cell: &mut dyn FnMut(usize) -> String| -> Vec<String> {
         std::iter::once(label.to_string()).chain((0..COLUMNS.len()).map(cell)).collect()
     };
@@ -216,7 +216,7 @@ fn section(
     let fc = printed(COLUMNS.iter().position(|(name, ..)| *name == Some("fc-software")).unwrap_or_default());
     let factor = |at: usize| printed(at).zip(fc).map(|(value, fc)| value / fc);
     let under = |ours: Option<f64>, paper: Option<f64>, digits: usize| match (place, ours, paper) {
-        (Place::Inside, Some(ours), Some(paper)) => {
+        (NumberPlace::Inside, Some(ours), Some(paper)) => {
             format!("\npaper {paper:.digits$} ({})", number::signed_to(ours - paper, digits))
         }
         _ => String::new(),
@@ -258,11 +258,11 @@ fn section(
             }));
         }
     }
-    Section { name, rows: lines }
+    TableSection { name, rows: lines }
 }
 
 /// Table IV; `place` is where the paper's numbers stand beside their rows of their own.
-pub(super) fn table4(rows: &[ReplayRow], place: Place) -> Table {
+pub(super) fn table4(rows: &[ReplayRow], place: NumberPlace) -> Table {
     let mut notes = Notes::default();
     let mut sections = Vec::new();
     let measured = |hidden: &usize| rows.iter().any(|row| row.hidden == *hidden);
@@ -288,7 +288,7 @@ pub(super) fn table4(rows: &[ReplayRow], place: Place) -> Table {
         ]
         .map(String::from),
     );
-    if place == Place::Inside {
+    if place == NumberPlace::Inside {
         caption.push("Under a number of ours: the paper's, and in brackets ours minus the paper's. The machines differ, so factors over FC say more than seconds.".into());
     }
     caption.extend(machine(rows));
@@ -416,7 +416,7 @@ pub(super) mod tests {
             row("model", "fc-kernel", Some(0.5)),
             ReplayRow { variant: "300 MHz".into(), clock_mhz: Some(300.0), ..row("fpga", "fc-kernel", Some(4.0)) },
         ];
-        let text = table4(&rows, Place::Below).markdown();
+        let text = table4(&rows, NumberPlace::Below).markdown();
         for expected in [
             "| **Llama 3-1B (D 2048)** | paper: printed | 90.4 | 197.8 | 94.2 | 2354.0 | 22.8 | 6.9 | 1.0 | – | – |",
             "| paper: over FC in software | 13.10 | 28.67 | 13.65 | 341.16 | 3.30 | 1.00 | 0.14 | – | – |",

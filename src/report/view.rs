@@ -9,13 +9,13 @@ use crate::record::{Accuracy, Row};
 
 /// Where and how the model was cut; cells of one table or figure share it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Cut {
+pub(super) struct TableCut {
     pub split_layer: Option<u32>,
     pub scope: String,
     pub accounting: String,
 }
 
-impl Cut {
+impl TableCut {
     fn of(row: &Row) -> Self {
         Self { split_layer: row.split_layer, scope: row.scope.clone(), accounting: row.accounting.clone() }
     }
@@ -27,7 +27,7 @@ impl Cut {
 }
 
 /// All rows, with models and codecs in the order they came and data sets in the paper's order, then others as they came.
-pub(super) struct View<'a> {
+pub(super) struct RowView<'a> {
     pub rows: &'a [Row],
     pub models: Vec<&'a str>,
     pub datasets: Vec<&'a str>,
@@ -36,7 +36,7 @@ pub(super) struct View<'a> {
     baselines: HashMap<(&'a str, &'a str), &'a Row>,
 }
 
-impl<'a> View<'a> {
+impl<'a> RowView<'a> {
     pub fn new(rows: &'a [Row]) -> Result<Self> {
         if rows.is_empty() {
             bail!("there are no rows to report on: run the experiment first (`splitbench run EXPERIMENT`)");
@@ -75,17 +75,18 @@ impl<'a> View<'a> {
 
     /// The rows of codecs, cut by cut: by layer, then in the order they came. A row of a codec of fixed rate, which has no
     /// accounting, belongs to each cut that agrees in the rest.
-    pub fn cuts(&self) -> Vec<(Cut, Vec<&'a Row>)> {
+    pub fn cuts(&self) -> Vec<(TableCut, Vec<&'a Row>)> {
         let rows = || self.rows.iter().filter(|row| !row.is_baseline());
-        let all = distinct(rows().map(Cut::of));
-        let among = |cut: &Cut, one: &Cut| *one == Cut { accounting: one.accounting.clone(), ..cut.clone() };
-        let has_budget = |cut: &Cut| all.iter().any(|one| !one.accounting.is_empty() && among(cut, one));
-        let mut cuts: Vec<(Cut, Vec<&'a Row>)> = all
+        let all = distinct(rows().map(TableCut::of));
+        let among =
+            |cut: &TableCut, one: &TableCut| *one == TableCut { accounting: one.accounting.clone(), ..cut.clone() };
+        let has_budget = |cut: &TableCut| all.iter().any(|one| !one.accounting.is_empty() && among(cut, one));
+        let mut cuts: Vec<(TableCut, Vec<&'a Row>)> = all
             .iter()
             .filter(|cut| !cut.accounting.is_empty() || !has_budget(cut))
             .map(|cut| {
                 let here = |row: &&Row| {
-                    let of = Cut::of(row);
+                    let of = TableCut::of(row);
                     of == *cut || of.accounting.is_empty() && among(cut, &of)
                 };
                 (cut.clone(), rows().filter(here).collect())
@@ -159,7 +160,7 @@ mod tests {
         own.split_layer = None;
         own.dataset_title = Some("My own".into());
         rows.insert(0, own);
-        let view = View::new(&rows).unwrap();
+        let view = RowView::new(&rows).unwrap();
         assert_eq!(view.datasets, ["arc_easy", "own"]);
         assert_eq!(["arc_easy", "own", "other"].map(|name| view.title(name)), ["ARC-Easy", "My own", "other"]);
         let cuts = view.cuts();
@@ -169,6 +170,6 @@ mod tests {
         assert_eq!(cell(fc, "pocket", "arc_easy", Some(8.0)).unwrap().acc, Some(0.2));
         assert!(cell(fc, "pocket", "own", Some(8.0)).is_none());
         assert_eq!(view.baseline("pocket", "arc_easy").unwrap().acc, Some(0.9));
-        assert!(View::new(&[]).is_err());
+        assert!(RowView::new(&[]).is_err());
     }
 }

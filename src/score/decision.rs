@@ -78,7 +78,7 @@ pub fn mean_at_most(mean: RatioEstimate, clusters: usize, limit: f64) -> Decisio
 
 /// A share of positions that come in clusters.
 #[derive(Debug, Clone, Copy)]
-pub struct Share {
+pub struct ShareEstimate {
     /// The share, 0..=1, and its standard error over clusters.
     pub estimate: RatioEstimate,
     /// Positions.
@@ -91,8 +91,8 @@ pub struct Share {
 
 /// A share that is to be at least `limit`: Wilson's interval of as many independent positions as the error over clusters speaks of,
 /// with Student's t. It is no point where all positions agree.
-pub fn share_at_least(share: Share, limit: f64) -> Decision {
-    let Share { estimate: RatioEstimate { value: p, stderr }, positions, clusters, alike } = share;
+pub fn share_at_least(share: ShareEstimate, limit: f64) -> Decision {
+    let ShareEstimate { estimate: RatioEstimate { value: p, stderr }, positions, clusters, alike } = share;
     let Some(stderr) = stderr else { return Decision::unknown(p) };
     let n = positions as f64;
     let binomial = p * (1.0 - p) / n;
@@ -175,7 +175,8 @@ mod tests {
     fn a_number_that_is_none_never_passes() {
         for (value, stderr) in [(f64::NAN, 0.1), (0.0, f64::NAN), (f64::NEG_INFINITY, 0.1), (f64::NAN, f64::NAN)] {
             let share = |limit| {
-                let share = Share { estimate: estimate(value, stderr), positions: 900, clusters: 9, alike: 1.0 };
+                let share =
+                    ShareEstimate { estimate: estimate(value, stderr), positions: 900, clusters: 9, alike: 1.0 };
                 share_at_least(share, limit).verdict
             };
             assert_eq!(mean_at_most(estimate(value, stderr), 31, 1e9).verdict, Verdict::Failed);
@@ -187,7 +188,7 @@ mod tests {
     }
 
     fn share(value: f64, stderr: f64, positions: u64, clusters: usize, alike: f64, limit: f64) -> Decision {
-        share_at_least(Share { estimate: estimate(value, stderr), positions, clusters, alike }, limit)
+        share_at_least(ShareEstimate { estimate: estimate(value, stderr), positions, clusters, alike }, limit)
     }
 
     #[test]

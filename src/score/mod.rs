@@ -13,7 +13,7 @@ mod search;
 mod windows;
 
 pub use decision::{
-    CONFIDENCE, Decision, Share, Verdict, loss_at_most, mean_at_most, share_at_least, student_quantile,
+    CONFIDENCE, Decision, ShareEstimate, Verdict, loss_at_most, mean_at_most, share_at_least, student_quantile,
 };
 pub use fidelity::{Fidelity, PositionFidelity, RatioEstimate, fidelity};
 pub use limits::ModelLimits;
@@ -22,6 +22,6 @@ pub use metrics::{argmax, argmax_norm, chance, mean, standard_error};
 pub use paired::{gold_loglik_change, ln_perplexity_ratio, loss_interval};
 pub use rank::spearman;
 pub use request::{Request, encode_dataset, encode_request, encode_requests, lengths};
-pub use sample::{Asked, CodecSample, Sample};
-pub use search::{Bound, Largest, ROUNDING, Tried, largest, next_ratios};
+pub use sample::{CodecSample, QuestionRecord, Sample};
+pub use search::{Bound, Largest, ROUNDING, RatioTrial, largest, next_ratios};
 pub use windows::{SMALLEST_WINDOW, TextWindows, WINDOW, read_text};

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
-use crate::data::{Choice, Dataset, Question, is_blank};
+use crate::data::{Dataset, PromptChoice, Question, is_blank};
 use crate::model::SpecialTokens;
 
 /// Token ids of one prompt with one choice.
@@ -83,7 +83,7 @@ impl<'a> TextEncoder<'a> {
     fn requests(&self, question: &Question) -> Result<Vec<Request>> {
         let mut last: Option<(&str, Context)> = None;
         let encode_one = |choice| -> Result<Request> {
-            let Choice { context, continuation, .. }: &Choice = choice;
+            let PromptChoice { context, continuation, .. }: &PromptChoice = choice;
             let encoded = match last.take() {
                 Some((text, encoded)) if text == context => encoded,
                 _ => Context::new(self, context)?,

@@ -61,7 +61,7 @@ pub struct CodecSample {
 
 /// A question as it was asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct QuestionRecord {
     /// The row's own id, or its index.
     pub id: String,
     /// Number of the row in its file, from 0.
@@ -78,7 +78,7 @@ pub struct Asked {
     pub prompt_sha256: String,
 }
 
-impl Asked {
+impl QuestionRecord {
     /// A question and its requests, one a choice.
     pub fn new(question: &Question, requests: &[Request]) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl Asked {
 
 impl Sample {
     /// Scores a question from the log-likelihoods of its requests, one a choice.
-    pub fn new(dataset: &str, asked: &Asked, loglik: Vec<f64>, codec: Option<CodecSample>) -> Result<Sample> {
+    pub fn new(dataset: &str, asked: &QuestionRecord, loglik: Vec<f64>, codec: Option<CodecSample>) -> Result<Sample> {
         let choices = asked.choice_chars.len();
         ensure!(
             asked.choice_tokens.len() == choices && loglik.len() == choices && asked.gold < choices,
@@ -149,13 +149,14 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Choice;
+    use crate::data::PromptChoice;
 
     fn sample(codec: Option<CodecSample>) -> Sample {
-        let choice = |text: &str| Choice { context: "Q:".into(), continuation: format!(" {text}"), text: text.into() };
+        let choice =
+            |text: &str| PromptChoice { context: "Q:".into(), continuation: format!(" {text}"), text: text.into() };
         let question = Question { index: 3, id: "x".into(), gold: 1, choices: vec![choice("é"), choice("long one")] };
         let request = |targets: Vec<u32>| Request { tokens: vec![1; 1 + targets.len()], prompt_tokens: 2, targets };
-        let asked = Asked::new(&question, &[request(vec![5]), request(vec![5, 6])]);
+        let asked = QuestionRecord::new(&question, &[request(vec![5]), request(vec![5, 6])]);
         Sample::new("qasc", &asked, vec![-2.0, -4.0], codec).unwrap()
     }
 
@@ -170,15 +171,15 @@ mod tests {
 
     #[test]
     fn a_log_likelihood_that_is_not_finite_is_refused() {
-        let choice = Choice { context: "Q:".into(), continuation: " a".into(), text: "a".into() };
+        let choice = PromptChoice { context: "Q:".into(), continuation: " a".into(), text: "a".into() };
         let question = Question { index: 0, id: "x".into(), gold: 0, choices: vec![choice.clone(), choice] };
         let requests = vec![Request { tokens: vec![1], prompt_tokens: 1, targets: vec![2] }; 2];
         for bad in [f64::NAN, f64::NEG_INFINITY] {
-            let asked = Asked::new(&question, &requests);
+            let asked = QuestionRecord::new(&question, &requests);
             let error = Sample::new("qasc", &asked, vec![-1.0, bad], None).unwrap_err().to_string();
             assert!(error.contains("choice 1"), "{error}");
         }
-        assert!(Sample::new("qasc", &Asked::new(&question, &requests[1..]), vec![-1.0, -2.0], None).is_err());
+        assert!(Sample::new("qasc", &QuestionRecord::new(&question, &requests[1..]), vec![-1.0, -2.0], None).is_err());
     }
 
     #[test]

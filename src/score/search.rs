@@ -5,7 +5,7 @@ use super::paired::loss_interval;
 
 /// One ratio that was tried.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Tried {
+pub struct RatioTrial {
     /// Ratio asked for.
     pub ratio: f64,
     /// Against the baseline on the same questions.
@@ -14,7 +14,7 @@ pub struct Tried {
     pub questions: u64,
 }
 
-impl Tried {
+impl RatioTrial {
     /// Questions lost and not regained, as a share.
     pub fn loss(&self) -> f64 {
         (self.paired.lost as f64 - self.paired.gained as f64) / self.questions as f64
@@ -60,9 +60,10 @@ pub struct Largest {
 }
 
 /// Looks through what was tried, in any order.
-pub fn largest(tried: &[Tried], points: f64) -> Largest {
+pub fn largest(tried: &[RatioTrial], points: f64) -> Largest {
     let most = (points + ROUNDING) / 100.0;
-    let bound = |qualifies: &dyn Fn(&Tried) -> bool| Bound::new(tried.iter().map(|one| (one.ratio, qualifies(one))));
+    let bound =
+        |qualifies: &dyn Fn(&RatioTrial) -> bool| Bound::new(tried.iter().map(|one| (one.ratio, qualifies(one))));
     Largest {
         measured: bound(&|one| one.loss() <= most),
         sure: bound(&|one| one.interval()[1] <= most),
@@ -72,7 +73,7 @@ pub fn largest(tried: &[Tried], points: f64) -> Largest {
 
 /// Ratios to try next: three within each gap that is wider than `precision`, a share. None where the answer is as precise as
 /// that, or outside of what was tried.
-pub fn next_ratios(tried: &[Tried], points: f64, precision: f64) -> Vec<f64> {
+pub fn next_ratios(tried: &[RatioTrial], points: f64, precision: f64) -> Vec<f64> {
     let Largest { measured, sure, possible } = largest(tried, points);
     let mut next: Vec<f64> = Vec::new();
     for Bound { holds, fails } in [measured, sure, possible] {
@@ -98,13 +99,13 @@ mod tests {
     use super::*;
 
     /// A codec that loses nothing up to `edge`, then ever more of `questions`.
-    fn trial(ratio: f64, edge: f64, questions: u64) -> Tried {
+    fn trial(ratio: f64, edge: f64, questions: u64) -> RatioTrial {
         let lost = ((ratio / edge).ln().max(0.0) * questions as f64).round() as u64;
-        Tried { ratio, paired: Paired { lost, gained: 0, mcnemar_p: 1.0 }, questions }
+        RatioTrial { ratio, paired: Paired { lost, gained: 0, mcnemar_p: 1.0 }, questions }
     }
 
-    fn search(edge: f64, questions: u64) -> (Vec<Tried>, Largest) {
-        let mut tried: Vec<Tried> = [1.0, 2.0, 4.0, 8.0, 16.0].map(|ratio| trial(ratio, edge, questions)).to_vec();
+    fn search(edge: f64, questions: u64) -> (Vec<RatioTrial>, Largest) {
+        let mut tried: Vec<RatioTrial> = [1.0, 2.0, 4.0, 8.0, 16.0].map(|ratio| trial(ratio, edge, questions)).to_vec();
         for _ in 0..20 {
             let next = next_ratios(&tried, 0.3, 0.02);
             assert!(next.iter().all(|ratio| tried.iter().all(|one| one.ratio != *ratio)));

@@ -98,7 +98,7 @@ pub struct System {
 
 /// What was seen after the warm-up.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Observed {
+pub struct EngineRecord {
     /// Response time of each request that was answered, s: from asking to the last answer.
     pub responses: Vec<f64>,
     /// Time looked at, s.
@@ -124,21 +124,21 @@ enum Event {
 
 /// An event and when; the earliest is the greatest, of equals the one that was planned first.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Planned {
+struct PlannedEvent {
     at: f64,
     order: u64,
     event: Event,
 }
 
-impl Eq for Planned {}
+impl Eq for PlannedEvent {}
 
-impl Ord for Planned {
+impl Ord for PlannedEvent {
     fn cmp(&self, other: &Self) -> Ordering {
         other.at.total_cmp(&self.at).then(other.order.cmp(&self.order))
     }
 }
 
-impl PartialOrd for Planned {
+impl PartialOrd for PlannedEvent {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -153,10 +153,10 @@ struct Flight {
     asked: f64,
 }
 
-struct State<'a> {
+struct EngineState<'a> {
     system: &'a System,
     random: ChaCha8Rng,
-    events: BinaryHeap<Planned>,
+    events: BinaryHeap<PlannedEvent>,
     order: u64,
     flights: Vec<Flight>,
     free: Vec<usize>,
@@ -172,8 +172,8 @@ struct State<'a> {
 
 impl System {
     /// Runs it. The same seed gives the same requests, thoughts and service times, whatever they cost.
-    pub fn run(&self, seed: u64) -> Observed {
-        let mut state = State {
+    pub fn run(&self, seed: u64) -> EngineRecord {
+        let mut state = EngineState {
             system: self,
             random: ChaCha8Rng::seed_from_u64(seed),
             events: BinaryHeap::new(),
@@ -192,7 +192,7 @@ impl System {
             Arrivals::Open { .. } => state.think(0.0, 0),
             Arrivals::Closed { clients, .. } => (0..clients).for_each(|client| state.think(0.0, client)),
         }
-        while let Some(Planned { at, event, .. }) = state.events.pop() {
+        while let Some(PlannedEvent { at, event, .. }) = state.events.pop() {
             if at > self.seconds {
                 break;
             }
@@ -207,7 +207,7 @@ impl System {
             }
         }
         let seconds = self.seconds - self.warm_up_s;
-        Observed {
+        EngineRecord {
             responses: state.responses,
             seconds,
             link_busy: state.link_busy_s / seconds,
@@ -226,10 +226,10 @@ impl System {
     }
 }
 
-impl State<'_> {
+impl EngineState<'_> {
     fn plan(&mut self, at: f64, event: Event) {
         self.order += 1;
-        self.events.push(Planned { at, order: self.order, event });
+        self.events.push(PlannedEvent { at, order: self.order, event });
     }
 
     fn exponential(&mut self, mean: f64) -> f64 {

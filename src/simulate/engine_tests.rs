@@ -18,11 +18,11 @@ fn queue(link_s: f64, server_s: f64, law: Law, per_s: f64, workers: usize) -> Sy
     }
 }
 
-fn mean(observed: &Observed) -> f64 {
+fn mean(observed: &EngineRecord) -> f64 {
     observed.responses.iter().sum::<f64>() / observed.responses.len() as f64
 }
 
-fn percentile(observed: &Observed, share: f64) -> f64 {
+fn percentile(observed: &EngineRecord, share: f64) -> f64 {
     let mut sorted = observed.responses.clone();
     sorted.sort_by(f64::total_cmp);
     sorted[(share * sorted.len() as f64) as usize]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::engine::Round;
 use crate::model::short_name;
 use crate::record::table_file;
-use crate::record::{Part, RAW, Service};
+use crate::record::{RAW, Service, ServicePart};
 
 /// What one round takes, seconds and bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -43,7 +43,7 @@ impl Cost {
 
 /// A prompt and each token generated after it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Pair {
+pub struct ServicePair {
     /// The prompt at once.
     pub prompt: Cost,
     /// One row.
@@ -56,12 +56,12 @@ pub struct Load {
     /// `fc at ratio 8 in elements`.
     pub codec: String,
     /// One a data set.
-    pub classes: Vec<Pair>,
+    pub classes: Vec<ServicePair>,
 }
 
 /// All codecs of one model at one cut.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Profile {
+pub struct ServiceProfile {
     /// What it is of.
     pub name: String,
     /// Where its numbers come from.
@@ -80,7 +80,7 @@ pub fn label(line: &Service) -> String {
     }
 }
 
-impl Profile {
+impl ServiceProfile {
     /// Those of a run, `results/<experiment>/<run>`: one a model, cut and scope.
     pub fn of_run(run: &Path) -> Result<Vec<Self>> {
         let path = run.join("service.csv");
@@ -134,13 +134,15 @@ impl Profile {
         codecs.sort_by_key(|codec| codec != RAW);
         let (mut loads, mut left_out) = (Vec::new(), Vec::new());
         for codec in codecs {
-            let found = |set: &&str, part: Part| {
+            let found = |set: &&str, part: ServicePart| {
                 let line = lines.iter().rfind(|line| line.dataset == *set && line.part == part && label(line) == codec);
                 line.and_then(|line| cost(line))
             };
-            let classes: Option<Vec<Pair>> = sets
+            let classes: Option<Vec<ServicePair>> = sets
                 .iter()
-                .map(|set| Some(Pair { prompt: found(set, Part::Prompt)?, step: found(set, Part::Step)? }))
+                .map(|set| {
+                    Some(ServicePair { prompt: found(set, ServicePart::Prompt)?, step: found(set, ServicePart::Step)? })
+                })
                 .collect();
             match classes {
                 Some(classes) => loads.push(Load { codec, classes }),
@@ -168,12 +170,12 @@ impl Profile {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        let file: File = toml::from_str(text)?;
+        let file: ProfileFile = toml::from_str(text)?;
         ensure!(!file.codec.is_empty(), "no [[codec]]: give at least one");
         let mut loads: Vec<Load> = Vec::new();
         for codec in &file.codec {
             ensure!(loads.iter().all(|load| load.codec != codec.name), "[[codec]] {:?} is there twice", codec.name);
-            let cost = |half: &Half, bytes: f64, encode_ms: f64, decode_ms: f64| Cost {
+            let cost = |half: &PairHalf, bytes: f64, encode_ms: f64, decode_ms: f64| Cost {
                 client_s: half.client_ms / 1e3,
                 encode_s: encode_ms / 1e3,
                 bytes,
@@ -183,7 +185,7 @@ impl Profile {
             };
             loads.push(Load {
                 codec: codec.name.clone(),
-                classes: vec![Pair {
+                classes: vec![ServicePair {
                     prompt: cost(&file.prompt, codec.prompt_bytes, codec.encode_ms, codec.decode_ms),
                     step: cost(&file.step, codec.step_bytes, codec.step_encode_ms, codec.step_decode_ms),
                 }],
@@ -224,23 +226,23 @@ fn check(what: &str, fields: &[(&str, f64)]) -> Result<()> {
 /// A profile as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ProfileFile {
     name: String,
     source: String,
-    prompt: Half,
-    step: Half,
+    prompt: PairHalf,
+    step: PairHalf,
     codec: Vec<CodecPart>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Half {
+struct PairHalf {
     client_ms: f64,
     server_ms: f64,
     server_more_ms: f64,
 }
 
-impl Half {
+impl PairHalf {
     fn fields(&self) -> [(&'static str, f64); 3] {
         [("client_ms", self.client_ms), ("server_ms", self.server_ms), ("server_more_ms", self.server_more_ms)]
     }

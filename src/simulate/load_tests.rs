@@ -1,6 +1,6 @@
 use super::*;
 
-fn line(dataset: &str, codec: &str, part: Part, bytes: f64) -> Service {
+fn line(dataset: &str, codec: &str, part: ServicePart, bytes: f64) -> Service {
     Service {
         model: "pocket".into(),
         dataset: dataset.into(),
@@ -30,7 +30,10 @@ fn lines() -> Vec<Service> {
     let mut out = Vec::new();
     for set in ["piqa", "qasc"] {
         for (codec, bytes) in [("fc", 1000.0), (RAW, 4000.0), ("qr", 500.0)] {
-            out.extend([line(set, codec, Part::Prompt, bytes), line(set, codec, Part::Step, bytes / 10.0)]);
+            out.extend([
+                line(set, codec, ServicePart::Prompt, bytes),
+                line(set, codec, ServicePart::Step, bytes / 10.0),
+            ]);
         }
     }
     out
@@ -42,8 +45,8 @@ fn a_run_gives_a_load_a_codec_with_a_class_a_data_set() {
     // A cell that failed, one that is not finite: their codecs are left out, and named.
     let failed = lines.iter_mut().find(|line| line.codec == "qr").unwrap();
     (failed.bytes, failed.err) = (None, Some("no".into()));
-    lines.push(Service { encode_us: Some(f64::NAN), ..line("piqa", "nan", Part::Prompt, 1.0) });
-    let profiles = Profile::of(&lines, "somewhere");
+    lines.push(Service { encode_us: Some(f64::NAN), ..line("piqa", "nan", ServicePart::Prompt, 1.0) });
+    let profiles = ServiceProfile::of(&lines, "somewhere");
     let [(profile, its)] = profiles.as_slice() else { panic!("{profiles:?}") };
     assert_eq!(profile.name, "pocket after layer 1, scope prompt+choice");
     let names: Vec<&str> = profile.loads.iter().map(|load| load.codec.as_str()).collect();
@@ -70,12 +73,12 @@ fn a_run_gives_a_load_a_codec_with_a_class_a_data_set() {
 #[test]
 fn a_run_without_times_says_what_makes_them() {
     let folder = tempfile::tempdir().unwrap();
-    let error = format!("{:#}", Profile::of_run(folder.path()).unwrap_err());
+    let error = format!("{:#}", ServiceProfile::of_run(folder.path()).unwrap_err());
     assert!(error.contains("service.csv") && error.contains("splitbench run figure6"), "{error}");
     table_file::write(&folder.path().join("service.csv"), &lines()).unwrap();
-    assert_eq!(Profile::of_run(folder.path()).unwrap().len(), 1);
+    assert_eq!(ServiceProfile::of_run(folder.path()).unwrap().len(), 1);
     std::fs::write(folder.path().join("service.csv"), "model\n").unwrap();
-    let error = format!("{:#}", Profile::of_run(folder.path()).unwrap_err());
+    let error = format!("{:#}", ServiceProfile::of_run(folder.path()).unwrap_err());
     assert!(error.contains("has no lines"), "{error}");
 }
 
@@ -103,7 +106,7 @@ encode_ms = 0.5
 
 #[test]
 fn a_profile_is_read_and_wrong_ones_name_the_field() {
-    let profile = Profile::parse(FILE).unwrap();
+    let profile = ServiceProfile::parse(FILE).unwrap();
     assert_eq!((profile.loads.len(), profile.loads[1].classes[0].step.bytes), (2, 2048.0));
     assert_eq!(profile.loads[1].classes[0].prompt.encode_s, 0.0005);
     for (from, to, expected) in [
@@ -114,7 +117,7 @@ fn a_profile_is_read_and_wrong_ones_name_the_field() {
         ("encode_ms", "encode", "encode"),
         ("client_ms = 2.0", "", "client_ms"),
     ] {
-        let error = format!("{:#}", Profile::parse(&FILE.replacen(from, to, 1)).unwrap_err());
+        let error = format!("{:#}", ServiceProfile::parse(&FILE.replacen(from, to, 1)).unwrap_err());
         assert!(error.contains(expected), "{error}");
     }
 }
@@ -124,7 +127,7 @@ fn the_profiles_that_are_part_of_the_program_are_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/services");
     let mut read = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
-        let profile = Profile::read(&entry.unwrap().path()).unwrap();
+        let profile = ServiceProfile::read(&entry.unwrap().path()).unwrap();
         assert_eq!(profile.loads[0].codec, RAW);
         assert!(profile.source.contains("assumed"), "{}", profile.source);
         read += 1;

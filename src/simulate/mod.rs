@@ -7,6 +7,6 @@ mod load;
 mod scenario;
 mod sweep;
 
-pub use load::{Cost, Load, Pair, Profile, label};
-pub use scenario::{Asking, Scenario, Simulate, find};
-pub use sweep::{Point, Saturation, Swept, sweep};
+pub use load::{Cost, Load, ServicePair, ServiceProfile, label};
+pub use scenario::{ArrivalLaw, Scenario, Simulate, find};
+pub use sweep::{Saturation, SweepPoint, SweepRecord, sweep};

@@ -21,7 +21,7 @@ pub struct Scenario {
 /// How clients ask.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Asking {
+pub enum ArrivalLaw {
     /// Wait for the answer, think, ask again.
     Closed,
     /// Poisson, whatever became of the last request; a client asks once in `think_s` on average.
@@ -43,7 +43,7 @@ pub struct Simulate {
     /// Numbers of clients.
     pub clients: Vec<usize>,
     /// How they ask.
-    pub arrivals: Asking,
+    pub arrivals: ArrivalLaw,
     /// Mean time between an answer and the next request, s; exponential.
     pub think_s: f64,
     /// How service times vary.

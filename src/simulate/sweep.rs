@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::capacity::Capacity;
 use super::engine::{Arrivals, Class, System};
-use super::load::{Load, Profile};
-use super::scenario::{Asking, Simulate};
+use super::load::{Load, ServiceProfile};
+use super::scenario::{ArrivalLaw, Simulate};
 use crate::score::student_quantile;
 
 /// A line of `simulation.csv`. Times are simulated, from asking to the last answer, seconds; `_ci` is half of the 95 %
 /// confidence interval of the mean over seeds (Student's t), missing with one seed. Times are missing where the system had not
 /// settled (METHODOLOGY.md, "Many clients").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Point {
+pub struct SweepPoint {
     /// Where the service times come from.
     pub profile: String,
     /// Workers of the server.
@@ -88,9 +88,9 @@ pub struct Saturation {
 
 /// What a simulation gives.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Swept {
+pub struct SweepRecord {
     /// A line a point.
-    pub points: Vec<Point>,
+    pub points: Vec<SweepPoint>,
     /// A line a curve.
     pub saturation: Vec<Saturation>,
 }
@@ -104,7 +104,7 @@ struct Curve<'a> {
 }
 
 /// One run's numbers.
-struct Seen {
+struct RunNumbers {
     requests: u64,
     per_s: f64,
     /// Mean, median, p95, p99.
@@ -114,7 +114,7 @@ struct Seen {
 }
 
 /// Simulates a profile.
-pub fn sweep(profile: &Profile, simulate: &Simulate) -> Result<Swept> {
+pub fn sweep(profile: &ServiceProfile, simulate: &Simulate) -> Result<SweepRecord> {
     simulate.check()?;
     let mut loads = Vec::new();
     for load in &profile.loads {
@@ -138,14 +138,14 @@ pub fn sweep(profile: &Profile, simulate: &Simulate) -> Result<Swept> {
         .flat_map(|curve| simulate.clients.iter().map(move |clients| (curve, *clients)))
         .flat_map(|(curve, clients)| (0..simulate.seeds).map(move |seed| (curve, clients, seed)))
         .collect();
-    let seen: Vec<Seen> = runs
+    let seen: Vec<RunNumbers> = runs
         .par_iter()
         .map(|&(curve, clients, seed)| curves[curve].system(simulate, clients).run_summed(seed))
         .collect();
-    let mut swept = Swept::default();
+    let mut swept = SweepRecord::default();
     let mut each = seen.chunks(simulate.seeds as usize);
     for curve in &curves {
-        let points: Vec<Point> = simulate
+        let points: Vec<SweepPoint> = simulate
             .clients
             .iter()
             .zip(each.by_ref())
@@ -160,14 +160,16 @@ pub fn sweep(profile: &Profile, simulate: &Simulate) -> Result<Swept> {
 impl Curve<'_> {
     fn system(&self, simulate: &Simulate, clients: usize) -> System {
         let (rate, trip) = (self.link_gbps * 1e9, simulate.round_trip_ms / 1e3);
-        let class =
-            |pair: &super::Pair| Class { prompt: pair.prompt.round(rate, trip), step: pair.step.round(rate, trip) };
+        let class = |pair: &super::ServicePair| Class {
+            prompt: pair.prompt.round(rate, trip),
+            step: pair.step.round(rate, trip),
+        };
         System {
             classes: self.load.classes.iter().map(class).collect(),
             steps: self.generate,
             arrivals: match simulate.arrivals {
-                Asking::Closed => Arrivals::Closed { clients, think_s: simulate.think_s },
-                Asking::Open => Arrivals::Open { per_s: clients as f64 / simulate.think_s },
+                ArrivalLaw::Closed => Arrivals::Closed { clients, think_s: simulate.think_s },
+                ArrivalLaw::Open => Arrivals::Open { per_s: clients as f64 / simulate.think_s },
             },
             workers: self.workers,
             most_batch: simulate.most_batch,
@@ -177,14 +179,14 @@ impl Curve<'_> {
         }
     }
 
-    fn point(&self, profile: &Profile, simulate: &Simulate, clients: usize, seen: &[Seen]) -> Point {
-        let mean = |of: &dyn Fn(&Seen) -> f64| seen.iter().map(of).sum::<f64>() / seen.len() as f64;
+    fn point(&self, profile: &ServiceProfile, simulate: &Simulate, clients: usize, seen: &[RunNumbers]) -> SweepPoint {
+        let mean = |of: &dyn Fn(&RunNumbers) -> f64| seen.iter().map(of).sum::<f64>() / seen.len() as f64;
         let times: Option<Vec<[f64; 4]>> = seen.iter().map(|one| one.times).collect();
         // Times of the few that were answered early would be those of the lucky ones.
         let times = times.filter(|times| settled(&self.system(simulate, clients), seen, times));
         let of = |nth: usize| times.as_ref().map(|times| interval(times.iter().map(|one| one[nth])));
         let (value, ci) = (|nth| of(nth).map(|found| found.0), |nth| of(nth).and_then(|found| found.1));
-        Point {
+        SweepPoint {
             profile: profile.name.clone(),
             workers: self.workers,
             link_gbps: self.link_gbps,
@@ -207,13 +209,13 @@ impl Curve<'_> {
         }
     }
 
-    fn saturation(&self, profile: &Profile, simulate: &Simulate, points: &[Point]) -> Saturation {
+    fn saturation(&self, profile: &ServiceProfile, simulate: &Simulate, points: &[SweepPoint]) -> Saturation {
         let most = simulate.clients.iter().copied().max().unwrap_or(1);
         let system = self.system(simulate, most);
         let capacity = Capacity::of(&system);
         let classes = &self.load.classes;
         let bytes = classes.iter().map(|pair| pair.prompt.bytes + self.generate as f64 * pair.step.bytes).sum::<f64>();
-        let doubled = |point: &&Point| point.mean_s.is_none_or(|mean| mean >= 2.0 * capacity.alone_s);
+        let doubled = |point: &&SweepPoint| point.mean_s.is_none_or(|mean| mean >= 2.0 * capacity.alone_s);
         Saturation {
             profile: profile.name.clone(),
             workers: self.workers,
@@ -235,7 +237,7 @@ impl Curve<'_> {
 /// Whether a system was in equilibrium when it was looked at: the warm-up is as long as an answer takes, and throughput X and
 /// response time R are those of one another. That is N = X (R + think time) for clients who wait (Little's law), for others X
 /// as asked; to 5 % and four standard errors of a count.
-fn settled(system: &System, seen: &[Seen], times: &[[f64; 4]]) -> bool {
+fn settled(system: &System, seen: &[RunNumbers], times: &[[f64; 4]]) -> bool {
     let runs = seen.len() as f64;
     let per_s = seen.iter().map(|one| one.per_s).sum::<f64>() / runs;
     let response_s = times.iter().map(|one| one[0]).sum::<f64>() / runs;
@@ -252,14 +254,14 @@ fn settled(system: &System, seen: &[Seen], times: &[[f64; 4]]) -> bool {
 }
 
 impl System {
-    fn run_summed(&self, seed: u64) -> Seen {
+    fn run_summed(&self, seed: u64) -> RunNumbers {
         let mut observed = self.run(seed);
         let responses = &mut observed.responses;
         responses.sort_unstable_by(f64::total_cmp);
         let count = responses.len();
         let at = |share: f64| responses[((share * count as f64).ceil() as usize).clamp(1, count) - 1];
         let mean = responses.iter().sum::<f64>() / count as f64;
-        Seen {
+        RunNumbers {
             requests: count as u64,
             per_s: count as f64 / observed.seconds,
             times: (count > 0).then(|| [mean, at(0.5), at(0.95), at(0.99)]),

@@ -1,13 +1,13 @@
 use super::*;
-use crate::simulate::{Cost, Pair, find};
+use crate::simulate::{Cost, ServicePair, find};
 
 fn load(codec: &str, bytes: f64) -> Load {
     let cost = |bytes| Cost { client_s: 0.005, encode_s: 0.0, bytes, decode_s: 0.0, server_s: 0.002, more_s: 0.001 };
-    Load { codec: codec.into(), classes: vec![Pair { prompt: cost(bytes), step: cost(bytes / 10.0) }] }
+    Load { codec: codec.into(), classes: vec![ServicePair { prompt: cost(bytes), step: cost(bytes / 10.0) }] }
 }
 
-fn profile() -> Profile {
-    Profile {
+fn profile() -> ServiceProfile {
+    ServiceProfile {
         name: "p".into(),
         source: "assumed".into(),
         loads: vec![load("raw f16", 1e6), load("fc at ratio 8 in elements", 2.5e5)],
@@ -40,7 +40,7 @@ fn a_line_a_point_and_a_line_a_curve() {
         assert_eq!(line.doubled_at, (line.clients < 550.0).then_some(600), "{line:?}");
     }
     let point = |workers, gbps, codec: &str, clients| {
-        let is = |point: &&Point| {
+        let is = |point: &&SweepPoint| {
             (point.workers, point.link_gbps, point.clients) == (workers, gbps, clients) && point.codec == codec
         };
         swept.points.iter().find(is).unwrap()
@@ -54,7 +54,7 @@ fn a_line_a_point_and_a_line_a_curve() {
     assert!((raw / twice - 2.0).abs() < 0.02, "{raw} {twice}");
     let quiet = point(1, 1.0, "raw f16", 1);
     assert!((quiet.mean_s.unwrap() - 0.025).abs() < 1e-9 && quiet.mean_ci.unwrap() < 1e-9, "{quiet:?}");
-    let ordered = |point: &Point| point.median_s <= point.p95_s && point.p95_s <= point.p99_s;
+    let ordered = |point: &SweepPoint| point.median_s <= point.p95_s && point.p95_s <= point.p99_s;
     assert!(swept.points.iter().all(ordered));
 }
 
@@ -119,7 +119,7 @@ fn numbers_that_cannot_be_simulated_are_named() {
 fn throughput_and_response_time_must_fit_one_another() {
     let seen = |per_s: f64, response_s: f64| {
         let times = Some([response_s; 4]);
-        vec![Seen { requests: 100_000, per_s, times, link_busy: 1.0, workers_busy: 1.0 }]
+        vec![RunNumbers { requests: 100_000, per_s, times, link_busy: 1.0, workers_busy: 1.0 }]
     };
     let curve = Curve { load: &profile().loads[0], link_gbps: 1.0, workers: 8, generate: 0 };
     let of = |arrivals, clients, per_s, response_s| {
@@ -127,12 +127,14 @@ fn throughput_and_response_time_must_fit_one_another() {
         settled(&curve.system(&simulate, clients), &seen(per_s, response_s), &[[response_s; 4]])
     };
     // 125 requests a second are the most: 2000 clients wait 15 s and think for one.
-    assert!(of(Asking::Closed, 2000, 125.0, 15.0) && of(Asking::Closed, 2000, 124.0, 15.2));
-    assert!(!of(Asking::Closed, 2000, 145.0, 15.0) && !of(Asking::Closed, 2000, 125.0, 12.0));
+    assert!(of(ArrivalLaw::Closed, 2000, 125.0, 15.0) && of(ArrivalLaw::Closed, 2000, 124.0, 15.2));
+    assert!(!of(ArrivalLaw::Closed, 2000, 145.0, 15.0) && !of(ArrivalLaw::Closed, 2000, 125.0, 12.0));
     // Longer than the warm-up by arithmetic, by what was seen, and by what the throughput says.
-    assert!(!of(Asking::Closed, 4000, 125.0, 31.0) && !of(Asking::Closed, 2000, 74.0, 26.0));
-    assert!(!of(Asking::Closed, 2000, 76.0, 25.0));
+    assert!(!of(ArrivalLaw::Closed, 4000, 125.0, 31.0) && !of(ArrivalLaw::Closed, 2000, 74.0, 26.0));
+    assert!(!of(ArrivalLaw::Closed, 2000, 76.0, 25.0));
     assert!(
-        of(Asking::Open, 100, 99.0, 0.5) && !of(Asking::Open, 100, 80.0, 0.5) && !of(Asking::Open, 200, 125.0, 9.0)
+        of(ArrivalLaw::Open, 100, 99.0, 0.5)
+            && !of(ArrivalLaw::Open, 100, 80.0, 0.5)
+            && !of(ArrivalLaw::Open, 200, 125.0, 9.0)
     );
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use splitbench::data::registry;
-use splitbench::score::{Asked, Sample, encode_request, encode_requests, mean, standard_error};
+use splitbench::score::{QuestionRecord, Sample, encode_request, encode_requests, mean, standard_error};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
@@ -83,7 +83,7 @@ fn predictions_accuracy_and_standard_error_are_the_harness_s() {
             .zip(&set.questions)
             .map(|(question, expected)| {
                 let requests = encode_requests(&tokenizer, question).unwrap();
-                Sample::new(name, &Asked::new(question, &requests), expected.loglik.clone(), None).unwrap()
+                Sample::new(name, &QuestionRecord::new(question, &requests), expected.loglik.clone(), None).unwrap()
             })
             .collect();
         for (sample, expected) in samples.iter().zip(&set.questions) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use splitbench::data::{DatasetInfo, Source, load, load_train, registry};
+use splitbench::data::{DatasetInfo, RowSource, load, load_train, registry};
 use splitbench::score::{chance, encode_requests};
 use tokenizers::Tokenizer;
 
@@ -22,7 +22,7 @@ fn real() -> impl Iterator<Item = &'static DatasetInfo> {
 #[test]
 fn every_row_of_the_ten_splits_is_read_and_equals_the_record() {
     let Some(folder) = shared("datasets") else { return };
-    let source = Source::Folder(folder);
+    let source = RowSource::Folder(folder);
     for info in real() {
         let eval = load(&info.name, &source, None).unwrap();
         assert_eq!(Some(eval.questions.len()), info.rows, "{}", info.name);
@@ -42,7 +42,7 @@ fn sequences_and_tokens_of_the_ten_splits_are_those_counted_elsewhere() {
         return;
     };
     let tokenizer = Tokenizer::from_file(tokenizer).unwrap();
-    let source = Source::Folder(folder);
+    let source = RowSource::Folder(folder);
     let mut lengths = Vec::new();
     for info in real() {
         let questions = load(&info.name, &source, None).unwrap().questions;

@@ -18,7 +18,7 @@ const ENOUGH: Duration = Duration::from_secs(2);
 
 /// What `splitbench codec` prints.
 #[derive(Debug, Serialize)]
-pub(super) struct Measured {
+pub(super) struct CodecMeasurement {
     /// The codec in its canonical form.
     pub codec: String,
     /// S and D.
@@ -54,19 +54,19 @@ pub(super) struct Measured {
 }
 
 /// A packet, what came back from it, and the numbers.
-pub(super) struct Sent {
+pub(super) struct CodecTrip {
     pub packet: Packet,
     pub received: Activation,
-    pub measured: Measured,
+    pub measured: CodecMeasurement,
 }
 
 /// Sends `activation` through the codec. Fails where encoding or decoding does.
-pub(super) fn measure(codec: &dyn Codec, activation: &Activation, budget: Budget) -> Result<Sent> {
+pub(super) fn measure(codec: &dyn Codec, activation: &Activation, budget: Budget) -> Result<CodecTrip> {
     let (packet, encode_us_runs) = time(|| codec.encode(activation, Some(budget))).context("encoding")?;
     // What arrives is bytes: nothing of the encoder's state may help the decoder.
     let packet = Packet::from_bytes(packet.into_bytes())?;
     let (received, decode_us_runs) = time(|| codec.decode(&packet)).context("decoding")?;
-    let measured = Measured {
+    let measured = CodecMeasurement {
         codec: codec.spec().to_string(),
         shape: [activation.tokens(), activation.hidden()],
         accounting: budget.accounting.to_string(),
@@ -84,7 +84,7 @@ pub(super) fn measure(codec: &dyn Codec, activation: &Activation, budget: Budget
         decode_us_runs,
         version: crate::VERSION.to_string(),
     };
-    Ok(Sent { packet, received, measured })
+    Ok(CodecTrip { packet, received, measured })
 }
 
 /// The result of a call that warms caches and plans up, and the microseconds of each of the calls after it.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 /// More than one model is meant.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Ambiguous(String);
+pub struct AmbiguousModel(String);
 
 /// The files of one model among `files`, parts of a split one in their order. `pattern` is a file's name or what names contain, with
 /// `*` for anything between; without it there must be one model only.
@@ -35,7 +35,7 @@ pub fn choose(files: &[String], pattern: Option<&str>, place: &str) -> Result<Ve
         ([model], _) => whole(model),
         ([], _) if models.is_empty() => bail!("{place}: no .gguf file"),
         ([], pattern) => bail!("{place}: no .gguf file fits {:?}; there are {}", pattern.unwrap_or_default(), names()),
-        (several, _) => Err(Ambiguous(format!(
+        (several, _) => Err(AmbiguousModel(format!(
             "{place}: {} GGUF models fit; choose one as {place}:NAME, a file's name or a part of it; there are {}",
             several.len(),
             names()

@@ -44,14 +44,14 @@ pub struct TensorInfo {
 
 /// A header that was read and checked against the length of its file.
 #[derive(Debug)]
-pub struct Header {
+pub struct GgufHeader {
     /// Keys and values.
     pub metadata: Metadata,
     /// Tensors, in the file's order.
     pub tensors: Vec<TensorInfo>,
 }
 
-impl Header {
+impl GgufHeader {
     /// Reads the header of a file of `length` bytes.
     pub fn read(reader: impl Read, length: u64) -> Result<Self> {
         let mut bytes = Bytes { reader, at: 0, length };
@@ -71,7 +71,7 @@ impl Header {
             alignment.is_power_of_two() && alignment <= 1 << 20,
             "general.alignment is {alignment}; expected a power of two up to 2^20"
         );
-        let tensors = Listing { alignment, end: 0 }.read(&mut bytes, tensors)?;
+        let tensors = TensorListing { alignment, end: 0 }.read(&mut bytes, tensors)?;
         // Offsets count from the end of the header, rounded up.
         let start = bytes.at.next_multiple_of(alignment);
         let tensors: Vec<TensorInfo> =
@@ -104,12 +104,12 @@ fn check_kind(bytes: &mut Bytes<impl Read>) -> Result<()> {
 }
 
 /// The list of tensors, which must lie one behind the other.
-struct Listing {
+struct TensorListing {
     alignment: u64,
     end: u64,
 }
 
-impl Listing {
+impl TensorListing {
     fn read(mut self, bytes: &mut Bytes<impl Read>, count: u64) -> Result<Vec<TensorInfo>> {
         let (mut tensors, mut names) = (Vec::new(), HashSet::new());
         for _ in 0..count {

@@ -14,7 +14,7 @@ mod tokenizer;
 mod weights;
 
 pub(crate) use choose::part;
-pub use choose::{Ambiguous, choose, is_gguf};
-pub use header::{Header, TensorInfo};
+pub use choose::{AmbiguousModel, choose, is_gguf};
+pub use header::{GgufHeader, TensorInfo};
 pub use open::GgufModel;
 pub use tensor_type::TensorType;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::header::{Header, TensorInfo};
+use super::header::{GgufHeader, TensorInfo};
 use super::metadata::Metadata;
 
 /// A GGUF model, of which only the headers were read.
@@ -48,7 +48,7 @@ impl GgufModel {
     fn add(&mut self, number: usize, count: usize, path: &Path) -> Result<()> {
         let file = File::open(path).context("cannot open it")?;
         let length = file.metadata().context("cannot ask for its length")?.len();
-        let header = Header::read(BufReader::new(&file), length)?;
+        let header = GgufHeader::read(BufReader::new(&file), length)?;
         let claimed = header.metadata.count("split.count")?.unwrap_or(1).max(1);
         ensure!(
             claimed == count as u64,

@@ -10,10 +10,10 @@ use cudarc::nvrtc::{CompileError, compile_ptx};
 
 use super::lane;
 use crate::record::replay::Provenance;
-use crate::replay::backend::{Backend, Device, Job, Opened, Provenance};
+use crate::replay::backend::{Backend, Device, OpenedLane, Provenance, ReplayJob};
 use crate::replay::clock::{timed, wall_seconds};
-use crate::replay::method::{KERNEL, Method};
-use crate::replay::profile::Profile;
+use crate::replay::method::{KERNEL, ReplayMethod};
+use crate::replay::profile::DeviceProfile;
 
 const SOURCE: &str = include_str!("kernels.cu");
 
@@ -24,7 +24,7 @@ const LAUNCHES: usize = 1000;
 pub(in crate::replay) struct Cuda {
     pub(super) gpu: Gpu,
     device: Device,
-    profile: Option<Profile>,
+    profile: Option<DeviceProfile>,
 }
 
 /// What a transform needs of the GPU.
@@ -86,7 +86,7 @@ impl Cuda {
             // CUDA cores of a multiprocessor by compute capability, from the programming guide's table.
             let cores = if matches!((major, minor), (6 | 8, 0) | (7, _)) { 64.0 } else { 128.0 };
             // Memory sends on both edges of its clock.
-            Profile::of(
+            DeviceProfile::of(
                 &format!("{name}, by the model"),
                 [2e6 * mhz * processors * cores, 250.0 * khz * bits, launch_s],
             )
@@ -167,7 +167,7 @@ impl Backend for Cuda {
         &self.device
     }
 
-    fn profile(&self) -> Option<Profile> {
+    fn profile(&self) -> Option<DeviceProfile> {
         self.profile.clone()
     }
 
@@ -175,12 +175,12 @@ impl Backend for Cuda {
         Provenance::Measured
     }
 
-    fn lanes<'a>(&'a self, job: &Job<'a>) -> Vec<Opened<'a>> {
+    fn lanes<'a>(&'a self, job: &ReplayJob<'a>) -> Vec<OpenedLane<'a>> {
         let kernels: Vec<_> = job.methods.iter().filter(|method| method.codec().is_none()).collect();
         if kernels.is_empty() {
             let lane = Err(anyhow!("the GPU runs the FC transform alone: name {KERNEL} among the methods"));
-            return vec![Opened {
-                method: Method::Kernel(splitbench_codec::kernel::Band::Mirrored),
+            return vec![OpenedLane {
+                method: ReplayMethod::Kernel(splitbench_codec::kernel::Band::Mirrored),
                 variant: String::new(),
                 threads: None,
                 lane,
@@ -193,7 +193,7 @@ impl Backend for Cuda {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::sample::{Sequence, sequences};
+    use crate::replay::sample::{TraceSequence, sequences};
     use crate::replay::{reference, trace};
     use splitbench_codec::kernel::{self, Band};
     use splitbench_codec::{Activation, proportional};
@@ -223,7 +223,7 @@ mod tests {
         let hidden = rows.hidden();
         let mut activations: Vec<Activation> = sequences(&recorded, |_| 7.6)
             .iter()
-            .map(|Sequence { tokens, row, .. }| {
+            .map(|TraceSequence { tokens, row, .. }| {
                 let values = rows.values()[row.unwrap() * hidden..][..tokens * hidden].to_vec();
                 Activation::new(*tokens, hidden, values).unwrap()
             })
@@ -232,17 +232,21 @@ mod tests {
             let values = (0..tokens * hidden).map(|i| ((i * i + 7 * i) % 1013) as f32 / 500.0 - 1.0).collect();
             activations.push(Activation::new(tokens, hidden, values).unwrap());
         }
-        let methods = [Method::Kernel(Band::Mirrored), Method::Kernel(Band::Corner), Method::Kernel(Band::Centered)];
+        let methods = [
+            ReplayMethod::Kernel(Band::Mirrored),
+            ReplayMethod::Kernel(Band::Corner),
+            ReplayMethod::Kernel(Band::Centered),
+        ];
         for a in &activations {
             let (tokens, hidden) = (a.tokens(), a.hidden());
-            let job = Job { hidden, methods: &methods, threads: &[], calibration: None };
-            for Opened { method, variant, lane, .. } in gpu.lanes(&job) {
+            let job = ReplayJob { hidden, methods: &methods, threads: &[], calibration: None };
+            for OpenedLane { method, variant, lane, .. } in gpu.lanes(&job) {
                 let mut lane = lane.unwrap();
                 let back = lane.round_trip(a, 7.6).unwrap();
                 let from = |expected: &[f64]| reference::rel_error(back.iter().map(|&v| f64::from(v)), expected);
                 let error = from(&method.exact(a, 7.6, None).unwrap().unwrap());
                 assert!(error < 1e-4, "{method} {variant} {tokens} x {hidden}: {error:e} from f64");
-                let Method::Kernel(band) = method else { unreachable!() };
+                let ReplayMethod::Kernel(band) = method else { unreachable!() };
                 let shape = a.shape();
                 let block = proportional(band, shape, 7.6);
                 let (mut kept, mut cpu) = (Vec::new(), Vec::new());

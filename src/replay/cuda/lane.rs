@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use super::device::Gpu;
 use super::layout::Layout;
-use super::transform::{Kind, Transform};
-use crate::replay::backend::{Lane, Opened, Timed};
+use super::transform::{Transform, TransformKind};
+use crate::replay::backend::{CallTimes, Lane, OpenedLane};
 use crate::replay::clock::{median, timed, wall_seconds};
-use crate::replay::method::Method;
+use crate::replay::method::ReplayMethod;
 use splitbench_codec::kernel::Band;
 use splitbench_codec::{self as codec, Activation};
 
@@ -18,22 +18,22 @@ const CALLS: usize = 5;
 
 /// Which kernel runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Choice {
-    This(Kind),
+enum KernelChoice {
+    This(TransformKind),
     /// The one that is faster at the shape.
     Faster,
 }
 
 /// A lane for each kernel and for the faster of both, each with and without copies.
-pub(super) fn lanes<'a>(gpu: &'a Gpu, method: &Method) -> Vec<Opened<'a>> {
-    let Method::Kernel(band) = method else { return Vec::new() };
+pub(super) fn lanes<'a>(gpu: &'a Gpu, method: &ReplayMethod) -> Vec<OpenedLane<'a>> {
+    let ReplayMethod::Kernel(band) = method else { return Vec::new() };
     let choices = [
-        (Choice::Faster, "faster of cuFFT and fused"),
-        (Choice::This(Kind::Cufft), "cuFFT"),
-        (Choice::This(Kind::Fused), "fused"),
+        (KernelChoice::Faster, "faster of cuFFT and fused"),
+        (KernelChoice::This(TransformKind::Cufft), "cuFFT"),
+        (KernelChoice::This(TransformKind::Fused), "fused"),
     ];
     let each = choices.into_iter().flat_map(|choice| [true, false].map(|copies| (choice, copies)));
-    each.map(|((choice, name), copies)| Opened {
+    each.map(|((choice, name), copies)| OpenedLane {
         method: method.clone(),
         variant: format!("{name}, copies {}", if copies { "included" } else { "apart" }),
         threads: None,
@@ -45,10 +45,10 @@ pub(super) fn lanes<'a>(gpu: &'a Gpu, method: &Method) -> Vec<Opened<'a>> {
 struct GpuLane<'a> {
     gpu: &'a Gpu,
     band: Band,
-    choice: Choice,
+    choice: KernelChoice,
     copies: bool,
     /// By S, K_S and K_D.
-    winners: HashMap<(usize, usize, usize), Kind>,
+    winners: HashMap<(usize, usize, usize), TransformKind>,
 }
 
 impl GpuLane<'_> {
@@ -57,7 +57,7 @@ impl GpuLane<'_> {
         Layout::new(shape, self.band, codec::proportional(self.band, a.shape(), ratio))
     }
 
-    fn time_by(&self, kind: Kind, a: &Activation, ratio: f64) -> Result<Timed> {
+    fn time_by(&self, kind: TransformKind, a: &Activation, ratio: f64) -> Result<CallTimes> {
         let layout = self.layout(a, ratio)?;
         let start = wall_seconds();
         let mut transform = Transform::new(self.gpu, kind, layout)?;
@@ -66,7 +66,7 @@ impl GpuLane<'_> {
         let kept = transform.block()?;
         transform.inverse()?;
         transform.wait()?;
-        let mut out = Timed { first_s: wall_seconds() - start, ..Timed::default() };
+        let mut out = CallTimes { first_s: wall_seconds() - start, ..CallTimes::default() };
         for _ in 0..CALLS {
             // The inverse has overwritten A.
             transform.put_values(a.values())?;
@@ -94,8 +94,8 @@ impl GpuLane<'_> {
     }
 
     /// The kernel for an activation; of both the faster where that is asked for, found once a shape.
-    fn kind(&mut self, a: &Activation, ratio: f64) -> Result<Kind> {
-        if let Choice::This(kind) = self.choice {
+    fn kind(&mut self, a: &Activation, ratio: f64) -> Result<TransformKind> {
+        if let KernelChoice::This(kind) = self.choice {
             return Ok(kind);
         }
         let block = self.layout(a, ratio)?.block;
@@ -103,11 +103,11 @@ impl GpuLane<'_> {
         if let Some(kind) = self.winners.get(&key) {
             return Ok(*kind);
         }
-        let both = |timed: Timed| median(&timed.encode_s) + median(&timed.decode_s);
-        let cufft = both(self.time_by(Kind::Cufft, a, ratio)?);
+        let both = |timed: CallTimes| median(&timed.encode_s) + median(&timed.decode_s);
+        let cufft = both(self.time_by(TransformKind::Cufft, a, ratio)?);
         // A shape beyond the fused kernel is cuFFT's.
-        let fused = self.time_by(Kind::Fused, a, ratio).map(both).unwrap_or(f64::INFINITY);
-        let kind = if fused < cufft { Kind::Fused } else { Kind::Cufft };
+        let fused = self.time_by(TransformKind::Fused, a, ratio).map(both).unwrap_or(f64::INFINITY);
+        let kind = if fused < cufft { TransformKind::Fused } else { TransformKind::Cufft };
         self.winners.insert(key, kind);
         Ok(kind)
     }
@@ -118,7 +118,7 @@ impl Lane for GpuLane<'_> {
         self.gpu.compile_s
     }
 
-    fn time(&mut self, a: &Activation, ratio: f64) -> Result<Timed> {
+    fn time(&mut self, a: &Activation, ratio: f64) -> Result<CallTimes> {
         let kind = self.kind(a, ratio)?;
         self.time_by(kind, a, ratio)
     }
@@ -138,8 +138,12 @@ impl Lane for GpuLane<'_> {
         if self.winners.is_empty() {
             return None;
         }
-        let mut fused: Vec<usize> =
-            self.winners.iter().filter(|(_, kind)| **kind == Kind::Fused).map(|((tokens, ..), _)| *tokens).collect();
+        let mut fused: Vec<usize> = self
+            .winners
+            .iter()
+            .filter(|(_, kind)| **kind == TransformKind::Fused)
+            .map(|((tokens, ..), _)| *tokens)
+            .collect();
         fused.sort_unstable();
         let range =
             fused.first().zip(fused.last()).map_or(String::new(), |(a, b)| format!(", those of {a} to {b} tokens"));

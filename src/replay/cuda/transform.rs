@@ -18,7 +18,7 @@ const THREADS: u32 = 256;
 
 /// How the transform is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(super) enum TransformKind {
     /// Rows to half-spectra, the kept columns, the block; and back.
     Cufft,
     /// One launch forward, two back.
@@ -91,15 +91,15 @@ fn rows(kind: cufftType, (tokens, hidden): (i32, i32), stream: &Arc<CudaStream>)
 
 impl<'a> Transform<'a> {
     /// Makes plans and buffers. Fails where the shape is beyond the kernel or the GPU's memory.
-    pub fn new(gpu: &'a Gpu, kind: Kind, layout: Layout) -> Result<Self> {
+    pub fn new(gpu: &'a Gpu, kind: TransformKind, layout: Layout) -> Result<Self> {
         let ((tokens, hidden), Block { ks, kd }) = (layout.shape, layout.block);
         let half = hidden / 2 + 1;
-        let scratch = if kind == Kind::Cufft { tokens * half } else { ks * hidden };
+        let scratch = if kind == TransformKind::Cufft { tokens * half } else { ks * hidden };
         // cuFFT may take as much again for itself.
         gpu.ensure_room(4 * tokens * hidden + 8 * ks * kd + 16 * scratch)?;
         let stream = &gpu.stream;
         let steps = match kind {
-            Kind::Cufft => {
+            TransformKind::Cufft => {
                 let (s, h) = (tokens as i32, half as i32);
                 let sides = (s, hidden as i32);
                 // Columns beyond the kept ones, and beyond the middle, are zero or mirrors.
@@ -124,7 +124,7 @@ impl<'a> Transform<'a> {
                     place: gpu.upload(&layout.place)?,
                 }
             }
-            Kind::Fused => {
+            TransformKind::Fused => {
                 ensure!(hidden <= MOST_FUSED, "D is {hidden}: the fused kernel's shared memory takes 1..={MOST_FUSED}");
                 // D of 1 has no factors; a table must have something.
                 let factors = if layout.factors.is_empty() { &[1][..] } else { &layout.factors };

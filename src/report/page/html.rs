@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::super::picture::Picture;
 use super::super::table::Table;
-use super::{Block, Page};
+use super::{Page, PageBlock};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -53,8 +53,9 @@ struct Writer {
 /// The page.
 pub(super) fn page(page: &Page) -> String {
     let open = page.parts.iter().flat_map(|part| &part.blocks);
-    let reserved: usize =
-        open.map(|block| if let Block::Picture { picture, .. } = block { slim(&picture.svg).len() } else { 0 }).sum();
+    let reserved: usize = open
+        .map(|block| if let PageBlock::Picture { picture, .. } = block { slim(&picture.svg).len() } else { 0 })
+        .sum();
     let left = PICTURES.saturating_sub(reserved);
     let mut writer = Writer { out: String::new(), ids: HashSet::new(), pictures: left, folded: false };
     let ids: Vec<String> = page.parts.iter().map(|part| writer.id(&part.title)).collect();
@@ -114,12 +115,12 @@ impl Writer {
         let _ = writeln!(self.out, "<p{class}>{}</p>", inline(text));
     }
 
-    fn block(&mut self, block: &Block) {
+    fn block(&mut self, block: &PageBlock) {
         match block {
-            Block::Text(text) => self.text(text),
-            Block::Table { table, words } => self.table(table, *words),
-            Block::Picture { picture, .. } => self.picture(picture),
-            Block::More { summary, blocks } => {
+            PageBlock::Text(text) => self.text(text),
+            PageBlock::Table { table, words } => self.table(table, *words),
+            PageBlock::Picture { picture, .. } => self.picture(picture),
+            PageBlock::More { summary, blocks } => {
                 let _ = writeln!(self.out, "<details>\n<summary>{}</summary>", escape(summary));
                 self.folded = true;
                 blocks.iter().for_each(|block| self.block(block));

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Component, Path};
 
 use super::super::table::escape;
-use super::{Block, Page};
+use super::{Page, PageBlock};
 
 /// The page, to lie in a folder.
 pub(super) fn page(page: &Page, folder: &Path) -> String {
@@ -23,18 +23,18 @@ pub(super) fn page(page: &Page, folder: &Path) -> String {
     out
 }
 
-fn block(out: &mut String, one: &Block, folder: &Path) {
+fn block(out: &mut String, one: &PageBlock, folder: &Path) {
     match one {
-        Block::Text(text) => {
+        PageBlock::Text(text) => {
             let _ = writeln!(out, "{}\n", escape(text));
         }
-        Block::Table { table, words } => {
+        PageBlock::Table { table, words } => {
             let text = table.markdown();
             // Words are read from the left.
             *out += &if *words { text.replace("| --: ", "| :-- ") } else { text };
             out.push('\n');
         }
-        Block::Picture { picture, file } => {
+        PageBlock::Picture { picture, file } => {
             let link = file.as_deref().and_then(|file| relative(folder, file));
             match link {
                 Some(link) => {
@@ -45,7 +45,7 @@ fn block(out: &mut String, one: &Block, folder: &Path) {
             }
             let _ = writeln!(out, "**{}** {}\n", escape(&picture.title), escape(&picture.caption));
         }
-        Block::More { summary, blocks } => {
+        PageBlock::More { summary, blocks } => {
             let _ = writeln!(out, "<details><summary>{}</summary>\n", escape(summary));
             blocks.iter().for_each(|one| block(out, one, folder));
             *out += "</details>\n\n";

@@ -14,16 +14,16 @@ use anyhow::{Context, Result, ensure};
 
 pub use source::{rows, wanted};
 
-use self::source::{Kind, Source};
-use self::verdict::Verdict;
-use super::paper::{self, Place};
-use super::picture::{Picture, Words};
-use super::table::{Notes, Section, Table};
+use self::source::{RunKind, RunSource};
+use self::verdict::ClaimState;
+use super::paper::{self, NumberPlace};
+use super::picture::{Picture, TextPlace};
+use super::table::{Notes, Table, TableSection};
 use super::{names, rendered, simulation, sweeps, table4, view};
 use crate::repeats::real_path;
 
 /// What a page is made of, whatever it is written as.
-enum Block {
+enum PageBlock {
     /// A paragraph.
     Text(String),
     /// A table of numbers, or of words.
@@ -31,13 +31,13 @@ enum Block {
     /// A figure, and its file where there is one.
     Picture { picture: Picture, file: Option<PathBuf> },
     /// What is folded away at first.
-    More { summary: String, blocks: Vec<Block> },
+    More { summary: String, blocks: Vec<PageBlock> },
 }
 
 /// A part under a heading.
-struct Part {
+struct PagePart {
     title: String,
-    blocks: Vec<Block>,
+    blocks: Vec<PageBlock>,
 }
 
 /// A page.
@@ -45,7 +45,7 @@ struct Page {
     title: String,
     /// What stands before all parts.
     lead: Vec<String>,
-    parts: Vec<Part>,
+    parts: Vec<PagePart>,
 }
 
 /// Experiments in the order a page has them, with what the paper calls what they make.
@@ -67,7 +67,7 @@ pub fn write(runs: &[PathBuf], out: &Path, plots: Option<&Path>) -> Result<Vec<P
     ensure!(!runs.is_empty(), "a page of which runs? Name their folders: results/<experiment>/<run>");
     // The same run again shows nothing more.
     let folders = view::distinct(runs.iter().map(|run| real_path(run)));
-    let mut sources = folders.iter().map(|run| Source::read(run, plots)).collect::<Result<Vec<_>>>()?;
+    let mut sources = folders.iter().map(|run| RunSource::read(run, plots)).collect::<Result<Vec<_>>>()?;
     // Runs of one name, such as those of two machines, are told apart by where they lie.
     let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
     for (source, folder) in sources.iter_mut().zip(&folders) {
@@ -77,7 +77,8 @@ pub fn write(runs: &[PathBuf], out: &Path, plots: Option<&Path>) -> Result<Vec<P
     }
     let models = view::distinct(sources.iter().flat_map(models));
     sources.iter_mut().for_each(|source| source.models.clone_from(&models));
-    let place = |source: &Source| ORDER.iter().position(|(name, _)| *name == source.experiment).unwrap_or(ORDER.len());
+    let place =
+        |source: &RunSource| ORDER.iter().position(|(name, _)| *name == source.experiment).unwrap_or(ORDER.len());
     sources.sort_by_key(place);
     super::create(out)?;
     let whole = std::fs::canonicalize(out).with_context(|| format!("no folder {}", out.display()))?;
@@ -109,7 +110,7 @@ fn is_ours(file: &Path) -> bool {
     !file.exists() || std::fs::read(file).is_ok_and(|text| begins(&text))
 }
 
-fn page(sources: &[Source]) -> Result<Page> {
+fn page(sources: &[RunSource]) -> Result<Page> {
     let lines = claims::lines(sources);
     let subjects = view::distinct(sources.iter().flat_map(models));
     let name = match (sources, subjects.as_slice()) {
@@ -118,25 +119,25 @@ fn page(sources: &[Source]) -> Result<Page> {
         (_, subjects) => shown(subjects, subjects),
     };
     let mut parts = vec![
-        Part { title: "What was run".into(), blocks: vec![words(summary(sources))] },
-        Part { title: "The paper's claims".into(), blocks: vec![words(claims::table(&lines))] },
-        Part { title: "The paper against itself".into(), blocks: vec![words(own_tables::table())] },
+        PagePart { title: "What was run".into(), blocks: vec![words(summary(sources))] },
+        PagePart { title: "The paper's claims".into(), blocks: vec![words(claims::table(&lines))] },
+        PagePart { title: "The paper against itself".into(), blocks: vec![words(own_tables::table())] },
     ];
     for source in sources {
-        parts.push(Part { title: heading(source, sources), blocks: part(source)? });
+        parts.push(PagePart { title: heading(source, sources), blocks: part(source)? });
     }
-    parts.push(Part { title: "How to make it again".into(), blocks: vec![words(again(sources))] });
+    parts.push(PagePart { title: "How to make it again".into(), blocks: vec![words(again(sources))] });
     Ok(Page { title: format!("splitbench report: {name}"), lead: lead(sources, &subjects, &lines), parts })
 }
 
-fn words(table: Table) -> Block {
-    Block::Table { table, words: true }
+fn words(table: Table) -> PageBlock {
+    PageBlock::Table { table, words: true }
 }
 
 /// Models of a run's rows.
-fn models(source: &Source) -> Vec<String> {
+fn models(source: &RunSource) -> Vec<String> {
     match &source.kind {
-        Kind::Rows { rows, .. } => view::distinct(rows.iter().map(|row| row.model.clone())),
+        RunKind::Rows { rows, .. } => view::distinct(rows.iter().map(|row| row.model.clone())),
         _ => Vec::new(),
     }
 }
@@ -148,7 +149,7 @@ fn shown(models: &[String], all: &[String]) -> String {
     names.join(", ")
 }
 
-fn heading(source: &Source, all: &[Source]) -> String {
+fn heading(source: &RunSource, all: &[RunSource]) -> String {
     let known = ORDER.iter().find(|(name, _)| *name == source.experiment).map(|(_, title)| *title);
     let several = all.iter().filter(|other| other.experiment == source.experiment).count() > 1;
     match known {
@@ -158,7 +159,7 @@ fn heading(source: &Source, all: &[Source]) -> String {
     }
 }
 
-fn lead(sources: &[Source], models: &[String], lines: &[claims::Line]) -> Vec<String> {
+fn lead(sources: &[RunSource], models: &[String], lines: &[claims::ClaimLine]) -> Vec<String> {
     let mut out = Vec::new();
     let partial: Vec<&str> = sources.iter().filter(|one| one.partial).map(|one| one.name.as_str()).collect();
     if !partial.is_empty() {
@@ -168,9 +169,9 @@ fn lead(sources: &[Source], models: &[String], lines: &[claims::Line]) -> Vec<St
     out.push(format!(
         "What the FourierCompress paper (arXiv 2510.16418) shows, from rows of splitbench. Of {} verdicts on its claims here, {} hold, {} do not, and {} cannot be judged.",
         lines.len(),
-        count(Verdict::Holds),
-        count(Verdict::Fails),
-        count(Verdict::Open)
+        count(ClaimState::Holds),
+        count(ClaimState::Fails),
+        count(ClaimState::Open)
     ));
     let others: Vec<String> = models.iter().filter(|model| paper::model(model).is_none()).cloned().collect();
     if !others.is_empty() {
@@ -180,7 +181,7 @@ fn lead(sources: &[Source], models: &[String], lines: &[claims::Line]) -> Vec<St
         ));
     }
     let rows =
-        || sources.iter().filter_map(|one| if let Kind::Rows { rows, .. } = &one.kind { Some(rows) } else { None });
+        || sources.iter().filter_map(|one| if let RunKind::Rows { rows, .. } = &one.kind { Some(rows) } else { None });
     if rows().flatten().any(|row| names::is_mini(&row.dataset)) {
         out.push("Data sets whose name ends in mini are small sets of this project, named after the paper's and made in their format; they are not the paper's.".into());
     }
@@ -193,7 +194,7 @@ fn plain(title: &str, caption: &[&str], columns: &[&str], rows: Vec<Vec<String>>
         title: title.into(),
         caption: caption.iter().map(|sentence| sentence.to_string()).collect(),
         columns: std::iter::once(&"").chain(columns).map(|column| column.to_string()).collect(),
-        sections: vec![Section { name: String::new(), rows }],
+        sections: vec![TableSection { name: String::new(), rows }],
         notes: Notes::default(),
     }
 }
@@ -203,10 +204,10 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn summary(sources: &[Source]) -> Table {
-    let row = |source: &Source| {
+fn summary(sources: &[RunSource]) -> Table {
+    let row = |source: &RunSource| {
         let (subject, data, done, failed) = match &source.kind {
-            Kind::Rows { rows, .. } => {
+            RunKind::Rows { rows, .. } => {
                 let cells: Vec<_> = rows.iter().filter(|row| !row.is_baseline()).collect();
                 let failed = rows.iter().filter(|row| view::accuracy(row).is_none()).count();
                 let sets = view::distinct(rows.iter().map(names::row_title));
@@ -216,7 +217,7 @@ fn summary(sources: &[Source]) -> Table {
                 let data = format!("{named}; {} questions each", questions.join(" or "));
                 (shown(&models(source), &source.models), data, counted(cells.len(), "cell"), failed)
             }
-            Kind::Replay { rows, .. } => {
+            RunKind::Replay { rows, .. } => {
                 let sizes: Vec<String> =
                     view::distinct(rows.iter().map(|row| row.hidden)).iter().map(usize::to_string).collect();
                 let data: Vec<String> =
@@ -224,7 +225,7 @@ fn summary(sources: &[Source]) -> Table {
                 let failed = rows.iter().filter(|row| row.both.is_none()).count();
                 (format!("D {}", sizes.join(", ")), data.join(", "), counted(rows.len(), "row"), failed)
             }
-            Kind::Simulated { swept, .. } => {
+            RunKind::Simulated { swept, .. } => {
                 let profiles = view::distinct(swept.points.iter().map(|point| point.profile.clone()));
                 let failed =
                     swept.points.iter().filter(|point| point.mean_s.is_none_or(|mean| !mean.is_finite())).count();
@@ -252,49 +253,49 @@ fn summary(sources: &[Source]) -> Table {
     plain("Runs", &caption, &columns, sources.iter().map(row).collect())
 }
 
-fn part(source: &Source) -> Result<Vec<Block>> {
+fn part(source: &RunSource) -> Result<Vec<PageBlock>> {
     let mut blocks = Vec::new();
     if source.partial {
-        blocks.push(Block::Text("PARTIAL: this run has not finished.".into()));
+        blocks.push(PageBlock::Text("PARTIAL: this run has not finished.".into()));
     }
     let analysis = source.manifest.spec["analysis"].as_str().unwrap_or_default();
     if !analysis.is_empty() {
-        let paragraphs = analysis.split("\n\n").map(|text| Block::Text(text.to_string())).collect();
+        let paragraphs = analysis.split("\n\n").map(|text| PageBlock::Text(text.to_string())).collect();
         let summary = "What the experiment asks, and what would be agreement".into();
-        blocks.push(Block::More { summary, blocks: paragraphs });
+        blocks.push(PageBlock::More { summary, blocks: paragraphs });
     }
     let (tables, pictures) = match &source.kind {
-        Kind::Rows { report, rows, beside } => {
+        RunKind::Rows { report, rows, beside } => {
             let view = super::checked(report, rows)?.among(&source.models);
             let sweeps = sweeps(report, rows, beside)?;
-            blocks.extend(super::missing(report, &view, beside).into_iter().map(Block::Text));
+            blocks.extend(super::missing(report, &view, beside).into_iter().map(PageBlock::Text));
             let tables =
-                rendered(report, &view, beside, &sweeps, Place::Inside).into_iter().map(|(_, made)| made.tables);
-            (tables.collect(), super::figures(report, &view, &sweeps, beside, Words::ReportContext)?)
+                rendered(report, &view, beside, &sweeps, NumberPlace::Inside).into_iter().map(|(_, made)| made.tables);
+            (tables.collect(), super::figures(report, &view, &sweeps, beside, TextPlace::ReportContext)?)
         }
-        Kind::Replay { rows, table4: true } => {
+        RunKind::Replay { rows, table4: true } => {
             let claims = super::speed::markdown(rows);
             let lines = claims.lines().filter_map(|line| line.strip_prefix("- "));
             let summary = "Claims of speed, one by one".into();
-            blocks.push(Block::More { summary, blocks: lines.map(|line| Block::Text(line.into())).collect() });
-            (vec![vec![table4::table4(rows, Place::Inside)], vec![table4::list(rows)]], Vec::new())
+            blocks.push(PageBlock::More { summary, blocks: lines.map(|line| PageBlock::Text(line.into())).collect() });
+            (vec![vec![table4::table4(rows, NumberPlace::Inside)], vec![table4::list(rows)]], Vec::new())
         }
-        Kind::Replay { rows, .. } => (vec![vec![table4::list(rows)]], Vec::new()),
-        Kind::Simulated { swept, about } => {
-            let draw = |(file, figure): (String, super::figure::Figure)| figure.picture(file, Words::ReportContext);
+        RunKind::Replay { rows, .. } => (vec![vec![table4::list(rows)]], Vec::new()),
+        RunKind::Simulated { swept, about } => {
+            let draw = |(file, figure): (String, super::figure::Figure)| figure.picture(file, TextPlace::ReportContext);
             let pictures = simulation::figures(swept, about).into_iter().map(draw).collect::<Result<_>>()?;
             (vec![simulation::rendered(swept, about).tables], pictures)
         }
     };
     blocks.extend(arranged(source, tables, pictures));
-    if matches!(blocks.as_slice(), [] | [Block::More { .. }]) {
-        blocks.push(Block::Text("There is nothing finished to show.".into()));
+    if matches!(blocks.as_slice(), [] | [PageBlock::More { .. }]) {
+        blocks.push(PageBlock::Text("There is nothing finished to show.".into()));
     }
     Ok(blocks)
 }
 
 /// The first table of a kind and the figures that say most, then the others folded away.
-fn arranged(source: &Source, kinds: Vec<Vec<Table>>, pictures: Vec<Picture>) -> Vec<Block> {
+fn arranged(source: &RunSource, kinds: Vec<Vec<Table>>, pictures: Vec<Picture>) -> Vec<PageBlock> {
     let files: Vec<String> = pictures.iter().map(|picture| picture.file.clone()).collect();
     let is_detail = |file: &str| {
         let shows = file.split("--").next().unwrap_or_default();
@@ -303,12 +304,12 @@ fn arranged(source: &Source, kinds: Vec<Vec<Table>>, pictures: Vec<Picture>) -> 
     let (details, main): (Vec<Picture>, Vec<Picture>) = pictures.into_iter().partition(|one| is_detail(&one.file));
     let block = |picture: Picture| {
         let file = source.plots.as_ref().map(|folder| folder.join(format!("{}.svg", picture.file)));
-        Block::Picture { file: file.filter(|file| file.is_file()), picture }
+        PageBlock::Picture { file: file.filter(|file| file.is_file()), picture }
     };
-    let mut blocks: Vec<Block> = main.into_iter().map(block).collect();
-    let mut others: Vec<Block> = Vec::new();
+    let mut blocks: Vec<PageBlock> = main.into_iter().map(block).collect();
+    let mut others: Vec<PageBlock> = Vec::new();
     for tables in kinds {
-        let mut tables = tables.into_iter().map(|table| Block::Table { table, words: false });
+        let mut tables = tables.into_iter().map(|table| PageBlock::Table { table, words: false });
         blocks.extend(tables.next());
         others.extend(tables);
     }
@@ -318,13 +319,13 @@ fn arranged(source: &Source, kinds: Vec<Vec<Table>>, pictures: Vec<Picture>) -> 
     if !others.is_empty() {
         let summary = [(tables, "more table"), (pictures, "more figure")].into_iter().filter(|(count, _)| *count > 0);
         let summary = summary.map(|(count, what)| counted(count, what)).collect::<Vec<_>>().join(", ");
-        blocks.push(Block::More { summary, blocks: others });
+        blocks.push(PageBlock::More { summary, blocks: others });
     }
     blocks
 }
 
-fn again(sources: &[Source]) -> Table {
-    let row = |source: &Source| {
+fn again(sources: &[RunSource]) -> Table {
+    let row = |source: &RunSource| {
         let manifest = &source.manifest;
         let command = match manifest.command.split_first() {
             // The program's own place says nothing.
@@ -362,7 +363,7 @@ fn again(sources: &[Source]) -> Table {
     };
     let mut rows: Vec<Vec<String>> = sources.iter().map(row).collect();
     // A whole path stays as it is.
-    let folder = |source: &Source| Path::new("results").join(&source.name).display().to_string();
+    let folder = |source: &RunSource| Path::new("results").join(&source.name).display().to_string();
     let names: Vec<String> = sources.iter().map(folder).collect();
     let whole = format!("`splitbench report {} --page DIR`", names.join(" "));
     rows.push(vec!["this page".into(), whole, crate::VERSION.into(), "–".into(), "any: it only reads rows".into()]);

@@ -2,9 +2,9 @@
 
 use super::super::near_lossless::near_lossless;
 use super::super::number::signed;
-use super::super::table::{Notes, Section, Table};
+use super::super::table::{Notes, Table, TableSection};
 use super::super::{names, paper};
-use super::verdict::Verdict;
+use super::verdict::ClaimState;
 
 /// Something the text says, and what the tables say of it.
 pub(super) struct Check {
@@ -12,7 +12,7 @@ pub(super) struct Check {
     pub says: &'static str,
     /// Where it stands.
     pub section: &'static str,
-    pub verdict: Verdict,
+    pub verdict: ClaimState,
     /// The numbers.
     pub found: String,
 }
@@ -24,7 +24,7 @@ const ROUNDING: f64 = 0.05 + 1e-9;
 const METHODS: [&str; 5] = ["fwsvd", "asvd", "svd-llm", "qr", "topk"];
 
 fn check(says: &'static str, section: &'static str, holds: bool, found: String) -> Check {
-    Check { says, section, verdict: Verdict::of(holds, !holds), found }
+    Check { says, section, verdict: ClaimState::of(holds, !holds), found }
 }
 
 /// A model's accuracy in Table III, by data set.
@@ -398,7 +398,7 @@ pub(super) fn table() -> Table {
         title: "The paper against its own tables".into(),
         caption: vec!["Computed from the paper's Tables II to IV as printed (results/paper/*.csv), whatever the run. ✓: the tables bear the statement out.".into()],
         columns: ["", "the paper says", "where", "verdict", "what its tables give"].map(String::from).to_vec(),
-        sections: vec![Section { name: String::new(), rows }],
+        sections: vec![TableSection { name: String::new(), rows }],
         notes: Notes::default(),
     }
 }
@@ -412,7 +412,7 @@ mod tests {
         let all = checks();
         let of = |part: &str| all.iter().find(|check| check.says.contains(part)).unwrap();
         let cells = of("on all four models");
-        assert_eq!(cells.verdict, Verdict::Fails);
+        assert_eq!(cells.verdict, ClaimState::Fails);
         assert!(
             cells.found.contains("13 of 40") && cells.found.contains("ARC-Challenge of Qwen2.5-1.5B, 1.4"),
             "{}",
@@ -420,19 +420,19 @@ mod tests {
         );
         assert!(of("one ratio per data set").found.starts_with("35 of 40"));
         let row = of("Last row of Table II");
-        assert!(row.verdict == Verdict::Fails && row.found.contains("ARC-Easy 8.4 (7.50)"), "{}", row.found);
-        assert_eq!(of("7.6 on average over").verdict, Verdict::Holds);
+        assert!(row.verdict == ClaimState::Fails && row.found.contains("ARC-Easy 8.4 (7.50)"), "{}", row.found);
+        assert_eq!(of("7.6 on average over").verdict, ClaimState::Holds);
         assert!(of("3.5 times").found.contains("22.4 / 6.4 = 3.5"), "{}", of("3.5 times").found);
-        assert!(of("32 times").found.contains("= 32.0") && of("32 times").verdict == Verdict::Holds);
+        assert!(of("32 times").found.contains("= 32.0") && of("32 times").verdict == ClaimState::Holds);
         assert!(
             of("by hidden size").found.contains("fwsvd 90.4 and 11.5 s, 7.9 times"),
             "{}",
             of("by hidden size").found
         );
-        assert!(of("Shares").verdict == Verdict::Fails && of("Shares").found.contains("topk 3 % stated, 12.7 % by"));
+        assert!(of("Shares").verdict == ClaimState::Fails && of("Shares").found.contains("topk 3 % stated, 12.7 % by"));
         assert!(all.iter().all(|check| !check.found.contains("NaN")), "a number is missing");
         for check in &all {
-            assert_ne!(check.verdict, Verdict::Open, "{}", check.says);
+            assert_ne!(check.verdict, ClaimState::Open, "{}", check.says);
         }
     }
 

@@ -15,11 +15,11 @@ use crate::record::machine::Machine;
 use crate::record::manifest::Manifest;
 use crate::record::read_rows;
 use crate::record::replay::{self, ReplayRow};
-use crate::simulate::Swept;
+use crate::simulate::SweepRecord;
 
 /// A run and all that is in its folder.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct RunSource {
     /// `table2/pocket`, as under `results/`.
     pub name: String,
     /// The models of all runs on its page.
@@ -32,18 +32,18 @@ pub(super) struct Source {
     pub plots: Option<PathBuf>,
     pub manifest: Manifest,
     pub machine: Machine,
-    pub kind: Kind,
+    pub kind: RunKind,
 }
 
 /// What kinds of runs there are.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum RunKind {
     /// Cells of an experiment.
     Rows { report: ReportSpec, rows: Vec<Row>, beside: ReportContext },
     /// A replay of a trace; `table4` where it is one of Table IV.
     Replay { rows: Vec<ReplayRow>, table4: bool },
     /// A simulation of many clients, and what stands under its figures.
-    Simulated { swept: Swept, about: String },
+    Simulated { swept: SweepRecord, about: String },
 }
 
 /// What the rows of a run are to be made into, and whether it has come to its end. One without a manifest has not; if its experiment
@@ -69,7 +69,7 @@ pub fn rows(run: &Path) -> Result<Vec<Row>> {
     })
 }
 
-impl Source {
+impl RunSource {
     /// Reads a run's folder; its figures lie in `plots`, or where `run` and `report` put them.
     pub fn read(folder: &Path, plots: Option<&Path>) -> Result<Self> {
         let whole = fs::canonicalize(folder).with_context(|| format!("there is no run {}", folder.display()))?;
@@ -85,18 +85,18 @@ impl Source {
             let made: Manifest = described(&whole, "manifest")?;
             let partial = made.finished.is_none();
             let table4 = made.spec["table4"] == true;
-            (made, partial, Kind::Replay { rows, table4 })
+            (made, partial, RunKind::Replay { rows, table4 })
         } else if simulation::is_in(&whole) {
             let (swept, about) = simulation::read(&whole)?;
             let made: Manifest = described(&whole, "simulate")?;
             // Written last.
             let partial = made.version.is_empty();
-            (made, partial, Kind::Simulated { swept, about })
+            (made, partial, RunKind::Simulated { swept, about })
         } else {
             let rows = rows(&whole).with_context(|| format!("reading the run {}", folder.display()))?;
             let (report, partial) = wanted(&whole, &rows)?;
             let beside = ReportContext { partial, ..ReportContext::read(&whole, &report)? };
-            (described(&whole, "manifest")?, partial, Kind::Rows { report, rows, beside })
+            (described(&whole, "manifest")?, partial, RunKind::Rows { report, rows, beside })
         };
         let machine = described(&whole, "machine")?;
         Ok(Self {

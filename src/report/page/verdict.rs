@@ -4,14 +4,14 @@ use std::fmt;
 
 /// Whether a claim is borne out by numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ClaimState {
     Holds,
     Fails,
     /// The numbers are missing, or too uncertain.
     Open,
 }
 
-impl Verdict {
+impl ClaimState {
     /// From whether it surely holds and whether it surely does not.
     pub fn of(holds: bool, fails: bool) -> Self {
         match (holds, fails) {
@@ -22,7 +22,7 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for ClaimState {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Self::Holds => "✓ holds",
@@ -34,7 +34,7 @@ impl fmt::Display for Verdict {
 
 /// A number with its standard error; none where it is not known.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Measured {
+pub(super) struct Uncertain {
     pub value: f64,
     pub stderr: Option<f64>,
 }
@@ -43,7 +43,7 @@ pub(super) struct Measured {
 pub(super) const ONE: f64 = 2.0;
 pub(super) const ANY: f64 = 3.0;
 
-impl Measured {
+impl Uncertain {
     pub fn surely_above(self, bound: f64, errors: f64) -> bool {
         self.stderr.is_some_and(|stderr| self.value - errors * stderr > bound)
     }
@@ -79,18 +79,18 @@ mod tests {
 
     #[test]
     fn nothing_is_sure_without_an_error() {
-        let of = |stderr| Measured { value: 1.0, stderr };
+        let of = |stderr| Uncertain { value: 1.0, stderr };
         assert!(of(Some(0.1)).surely_above(0.69, ANY) && !of(Some(0.1)).surely_above(0.75, ANY));
         assert!(of(Some(0.1)).surely_below(1.21, ONE) && !of(Some(0.1)).surely_below(1.19, ONE));
         assert!(!of(None).surely_above(0.0, ONE) && !of(None).surely_below(9.0, ONE));
         assert!(!of(Some(f64::NAN)).surely_above(0.0, ONE));
-        assert_eq!(of(Some(3.0)).minus(of(Some(4.0))), Measured { value: 0.0, stderr: Some(5.0) });
+        assert_eq!(of(Some(3.0)).minus(of(Some(4.0))), Uncertain { value: 0.0, stderr: Some(5.0) });
         assert_eq!(of(None).minus(of(Some(4.0))).stderr, None);
-        assert_eq!(Measured::mean(&[1.0, 2.0]), None);
-        assert_eq!(Measured::mean(&[1.0, 2.0, 3.0]).unwrap().text(2), "2.00 ± 0.58");
+        assert_eq!(Uncertain::mean(&[1.0, 2.0]), None);
+        assert_eq!(Uncertain::mean(&[1.0, 2.0, 3.0]).unwrap().text(2), "2.00 ± 0.58");
         assert_eq!(
-            [Verdict::of(true, false), Verdict::of(true, true), Verdict::of(false, false)],
-            [Verdict::Holds, Verdict::Fails, Verdict::Open]
+            [ClaimState::of(true, false), ClaimState::of(true, true), ClaimState::of(false, false)],
+            [ClaimState::Holds, ClaimState::Fails, ClaimState::Open]
         );
     }
 }

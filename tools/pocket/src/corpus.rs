@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::MINI_SETS;
 use crate::mini::mini_sets;
-use crate::questions::Asker;
+use crate::questions::QuestionMaker;
 use crate::text::{normalise, words};
 use crate::world::World;
 
@@ -36,15 +36,15 @@ pub enum Document {
 
 /// What kind of document to make.
 #[derive(Clone, Copy)]
-enum Kind {
+enum DocumentKind {
     Facts,
     Row(&'static str),
 }
 
 /// The training stream: endless, and the same for the same world and seed.
 pub struct Corpus<'w> {
-    asker: Asker<'w>,
-    kinds: Vec<Kind>,
+    asker: QuestionMaker<'w>,
+    kinds: Vec<DocumentKind>,
     weights: WeightedIndex<f64>,
     reserved: HashSet<String>,
 }
@@ -56,14 +56,14 @@ impl<'w> Corpus<'w> {
         let mut kinds = Vec::new();
         for (name, _) in mixture {
             kinds.push(match (name.as_str(), MINI_SETS.into_iter().find(|set| set == name)) {
-                ("facts", _) => Kind::Facts,
-                (_, Some(set)) => Kind::Row(set),
+                ("facts", _) => DocumentKind::Facts,
+                (_, Some(set)) => DocumentKind::Row(set),
                 _ => anyhow::bail!("weights: {name} is no kind of document"),
             });
         }
         let weights = WeightedIndex::new(mixture.iter().map(|w| w.1)).context("weights of the stream")?;
         let reserved = mini_sets(world)?.into_iter().flat_map(|set| set.eval_keys).collect();
-        let asker = Asker { world, rng: ChaCha8Rng::seed_from_u64(seed), asked: false };
+        let asker = QuestionMaker { world, rng: ChaCha8Rng::seed_from_u64(seed), asked: false };
         Ok(Self { asker, kinds, weights, reserved })
     }
 
@@ -72,8 +72,8 @@ impl<'w> Corpus<'w> {
         let kind = self.kinds[self.weights.sample(&mut self.asker.rng)];
         loop {
             let document = match kind {
-                Kind::Facts => Some(Document::Text(self.facts())),
-                Kind::Row(dataset) => self.row(dataset),
+                DocumentKind::Facts => Some(Document::Text(self.facts())),
+                DocumentKind::Row(dataset) => self.row(dataset),
             };
             if let Some(document) = document {
                 return document;

@@ -2,12 +2,12 @@
 
 use rand::seq::SliceRandom;
 
-use crate::questions::{Asker, Question};
+use crate::questions::{QuestionMaker, WorldQuestion};
 use crate::text::{fill, sentence};
 
-impl Asker<'_> {
+impl QuestionMaker<'_> {
     /// A passage that leads to one entity, and what must be true of it; or what must be true, and which entity it is.
-    pub fn deduction(&mut self) -> Option<Question> {
+    pub fn deduction(&mut self) -> Option<WorldQuestion> {
         let world = self.world;
         let i = self.fact(|r| r.clue.is_some() && world.logic.tables.contains(&r.table))?;
         let fact = &world.facts[i];
@@ -34,7 +34,7 @@ impl Asker<'_> {
                 wrong.push(choice);
             }
         }
-        Some(Question {
+        Some(WorldQuestion {
             context: sentence(&shaped(context, &fact.phrase, &fact.value)),
             text: sentence(&shaped(text, &fact.phrase, &fact.value)),
             gold: shaped(answer, &fact.phrase, &fact.value),

@@ -27,7 +27,7 @@ use splitbench::data;
 use splitbench::output::{self, Output};
 
 use corpus::{Corpus, Document};
-use train::{Part, Recipe};
+use train::{Recipe, TextPart};
 use world::World;
 
 /// The ten mini data sets, named as the real ones they are shaped after.
@@ -106,7 +106,7 @@ impl Args {
     }
 }
 
-type Texts<'w> = Box<dyn Iterator<Item = Result<Vec<Part>>> + 'w>;
+type Texts<'w> = Box<dyn Iterator<Item = Result<Vec<TextPart>>> + 'w>;
 
 fn train(recipe: &Recipe, stage: usize, tokenizer: &Tokenizer, texts: &mut Texts, out: &std::path::Path) -> Result<()> {
     let steps = recipe.stages[stage].steps;
@@ -131,9 +131,9 @@ fn stream(world: &World, stage: usize, seed: u64) -> Result<Texts<'_>> {
     Ok(Box::new(std::iter::from_fn(move || Some(text(corpus.next_document())))))
 }
 
-fn text(document: Document) -> Result<Vec<Part>> {
+fn text(document: Document) -> Result<Vec<TextPart>> {
     match document {
-        Document::Text(text) => Ok(vec![Part::plain(text)]),
+        Document::Text(text) => Ok(vec![TextPart::plain(text)]),
         Document::Row { dataset, row } => {
             let info = data::find(dataset)?;
             let line = serde_json::to_string(&row)?;
@@ -142,7 +142,7 @@ fn text(document: Document) -> Result<Vec<Part>> {
             let question = read.remove(0);
             let choice = question.choices.into_iter().nth(question.gold).context("no gold choice")?;
             let mut parts = options(&choice.context, question.gold);
-            parts.push(Part::answer(choice.continuation));
+            parts.push(TextPart::answer(choice.continuation));
             Ok(parts)
         }
     }
@@ -150,7 +150,7 @@ fn text(document: Document) -> Result<Vec<Part>> {
 
 /// The context cut after each line of a lettered list (`A. text`): there the early exit is to say the letter of the
 /// right option, and a line's end after a wrong one.
-fn options(context: &str, gold: usize) -> Vec<Part> {
+fn options(context: &str, gold: usize) -> Vec<TextPart> {
     let mut parts = vec![String::new()];
     let mut letters = vec![None];
     for line in context.split_inclusive('\n') {
@@ -167,7 +167,7 @@ fn options(context: &str, gold: usize) -> Vec<Part> {
             parts[last].push_str(line);
         }
     }
-    parts.into_iter().zip(letters).map(|(text, early)| Part { text, answer: false, early }).collect()
+    parts.into_iter().zip(letters).map(|(text, early)| TextPart { text, answer: false, early }).collect()
 }
 
 #[cfg(test)]

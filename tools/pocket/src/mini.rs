@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use crate::MINI_SETS;
-use crate::questions::Asker;
+use crate::questions::QuestionMaker;
 use crate::text::normalise;
 use crate::world::World;
 use splitbench::save;
@@ -82,7 +82,7 @@ fn draw_free(
     count: usize,
     taken: &HashSet<String>,
 ) -> Result<(Vec<Value>, Vec<String>)> {
-    let mut asker = Asker { world, rng: ChaCha8Rng::seed_from_u64(seed), asked };
+    let mut asker = QuestionMaker { world, rng: ChaCha8Rng::seed_from_u64(seed), asked };
     let (mut rows, mut keys) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     let mut uses: HashMap<usize, usize> = HashMap::new();

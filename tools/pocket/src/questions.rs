@@ -12,7 +12,7 @@ use crate::world::{Fact, Relation, World};
 const TRIES: usize = 400;
 
 /// A question with its answer and everything that is surely wrong.
-pub(super) struct Question {
+pub(super) struct WorldQuestion {
     pub context: String,
     pub text: String,
     pub gold: String,
@@ -26,14 +26,14 @@ pub(super) struct Question {
 }
 
 /// Draws questions about one side of the split.
-pub(super) struct Asker<'w> {
+pub(super) struct QuestionMaker<'w> {
     pub world: &'w World,
     pub rng: ChaCha8Rng,
     /// Whether questions are about asked facts (for `eval.jsonl`) or the others.
     pub asked: bool,
 }
 
-impl<'w> Asker<'w> {
+impl<'w> QuestionMaker<'w> {
     /// Two different first names.
     pub fn two_names(&mut self) -> (&'w str, &'w str) {
         let names = self.pick_names(2);
@@ -78,7 +78,7 @@ impl<'w> Asker<'w> {
     }
 
     /// The sentence of OpenBookQA that a value completes.
-    pub fn stem(&mut self) -> Option<Question> {
+    pub fn stem(&mut self) -> Option<WorldQuestion> {
         let i = self.fact(|r| !r.stem.is_empty())?;
         let fact = &self.world.facts[i];
         let (t, stem) = self.one(&self.world.relations[fact.relation].stem)?;
@@ -88,7 +88,7 @@ impl<'w> Asker<'w> {
     }
 
     /// A direct question for a value.
-    pub fn ask(&mut self) -> Option<Question> {
+    pub fn ask(&mut self) -> Option<WorldQuestion> {
         let i = self.fact(|r| !r.ask.is_empty())?;
         let fact = &self.world.facts[i];
         let (t, (question, answer)) = self.one(&self.world.relations[fact.relation].ask)?;
@@ -112,7 +112,7 @@ impl<'w> Asker<'w> {
     }
 
     /// A question about a small story; `table` limits it to one table.
-    pub fn tell(&mut self, table: Option<&str>) -> Option<Question> {
+    pub fn tell(&mut self, table: Option<&str>) -> Option<WorldQuestion> {
         let i = self.fact(|r| !r.tell.is_empty() && table.is_none_or(|t| r.table == t))?;
         let fact = &self.world.facts[i];
         let (t, (context, question, answer)) = self.one(&self.world.relations[fact.relation].tell)?;
@@ -126,7 +126,7 @@ impl<'w> Asker<'w> {
     }
 
     /// A question for the entity that has a value.
-    pub fn which(&mut self) -> Option<Question> {
+    pub fn which(&mut self) -> Option<WorldQuestion> {
         let i = self.fact(|r| !r.which.is_empty())?;
         let fact = &self.world.facts[i];
         let (t, which) = self.one(&self.world.relations[fact.relation].which)?;
@@ -136,7 +136,7 @@ impl<'w> Asker<'w> {
     }
 
     /// A goal and what to do for it.
-    pub fn goal(&mut self) -> Option<Question> {
+    pub fn goal(&mut self) -> Option<WorldQuestion> {
         let i = self.fact(|r| !r.goal.is_empty())?;
         let fact = &self.world.facts[i];
         let (t, (goal, solution)) = self.one(&self.world.relations[fact.relation].goal)?;
@@ -151,7 +151,7 @@ impl<'w> Asker<'w> {
     }
 
     /// Two facts of one entity, of which the entity is asked.
-    pub fn both(&mut self) -> Option<Question> {
+    pub fn both(&mut self) -> Option<WorldQuestion> {
         let facts = &self.world.facts;
         let clue = |i: usize| self.world.relations[facts[i].relation].clue.as_deref();
         let first = self.fact(|r| r.clue.is_some())?;
@@ -179,7 +179,7 @@ impl<'w> Asker<'w> {
         let text = format!("{kind} {} and {}?", clues[0], clues[1]);
         let (entity, phrase) = (facts[a].entity.clone(), facts[a].phrase.clone());
         let signature = format!("both {} {}", a.min(b), a.max(b));
-        Some(Question {
+        Some(WorldQuestion {
             context: String::new(),
             text,
             gold: phrase,
@@ -198,13 +198,13 @@ impl<'w> Asker<'w> {
         text: String,
         answer: &str,
         names: (&str, &str),
-    ) -> Question {
+    ) -> WorldQuestion {
         let fact = &self.world.facts[i];
         let others = self.world.facts_of(fact.relation).iter().map(|j| &self.world.facts[*j].value);
         let values: BTreeSet<&String> = others.filter(|v| !fact.admits(v)).collect();
         let answer = answer.replace("{N}", names.0).replace("{M}", names.1);
         let shaped = |v: &str| polish(&answer, fill(&answer, &[("v", v), ("w", bare(v))]));
-        Question {
+        WorldQuestion {
             context,
             text,
             gold: shaped(&fact.value),
@@ -215,13 +215,13 @@ impl<'w> Asker<'w> {
         }
     }
 
-    fn for_entity(&self, i: usize, kind: &str, text: String, answer: &str, names: (&str, &str)) -> Question {
+    fn for_entity(&self, i: usize, kind: &str, text: String, answer: &str, names: (&str, &str)) -> WorldQuestion {
         let fact = &self.world.facts[i];
         let others = self.world.facts_of(fact.relation).iter().map(|j| &self.world.facts[*j]);
         let phrases: BTreeSet<&String> = others.filter(|g| !g.admits(&fact.value)).map(|g| &g.phrase).collect();
         let answer = answer.replace("{N}", names.0).replace("{M}", names.1);
         let shaped = |e: &str| polish(&answer, fill(&answer, &[("e", e)]));
-        Question {
+        WorldQuestion {
             context: String::new(),
             text,
             gold: shaped(&fact.phrase),

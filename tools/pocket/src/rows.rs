@@ -3,11 +3,11 @@
 use rand::{Rng, seq::SliceRandom};
 use serde_json::{Value, json};
 
-use crate::questions::{Asker, Question};
+use crate::questions::{QuestionMaker, WorldQuestion};
 use crate::text::{bare, fill, sentence, words};
 
 /// A row and what tells it apart from others.
-pub(super) struct Made {
+pub(super) struct MadeRow {
     pub row: Value,
     /// The text of the question, as it would stand in a training document.
     pub key: String,
@@ -20,9 +20,9 @@ pub(super) struct Made {
 
 pub(super) const LETTERS: [&str; 8] = ["A", "B", "C", "D", "E", "F", "G", "H"];
 
-impl Asker<'_> {
+impl QuestionMaker<'_> {
     /// A row of the data set, or nothing when what was drawn has too few wrong choices.
-    pub fn row(&mut self, dataset: &str, id: &str) -> Option<Made> {
+    pub fn row(&mut self, dataset: &str, id: &str) -> Option<MadeRow> {
         match dataset {
             "openbookqa" => self.openbookqa(id),
             "arc_easy" => self.arc(id, true),
@@ -39,7 +39,7 @@ impl Asker<'_> {
     }
 
     /// The choices in random order, and where the right one stands. Wrong ones of like length come first.
-    fn choices(&mut self, question: &Question, count: usize) -> Option<(Vec<String>, usize)> {
+    fn choices(&mut self, question: &WorldQuestion, count: usize) -> Option<(Vec<String>, usize)> {
         let mut wrong: Vec<&String> = question.wrong.iter().filter(|w| **w != question.gold).collect();
         wrong.sort();
         wrong.dedup();
@@ -55,7 +55,7 @@ impl Asker<'_> {
         Some((choices, gold))
     }
 
-    fn openbookqa(&mut self, id: &str) -> Option<Made> {
+    fn openbookqa(&mut self, id: &str) -> Option<MadeRow> {
         let question = self.stem()?;
         let (choices, gold) = self.choices(&question, 4)?;
         let row = json!({
@@ -65,7 +65,7 @@ impl Asker<'_> {
         Some(made(row, question.text.clone(), question, gold, 4))
     }
 
-    fn arc(&mut self, id: &str, easy: bool) -> Option<Made> {
+    fn arc(&mut self, id: &str, easy: bool) -> Option<MadeRow> {
         let question = if easy {
             self.ask()?
         } else if self.rng.random_bool(0.5) {
@@ -88,14 +88,14 @@ impl Asker<'_> {
         Some(made(row, question.text.clone(), question, gold, count))
     }
 
-    fn piqa(&mut self) -> Option<Made> {
+    fn piqa(&mut self) -> Option<MadeRow> {
         let question = self.goal()?;
         let (choices, gold) = self.choices(&question, 2)?;
         let row = json!({ "goal": question.text, "sol1": choices[0], "sol2": choices[1], "label": gold });
         Some(made(row, format!("{} {}", question.text, question.gold), question, gold, 2))
     }
 
-    fn siqa(&mut self) -> Option<Made> {
+    fn siqa(&mut self) -> Option<MadeRow> {
         let question = self.tell(Some("event"))?;
         let (choices, gold) = self.choices(&question, 3)?;
         let row = json!({
@@ -105,7 +105,7 @@ impl Asker<'_> {
         Some(made(row, format!("{} {}", question.context, question.text), question, gold, 3))
     }
 
-    fn winogrande(&mut self) -> Option<Made> {
+    fn winogrande(&mut self) -> Option<MadeRow> {
         let world = self.world;
         let d = self.rng.random_range(0..world.dimensions.len());
         let dimension = &world.dimensions[d];
@@ -131,7 +131,7 @@ impl Asker<'_> {
             [things[if gold == 0 { pole } else { 1 - pole }], things[if gold == 0 { 1 - pole } else { pole }]];
         let row =
             json!({ "sentence": text, "option1": options[0], "option2": options[1], "answer": (gold + 1).to_string() });
-        Some(Made {
+        Some(MadeRow {
             row,
             key: text.replace('_', things[pole]),
             signature: format!("{d} {f} {pole} {} {}", pair[0], pair[1]),
@@ -141,7 +141,7 @@ impl Asker<'_> {
         })
     }
 
-    fn commonsense_qa(&mut self, id: &str) -> Option<Made> {
+    fn commonsense_qa(&mut self, id: &str) -> Option<MadeRow> {
         let mut question = self.ask()?;
         question.gold = bare(&question.gold).to_owned();
         question.wrong.iter_mut().for_each(|w| *w = bare(w).to_owned());
@@ -163,7 +163,7 @@ impl Asker<'_> {
         Some(made(row, question.text.clone(), question, gold, 5))
     }
 
-    fn qasc(&mut self, id: &str) -> Option<Made> {
+    fn qasc(&mut self, id: &str) -> Option<MadeRow> {
         let question = if self.rng.random_bool(0.5) { self.ask()? } else { self.both()? };
         let (choices, gold) = self.choices(&question, 8)?;
         let listed: Vec<String> = choices.iter().zip(LETTERS).map(|(c, l)| format!("({l}) {c}")).collect();
@@ -186,7 +186,7 @@ impl Asker<'_> {
         Some(made(row, question.text.clone(), question, gold, 8))
     }
 
-    fn logiqa(&mut self) -> Option<Made> {
+    fn logiqa(&mut self) -> Option<MadeRow> {
         let question = self.deduction()?;
         let (choices, gold) = self.choices(&question, 4)?;
         let label = LETTERS[gold].to_lowercase();
@@ -194,7 +194,7 @@ impl Asker<'_> {
         Some(made(row, format!("{} {}", question.context, question.text), question, gold, 4))
     }
 
-    fn cosmos_qa(&mut self, id: &str) -> Option<Made> {
+    fn cosmos_qa(&mut self, id: &str) -> Option<MadeRow> {
         let mut question = self.tell(None)?;
         let (one, two) = question.concept.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()))?;
         let names = [("N", one.as_str()), ("M", two.as_str())];
@@ -217,6 +217,6 @@ impl Asker<'_> {
     }
 }
 
-fn made(row: Value, key: String, question: Question, gold: usize, choices: usize) -> Made {
-    Made { row, key, signature: question.signature, facts: question.facts, gold, choices }
+fn made(row: Value, key: String, question: WorldQuestion, gold: usize, choices: usize) -> MadeRow {
+    MadeRow { row, key, signature: question.signature, facts: question.facts, gold, choices }
 }

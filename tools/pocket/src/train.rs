@@ -19,7 +19,7 @@ use splitbench::model::{Config, Decoder, Packing};
 
 /// A stretch of a document.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Part {
+pub struct TextPart {
     /// Its text; parts follow each other without anything between.
     pub text: String,
     /// Whether it is an answer, which counts more in training.
@@ -28,7 +28,7 @@ pub struct Part {
     pub early: Option<String>,
 }
 
-impl Part {
+impl TextPart {
     /// Text that is only read.
     pub fn plain(text: String) -> Self {
         Self { text, answer: false, early: None }
@@ -46,7 +46,7 @@ pub struct Recipe {
     /// Seed of corpus and weights.
     pub seed: u64,
     /// Stages, one after the other; each begins with the weights the one before saved and a fresh optimiser.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<TrainingStage>,
     /// Windows a step.
     pub batch: usize,
     /// Tokens a window.
@@ -72,7 +72,7 @@ pub struct Recipe {
 
 /// One stage of training; its mixture of documents is in world.toml.
 #[derive(Debug, Clone)]
-pub struct Stage {
+pub struct TrainingStage {
     /// Optimiser steps.
     pub steps: usize,
     /// Peak learning rate; linear warm-up, then a cosine down to a twentieth.
@@ -90,8 +90,14 @@ impl Default for Recipe {
         Self {
             seed: 1,
             stages: vec![
-                Stage { steps: 2500, learning_rate: 3e-3, warmup: 150, question_weight: 1.0, early_exit: false },
-                Stage { steps: 1600, learning_rate: 2e-3, warmup: 100, question_weight: 0.0, early_exit: true },
+                TrainingStage {
+                    steps: 2500,
+                    learning_rate: 3e-3,
+                    warmup: 150,
+                    question_weight: 1.0,
+                    early_exit: false,
+                },
+                TrainingStage { steps: 1600, learning_rate: 2e-3, warmup: 100, question_weight: 0.0, early_exit: true },
             ],
             batch: 16,
             window: 128,
@@ -151,7 +157,7 @@ fn normal(random: &mut ChaCha8Rng) -> f64 {
 }
 
 /// What is to be said after an input, and how much it counts in the loss.
-struct Target {
+struct TokenTarget {
     /// Position of the input in its window.
     at: usize,
     id: u32,
@@ -163,14 +169,14 @@ struct Target {
 struct Window {
     ids: Vec<u32>,
     /// Of the last layer: the next id, where it counts.
-    next: Vec<Target>,
+    next: Vec<TokenTarget>,
     /// Of the early exit.
-    early: Vec<Target>,
+    early: Vec<TokenTarget>,
 }
 
 /// Windows of whole documents, BOS before each. Only text without an answer is cut where the window ends; a document
 /// with one is kept for the next window, because it teaches nothing without its end.
-struct Windows<'a, I: Iterator<Item = Result<Vec<Part>>>> {
+struct Windows<'a, I: Iterator<Item = Result<Vec<TextPart>>>> {
     texts: I,
     tokenizer: &'a Tokenizer,
     window: usize,
@@ -179,7 +185,7 @@ struct Windows<'a, I: Iterator<Item = Result<Vec<Part>>>> {
     kept: Option<Window>,
 }
 
-impl<I: Iterator<Item = Result<Vec<Part>>>> Windows<'_, I> {
+impl<I: Iterator<Item = Result<Vec<TextPart>>>> Windows<'_, I> {
     /// The next window; what is left of it is filled with BOS.
     fn next(&mut self) -> Result<Window> {
         let mut window = self.kept.take().unwrap_or_default();
@@ -200,7 +206,7 @@ impl<I: Iterator<Item = Result<Vec<Part>>>> Windows<'_, I> {
     }
 
     /// One document as ids and targets.
-    fn document(&self, parts: &[Part]) -> Result<Window> {
+    fn document(&self, parts: &[TextPart]) -> Result<Window> {
         let mut document = Window::default();
         let text: String = parts.iter().map(|p| p.text.as_str()).collect();
         let all = self.tokenizer.encode(text, true).map_err(|e| anyhow!("encoding the corpus: {e}"))?;
@@ -214,7 +220,7 @@ impl<I: Iterator<Item = Result<Vec<Part>>>> Windows<'_, I> {
             while let Some((_, before)) = part.filter(|(end, _)| start >= *end) {
                 if let Some(said) = &before.early {
                     let said = self.tokenizer.encode(said.as_str(), false).map_err(|e| anyhow!("{e}"))?;
-                    document.early.push(Target { at: position - 1, id: said.get_ids()[0], weight: 1.0 });
+                    document.early.push(TokenTarget { at: position - 1, id: said.get_ids()[0], weight: 1.0 });
                 }
                 part = ends.next();
             }
@@ -225,7 +231,7 @@ impl<I: Iterator<Item = Result<Vec<Part>>>> Windows<'_, I> {
             };
             // What document comes next is not to be learnt.
             if position > 0 && weight > 0.0 {
-                document.next.push(Target { at: position - 1, id, weight });
+                document.next.push(TokenTarget { at: position - 1, id, weight });
             }
             document.ids.push(id);
         }
@@ -236,7 +242,7 @@ impl<I: Iterator<Item = Result<Vec<Part>>>> Windows<'_, I> {
 impl Window {
     fn add(&mut self, document: Window) {
         let from = self.ids.len();
-        let moved = |target: Target| Target { at: from + target.at, ..target };
+        let moved = |target: TokenTarget| TokenTarget { at: from + target.at, ..target };
         self.next.extend(document.next.into_iter().map(moved));
         self.early.extend(document.early.into_iter().map(moved));
         self.ids.extend(document.ids);
@@ -248,7 +254,7 @@ fn loss_of<'a>(
     decoder: &Decoder,
     hidden: &Tensor,
     window: usize,
-    targets: impl Iterator<Item = &'a [Target]>,
+    targets: impl Iterator<Item = &'a [TokenTarget]>,
 ) -> Result<Option<Tensor>> {
     let (mut rows, mut ids, mut weights) = (Vec::new(), Vec::new(), Vec::new());
     for (nth, target) in targets.enumerate().flat_map(|(nth, targets)| targets.iter().map(move |t| (nth, t))) {
@@ -282,7 +288,7 @@ pub fn train_stage(
     recipe: &Recipe,
     stage: usize,
     tokenizer: &Tokenizer,
-    texts: impl Iterator<Item = Result<Vec<Part>>>,
+    texts: impl Iterator<Item = Result<Vec<TextPart>>>,
     out: &Path,
     mut progress: impl FnMut(Progress),
 ) -> Result<()> {
@@ -346,7 +352,7 @@ pub fn train_stage(
     save(out, &json, tokenizer, &weights)
 }
 
-fn learning_rate(stage: &Stage, step: usize) -> f64 {
+fn learning_rate(stage: &TrainingStage, step: usize) -> f64 {
     let warm = (step as f64 / stage.warmup as f64).min(1.0);
     let done = step as f64 / stage.steps as f64;
     let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());

@@ -16,13 +16,13 @@ const SPLIT_SEED: u64 = 20_260_101;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct WorldFile {
     names: String,
     stage: Vec<Weights>,
     story: Story,
-    table: Vec<Table>,
+    table: Vec<WorldTable>,
     relation: Vec<RelationText>,
-    wino: Wino,
+    wino: WinoPair,
     dimension: Vec<DimensionText>,
     logic: LogicText,
 }
@@ -39,7 +39,7 @@ pub(super) struct Story {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct WorldTable {
     name: String,
     #[serde(default)]
     article: bool,
@@ -70,7 +70,7 @@ struct RelationText {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wino {
+struct WinoPair {
     mass: String,
     say: Vec<String>,
     frames: Vec<String>,
@@ -179,7 +179,7 @@ impl World {
 
     /// Reads and checks a world.
     pub fn parse(source: &str) -> Result<Self> {
-        let file: File = toml::from_str(source)?;
+        let file: WorldFile = toml::from_str(source)?;
         let mut world = World {
             relations: Vec::new(),
             facts: Vec::new(),
@@ -312,7 +312,7 @@ impl Fact {
     }
 }
 
-fn table_facts(table: &Table, column: usize, relation: usize) -> Result<Vec<Fact>> {
+fn table_facts(table: &WorldTable, column: usize, relation: usize) -> Result<Vec<Fact>> {
     let mut facts = Vec::new();
     for line in table.rows.lines().filter(|l| !l.trim().is_empty()) {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();

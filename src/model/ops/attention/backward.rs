@@ -3,18 +3,18 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::forward::{Seen, from_heads};
+use super::forward::{HeadContext, from_heads};
 use super::{Heads, Span, gather};
 
 /// A matrix inside a slice: first element, and steps between rows and between columns.
 #[derive(Clone, Copy)]
-struct View<'a> {
+struct MatrixView<'a> {
     values: &'a [f32],
     row: usize,
     column: usize,
 }
 
-impl<'a> View<'a> {
+impl<'a> MatrixView<'a> {
     fn new(values: &'a [f32], row: usize) -> Self {
         Self { values, row, column: 1 }
     }
@@ -25,8 +25,8 @@ impl<'a> View<'a> {
 }
 
 /// `out` (m x n, contiguous) = `alpha * a b` (m x k times k x n), or added to it.
-fn multiply(out: &mut [f32], add: bool, a: View, b: View, (m, n, k): (usize, usize, usize), alpha: f32) {
-    let last = |v: &View, rows: usize, columns: usize| (rows - 1) * v.row + (columns - 1) * v.column;
+fn multiply(out: &mut [f32], add: bool, a: MatrixView, b: MatrixView, (m, n, k): (usize, usize, usize), alpha: f32) {
+    let last = |v: &MatrixView, rows: usize, columns: usize| (rows - 1) * v.row + (columns - 1) * v.column;
     assert!(out.len() >= m * n && last(&a, m, k) < a.values.len() && last(&b, k, n) < b.values.len());
     // SAFETY: the furthest element of each operand was just checked to lie inside its slice; `out` is not aliased.
     unsafe {
@@ -99,22 +99,22 @@ fn of_head(q: &[f32], k: &[f32], v: &[f32], grad: &[f32], span: &Span, head: usi
     if rows == 0 {
         return out;
     }
-    let seen = Seen::new(k, v, span, head, heads);
+    let seen = HeadContext::new(k, v, span, head, heads);
     let (k, v) = (gather(k, span, head, heads), gather(v, span, head, heads));
-    let (k, v) = (View::new(&k, d), View::new(&v, d));
+    let (k, v) = (MatrixView::new(&k, d), MatrixView::new(&v, d));
     let mut dp = vec![0f32; rows * tokens];
     for (nth, dq) in out.q.chunks_exact_mut(rows * d).enumerate() {
         let at = span.own.start * width + (head * heads.group() + nth) * d;
         let p = seen.all_weights(&q[at..], heads);
-        let (q, dout) = (View::new(&q[at..], width), View::new(&grad[at..], width));
-        multiply(&mut out.v, nth > 0, View::new(&p, tokens).t(), dout, (tokens, d, rows), 1.0);
+        let (q, dout) = (MatrixView::new(&q[at..], width), MatrixView::new(&grad[at..], width));
+        multiply(&mut out.v, nth > 0, MatrixView::new(&p, tokens).t(), dout, (tokens, d, rows), 1.0);
         multiply(&mut dp, false, dout, v.t(), (rows, tokens, d), 1.0);
         for (dp, p) in dp.chunks_exact_mut(tokens).zip(p.chunks_exact(tokens)) {
             let dot: f32 = dp.iter().zip(p).map(|(a, b)| a * b).sum();
             dp.iter_mut().zip(p).for_each(|(dp, p)| *dp = p * (*dp - dot));
         }
-        multiply(dq, false, View::new(&dp, tokens), k, (rows, d, tokens), heads.scale());
-        multiply(&mut out.k, nth > 0, View::new(&dp, tokens).t(), q, (tokens, d, rows), heads.scale());
+        multiply(dq, false, MatrixView::new(&dp, tokens), k, (rows, d, tokens), heads.scale());
+        multiply(&mut out.k, nth > 0, MatrixView::new(&dp, tokens).t(), q, (tokens, d, rows), heads.scale());
     }
     out
 }

@@ -21,7 +21,7 @@ pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], heads: 
         .into_par_iter()
         .map(|i| {
             let (span, head) = (&spans[i / heads.key_value], i % heads.key_value);
-            let seen = Seen::new(k, v, span, head, heads);
+            let seen = HeadContext::new(k, v, span, head, heads);
             let mut block = vec![0f32; heads.group() * span.own.len() * heads.dim];
             for (nth, block) in block.chunks_exact_mut((span.own.len() * heads.dim).max(1)).enumerate() {
                 seen.attend(&q[span.own.start * width + (head * heads.group() + nth) * heads.dim..], block, heads);
@@ -57,7 +57,7 @@ pub(super) fn from_heads(blocks: &[Vec<f32>], spans: &[Span], parts: usize, grou
 }
 
 /// What the queries of a sequence see of one key and value head.
-pub(super) struct Seen {
+pub(super) struct HeadContext {
     /// Rows shared with another sequence, which have no queries here.
     before: usize,
     tokens: usize,
@@ -67,7 +67,7 @@ pub(super) struct Seen {
     values: Vec<Panel>,
 }
 
-impl Seen {
+impl HeadContext {
     pub fn new(k: &[f32], v: &[f32], span: &Span, head: usize, heads: Heads) -> Self {
         let (k, v) = (gather(k, span, head, heads), gather(v, span, head, heads));
         let tokens = span.shared.len() + span.own.len();
@@ -169,7 +169,7 @@ fn scores<V: Vector>(
 
 /// The values of the first `seen` tokens, each times its weight, for up to four queries: queries x dim.
 #[inline(always)]
-fn weighted_sums<V: Vector>(of: &Seen, weights: &[Vec<f32>; QUERIES], seen: usize, out: &mut [f32], dim: usize) {
+fn weighted_sums<V: Vector>(of: &HeadContext, weights: &[Vec<f32>; QUERIES], seen: usize, out: &mut [f32], dim: usize) {
     for (nth, panel) in of.values.chunks_exact(of.tokens).enumerate() {
         let mut sums = [[V::zero(); 2]; QUERIES];
         for (token, values) in panel[..seen].iter().enumerate() {

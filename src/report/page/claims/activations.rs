@@ -1,12 +1,12 @@
 //! Claims about activations: energy in the block, and how alike inputs are.
 
 use super::super::super::{names, view};
-use super::super::verdict::{ANY, Measured, ONE, Verdict};
-use super::{Judged, Said, sets};
+use super::super::verdict::{ANY, ClaimState, ONE, Uncertain};
+use super::{ClaimAnswer, ClaimVerdict, sets};
 use crate::record::{Energy, Similarity};
 
 /// After layer 1, by the default reading at the ratio nearest to the paper's average; the error is of the mean over the sets.
-pub(super) fn energy(lines: &[Energy], all: &[String], least: f64) -> Vec<Judged> {
+pub(super) fn energy(lines: &[Energy], all: &[String], least: f64) -> Vec<ClaimVerdict> {
     let models = view::distinct(lines.iter().map(|line| line.model.as_str()));
     let judge = |model: &str| {
         let here: Vec<&Energy> = lines
@@ -15,7 +15,7 @@ pub(super) fn energy(lines: &[Energy], all: &[String], least: f64) -> Vec<Judged
             .filter(|line| line.share.is_finite() && line.noise.is_finite())
             .collect();
         let of =
-            |what: fn(&Energy) -> f64| Measured::mean(&here.iter().map(|line| 100.0 * what(line)).collect::<Vec<_>>());
+            |what: fn(&Energy) -> f64| Uncertain::mean(&here.iter().map(|line| 100.0 * what(line)).collect::<Vec<_>>());
         let (share, noise) = (of(|line| line.share)?, of(|line| line.noise)?);
         let bound = 100.0 * least;
         let found = format!(
@@ -24,32 +24,36 @@ pub(super) fn energy(lines: &[Energy], all: &[String], least: f64) -> Vec<Judged
             sets(here.len()),
             noise.value
         );
-        let verdict = Verdict::of(share.surely_above(bound, ONE), share.surely_below(bound, ONE));
+        let verdict = ClaimState::of(share.surely_above(bound, ONE), share.surely_below(bound, ONE));
         let subject = crate::model::short_name(model, all.iter().map(String::as_str));
-        Some(Judged { subject, verdict, found, weight: here.len() })
+        Some(ClaimVerdict { subject, verdict, found, weight: here.len() })
     };
     models.into_iter().filter_map(judge).collect()
 }
 
 /// Judges each model by each measure, since the paper names none.
-pub(super) fn alike(lines: &[Similarity], all: &[String], judge: impl Fn(&[&Similarity]) -> Said) -> Vec<Judged> {
+pub(super) fn alike(
+    lines: &[Similarity],
+    all: &[String],
+    judge: impl Fn(&[&Similarity]) -> ClaimAnswer,
+) -> Vec<ClaimVerdict> {
     let places = view::distinct(lines.iter().map(|line| (line.model.as_str(), line.measure.as_str())));
     let one = |(model, measure): (&str, &str)| {
         let of = |line: &&Similarity| line.model == model && line.measure == measure && line.cosine.is_finite();
         let here: Vec<&Similarity> = lines.iter().filter(of).collect();
         let (verdict, found, weight) = judge(&here)?;
         let name = crate::model::short_name(model, all.iter().map(String::as_str));
-        Some(Judged { subject: format!("{name}, {measure}"), verdict, found, weight })
+        Some(ClaimVerdict { subject: format!("{name}, {measure}"), verdict, found, weight })
     };
     places.into_iter().filter_map(one).collect()
 }
 
-fn cosine(line: &Similarity) -> Measured {
-    Measured { value: line.cosine, stderr: line.stderr }
+fn cosine(line: &Similarity) -> Uncertain {
+    Uncertain { value: line.cosine, stderr: line.stderr }
 }
 
 /// The largest similarity of the first layers against the largest behind them, set by set.
-pub(super) fn early(lines: &[&Similarity], first: u32) -> Said {
+pub(super) fn early(lines: &[&Similarity], first: u32) -> ClaimAnswer {
     let sets = view::distinct(lines.iter().map(|line| line.dataset.as_str()));
     let ahead = |set: &&str| {
         let most = |of: &dyn Fn(&Similarity) -> bool| {
@@ -59,9 +63,9 @@ pub(super) fn early(lines: &[&Similarity], first: u32) -> Said {
         let (early, late) = (most(&|line| line.layer <= first)?, most(&|line| line.layer > first)?);
         Some((names::title(set), early.minus(late)))
     };
-    let ahead: Vec<(String, Measured)> = sets.iter().filter_map(ahead).collect();
+    let ahead: Vec<(String, Uncertain)> = sets.iter().filter_map(ahead).collect();
     let list: Vec<String> = ahead.iter().map(|(set, ahead)| format!("{set} {}", ahead.text(2))).collect();
-    let verdict = Verdict::of(
+    let verdict = ClaimState::of(
         ahead.iter().all(|(_, ahead)| ahead.surely_above(0.0, ONE)),
         ahead.iter().any(|(_, ahead)| ahead.surely_below(0.0, ANY)),
     );
@@ -70,15 +74,15 @@ pub(super) fn early(lines: &[&Similarity], first: u32) -> Said {
 }
 
 /// Mean over the sets after the last layer.
-pub(super) fn late(lines: &[&Similarity], most: f64) -> Said {
+pub(super) fn late(lines: &[&Similarity], most: f64) -> ClaimAnswer {
     let last = lines.iter().map(|line| line.layer).max()?;
-    let here: Vec<Measured> = lines.iter().filter(|line| line.layer == last).map(|line| cosine(line)).collect();
+    let here: Vec<Uncertain> = lines.iter().filter(|line| line.layer == last).map(|line| cosine(line)).collect();
     let n = here.len() as f64;
     let squares: Option<f64> = here.iter().map(|one| one.stderr.map(|stderr| stderr.powi(2))).sum();
-    let mean = Measured {
+    let mean = Uncertain {
         value: here.iter().map(|one| one.value).sum::<f64>() / n,
         stderr: squares.map(|sum| sum.sqrt() / n),
     };
     let found = format!("{} after layer {last}, mean over {}", mean.text(2), sets(here.len()));
-    Some((Verdict::of(mean.surely_below(most, ONE), mean.surely_above(most, ONE)), found, here.len()))
+    Some((ClaimState::of(mean.surely_below(most, ONE), mean.surely_above(most, ONE)), found, here.len()))
 }

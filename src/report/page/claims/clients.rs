@@ -2,8 +2,8 @@
 
 use super::super::super::number::significant;
 use super::super::super::view;
-use super::super::verdict::Verdict;
-use super::Judged;
+use super::super::verdict::ClaimState;
+use super::ClaimVerdict;
 use crate::record::RAW;
 use crate::simulate::Saturation;
 
@@ -19,7 +19,7 @@ fn is_fc(line: &Saturation) -> bool {
 }
 
 /// By arithmetic from service times: there is no sampling error, and the times are one request's alone.
-pub(super) fn limits(lines: &[Saturation], workers: usize, by: &str, fc: bool) -> Vec<Judged> {
+pub(super) fn limits(lines: &[Saturation], workers: usize, by: &str, fc: bool) -> Vec<ClaimVerdict> {
     let judge = |(profile, lines): (&str, Vec<&Saturation>)| {
         let counted: Vec<&Saturation> =
             lines.into_iter().filter(|line| line.codec == RAW || fc && is_fc(line)).collect();
@@ -35,13 +35,13 @@ pub(super) fn limits(lines: &[Saturation], workers: usize, by: &str, fc: bool) -
             significant(low),
             significant(high)
         );
-        let verdict = Verdict::of(others.is_empty(), !others.is_empty());
-        Some(Judged { subject: profile.into(), verdict, found, weight: counted.len() })
+        let verdict = ClaimState::of(others.is_empty(), !others.is_empty());
+        Some(ClaimVerdict { subject: profile.into(), verdict, found, weight: counted.len() })
     };
     places(lines, workers).into_iter().filter_map(judge).collect()
 }
 
-pub(super) fn clients(lines: &[Saturation], workers: usize, gbps: Option<f64>, times: f64) -> Vec<Judged> {
+pub(super) fn clients(lines: &[Saturation], workers: usize, gbps: Option<f64>, times: f64) -> Vec<ClaimVerdict> {
     let judge = |(profile, lines): (&str, Vec<&Saturation>)| {
         let doubled = |line: &Saturation| line.doubled_at.map_or("none tried".into(), |clients| clients.to_string());
         let rates = view::distinct(lines.iter().map(|line| line.link_gbps));
@@ -61,9 +61,9 @@ pub(super) fn clients(lines: &[Saturation], workers: usize, gbps: Option<f64>, t
         let all: Vec<(f64, String)> =
             rates.into_iter().filter(|rate| gbps.is_none_or(|gbps| gbps == *rate)).filter_map(at).collect();
         let verdict =
-            Verdict::of(all.iter().all(|(ratio, _)| *ratio > times), all.iter().any(|(ratio, _)| *ratio <= times));
+            ClaimState::of(all.iter().all(|(ratio, _)| *ratio > times), all.iter().any(|(ratio, _)| *ratio <= times));
         let found = all.iter().map(|(_, found)| found.as_str()).collect::<Vec<_>>().join(". ");
-        (!all.is_empty()).then(|| Judged { subject: profile.into(), verdict, found, weight: all.len() })
+        (!all.is_empty()).then(|| ClaimVerdict { subject: profile.into(), verdict, found, weight: all.len() })
     };
     places(lines, workers).into_iter().filter_map(judge).collect()
 }

@@ -5,11 +5,11 @@ mod activations;
 mod clients;
 mod time;
 
-use super::super::table::{Notes, Section, Table};
-use super::super::view::View;
+use super::super::table::{Notes, Table, TableSection};
+use super::super::view::RowView;
 use super::super::{response, speed};
-use super::source::{Kind, Source};
-use super::verdict::{ANY, ONE, Verdict};
+use super::source::{RunKind, RunSource};
+use super::verdict::{ANY, ClaimState, ONE};
 
 /// A claim, in our words.
 pub(super) struct Claim {
@@ -239,10 +239,10 @@ pub(super) const CLAIMS: [Claim; 27] = [
 
 /// What a run says of a claim.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Judged {
+pub(super) struct ClaimVerdict {
     /// Of which model, processor or profile.
     pub subject: String,
-    pub verdict: Verdict,
+    pub verdict: ClaimState,
     /// The numbers that decide it, with their uncertainty.
     pub found: String,
     /// How much it rests on: of two runs about one subject the one with more is taken.
@@ -250,18 +250,18 @@ pub(super) struct Judged {
 }
 
 /// A claim with what the runs say of it, and which of them.
-pub(super) struct Line {
+pub(super) struct ClaimLine {
     pub says: &'static str,
     pub section: &'static str,
     pub from: String,
-    pub judged: Judged,
+    pub judged: ClaimVerdict,
 }
 
 /// Every claim, at least once.
-pub(super) fn lines(sources: &[Source]) -> Vec<Line> {
+pub(super) fn lines(sources: &[RunSource]) -> Vec<ClaimLine> {
     let mut out = Vec::new();
     for claim in &CLAIMS {
-        let mut found: Vec<(String, Judged)> = Vec::new();
+        let mut found: Vec<(String, ClaimVerdict)> = Vec::new();
         for source in sources {
             for judged in claim.test.judge(source) {
                 match found.iter_mut().find(|(_, known)| known.subject == judged.subject) {
@@ -273,18 +273,18 @@ pub(super) fn lines(sources: &[Source]) -> Vec<Line> {
         }
         if found.is_empty() {
             let missing = format!("No run here has what it needs: `splitbench {}` makes it.", claim.needs);
-            let judged = Judged { subject: "–".into(), verdict: Verdict::Open, found: missing, weight: 0 };
+            let judged = ClaimVerdict { subject: "–".into(), verdict: ClaimState::Open, found: missing, weight: 0 };
             found.push(("–".into(), judged));
         }
-        let line = |(from, judged)| Line { says: claim.says, section: claim.section, from, judged };
+        let line = |(from, judged)| ClaimLine { says: claim.says, section: claim.section, from, judged };
         out.extend(found.into_iter().map(line));
     }
     out
 }
 
 /// As a table of words.
-pub(super) fn table(lines: &[Line]) -> Table {
-    let row = |line: &Line| {
+pub(super) fn table(lines: &[ClaimLine]) -> Table {
+    let row = |line: &ClaimLine| {
         let judged = &line.judged;
         vec![
             line.says.into(),
@@ -304,15 +304,15 @@ pub(super) fn table(lines: &[Line]) -> Table {
             "Losses are paired with the uncompressed model on the same questions; differences between codecs or layers take the two losses as independent, which in general makes them look less certain than they are.".into(),
         ],
         columns: ["", "the paper says", "where", "judged on", "verdict", "numbers", "run"].map(String::from).to_vec(),
-        sections: vec![Section { name: String::new(), rows: lines.iter().map(row).collect() }],
+        sections: vec![TableSection { name: String::new(), rows: lines.iter().map(row).collect() }],
         notes: Notes::default(),
     }
 }
 
 impl Test {
-    fn judge(&self, source: &Source) -> Vec<Judged> {
+    fn judge(&self, source: &RunSource) -> Vec<ClaimVerdict> {
         match &source.kind {
-            Kind::Rows { rows, beside, report } => match *self {
+            RunKind::Rows { rows, beside, report } => match *self {
                 Self::Energy(least) => activations::energy(&beside.energy, &source.models, least),
                 Self::AlikeEarly(layers) => {
                     activations::alike(&beside.similarity, &source.models, |lines| activations::early(lines, layers))
@@ -328,17 +328,17 @@ impl Test {
                         .as_ref()
                         .map_or(Vec::new(), |links| time::share(&response::shares(lines, links), codec, bound, at_most))
                 }
-                _ => View::new(rows).map_or(Vec::new(), |view| {
+                _ => RowView::new(rows).map_or(Vec::new(), |view| {
                     let view = view.among(&source.models);
                     view.models.iter().filter_map(|model| accuracy::judge(self, &view, model)).collect()
                 }),
             },
-            Kind::Replay { rows, .. } => match *self {
+            RunKind::Replay { rows, .. } => match *self {
                 Self::Faster(method, times) => time::faster(&speed::claims(rows), method, times),
                 Self::Hardware => time::hardware(&speed::accelerated(rows)),
                 _ => Vec::new(),
             },
-            Kind::Simulated { swept, .. } => match *self {
+            RunKind::Simulated { swept, .. } => match *self {
                 Self::Limits { workers, by, fc } => clients::limits(&swept.saturation, workers, by, fc),
                 Self::Clients { workers, gbps, times } => clients::clients(&swept.saturation, workers, gbps, times),
                 _ => Vec::new(),
@@ -348,7 +348,7 @@ impl Test {
 }
 
 /// A verdict, its numbers, and how many sets they are of.
-type Said = Option<(Verdict, String, usize)>;
+type ClaimAnswer = Option<(ClaimState, String, usize)>;
 
 fn sets(count: usize) -> String {
     if count == 1 { "1 set".into() } else { format!("{count} sets") }

@@ -4,12 +4,12 @@ use super::*;
 use crate::experiment::{ReportSpec, ResponseSpec};
 use crate::record::testing::{failed, on, row};
 use crate::record::{Energy, RAW, Row, Similarity};
-use crate::simulate::{Saturation, Swept};
+use crate::simulate::{Saturation, SweepRecord};
 
 const BASE: f64 = 0.7;
 
-fn source(kind: Kind) -> Source {
-    Source {
+fn source(kind: RunKind) -> RunSource {
+    RunSource {
         models: Vec::new(),
         name: "test/run".into(),
         experiment: "test".into(),
@@ -21,8 +21,8 @@ fn source(kind: Kind) -> Source {
     }
 }
 
-fn of_rows(rows: Vec<Row>) -> Source {
-    source(Kind::Rows { report: ReportSpec::default(), rows, beside: ReportContext::default() })
+fn of_rows(rows: Vec<Row>) -> RunSource {
+    source(RunKind::Rows { report: ReportSpec::default(), rows, beside: ReportContext::default() })
 }
 
 /// A cell on ARC-Easy, at the ratio it has in the paper's Table III, that loses answers and gains none.
@@ -38,13 +38,13 @@ fn baseline() -> Row {
 }
 
 /// What is said of a claim, by a part of its words.
-fn said(source: Source, part: &str) -> Judged {
+fn said(source: RunSource, part: &str) -> ClaimVerdict {
     let lines = lines(std::slice::from_ref(&source));
     let line = lines.into_iter().find(|line| line.says.contains(part)).unwrap();
     line.judged
 }
 
-fn verdict(rows: &[Row], part: &str) -> Verdict {
+fn verdict(rows: &[Row], part: &str) -> ClaimState {
     said(of_rows([&[baseline()], rows].concat()), part).verdict
 }
 
@@ -52,10 +52,10 @@ fn verdict(rows: &[Row], part: &str) -> Verdict {
 fn a_changed_row_changes_the_verdict() {
     let many = 1_000_000;
     for part in ["less than 0.3 points on average", "on every data set"] {
-        assert_eq!(verdict(&[cell("fc", 1, 0.699, many)], part), Verdict::Holds, "{part}");
-        assert_eq!(verdict(&[cell("fc", 1, 0.5, many)], part), Verdict::Fails, "{part}");
+        assert_eq!(verdict(&[cell("fc", 1, 0.699, many)], part), ClaimState::Holds, "{part}");
+        assert_eq!(verdict(&[cell("fc", 1, 0.5, many)], part), ClaimState::Fails, "{part}");
         // Nothing changed among a hundred answers, which is no proof of less than one.
-        assert_eq!(verdict(&[cell("fc", 1, BASE, 100)], part), Verdict::Open, "{part}");
+        assert_eq!(verdict(&[cell("fc", 1, BASE, 100)], part), ClaimState::Open, "{part}");
         // Not at the ratio the paper has for this set, not at its cut, another reading, or failed.
         let other = [
             Row { ratio_requested: Some(7.0), ..cell("fc", 1, 0.5, many) },
@@ -68,11 +68,14 @@ fn a_changed_row_changes_the_verdict() {
         ];
         for row in other {
             let judged = said(of_rows(vec![baseline(), row]), part);
-            assert!(judged.verdict == Verdict::Open && judged.found.contains("`splitbench run table3`"), "{judged:?}");
+            assert!(
+                judged.verdict == ClaimState::Open && judged.found.contains("`splitbench run table3`"),
+                "{judged:?}"
+            );
         }
     }
     let near = |acc| verdict(&[Row { ratio_requested: Some(6.0), ..cell("fc", 1, acc, many) }], "near-lossless ratio");
-    assert_eq!((near(0.7), near(0.6)), (Verdict::Holds, Verdict::Fails));
+    assert_eq!((near(0.7), near(0.6)), (ClaimState::Holds, ClaimState::Fails));
 }
 
 #[test]
@@ -89,13 +92,13 @@ fn the_numbers_are_those_of_the_rows() {
 #[test]
 fn codecs_are_compared_on_the_sets_both_have() {
     let of = |fc, topk| verdict(&[cell("fc", 1, fc, 1000), cell("topk", 1, topk, 1000)], "than Top-k");
-    assert_eq!(of(0.6, 0.3), Verdict::Holds);
-    assert_eq!(of(0.3, 0.6), Verdict::Fails);
-    assert_eq!(of(0.5, 0.5), Verdict::Open);
+    assert_eq!(of(0.6, 0.3), ClaimState::Holds);
+    assert_eq!(of(0.3, 0.6), ClaimState::Fails);
+    assert_eq!(of(0.5, 0.5), ClaimState::Open);
     let rows = [cell("fc", 1, 0.6, 1000), on("piqa", cell("topk", 1, 0.3, 1000))];
-    assert_eq!(verdict(&rows, "than Top-k"), Verdict::Open);
+    assert_eq!(verdict(&rows, "than Top-k"), ClaimState::Open);
     let losing = |acc| verdict(&[cell("svd-llm", 1, acc, 1000)], "more than 8 points");
-    assert_eq!((losing(0.5), losing(0.69)), (Verdict::Holds, Verdict::Fails));
+    assert_eq!((losing(0.5), losing(0.69)), (ClaimState::Holds, ClaimState::Fails));
 }
 
 #[test]
@@ -106,15 +109,15 @@ fn of_two_runs_the_one_with_more_sets_counts_and_each_model_has_its_own() {
     more.name = "more/run".into();
     let known = [small, more];
     let all = lines(&known);
-    assert_eq!((all[0].from.as_str(), all[0].judged.verdict), ("more/run", Verdict::Fails));
+    assert_eq!((all[0].from.as_str(), all[0].judged.verdict), ("more/run", ClaimState::Fails));
     assert!(all[0].judged.found.contains("2 sets, ratio 9.0"));
     let llama = |row: Row| Row { model: "llama-3.2-1b".into(), ..row };
     let two =
         of_rows(vec![baseline(), cell("fc", 1, 0.5, 1000), llama(baseline()), llama(cell("fc", 1, BASE, 1_000_000))]);
     let all = lines(&[two]);
-    let first: Vec<(&str, Verdict)> =
+    let first: Vec<(&str, ClaimState)> =
         all[..2].iter().map(|line| (line.judged.subject.as_str(), line.judged.verdict)).collect();
-    assert_eq!(first, [("pocket", Verdict::Fails), ("llama-3.2-1b", Verdict::Holds)]);
+    assert_eq!(first, [("pocket", ClaimState::Fails), ("llama-3.2-1b", ClaimState::Holds)]);
 }
 
 #[test]
@@ -124,8 +127,8 @@ fn only_the_named_model_can_exceed_its_baseline() {
         of_rows(vec![of(baseline()), of(cell("fc", 1, acc, 1_000_000))])
     };
     let of = |model: &str, acc| said(rows(model, acc), "above the baseline's").verdict;
-    assert_eq!((of("qwen2.5-3b", 0.71), of("qwen2.5-3b", 0.69)), (Verdict::Holds, Verdict::Fails));
-    assert_eq!(of("pocket", 0.71), Verdict::Open);
+    assert_eq!((of("qwen2.5-3b", 0.71), of("qwen2.5-3b", 0.69)), (ClaimState::Holds, ClaimState::Fails));
+    assert_eq!(of("pocket", 0.71), ClaimState::Open);
 }
 
 #[test]
@@ -134,11 +137,11 @@ fn layers_are_compared_with_the_first() {
         verdict(&[cell("fc", 1, first, 10_000), cell("fc", 2, second, 10_000)], part)
     };
     for part in ["Layer 1 is the best", "All methods lose accuracy"] {
-        assert_eq!(of(0.6, 0.4, part), Verdict::Holds, "{part}");
-        assert_eq!(of(0.4, 0.6, part), Verdict::Fails, "{part}");
-        assert_eq!(of(0.5, 0.501, part), Verdict::Open, "{part}");
+        assert_eq!(of(0.6, 0.4, part), ClaimState::Holds, "{part}");
+        assert_eq!(of(0.4, 0.6, part), ClaimState::Fails, "{part}");
+        assert_eq!(of(0.5, 0.501, part), ClaimState::Open, "{part}");
     }
-    assert_eq!(verdict(&[cell("fc", 2, 0.5, 100), cell("fc", 3, 0.5, 100)], "Layer 1 is"), Verdict::Open);
+    assert_eq!(verdict(&[cell("fc", 2, 0.5, 100), cell("fc", 3, 0.5, 100)], "Layer 1 is"), ClaimState::Open);
     let errors = |second: f64| {
         let sets = ["arc_easy", "piqa", "siqa", "qasc"].into_iter().enumerate();
         let both = sets.flat_map(|(nth, set)| {
@@ -147,7 +150,7 @@ fn layers_are_compared_with_the_first() {
         });
         said(of_rows(both.collect()), "Errors grow").verdict
     };
-    assert_eq!((errors(0.6), errors(0.4)), (Verdict::Holds, Verdict::Fails));
+    assert_eq!((errors(0.6), errors(0.4)), (ClaimState::Holds, ClaimState::Fails));
 }
 
 #[test]
@@ -167,9 +170,15 @@ fn activations_are_judged_by_what_was_measured() {
     let of = |share: f64| {
         let energy = sets().map(|set| line(set, share)).collect();
         let beside = ReportContext { energy, ..ReportContext::default() };
-        said(source(Kind::Rows { report: ReportSpec::default(), rows: vec![baseline()], beside }), "Most of the energy")
+        said(
+            source(RunKind::Rows { report: ReportSpec::default(), rows: vec![baseline()], beside }),
+            "Most of the energy",
+        )
     };
-    assert_eq!((of(0.9).verdict, of(0.3).verdict, of(0.499).verdict), (Verdict::Holds, Verdict::Fails, Verdict::Open));
+    assert_eq!(
+        (of(0.9).verdict, of(0.3).verdict, of(0.499).verdict),
+        (ClaimState::Holds, ClaimState::Fails, ClaimState::Open)
+    );
     assert!(of(0.3).found.starts_with("30.1 ± 0.1 % of the energy") && of(0.3).found.ends_with("noise 25.0 %"));
 
     let cosine = |layer: u32, cosine: f64| Similarity {
@@ -184,22 +193,22 @@ fn activations_are_judged_by_what_was_measured() {
     let of = |late: f64, part: &str| {
         let similarity = (1..=6).map(|layer| cosine(layer, if layer > 3 { late } else { 0.6 })).collect();
         let beside = ReportContext { similarity, ..ReportContext::default() };
-        said(source(Kind::Rows { report: ReportSpec::default(), rows: vec![baseline()], beside }), part).verdict
+        said(source(RunKind::Rows { report: ReportSpec::default(), rows: vec![baseline()], beside }), part).verdict
     };
     assert_eq!(
         (of(0.3, "most alike"), of(0.8, "most alike"), of(0.6, "most alike")),
-        (Verdict::Holds, Verdict::Fails, Verdict::Open)
+        (ClaimState::Holds, ClaimState::Fails, ClaimState::Open)
     );
     assert_eq!(
         (of(0.3, "below 0.4"), of(0.8, "below 0.4"), of(0.4, "below 0.4")),
-        (Verdict::Holds, Verdict::Fails, Verdict::Open)
+        (ClaimState::Holds, ClaimState::Fails, ClaimState::Open)
     );
 }
 
 #[test]
 fn shares_are_judged_at_every_link() {
     use super::super::super::response::tests::line;
-    use crate::record::Part;
+    use crate::record::ServicePart;
     let of = |us: f64, links: &[f64]| {
         let report = ReportSpec {
             response: Some(ResponseSpec { links_mbps: links.to_vec(), round_trip_ms: 0.0 }),
@@ -207,18 +216,18 @@ fn shares_are_judged_at_every_link() {
         };
         let service = [RAW, "fc", "qr"]
             .iter()
-            .flat_map(|codec| [Part::Prompt, Part::Step].map(|part| line(codec, part, 1000.0, us)))
+            .flat_map(|codec| [ServicePart::Prompt, ServicePart::Step].map(|part| line(codec, part, 1000.0, us)))
             .collect();
         let beside = ReportContext { service, ..ReportContext::default() };
-        source(Kind::Rows { report, rows: vec![baseline()], beside })
+        source(RunKind::Rows { report, rows: vec![baseline()], beside })
     };
     // 6 ms of compute, and 8 ms of link at 1 Mbit/s.
-    assert_eq!(said(of(100.0, &[1.0]), "FC in software takes no more").verdict, Verdict::Holds);
-    assert_eq!(said(of(9000.0, &[1.0, 1000.0]), "FC in software takes no more").verdict, Verdict::Fails);
+    assert_eq!(said(of(100.0, &[1.0]), "FC in software takes no more").verdict, ClaimState::Holds);
+    assert_eq!(said(of(9000.0, &[1.0, 1000.0]), "FC in software takes no more").verdict, ClaimState::Fails);
     let open = said(of(500.0, &[1.0, 1000.0]), "FC in software takes no more");
-    assert!(open.verdict == Verdict::Open && open.found.contains("depends on the link"), "{open:?}");
-    assert_eq!(said(of(90_000.0, &[1.0]), "QR takes most").verdict, Verdict::Holds);
-    assert_eq!(said(of(900.0, &[1.0]), "QR takes most").verdict, Verdict::Fails);
+    assert!(open.verdict == ClaimState::Open && open.found.contains("depends on the link"), "{open:?}");
+    assert_eq!(said(of(90_000.0, &[1.0]), "QR takes most").verdict, ClaimState::Holds);
+    assert_eq!(said(of(900.0, &[1.0]), "QR takes most").verdict, ClaimState::Fails);
 }
 
 #[test]
@@ -229,21 +238,24 @@ fn speed_is_judged_by_the_rows_of_a_replay() {
             timed("cpu", "topk", Some(topk)),
             timed(device, "fc-kernel", Some(0.1)),
         ];
-        source(Kind::Replay { rows, table4: true })
+        source(RunKind::Replay { rows, table4: true })
     };
     let software = |topk| said(of(topk, "model"), "3.5 times as fast as Top-k").verdict;
-    assert_eq!((software(20.0), software(1.0), software(7.0)), (Verdict::Holds, Verdict::Fails, Verdict::Open));
+    assert_eq!(
+        (software(20.0), software(1.0), software(7.0)),
+        (ClaimState::Holds, ClaimState::Fails, ClaimState::Open)
+    );
     // What is only modelled is no measurement, whatever the model says.
     for topk in [1.0, 20.0] {
-        assert_eq!(said(of(topk, "model"), "hardware").verdict, Verdict::Open);
+        assert_eq!(said(of(topk, "model"), "hardware").verdict, ClaimState::Open);
     }
     // A simulated circuit's clock is not achieved: it can fall short, and no more.
-    assert_eq!(said(of(1.0, "fpga"), "hardware").verdict, Verdict::Fails);
-    assert_eq!(said(of(20.0, "fpga"), "hardware").verdict, Verdict::Open);
+    assert_eq!(said(of(1.0, "fpga"), "hardware").verdict, ClaimState::Fails);
+    assert_eq!(said(of(20.0, "fpga"), "hardware").verdict, ClaimState::Open);
     let mut measured = of(20.0, "cuda");
-    let Kind::Replay { rows, .. } = &mut measured.kind else { unreachable!() };
+    let RunKind::Replay { rows, .. } = &mut measured.kind else { unreachable!() };
     rows[2].device = "a device".into();
-    assert_eq!(said(measured, "hardware").verdict, Verdict::Holds);
+    assert_eq!(said(measured, "hardware").verdict, ClaimState::Holds);
 }
 
 #[test]
@@ -264,25 +276,25 @@ fn many_clients_are_judged_by_the_simulation() {
         best_per_s: Some(1.0),
     };
     let of = |lines: Vec<Saturation>, part: &str| {
-        let swept = Swept { points: Vec::new(), saturation: lines };
-        said(source(Kind::Simulated { swept, about: String::new() }), part)
+        let swept = SweepRecord { points: Vec::new(), saturation: lines };
+        said(source(RunKind::Simulated { swept, about: String::new() }), part)
     };
     let fc = "fc at ratio 8 in elements";
     let one = |fc_by: &str| vec![line(1, RAW, "compute", 10.0), line(1, fc, fc_by, 10.0)];
-    assert_eq!(of(one("compute"), "With one device").verdict, Verdict::Holds);
+    assert_eq!(of(one("compute"), "With one device").verdict, ClaimState::Holds);
     let failed = of(one("link"), "With one device");
     assert!(
-        failed.verdict == Verdict::Fails && failed.found.contains("not so: fc at ratio 8 in elements at 10 Gbit/s"),
+        failed.verdict == ClaimState::Fails && failed.found.contains("not so: fc at ratio 8 in elements at 10 Gbit/s"),
         "{failed:?}"
     );
     let eight = |raw_by: &str, fc_clients| vec![line(8, RAW, raw_by, 150.0), line(8, fc, "compute", fc_clients)];
-    assert_eq!(of(eight("link", 1.0), "With eight devices").verdict, Verdict::Holds);
-    assert_eq!(of(eight("compute", 1.0), "With eight devices").verdict, Verdict::Fails);
-    assert_eq!(of(eight("link", 1500.0), "At 10 Gbit/s").verdict, Verdict::Holds);
+    assert_eq!(of(eight("link", 1.0), "With eight devices").verdict, ClaimState::Holds);
+    assert_eq!(of(eight("compute", 1.0), "With eight devices").verdict, ClaimState::Fails);
+    assert_eq!(of(eight("link", 1500.0), "At 10 Gbit/s").verdict, ClaimState::Holds);
     assert!(of(eight("link", 300.0), "At 10 Gbit/s").found.starts_with("2.00 times at 10 Gbit/s: 300 against 150"));
-    assert_eq!(of(eight("link", 300.0), "At 10 Gbit/s").verdict, Verdict::Fails);
-    assert_eq!(of(eight("link", 300.0), "more clients than f16").verdict, Verdict::Holds);
-    assert_eq!(of(eight("link", 140.0), "more clients than f16").verdict, Verdict::Fails);
+    assert_eq!(of(eight("link", 300.0), "At 10 Gbit/s").verdict, ClaimState::Fails);
+    assert_eq!(of(eight("link", 300.0), "more clients than f16").verdict, ClaimState::Holds);
+    assert_eq!(of(eight("link", 140.0), "more clients than f16").verdict, ClaimState::Fails);
 }
 
 #[test]
@@ -290,7 +302,7 @@ fn without_runs_every_claim_says_what_would_judge_it() {
     let all = lines(&[]);
     assert_eq!(all.len(), CLAIMS.len());
     for (line, claim) in all.iter().zip(&CLAIMS) {
-        assert_eq!(line.judged.verdict, Verdict::Open);
+        assert_eq!(line.judged.verdict, ClaimState::Open);
         assert!(line.judged.found.contains("`splitbench"), "{}", line.judged.found);
         let words: Vec<&str> = claim.needs.split(' ').collect();
         let exists = match words[0] {

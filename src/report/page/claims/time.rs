@@ -2,17 +2,17 @@
 
 use super::super::super::number::significant;
 use super::super::super::{response, speed, view};
-use super::super::verdict::Verdict;
-use super::Judged;
+use super::super::verdict::ClaimState;
+use super::ClaimVerdict;
 use crate::record::replay::Provenance;
 
 /// The codec's share of the response time at every link rate of the run: the paper does not state its link.
-pub(super) fn share(all: &[response::Share], codec: &str, bound: f64, at_most: bool) -> Vec<Judged> {
+pub(super) fn share(all: &[response::CodecShare], codec: &str, bound: f64, at_most: bool) -> Vec<ClaimVerdict> {
     let profiles = view::distinct(all.iter().map(|share| share.profile.as_str()));
     let judge = |profile: &str| {
-        let here: Vec<&response::Share> =
+        let here: Vec<&response::CodecShare> =
             all.iter().filter(|share| share.profile == profile && share.codec == codec).collect();
-        let ends = |share: &&response::Share| {
+        let ends = |share: &&response::CodecShare| {
             let of = |fold: fn(f64, f64) -> f64| share.sets.iter().copied().reduce(fold);
             Some((of(f64::min)?, of(f64::max)?))
         };
@@ -33,10 +33,15 @@ pub(super) fn share(all: &[response::Share], codec: &str, bound: f64, at_most: b
                 )
             })
             .collect();
-        let verdict = if at_most { Verdict::of(below, above) } else { Verdict::of(above, below) };
-        let open = if verdict == Verdict::Open { "depends on the link, which the paper does not state: " } else { "" };
-        let judged =
-            Judged { subject: profile.into(), verdict, found: format!("{open}{}", list.join(", ")), weight: all.len() };
+        let verdict = if at_most { ClaimState::of(below, above) } else { ClaimState::of(above, below) };
+        let open =
+            if verdict == ClaimState::Open { "depends on the link, which the paper does not state: " } else { "" };
+        let judged = ClaimVerdict {
+            subject: profile.into(),
+            verdict,
+            found: format!("{open}{}", list.join(", ")),
+            weight: all.len(),
+        };
         (!all.is_empty()).then_some(judged)
     };
     profiles.into_iter().filter_map(judge).collect()
@@ -47,34 +52,36 @@ fn factors(found: &[(usize, f64, f64)]) -> String {
     found.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn faster(claims: &[speed::Claim], method: &str, times: f64) -> Vec<Judged> {
-    let judge = |claim: &speed::Claim| {
+pub(super) fn faster(claims: &[speed::SpeedClaim], method: &str, times: f64) -> Vec<ClaimVerdict> {
+    let judge = |claim: &speed::SpeedClaim| {
         let (verdict, says) = match speed::verdict(times, &claim.found) {
-            speed::Verdict::Holds => (Verdict::Holds, ""),
-            speed::Verdict::Less => (Verdict::Fails, "faster, but by less: "),
-            speed::Verdict::Fails => (Verdict::Fails, "FC is slower: "),
-            speed::Verdict::Open => (Verdict::Open, "within two standard errors: "),
+            speed::SpeedVerdict::Holds => (ClaimState::Holds, ""),
+            speed::SpeedVerdict::Less => (ClaimState::Fails, "faster, but by less: "),
+            speed::SpeedVerdict::Fails => (ClaimState::Fails, "FC is slower: "),
+            speed::SpeedVerdict::Open => (ClaimState::Open, "within two standard errors: "),
         };
         let threads = if claim.threads == 1 { "1 thread".to_string() } else { format!("{} threads", claim.threads) };
         let found = format!("{says}{} (the paper's averages: {:.1})", factors(&claim.found), claim.claimed);
-        Judged { subject: format!("this CPU, {threads}"), verdict, found, weight: claim.found.len() }
+        ClaimVerdict { subject: format!("this CPU, {threads}"), verdict, found, weight: claim.found.len() }
     };
     claims.iter().filter(|claim| claim.method == method).map(judge).collect()
 }
 
-pub(super) fn hardware(all: &[speed::Accelerated]) -> Vec<Judged> {
-    let judge = |one: &speed::Accelerated| {
+pub(super) fn hardware(all: &[speed::AcceleratorSpeed]) -> Vec<ClaimVerdict> {
+    let judge = |one: &speed::AcceleratorSpeed| {
         let (reached, short) = one.against_claim();
         let (verdict, says) = match (one.provenance, short) {
-            (Provenance::Measured, _) => (Verdict::of(reached, short), ""),
-            (Provenance::Simulated, true) => (Verdict::Fails, "even if the stated clock is met: "),
-            (Provenance::Simulated, false) => (Verdict::Open, "simulated, if the stated clock is met: "),
+            (Provenance::Measured, _) => (ClaimState::of(reached, short), ""),
+            (Provenance::Simulated, true) => (ClaimState::Fails, "even if the stated clock is met: "),
+            (Provenance::Simulated, false) => (ClaimState::Open, "simulated, if the stated clock is met: "),
             // A bound on what a device could do is no measurement.
-            (Provenance::Modelled, true) => (Verdict::Open, "not measured; by the model's bound at most "),
-            (Provenance::Modelled, false) => (Verdict::Open, "not measured; the model's bound does not exclude it: "),
+            (Provenance::Modelled, true) => (ClaimState::Open, "not measured; by the model's bound at most "),
+            (Provenance::Modelled, false) => {
+                (ClaimState::Open, "not measured; the model's bound does not exclude it: ")
+            }
         };
         let found = format!("{says}{}, against Top-k on 1 thread of this CPU", factors(&one.found));
-        Judged { subject: one.name.clone(), verdict, found, weight: one.found.len() }
+        ClaimVerdict { subject: one.name.clone(), verdict, found, weight: one.found.len() }
     };
     all.iter().map(judge).collect()
 }

@@ -20,12 +20,12 @@ impl ProgramRequest {
     /// The whole message.
     pub fn with(&self, body: &[u8]) -> Result<Vec<u8>> {
         #[derive(Serialize)]
-        struct Line<'a> {
+        struct RequestLine<'a> {
             #[serde(flatten)]
             request: &'a ProgramRequest,
             bytes: usize,
         }
-        let mut message = serde_json::to_vec(&Line { request: self, bytes: body.len() })?;
+        let mut message = serde_json::to_vec(&RequestLine { request: self, bytes: body.len() })?;
         message.push(b'\n');
         message.extend_from_slice(body);
         Ok(message)
@@ -45,7 +45,7 @@ pub(super) struct ProgramAnswer {
 
 /// The header line of an answer. Keys that we do not know are the program's own business.
 #[derive(Deserialize)]
-struct Line {
+struct AnswerLine {
     bytes: Option<usize>,
     elements: Option<u64>,
     error: Option<String>,
@@ -56,7 +56,7 @@ pub(super) struct IncomingAnswer {
     /// Bytes the body may have.
     most: usize,
     line: Vec<u8>,
-    header: Option<Line>,
+    header: Option<AnswerLine>,
     body: Vec<u8>,
 }
 
@@ -90,8 +90,8 @@ impl IncomingAnswer {
         Ok(())
     }
 
-    fn read_line(&self) -> Result<Line> {
-        let header: Line = serde_json::from_slice(&self.line)
+    fn read_line(&self) -> Result<AnswerLine> {
+        let header: AnswerLine = serde_json::from_slice(&self.line)
             .with_context(|| format!("its header line {} is not the JSON expected", excerpt(&self.line)))?;
         match (header.bytes, &header.error) {
             (None, None) => bail!("its header line {} has neither \"bytes\" nor \"error\"", excerpt(&self.line)),
@@ -125,7 +125,7 @@ impl IncomingAnswer {
     pub fn finish(self) -> Option<ProgramAnswer> {
         let whole = self.is_whole();
         let Self { header, body, .. } = self;
-        header.filter(|_| whole).map(|Line { elements, error, .. }| ProgramAnswer { elements, error, body })
+        header.filter(|_| whole).map(|AnswerLine { elements, error, .. }| ProgramAnswer { elements, error, body })
     }
 }
 
