@@ -10,6 +10,7 @@ use super::names;
 use super::number::significant;
 use super::picture::{Picture, Words, few};
 use super::pixels::{beneath, image};
+use super::slim::slim;
 use super::view;
 use crate::codec::Activation;
 use crate::experiment::{Heat, Kind};
@@ -113,7 +114,7 @@ fn drawn((width, height): (i32, i32), fill: impl FnOnce(&mut Sheet) -> Result<()
         sheet.canvas.finish()?;
         sheet.images
     };
-    Ok(beneath(&svg, &images))
+    Ok(slim(&beneath(&svg, &images)))
 }
 
 fn head(sheet: &Sheet, title: &[String], subtitle: &[String]) -> Result<()> {

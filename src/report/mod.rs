@@ -38,6 +38,7 @@ mod rows_io;
 mod searched;
 mod series;
 pub mod simulation;
+mod slim;
 mod speed;
 mod table;
 mod table2;
