@@ -7,7 +7,7 @@ use nalgebra::DMatrix;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rustfft::{FftPlanner, num_complex::Complex32};
-use splitbench::codec::{self, Activation, Budget, CodecSpec};
+use splitbench_codec::{self as codec, Activation, Budget, CodecSpec};
 
 /// The ratio of the paper's headline.
 const RATIO: f64 = 7.6;
@@ -40,7 +40,7 @@ fn ours(name: &str, a: &Activation) -> f64 {
     let codec = codec::build(&CodecSpec::parse(name).unwrap(), None).unwrap();
     let budget = Budget::elements(RATIO).unwrap();
     median_us(|| {
-        let packet = codec.encode(black_box(a), budget).unwrap();
+        let packet = codec.encode(black_box(a), Some(budget)).unwrap();
         black_box(codec.decode(&packet).unwrap());
     })
 }

@@ -7,9 +7,9 @@ use std::hint::black_box;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use splitbench::codec::{self, Activation, Budget, CodecSpec};
 use splitbench::replay::clock::{median, thread_seconds, timed};
 use splitbench::replay::{limits, trace};
+use splitbench_codec::{self as codec, Activation, Budget, CodecSpec};
 
 const RATIO: f64 = 7.6;
 const HIDDEN: [usize; 3] = [1536, 2048, 3072];
@@ -29,12 +29,12 @@ fn pass(name: &str, hidden: usize, lengths: &BTreeMap<usize, usize>) -> (f64, f6
     let (mut encode, mut decode) = (0.0, 0.0);
     for (&tokens, &count) in lengths {
         let a = activation(tokens, hidden);
-        let packet = codec.encode(&a, budget).unwrap();
+        let packet = codec.encode(&a, Some(budget)).unwrap();
         black_box(codec.decode(&packet).unwrap());
         let time = |call: &mut dyn FnMut()| {
             count as f64 * median(&(0..CALLS).map(|_| timed(thread_seconds, &mut *call).1).collect::<Vec<_>>())
         };
-        encode += time(&mut || drop(black_box(codec.encode(black_box(&a), budget).unwrap())));
+        encode += time(&mut || drop(black_box(codec.encode(black_box(&a), Some(budget)).unwrap())));
         decode += time(&mut || drop(black_box(codec.decode(black_box(&packet)).unwrap())));
     }
     (encode, decode)

@@ -10,18 +10,14 @@ macro_rules! tell {
 }
 
 pub mod cmd;
-pub mod codec;
 pub mod data;
 #[cfg(test)]
 mod emulated;
-mod exp;
 pub mod experiment;
 mod file_name;
 pub mod fpga;
 pub mod hub;
-pub mod kernel;
 pub mod model;
-pub mod npy;
 mod output;
 pub mod prepare;
 pub mod progress;
@@ -31,9 +27,7 @@ pub mod report;
 mod save;
 pub mod score;
 pub mod simulate;
-pub mod suggest;
 mod table_file;
-mod vector;
 
 #[cfg(all(feature = "cuda-model", feature = "cuda-kernel"))]
 compile_error!("cuda-model links CUDA and cuda-kernel loads it when it is run: build with one of the two features");

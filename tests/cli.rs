@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use candle_core::{DType, Device, Tensor};
-use splitbench::codec::{Activation, CodecSpec};
-use splitbench::npy;
+use splitbench_codec::npy;
+use splitbench_codec::{Activation, CodecSpec};
 
 fn splitbench(arguments: &[&str]) -> Output {
     // No model or data set that the user has prepared is part of a test.

@@ -9,9 +9,9 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use splitbench::model::log_softmax_at;
 use splitbench::model::weights::{Weights, weight_files};
 use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, checkpoint};
-use splitbench::score::log_softmax_at;
 use tempfile::TempDir;
 
 /// Largest norm of the difference of a row, over the norm of the row.

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use splitbench::codec::Activation;
-use splitbench::npy;
+use splitbench_codec::Activation;
+use splitbench_codec::npy;
 
 const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/text/pocket.txt");
 

@@ -4,20 +4,20 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use splitbench::codec::proportional;
-use splitbench::fpga::{BlockFloat, Shape, Simulator, Timing, decode, encode, quantise, quantise_at};
-use splitbench::kernel::{Band, Block};
+use splitbench::fpga::{BlockFloat, CoreShape, Simulator, Timing, decode, encode, quantise, quantise_at};
+use splitbench_codec::kernel::{Band, Block};
+use splitbench_codec::{Shape, proportional};
 
 fn simulator() -> Option<Simulator> {
     Simulator::find().map_err(|reason| println!("skipped: {reason:#}")).ok()
 }
 
-fn shape(tokens: usize, hidden: usize, ks: usize, kd: usize) -> Shape {
-    Shape::new(tokens, hidden, Block { ks, kd }).unwrap()
+fn shape(tokens: usize, hidden: usize, ks: usize, kd: usize) -> CoreShape {
+    CoreShape::new(tokens, hidden, Block { ks, kd }).unwrap()
 }
 
 /// An activation of which a few channels are large, and a few values beyond the exponent given.
-fn activation(shape: &Shape, random: &mut ChaCha8Rng) -> BlockFloat {
+fn activation(shape: &CoreShape, random: &mut ChaCha8Rng) -> BlockFloat {
     let (tokens, hidden) = (shape.tokens(), shape.hidden());
     let values: Vec<f32> = (0..tokens * hidden)
         .map(|i| random.random_range(-1.0f32..1.0) * if i % hidden % 61 == 7 { 300.0 } else { 1.0 })
@@ -28,7 +28,7 @@ fn activation(shape: &Shape, random: &mut ChaCha8Rng) -> BlockFloat {
 }
 
 /// Simulates jobs one behind another in both directions and compares; the timings of both.
-fn compare(simulator: &Simulator, shapes: &[Shape], seed: u64) -> (Vec<Timing>, Vec<Timing>) {
+fn compare(simulator: &Simulator, shapes: &[CoreShape], seed: u64) -> (Vec<Timing>, Vec<Timing>) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let rows: Vec<_> = shapes.iter().map(|shape| activation(shape, &mut random)).collect();
     let encoded: Vec<_> = shapes.iter().zip(&rows).map(|(shape, rows)| encode(shape, rows).unwrap()).collect();
@@ -136,7 +136,7 @@ fn cycles_do_not_depend_on_numbers() {
 fn throughput() {
     let Some(simulator) = simulator() else { return };
     let row = |tokens: usize, hidden: usize, block: Block| {
-        let shapes = [Shape::new(tokens, hidden, block).unwrap(); 4];
+        let shapes = [CoreShape::new(tokens, hidden, block).unwrap(); 4];
         let (there, back) = compare(&simulator, &shapes, 8);
         let cells = [there, back].map(|timings| {
             let (alone, between) = (timings[0].cycles(), timings[3].last_out - timings[2].last_out);
@@ -145,11 +145,11 @@ fn throughput() {
         println!("| {tokens} | {hidden} | {} x {} | {} |", block.ks, block.kd, cells.join(" | "));
     };
     for tokens in [1, 2, 4, 8, 16, 32, 64, 96, 128, 160, 192, 256, 384, 512] {
-        row(tokens, 2048, proportional(Band::Mirrored, (tokens, 2048), 7.6));
+        row(tokens, 2048, proportional(Band::Mirrored, Shape { tokens, hidden: 2048 }, 7.6));
     }
     for hidden in [192, 1536, 3072] {
         for tokens in [32, 128, 512] {
-            row(tokens, hidden, proportional(Band::Mirrored, (tokens, hidden), 7.6));
+            row(tokens, hidden, proportional(Band::Mirrored, Shape { tokens, hidden }, 7.6));
         }
     }
     // All that there is, which no codec would send.

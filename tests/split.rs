@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use splitbench::codec::{self, Activation, Budget, CodecSpec, Packet, Received};
 use splitbench::data::{self, Source};
 use splitbench::experiment::{Cell, Indicators, Row, Scope, ScoreRequest, score_in_memory};
 use splitbench::model::split::{activation, from_values, to_values};
 use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, source};
 use splitbench::score::{Request, encode_dataset, encode_requests};
+use splitbench_codec::{self as codec, Activation, Budget, CodecSpec, Packet, Received};
 
 fn pocket_requests(dataset: &str, questions: usize) -> (source::Model, Vec<Request>) {
     let model = source::load("pocket", &Placement::cpu()).unwrap();
@@ -62,7 +62,7 @@ fn noop_equals_unsplit(decoder: &Decoder, sequences: &[&[u32]], targets: &[&[u32
         let received: Vec<f32> = (0..sequences.len())
             .flat_map(|sequence| {
                 let sent = activation(&values, &packing, sequence).unwrap();
-                let packet = noop.encode(&sent, Budget::elements(1.0).unwrap()).unwrap();
+                let packet = noop.encode(&sent, Some(Budget::elements(1.0).unwrap())).unwrap();
                 noop.decode(&Packet::from_bytes(packet.into_bytes()).unwrap()).unwrap().into_values()
             })
             .collect();
@@ -95,7 +95,7 @@ fn a_lossy_codec_is_not_the_unsplit_model() {
     let hidden = model.decoder().unwrap().client(&ids, &packing, &[split]).unwrap().remove(0);
     let fc = codec::build(&CodecSpec::parse("fc").unwrap(), None).unwrap();
     let sent = activation(&to_values(&hidden).unwrap(), &packing, 0).unwrap();
-    let received = fc.decode(&fc.encode(&sent, Budget::elements(8.0).unwrap()).unwrap()).unwrap();
+    let received = fc.decode(&fc.encode(&sent, Some(Budget::elements(8.0).unwrap())).unwrap()).unwrap();
     let received = from_values(received.into_values(), ids.len(), model.decoder().unwrap()).unwrap();
     let cut = model.decoder().unwrap().server(received, &packing, split, &scored).unwrap();
     assert_ne!(cut, model.decoder().unwrap().unsplit(&ids, &packing, &scored).unwrap(), "compression was not used");
@@ -196,7 +196,7 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
             let width = values.len() / ids.len();
             let sent = Activation::new(rows, width, values[..rows * width].to_vec()).unwrap();
             let codec = codec::build(&cell.codec, None).unwrap();
-            let packet = codec.encode(&sent, Budget::elements(3.0).unwrap()).unwrap();
+            let packet = codec.encode(&sent, Some(Budget::elements(3.0).unwrap())).unwrap();
             let mut received = codec.decode(&packet).unwrap().into_values();
             received.extend_from_slice(&values[rows * width..]);
             let received = from_values(received, ids.len(), model.decoder().unwrap()).unwrap();
@@ -304,7 +304,7 @@ fn errors_behind_the_cut_are_those_of_each_request_alone() {
         let (ids, packing, _) = packed(&[&request.tokens], &[]);
         let mut whole = model.decoder().unwrap().client(&ids, &packing, &[split]).unwrap().remove(0);
         let sent = activation(&to_values(&whole).unwrap(), &packing, 0).unwrap();
-        let received = topk.decode(&topk.encode(&sent, cells[0].budget.unwrap()).unwrap()).unwrap();
+        let received = topk.decode(&topk.encode(&sent, cells[0].budget).unwrap()).unwrap();
         let mut received = from_values(received.into_values(), ids.len(), model.decoder().unwrap()).unwrap();
         for (nth, sum) in sums.iter_mut().enumerate() {
             if nth > 0 {
@@ -335,7 +335,7 @@ fn the_client_half_makes_the_same_of_token_ids_anywhere() {
         for (&split, hidden) in splits.iter().zip(&computed) {
             let sent = activation(&to_values(hidden).unwrap(), &packing, sequence).unwrap();
             let sent = sent.with_token_ids(tokens.to_vec(), model.config.vocab_size).unwrap();
-            let packet = codec.encode(&sent, Budget::elements(1.0).unwrap()).unwrap();
+            let packet = codec.encode(&sent, Some(Budget::elements(1.0).unwrap())).unwrap();
             let packet = Packet::from_bytes(packet.into_bytes()).unwrap();
             let Received::TokenIds(found) = codec.receive(&packet).unwrap() else { panic!("no token ids") };
             let (ids, alone, _) = packed(&[&found.ids], &[]);

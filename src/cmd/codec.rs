@@ -11,11 +11,13 @@ use serde_json::json;
 
 use self::measure::{Measured, measure};
 use super::ratio::RatioArgs;
-use crate::codec::{
+use crate::output::{self, Output};
+use splitbench_codec::npy;
+use splitbench_codec::{
     Activation, Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec, MAX_ELEMENTS, Packet, build, decode,
 };
-use crate::output::{self, Output};
-use crate::{npy, save};
+
+use crate::save;
 
 /// Send a NumPy matrix through a codec and back: real bytes, error and time; or decode a packet.
 ///

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::WrongUsage;
 use super::text::{ModelArgs, WindowArgs, at_least_one, parse_ratio, text_cells};
-use crate::codec::{Accounting, CodecSpec};
 use crate::data::{self, Dataset, Source};
 use crate::experiment::{
     Cell, ModelInput, Row, ScoreRequest, TextCell, TextRequest, missed_ratio, questions, score_in_memory, score_text,
@@ -20,6 +19,7 @@ use crate::report::digits;
 use crate::score::{
     CONFIDENCE, Decision, RatioEstimate, Request, Share, Verdict, loss_at_most, mean_at_most, share_at_least,
 };
+use splitbench_codec::{Accounting, CodecSpec};
 
 /// Say whether a codec stays within limits, by an exit code: for tests of split inference.
 ///

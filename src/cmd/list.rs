@@ -4,11 +4,13 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use crate::codec::{Allowed, Rate};
 use crate::experiment::spec;
 use crate::model::source::{self, POCKET};
 use crate::replay::backend;
-use crate::{codec, data};
+use splitbench_codec as codec;
+use splitbench_codec::{Allowed, Rate};
+
+use crate::data;
 
 /// List what there is: models, data sets, codecs, experiments, back ends of replay.
 ///

@@ -6,12 +6,12 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::text::{ModelArgs, TextInput, WindowArgs, at_least_one, parse_ratio, text_cells};
-use crate::codec::{Accounting, CodecSpec};
 use crate::experiment::{Cell, ModelInput, TextRequest, TextScores, WindowScore, score_text};
 use crate::model::{SplitPoint, device_name, source};
 use crate::output::{self, Output};
 use crate::report::{self, TextReport};
 use crate::save;
+use splitbench_codec::{Accounting, CodecSpec};
 
 /// Perplexity of any text, and how far each codec is from the unsplit model on it.
 ///

@@ -70,7 +70,7 @@ impl Args {
             let known = source::registry().iter().map(|m| m.name.as_str());
             ensure!(
                 HubModel::parse(name).is_some(),
-                crate::suggest::unknown("model of the hub", name, known.chain([POCKET]))
+                splitbench_codec::suggest::unknown("model of the hub", name, known.chain([POCKET]))
             );
         }
         refuse_repeats("model", &models, String::clone)?;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::codec::{Accounting, Budget, CodecSpec, Rate};
+use splitbench_codec::{Accounting, Budget, CodecSpec, Rate};
 
 /// `--ratio` and `--accounting`.
 #[derive(clap::Args)]

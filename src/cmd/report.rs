@@ -11,7 +11,7 @@ use crate::repeats::real_path;
 use crate::replay;
 use crate::report::pooled::{Run, pool};
 use crate::report::{self, page};
-use crate::suggest;
+use splitbench_codec::suggest;
 
 /// Rebuild tables, plots and the page of a run from its rows, or one page of several runs, or the tables and plots of their rows together.
 ///

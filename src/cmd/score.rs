@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 
 use super::ratio::{RatioArgs, requested};
-use crate::codec::CodecSpec;
 use crate::data::{self, Source};
 use crate::experiment::{Cell, ModelInput, Row, Scope, ScoreRequest, check_memory, questions, score_in_memory, train};
 use crate::model::{Placement, SplitPoint, place, source};
 use crate::output::{self, Output};
 use crate::report::p_value;
 use crate::save;
+use splitbench_codec::CodecSpec;
 
 /// Score one cell: one model, data set, split layer, codec and ratio; one line.
 ///
@@ -76,7 +76,7 @@ fn parse_scope(text: &str) -> Result<Scope> {
         "prompt+choice" => Ok(Scope::PromptAndChoice),
         "prompt" => Ok(Scope::Prompt),
         "question" => Ok(Scope::Question),
-        other => Err(crate::suggest::unknown("scope", other, ["prompt+choice", "prompt", "question"])),
+        other => Err(splitbench_codec::suggest::unknown("scope", other, ["prompt+choice", "prompt", "question"])),
     }
 }
 

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::codec::{Accounting, Budget, CodecSpec, Rate};
 use crate::experiment::{Cell, ModelInput, Scope, cells, check_memory};
 use crate::model::source::Model;
 use crate::model::{Placement, SplitPoint, place, source};
 use crate::score::{Request, SMALLEST_WINDOW, TextWindows, WINDOW, read_text};
+use splitbench_codec::{Accounting, Budget, CodecSpec, Rate};
 
 /// A model, and how it runs.
 #[derive(clap::Args)]

@@ -139,7 +139,7 @@ pub fn find(name: &str) -> Result<&'static DatasetInfo> {
     registry()
         .iter()
         .find(|info| info.name == name)
-        .ok_or_else(|| crate::suggest::unknown("data set", name, registry().iter().map(|i| i.name.as_str())))
+        .ok_or_else(|| splitbench_codec::suggest::unknown("data set", name, registry().iter().map(|i| i.name.as_str())))
 }
 
 /// An embedded file of a mini set, such as `eval.jsonl`.

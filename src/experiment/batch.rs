@@ -154,23 +154,6 @@ pub fn groups<Q: AsRef<[Request]>>(questions: &[Q]) -> Vec<Group<'_>> {
     groups
 }
 
-/// Cuts a list into runs of at most `most` rows, but of one item at least.
-pub fn runs<T>(items: &[T], most: usize, rows: impl Fn(&T) -> usize) -> Vec<&[T]> {
-    let mut out = Vec::new();
-    let (mut start, mut sum) = (0, 0);
-    for (i, item) in items.iter().enumerate() {
-        sum += rows(item);
-        if i > start && sum > most {
-            out.push(&items[start..i]);
-            (start, sum) = (i, rows(item));
-        }
-    }
-    if start < items.len() {
-        out.push(&items[start..]);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,12 +191,5 @@ mod tests {
         assert_eq!(group.scored(1).map(|s| s.sequence).collect::<Vec<_>>(), [1, 2, 1, 3]);
         assert_eq!([0, 1].map(|s| group.compressed(s, Scope::Prompt)), [2, 2]);
         assert_eq!([0, 1].map(|s| group.compressed(s, Scope::PromptAndChoice)), [4, 5]);
-    }
-
-    #[test]
-    fn runs_are_full_and_never_empty() {
-        let rows = |n: &usize| *n;
-        assert_eq!(runs(&[9, 2, 3, 3, 1, 6], 7, rows), [&[9][..], &[2, 3], &[3, 1], &[6]]);
-        assert!(runs(&[], 7, rows).is_empty());
     }
 }

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use candle_core::Var;
 
-use super::batch::runs;
 use super::calibration_cache::Entry;
 use super::memory::batch_rows;
 use super::spent::{Clock, Stage};
-use crate::codec::{Activation, Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec};
 use crate::model::ops::cross_entropy;
+use crate::model::runs;
 use crate::model::source::Model;
 use crate::model::split::{activation, from_values, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};
 use crate::progress;
 use crate::score::Request;
+use splitbench_codec::{Activation, Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec};
 
 /// What the codecs need, from the gold choices of training questions; none where no codec needs any. It is taken from `kept`, a
 /// folder, where an earlier run left it. `clock` hears of reading the model, where that is due.

@@ -10,11 +10,11 @@ use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
 use super::machine::simd;
-use crate::codec::{Calibration, CalibrationBuilder, CalibrationNeed, Snapshot};
 use crate::model::source::Model;
 use crate::model::{Placement, SplitPoint, device_name};
 use crate::save;
 use crate::score::Request;
+use splitbench_codec::{Calibration, CalibrationBuilder, CalibrationNeed, CalibrationSnapshot};
 
 /// Where one calibration is kept.
 pub struct Entry {
@@ -77,9 +77,9 @@ impl Entry {
         let read = |bytes: &[u8]| -> Result<(usize, CalibrationBuilder)> {
             let header = self.header(bytes)?;
             let number = |name: &str| -> Result<u64> { told(&header, name)?.parse().with_context(|| name.to_string()) };
-            let sums = numbers(bytes, Snapshot::SUMS)?.map(Option::unwrap_or_default);
+            let sums = numbers(bytes, CalibrationSnapshot::SUMS)?.map(Option::unwrap_or_default);
             ensure!(*told(&header, "sha256")? == digest(&sums), "its contents do not have the SHA-256 it states");
-            let snapshot = Snapshot { rows: number("rows")?, gradient_rows: number("gradient_rows")?, sums };
+            let snapshot = CalibrationSnapshot { rows: number("rows")?, gradient_rows: number("gradient_rows")?, sums };
             Ok((number("requests")? as usize, CalibrationBuilder::resume(self.hidden, snapshot)?))
         };
         read(&fs::read(self.unfinished_path()).ok()?).ok()
@@ -87,7 +87,7 @@ impl Entry {
 
     /// Keeps a collection that is not finished: the sums over so many requests.
     pub fn keep_unfinished(&self, requests: usize, builder: &CalibrationBuilder) -> Result<()> {
-        let Snapshot { rows, gradient_rows, sums } = builder.snapshot();
+        let CalibrationSnapshot { rows, gradient_rows, sums } = builder.snapshot();
         let header = [
             ("key", self.key.clone()),
             ("requests", requests.to_string()),
@@ -95,7 +95,7 @@ impl Entry {
             ("gradient_rows", gradient_rows.to_string()),
             ("sha256", digest(&sums)),
         ];
-        let parts = Snapshot::SUMS.into_iter().zip(&sums).filter(|(_, sum)| !sum.is_empty());
+        let parts = CalibrationSnapshot::SUMS.into_iter().zip(&sums).filter(|(_, sum)| !sum.is_empty());
         self.save(&self.unfinished_path(), header, parts.map(|(name, sum)| (name, sum.as_slice())))
     }
 

@@ -3,10 +3,10 @@ use std::path::Path;
 use super::super::calibrate::calibrate;
 use super::super::spent::Clock;
 use super::*;
-use crate::codec::{Activation, CodecSpec};
 use crate::data::{self, Question, Source};
 use crate::model::source;
 use crate::score::encode_requests;
+use splitbench_codec::{Activation, CodecSpec};
 
 const HIDDEN: usize = 3;
 

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::scope::Scope;
-use crate::codec::{Budget, CodecSpec, Rate};
 use crate::model::SplitPoint;
+use splitbench_codec::{Budget, CodecSpec, Rate};
 
 /// Split layer, scope, codec and ratio; model and data set are those of the surrounding run.
 #[derive(Debug, Clone, PartialEq)]

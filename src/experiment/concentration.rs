@@ -2,7 +2,7 @@
 
 use nalgebra::DMatrix;
 
-use crate::codec::Activation;
+use splitbench_codec::Activation;
 
 /// exp of the entropy of the shares sigma_i^2 / sum sigma^2, over min(S, D): 1 where all directions have the same energy, and
 /// near 0 where one has it all. None of zeros.

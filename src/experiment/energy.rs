@@ -7,7 +7,7 @@ use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Accounting, Activation, Budget, Codec, CodecSpec, build};
+use splitbench_codec::{Accounting, Activation, Budget, Codec, CodecSpec, build};
 
 /// A line of `energy.csv`: mean over some inputs of one data set, after one layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ pub fn curve(inputs: &[Activation]) -> Result<Vec<(&'static str, f64, [f64; 3])>
 
 /// Coefficients kept, and the share of ||A||^2 they restore.
 fn restored(codec: &dyn Codec, a: &Activation, ratio: f64) -> Result<(f64, f64)> {
-    let packet = codec.encode(a, Budget { ratio, accounting: Accounting::Elements })?;
+    let packet = codec.encode(a, Some(Budget { ratio, accounting: Accounting::Elements }))?;
     let elements = packet.elements() as f64;
     Ok((elements, 1.0 - a.rel_error(&codec.decode(&packet)?).powi(2)))
 }

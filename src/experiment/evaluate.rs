@@ -12,15 +12,15 @@ use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::batch::{Group, Sharing, groups, runs};
+use super::batch::{Group, Sharing, groups};
 use super::cell::Cell;
 use super::probe::{Probe, Probed, follow};
 use super::scope::Scope;
 use super::spent::{Clock, Stage};
-use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received};
 use crate::model::split::{LogitRows, RowScores, Target, from_values, logit_rows, to_values};
-use crate::model::{Decoder, Packing, SplitPoint};
+use crate::model::{Decoder, Packing, SplitPoint, runs};
 use crate::score::{PositionFidelity, Request};
+use splitbench_codec::{Activation, Codec, Packet, Received};
 
 /// What became of one request in one cell.
 #[derive(Debug, Clone, Default)]
@@ -52,9 +52,6 @@ pub struct Prepared<'a> {
     /// The codec, calibrated.
     pub codec: Result<&'a dyn Codec, String>,
 }
-
-/// For codecs of fixed rate, which do not look at it.
-pub(super) const ANY: Budget = Budget { ratio: 1.0, accounting: Accounting::Elements };
 
 /// What has come to its end.
 pub enum Scores {
@@ -512,7 +509,7 @@ impl<'b> SplitWork<'_, 'b> {
         }
         let rows = ids.len();
         let part = Activation::new(rows, width, part)?.with_token_ids(ids, self.decoder.config().vocab_size)?;
-        let encode = || codec.encode(&part, cell.budget.unwrap_or(ANY)).with_context(|| format!("encoding by {cell}"));
+        let encode = || codec.encode(&part, cell.budget).with_context(|| format!("encoding by {cell}"));
         let decode = |packet: &Packet| codec.receive(packet).with_context(|| format!("decoding by {cell}"));
         if codec.is_cold() {
             decode(&encode()?)?;

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::Cell;
 use super::energy::spectrum;
-use crate::codec::{Accounting, Activation, Budget, Calibration, Received, build};
 use crate::file_name::file_name;
-use crate::npy;
+use splitbench_codec::npy;
+use splitbench_codec::{Activation, Calibration, Received, build};
 
 /// A line of `heat.csv`: one matrix in a file of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,8 +85,7 @@ pub fn draw(
             accounting: cell.budget.map(|budget| budget.accounting.to_string()).unwrap_or_default(),
             ..blank.clone()
         };
-        let budget = cell.budget.unwrap_or(Budget { ratio: 1.0, accounting: Accounting::Elements });
-        let received = build(&cell.codec, calibration).and_then(|codec| codec.receive(&codec.encode(a, budget)?));
+        let received = build(&cell.codec, calibration).and_then(|codec| codec.receive(&codec.encode(a, cell.budget)?));
         out.push(match received {
             Ok(Received::Activation(received)) => Heat {
                 rel_error: Some(a.rel_error(&received)),

@@ -14,7 +14,7 @@ use crate::file_name::file_name;
 use crate::model::source::POCKET;
 use crate::output::{self, Output};
 use crate::save;
-use crate::suggest;
+use splitbench_codec::suggest;
 
 /// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first. Where
 /// `only` names data sets, the others are left out, finished or not.

@@ -36,7 +36,6 @@ mod store;
 mod task;
 mod text;
 
-pub use batch::runs;
 pub use cell::{Cell, cells};
 pub use energy::Energy;
 pub use heat::{Heat, Kind};
@@ -46,7 +45,7 @@ pub use memory::{check_memory, largest_batch};
 pub use merge::merge;
 pub use needs::Needs;
 pub use predict::{Predicted, Predictor};
-pub use row::{Accuracy, Paired, Row};
+pub use row::{Accuracy, Row};
 pub use run::{Options, Outcome, run};
 pub use scope::Scope;
 pub use score::{ScoreRequest, score_in_memory};

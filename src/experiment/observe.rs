@@ -19,7 +19,6 @@ use super::similarity::{Measure, Similarity, similarity};
 use super::spec::Spec;
 use super::spent::{Clock, Stage};
 use super::task::Task;
-use crate::codec::Activation;
 use crate::file_name::file_name;
 use crate::model::source::Model;
 use crate::model::split::{activation, to_values};
@@ -28,6 +27,7 @@ use crate::progress;
 use crate::save;
 use crate::score::{Request, encode_requests};
 use crate::table_file;
+use splitbench_codec::Activation;
 
 /// Inputs of a data set that are compared with each other.
 const INPUTS: usize = 32;

@@ -15,10 +15,9 @@ use super::needs::ensure_prepared;
 use super::predict::{Predicted, Predictor, Work};
 use super::spec::Experiment;
 use super::task::{ModelInput, tasks};
-use crate::codec::{Activation, Calibration, CalibrationBuilder, Codec, build};
 use crate::model::source;
-use crate::replay::trace::lengths;
-use crate::score::Request;
+use crate::score::{Request, lengths};
+use splitbench_codec::{Activation, Calibration, CalibrationBuilder, Codec, build};
 
 /// The work of one model and data set.
 #[derive(Debug, Serialize)]

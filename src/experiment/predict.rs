@@ -14,12 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{Group, Sharing, groups};
 use super::cell::Cell;
-use super::evaluate::ANY;
 use super::memory;
-use crate::codec::{Activation, Codec, EXTERNAL};
 use crate::model::split::LogitRows;
 use crate::model::{Config, Decoder, Packing};
 use crate::score::Request;
+use splitbench_codec::{Activation, Codec, EXTERNAL};
 
 /// Seconds that scoring is expected to take, without reading models, calibrating codecs, and writing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -238,7 +237,7 @@ impl Predictor {
             let values = (0..tokens * width).map(|_| random.random_range(-1.0f32..1.0)).collect();
             let ids = (0..tokens as u32).map(|id| id % self.config.vocab_size as u32).collect();
             let a = Activation::new(tokens, width, values)?.with_token_ids(ids, self.config.vocab_size)?;
-            let trip = || codec.receive(&codec.encode(&a, cell.budget.unwrap_or(ANY))?);
+            let trip = || codec.receive(&codec.encode(&a, cell.budget)?);
             black_box(trip()?);
             let clock = Instant::now();
             black_box(trip()?);
@@ -276,10 +275,10 @@ fn median<T>(mut act: impl FnMut() -> Result<T>) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Budget, CodecSpec, build};
     use crate::experiment::Scope;
     use crate::model::SplitPoint;
     use crate::model::source::{POCKET, load_config};
+    use splitbench_codec::{Budget, CodecSpec, build};
 
     fn request(tokens: &[u32], prompt_tokens: usize, targets: usize) -> Request {
         Request { tokens: tokens.to_vec(), prompt_tokens, targets: vec![0; targets] }

@@ -9,9 +9,9 @@ use rayon::prelude::*;
 use super::cell::Cell;
 use super::concentration::{effective_rank, outlier_share};
 use super::smoothness::{adjacent_cosine, variation_hidden, variation_tokens};
-use crate::codec::{Activation, Budget, CodecSpec, build};
 use crate::model::split::{activation, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};
+use splitbench_codec::{Activation, Budget, CodecSpec, build};
 
 /// Looks at every activation that is sent.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,7 @@ impl Probe {
             return Ok(rel_error);
         }
         let fc = build(&CodecSpec::parse("fc")?, None)?;
-        Ok(a.rel_error(&fc.decode(&fc.encode(a, cell.budget.unwrap_or(self.budget))?)?))
+        Ok(a.rel_error(&fc.decode(&fc.encode(a, Some(cell.budget.unwrap_or(self.budget)))?)?))
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
             ] {
                 let codec = CodecSpec::parse(codec).unwrap();
                 let sent = build(&codec, None).unwrap();
-                let rel_error = a.rel_error(&sent.decode(&sent.encode(&a, budget).unwrap()).unwrap());
+                let rel_error = a.rel_error(&sent.decode(&sent.encode(&a, Some(budget)).unwrap()).unwrap());
                 let cell = Cell {
                     split: SplitPoint { after_layer: 1 },
                     scope: Scope::PromptAndChoice,

@@ -119,17 +119,6 @@ pub struct Accuracy {
     pub stderr: f64,
 }
 
-/// Paired comparison with the baseline.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Paired {
-    /// Right in the baseline, wrong here.
-    pub lost: u64,
-    /// Wrong in the baseline, right here.
-    pub gained: u64,
-    /// Exact two-sided McNemar p.
-    pub mcnemar_p: f64,
-}
-
 impl Row {
     /// The accuracy a table prints for this data set.
     pub fn accuracy(&self) -> Option<Accuracy> {

@@ -23,7 +23,6 @@ use super::spec::{Experiment, Spec};
 use super::spent::{Clock, Spent, Stage};
 use super::store::Store;
 use super::task::{ModelInput, Task, tasks};
-use crate::codec::{Budget, CodecSpec};
 use crate::data::Source;
 use crate::file_name::check_run_name;
 use crate::model::Placement;
@@ -31,6 +30,7 @@ use crate::model::source::{self, Model};
 use crate::progress::{self, Activity};
 use crate::report::{self, Beside, Report};
 use crate::score::{Tried, next_ratios};
+use splitbench_codec::{Budget, CodecSpec};
 
 /// What the command line adds to the experiment file.
 #[derive(Debug, Clone, Serialize)]

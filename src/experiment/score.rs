@@ -17,12 +17,12 @@ use super::probe::Probe;
 use super::row::Row;
 use super::shard::Shard;
 use super::spent::{Clock, Stage};
-use crate::codec::{self, Budget, Calibration, Codec};
 use crate::data::Dataset;
 use crate::model::source::Model;
 use crate::model::{SplitPoint, device_name};
 use crate::progress;
 use crate::score::{Asked, Request, Sample};
+use splitbench_codec::{self as codec, Budget, Calibration, Codec};
 
 /// What to score.
 pub struct ScoreRequest<'a> {
@@ -236,11 +236,11 @@ pub(super) fn blank_row(experiment: &str, model: &Model, dataset: &Dataset, limi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::CodecSpec;
     use crate::data::{self, Source};
     use crate::experiment::Scope;
     use crate::model::{Placement, source};
     use crate::score::encode_dataset;
+    use splitbench_codec::CodecSpec;
 
     /// However many cells there are, what is computed is told and kept batch by batch of few questions and cells.
     #[test]

@@ -15,11 +15,11 @@ use super::observe::spread;
 use super::scope::Scope;
 use super::spent::{Clock, Stage};
 use super::task::Task;
-use crate::codec::{Accounting, Activation, Budget, Codec, Packet, Received, build};
 use crate::model::source::Model;
 use crate::model::split::{activation, from_values, to_values};
 use crate::model::{Decoder, Packing, Scored, SplitPoint, device_name};
 use crate::score::Request;
+use splitbench_codec::{Activation, Codec, Packet, Received, build};
 
 /// Name of the activation sent as it is, in f16 and without a header: what every codec is compared with.
 pub const RAW: &str = "raw f16";
@@ -264,8 +264,7 @@ fn send(codec: &dyn Codec, cell: &Cell, one: &Timed, part: Part) -> Result<Sent>
     }
     let what = || format!("{cell}, {}", if part == Part::Step { "a single row" } else { "a request" });
     // A codec of fixed rate does not look at it.
-    let budget = cell.budget.unwrap_or(Budget { ratio: 1.0, accounting: Accounting::Elements });
-    let encode = || codec.encode(&packed, budget).with_context(|| format!("encoding by {}", what()));
+    let encode = || codec.encode(&packed, cell.budget).with_context(|| format!("encoding by {}", what()));
     let packet = Packet::from_bytes(encode()?.into_bytes())?;
     let decode = || codec.receive(&packet).with_context(|| format!("decoding by {}", what()));
     decode()?;

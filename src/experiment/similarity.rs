@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Activation;
+use splitbench_codec::Activation;
 
 /// A line of `similarity.csv`: the mean over all pairs of some inputs of one data set, after one layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! How much an activation changes from token to token and from channel to channel.
 
-use crate::codec::Activation;
+use splitbench_codec::Activation;
 
 /// Mean |A[s+1, d] - A[s, d]| over mean |A|: 0 where all tokens are alike, sqrt(2) for independent normal numbers of mean
 /// zero. None of one token, or of zeros.

@@ -7,11 +7,11 @@ use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 
 use super::scope::Scope;
-use crate::codec::{Accounting, Budget, CodecSpec};
 use crate::data;
 use crate::model::source;
 use crate::repeats::refuse_repeats;
 use crate::report::Report;
+use splitbench_codec::{Accounting, Budget, CodecSpec};
 
 static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/experiments");
 
@@ -92,7 +92,7 @@ fn default_calibration_rows() -> usize {
 mod accounting_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    use crate::codec::Accounting;
+    use splitbench_codec::Accounting;
 
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected \"elements\", \"wire\", or a list of them")]
@@ -159,7 +159,7 @@ pub fn find(name: &str) -> Result<Experiment> {
     }
     let path = Path::new(name);
     if path.extension().is_none_or(|e| e != "toml") {
-        return Err(crate::suggest::unknown("experiment", name, embedded())
+        return Err(splitbench_codec::suggest::unknown("experiment", name, embedded())
             .context("an experiment is a known name or a path that ends in .toml"));
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("reading experiment {name}"))?;

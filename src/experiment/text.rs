@@ -8,11 +8,11 @@ use super::cell::Cell;
 use super::evaluate::{Outcome, Prepared, Scores, Wanted, evaluate};
 use super::memory::batch_rows;
 use super::spent::Clock;
-use crate::codec::{self, Accounting, Budget, Codec, CodecSpec};
 use crate::model::SplitPoint;
 use crate::model::source::Model;
 use crate::progress;
 use crate::score::{Fidelity, PositionFidelity, RatioEstimate, Request, fidelity};
+use splitbench_codec::{self as codec, Accounting, Budget, Codec, CodecSpec};
 
 /// What to measure on a text.
 pub struct TextRequest<'a> {

@@ -6,8 +6,8 @@ use rustfft::FftPlanner;
 use rustfft::num_complex::Complex64;
 
 use super::*;
-use crate::codec::proportional;
-use crate::kernel::{Band, Block};
+use splitbench_codec::kernel::{Band, Block, Workspace, forward, inverse};
+use splitbench_codec::proportional;
 
 /// The full S x D spectrum, or back without the factor.
 fn spectrum(values: &mut [Complex64], tokens: usize, hidden: usize, inverse: bool) {
@@ -23,7 +23,7 @@ fn spectrum(values: &mut [Complex64], tokens: usize, hidden: usize, inverse: boo
 }
 
 /// What the band `mirrored` leaves of an activation, in f64; and the block.
-fn exact(values: &[f32], shape: &Shape) -> (Vec<f64>, Vec<f64>) {
+fn exact(values: &[f32], shape: &CoreShape) -> (Vec<f64>, Vec<f64>) {
     let (tokens, hidden) = (shape.tokens(), shape.hidden());
     let mut all: Vec<_> = values.iter().map(|v| Complex64::from(f64::from(*v))).collect();
     spectrum(&mut all, tokens, hidden, false);
@@ -82,7 +82,7 @@ fn activation(kind: Kind, tokens: usize, hidden: usize, random: &mut ChaCha8Rng)
 }
 
 /// Signal to noise of the encoder's block and of the round trip.
-fn measure(kind: Kind, shape: &Shape, random: &mut ChaCha8Rng) -> (f64, f64) {
+fn measure(kind: Kind, shape: &CoreShape, random: &mut ChaCha8Rng) -> (f64, f64) {
     let values = activation(kind, shape.tokens(), shape.hidden(), random);
     let (block, restored) = exact(&values, shape);
     let encoded = encode(shape, &quantise(&values, shape.hidden()).unwrap().rows).unwrap();
@@ -102,7 +102,8 @@ fn sixty_decibels_at_all_lengths() {
     shapes.extend([(1, 2048), (1, 3072), (2, 1536), (9, 3072), (32, 2048), (33, 1536)]);
     for (tokens, hidden) in shapes {
         for kind in KINDS {
-            let shape = Shape::new(tokens, hidden, proportional(Band::Mirrored, (tokens, hidden), 7.6)).unwrap();
+            let block = proportional(Band::Mirrored, splitbench_codec::Shape { tokens, hidden }, 7.6);
+            let shape = CoreShape::new(tokens, hidden, block).unwrap();
             let (there, back) = measure(kind, &shape, &mut random);
             worst = [worst[0].min(there), worst[1].min(back)];
             assert!(there >= 60.0 && back >= 60.0, "{kind:?} {shape:?}: {there:.1} dB, round trip {back:.1} dB");
@@ -118,7 +119,7 @@ fn sixty_decibels_for_any_block() {
     for tokens in [1, 2, 5, 8, 13] {
         for ks in 1..=tokens {
             for kd in [1, 3, 4, 95, 96, 97, 98, 120, 191, 192] {
-                let shape = Shape::new(tokens, 192, Block { ks, kd }).unwrap();
+                let shape = CoreShape::new(tokens, 192, Block { ks, kd }).unwrap();
                 let (there, back) = measure(Kind::Uniform, &shape, &mut random);
                 assert!(there >= 60.0 && back >= 60.0, "{shape:?}: {there:.1} dB, round trip {back:.1} dB");
             }
@@ -128,7 +129,7 @@ fn sixty_decibels_for_any_block() {
 
 #[test]
 fn saturated_mantissas_are_counted() {
-    let shape = Shape::new(2, 192, Block { ks: 1, kd: 3 }).unwrap();
+    let shape = CoreShape::new(2, 192, Block { ks: 1, kd: 3 }).unwrap();
     let mut values = vec![0.25f32; 2 * 192];
     (values[3], values[200], values[201]) = (1e6, -1e6, 32766.0);
     let quantised = quantise_at(&values, 192, 0).unwrap();
@@ -144,7 +145,7 @@ fn saturated_mantissas_are_counted() {
 
 #[test]
 fn what_is_not_of_the_shape_is_refused() {
-    let shape = Shape::new(2, 192, Block { ks: 1, kd: 3 }).unwrap();
+    let shape = CoreShape::new(2, 192, Block { ks: 1, kd: 3 }).unwrap();
     let rows = quantise(&[0.5; 2 * 192], 192).unwrap().rows;
     let coefficients = encode(&shape, &rows).unwrap().coefficients;
     let short = BlockFloat { mantissas: rows.mantissas[192..].to_vec(), ..rows.clone() };
@@ -163,17 +164,18 @@ fn the_kernel_has_the_same_block() {
     let mut random = ChaCha8Rng::seed_from_u64(8);
     let values = activation(Kind::Uniform, tokens, hidden, &mut random);
     for block in [Block { ks: 4, kd: 70 }, Block { ks: 9, kd: 140 }] {
-        let shape = Shape::new(tokens, hidden, block).unwrap();
+        let shape = CoreShape::new(tokens, hidden, block).unwrap();
         let rows = quantise(&values, hidden).unwrap().rows;
         let found = shape.unpack(&encode(&shape, &rows).unwrap().coefficients).unwrap();
         let band = Band::Mirrored;
-        let mut kept = Vec::new();
-        crate::kernel::forward(&values, tokens, hidden, band, block, 1.0, &mut kept);
+        let (sides, mut work, mut kept) =
+            (splitbench_codec::Shape { tokens, hidden }, Workspace::default(), Vec::new());
+        forward(&values, sides, band, block, 1.0, &mut kept, &mut work);
         assert!(
             decibels(found.into_iter().map(f64::from), &kept.iter().map(|v| f64::from(*v)).collect::<Vec<_>>()) > 60.0
         );
         let mut restored = Vec::new();
-        crate::kernel::inverse(&kept, band, block, tokens, hidden, 1.0, &mut restored);
+        inverse(&kept, sides, band, block, 1.0, &mut restored, &mut work);
         let decoded = decode(&shape, &shape.pack(&kept).unwrap()).unwrap().values.to_f64();
         assert!(decibels(decoded, &restored.iter().map(|v| f64::from(*v)).collect::<Vec<_>>()) > 60.0);
     }

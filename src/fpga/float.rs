@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 
 use super::fixed::normalise;
-use super::shape::{COLUMNS, Shape};
+use super::shape::{COLUMNS, CoreShape};
 use super::tokens::ZERO;
 
 /// Exponents that a core takes of an activation's rows: what is made of them on the way still fits in 8 bits.
@@ -104,7 +104,7 @@ fn quantise_rows(values: &[f32], hidden: usize, exponents: &[i32]) -> Result<Qua
     Ok(Quantised { rows: BlockFloat { mantissas, exponents, group: hidden }, clipped })
 }
 
-impl Shape {
+impl CoreShape {
     /// The K_S x K_D block of coefficients that the encoder's beats stand for, row-major, real and imaginary parts in turn,
     /// as `kernel::Spectrum::block` has it for the band `mirrored`.
     pub fn unpack(&self, coefficients: &BlockFloat) -> Result<Vec<f32>> {
@@ -183,7 +183,7 @@ fn beat_of(values: [[f64; 2]; COLUMNS]) -> ([i16; 2 * COLUMNS], i16) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Block;
+    use splitbench_codec::kernel::Block;
 
     #[test]
     fn rows_have_exponents_of_their_own_and_none_is_clipped() {
@@ -214,7 +214,7 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         assert!(quantise_at(&[0.0], 1, 101).is_err());
-        let shape = Shape::new(2, 192, Block { ks: 1, kd: 2 }).unwrap();
+        let shape = CoreShape::new(2, 192, Block { ks: 1, kd: 2 }).unwrap();
         assert!(shape.pack(&[0.0; 3]).unwrap_err().to_string().contains("not the 4"));
         let error = shape.pack(&[0.0, 0.0, 0.0, f32::NAN]).unwrap_err().to_string();
         assert!(error.contains("coefficient (0, 1)"), "{error}");
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn blocks_go_through_beats() {
         for (tokens, ks, kd) in [(5, 2, 7), (6, 6, 192), (6, 4, 150), (1, 1, 97), (7, 5, 96)] {
-            let shape = Shape::new(tokens, 192, Block { ks, kd }).unwrap();
+            let shape = CoreShape::new(tokens, 192, Block { ks, kd }).unwrap();
             let block: Vec<f32> = (0..2 * ks * kd).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
             let back = shape.unpack(&shape.pack(&block).unwrap()).unwrap();
             for (u, v) in (0..ks).flat_map(|u| (0..kd).map(move |v| (u, v))) {

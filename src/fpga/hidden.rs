@@ -8,7 +8,7 @@ use super::tables::root;
 /// Square root of 3/4 in units of 2^-17.
 const SINE_THIRD: i64 = 113_512;
 
-/// Transforms a row of D complex numbers; each becomes the sum over 2^[`super::Shape::hidden_scale`].
+/// Transforms a row of D complex numbers; each becomes the sum over 2^[`super::CoreShape::hidden_scale`].
 pub(super) fn transform(row: &[Complex]) -> Vec<Complex> {
     let (hidden, length) = (row.len(), row.len() / LANES);
     let lanes: Vec<Vec<Complex>> =

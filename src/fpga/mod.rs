@@ -18,7 +18,7 @@ mod tokens;
 
 pub use float::{BlockFloat, Quantised, quantise, quantise_at};
 pub use model::{Decoded, Encoded, decode, encode};
-pub use shape::{HIDDEN, MAX_TOKENS, Shape};
+pub use shape::{CoreShape, HIDDEN, MAX_TOKENS};
 pub use simulator::{DecodeRun, EncodeRun, Simulator, Timing};
 pub use sources::tool;
 

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use super::fixed::{Complex, round_shift};
 use super::float::{BlockFloat, COEFFICIENT_EXPONENTS, RAIL, ROW_EXPONENTS};
 use super::hidden::transform;
-use super::shape::{COLUMNS, LANES, Shape};
+use super::shape::{COLUMNS, CoreShape, LANES};
 use super::tokens::{GUARD, MANTISSA_BITS, TokenAxis, Word, ZERO, reciprocal};
 
 /// Bits that an activation's mantissas are shifted by on their way into the hidden transform: its words have 27, and a
@@ -21,7 +21,7 @@ const PORT_BITS: u32 = 16;
 /// What an encoder gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
-    /// In the order of the beats; [`Shape::unpack`] makes them a block.
+    /// In the order of the beats; [`CoreShape::unpack`] makes them a block.
     pub coefficients: BlockFloat,
     /// Mantissas of the activation at the largest magnitude, which stand for anything beyond.
     pub saturations: u64,
@@ -36,7 +36,7 @@ pub struct Decoded {
     pub saturations: u64,
 }
 
-impl Shape {
+impl CoreShape {
     /// Fails where `rows` is not an activation of this shape that the encoder takes.
     pub(super) fn check_rows(&self, rows: &BlockFloat) -> Result<()> {
         rows.check("the activation", self.tokens(), self.hidden())?;
@@ -61,7 +61,7 @@ impl Shape {
 }
 
 /// The coefficients of an activation, one exponent a row (paper, section III-C, steps 1 and 2).
-pub fn encode(shape: &Shape, rows: &BlockFloat) -> Result<Encoded> {
+pub fn encode(shape: &CoreShape, rows: &BlockFloat) -> Result<Encoded> {
     shape.check_rows(rows)?;
     let saturations = rows.mantissas.iter().filter(|m| **m == RAIL || **m <= -RAIL).count() as u64;
     let tiles = shape.tiles();
@@ -96,7 +96,7 @@ pub fn encode(shape: &Shape, rows: &BlockFloat) -> Result<Encoded> {
 }
 
 /// The activation that coefficients stand for (paper, section III-C, step 3), normalised.
-pub fn decode(shape: &Shape, coefficients: &BlockFloat) -> Result<Decoded> {
+pub fn decode(shape: &CoreShape, coefficients: &BlockFloat) -> Result<Decoded> {
     shape.check_coefficients(coefficients)?;
     let saturations = coefficients.mantissas.iter().filter(|m| **m == i16::MIN).count() as u64;
     let (tokens, tiles) = (shape.tokens(), shape.tiles());
@@ -148,7 +148,7 @@ pub fn decode(shape: &Shape, coefficients: &BlockFloat) -> Result<Decoded> {
 }
 
 /// A word of coefficients, doubled where they stand for their mirrors too.
-fn weighed(shape: &Shape, u: usize, tile: usize, word: Word) -> Word {
+fn weighed(shape: &CoreShape, u: usize, tile: usize, word: Word) -> Word {
     let alone = u > 0 && 2 * u != shape.tokens() && shape.tokens() - u >= shape.block().ks;
     let doubled = |i: usize| {
         let column = COLUMNS * tile + i / 2;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::kernel::{Band, Block};
+use splitbench_codec::kernel::{Band, Block};
 
 /// The largest S.
 pub const MAX_TOKENS: usize = 512;
@@ -18,13 +18,13 @@ pub(super) const COLUMNS: usize = 4;
 
 /// An activation's shape and its kept block (band `mirrored`), within the limits of the cores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
+pub struct CoreShape {
     tokens: usize,
     hidden: usize,
     block: Block,
 }
 
-impl Shape {
+impl CoreShape {
     /// Fails where a core cannot do it, and says which limit is passed.
     pub fn new(tokens: usize, hidden: usize, block: Block) -> Result<Self> {
         ensure!(
@@ -141,7 +141,7 @@ mod tests {
             (4, 192, block(1, 193), "K_D is 193, but must be in 1..=192"),
             (4, 192, block(1, 0), "K_D is 0"),
         ] {
-            let error = Shape::new(tokens, hidden, block).unwrap_err().to_string();
+            let error = CoreShape::new(tokens, hidden, block).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
     }
@@ -152,7 +152,7 @@ mod tests {
         for tokens in 1..=9 {
             for ks in 1..=tokens {
                 for kd in [1, 4, 5, 70, 96, 97, 98, 100, 101, 150, 191, 192] {
-                    let shape = Shape::new(tokens, 192, Block { ks, kd }).unwrap();
+                    let shape = CoreShape::new(tokens, 192, Block { ks, kd }).unwrap();
                     let beats = shape.beats();
                     let sent =
                         |u, v| v <= 96 && beats.iter().filter(|b| b.row == u && b.tile == v / COLUMNS).count() == 1;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::float::BlockFloat;
 use super::model::{Decoded, Encoded};
-use super::shape::{HIDDEN, LANES, Shape};
+use super::shape::{CoreShape, HIDDEN, LANES};
 use super::{CLOCK_HZ, sources};
 
 /// Version of the messages and of what the cores compute, the same as in `rtl/sim/simulate.cpp`.
@@ -87,7 +87,7 @@ pub struct DecodeRun {
 
 /// A job of either core.
 struct Job<'a> {
-    shape: &'a Shape,
+    shape: &'a CoreShape,
     input: &'a BlockFloat,
     beats_out: usize,
 }
@@ -123,7 +123,7 @@ impl Simulator {
     }
 
     /// Encodes activations one behind another, as fast as the core takes them.
-    pub fn encode(&self, jobs: &[(Shape, &BlockFloat)]) -> Result<Vec<EncodeRun>> {
+    pub fn encode(&self, jobs: &[(CoreShape, &BlockFloat)]) -> Result<Vec<EncodeRun>> {
         jobs.iter().try_for_each(|(shape, rows)| shape.check_rows(rows))?;
         let jobs = jobs.iter().map(|(shape, input)| Job { shape, input, beats_out: shape.beats().len() });
         let results = self.run("encoder", &jobs.collect::<Vec<_>>())?;
@@ -133,7 +133,7 @@ impl Simulator {
     }
 
     /// Decodes coefficients one behind another, as fast as the core takes them.
-    pub fn decode(&self, jobs: &[(Shape, &BlockFloat)]) -> Result<Vec<DecodeRun>> {
+    pub fn decode(&self, jobs: &[(CoreShape, &BlockFloat)]) -> Result<Vec<DecodeRun>> {
         jobs.iter().try_for_each(|(shape, coefficients)| shape.check_coefficients(coefficients))?;
         let jobs = jobs.iter().map(|(shape, input)| {
             let beats_out = shape.tokens() * shape.lane_length();
@@ -270,7 +270,7 @@ mod tests {
 
     use super::*;
     use crate::fpga::quantise;
-    use crate::kernel::Block;
+    use splitbench_codec::kernel::Block;
 
     /// Two programs that know their version, if it is that, and otherwise do what a shell script says.
     fn fake(version: u32, script: &str) -> tempfile::TempDir {
@@ -290,7 +290,7 @@ mod tests {
         let folder = fake(VERSION, script);
         let simulator =
             Simulator { timeout: Duration::from_millis(300), ..Simulator::in_folder(folder.path()).unwrap() };
-        let shape = Shape::new(2, 192, Block { ks: 1, kd: 3 }).unwrap();
+        let shape = CoreShape::new(2, 192, Block { ks: 1, kd: 3 }).unwrap();
         let rows = quantise(&[0.5; 2 * 192], 192).unwrap().rows;
         format!("{:#}", simulator.encode(&[(shape, &rows)]).unwrap_err())
     }

@@ -19,7 +19,7 @@ impl Placement {
         let dtype = match dtype {
             "f32" => DType::F32,
             "bf16" => DType::BF16,
-            other => return Err(crate::suggest::unknown("type of weights", other, ["f32", "bf16"])),
+            other => return Err(splitbench_codec::suggest::unknown("type of weights", other, ["f32", "bf16"])),
         };
         Ok(Self { device: open_device(device)?, dtype })
     }

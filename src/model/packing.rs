@@ -107,6 +107,23 @@ impl Packing {
     }
 }
 
+/// Cuts a list into runs of at most `most` rows, but of one item at least.
+pub fn runs<T>(items: &[T], most: usize, rows: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let mut out = Vec::new();
+    let (mut start, mut sum) = (0, 0);
+    for (i, item) in items.iter().enumerate() {
+        sum += rows(item);
+        if i > start && sum > most {
+            out.push(&items[start..i]);
+            (start, sum) = (i, rows(item));
+        }
+    }
+    if start < items.len() {
+        out.push(&items[start..]);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,5 +144,12 @@ mod tests {
     #[should_panic(expected = "no 3 own rows")]
     fn a_branch_stands_on_own_rows() {
         Packing::of([2]).push_branch(0, 3, 1);
+    }
+
+    #[test]
+    fn runs_are_full_and_never_empty() {
+        let rows = |n: &usize| *n;
+        assert_eq!(runs(&[9, 2, 3, 3, 1, 6], 7, rows), [&[9][..], &[2, 3], &[3, 1], &[6]]);
+        assert!(runs(&[], 7, rows).is_empty());
     }
 }

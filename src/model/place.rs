@@ -140,7 +140,7 @@ fn locate_place(name: &str) -> Result<ModelFiles> {
         bail!("model {name} does not exist or is neither a folder nor a .gguf file");
     }
     let known = registry().iter().map(|m| m.name.as_str()).chain([POCKET]);
-    Err(crate::suggest::unknown("model", name, known)
+    Err(splitbench_codec::suggest::unknown("model", name, known)
         .context("a model is a known name, a folder, a GGUF file or a repository owner/name of the hub"))
 }
 

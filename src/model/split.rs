@@ -11,8 +11,8 @@ use super::config::Config;
 use super::decoder::Decoder;
 use super::ops::with_values;
 use super::packing::Packing;
-use crate::codec::Activation;
-use crate::score::{Divergence, LogSumExp, divergence};
+use super::{Divergence, LogSumExp, divergence};
+use splitbench_codec::Activation;
 
 /// Where the model is cut: the client runs layers 1..=`after_layer`, the server the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

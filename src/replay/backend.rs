@@ -9,7 +9,7 @@ use super::cpu::Cpu;
 use super::fpga::Fpga;
 use super::method::Method;
 use super::profile::Profile;
-use crate::codec::{Activation, Calibration};
+use splitbench_codec::{Activation, Calibration};
 
 /// How a time was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ impl FromStr for Threads {
         match text {
             "1" => Ok(Self::One),
             "all" => Ok(Self::All),
-            _ => Err(crate::suggest::unknown("number of threads", text, ["1", "all"])),
+            _ => Err(splitbench_codec::suggest::unknown("number of threads", text, ["1", "all"])),
         }
     }
 }
@@ -163,7 +163,7 @@ pub fn open(name: &str) -> Result<Box<dyn Backend>> {
         "cpu" => Ok(Box::new(Cpu::here())),
         "cuda" => cuda(),
         "fpga" => Ok(Box::new(Fpga::open()?)),
-        _ => Err(crate::suggest::unknown("back end", name, NAMES)),
+        _ => Err(splitbench_codec::suggest::unknown("back end", name, NAMES)),
     }
 }
 

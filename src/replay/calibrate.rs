@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use super::method::Method;
 use super::sample::{Sequence, spread};
 use super::source::Source;
-use crate::codec::{Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec};
+use splitbench_codec::{Calibration, CalibrationBuilder, CalibrationNeed, CodecSpec};
 
 /// Sequences calibrated on, as many as training rows in an experiment.
 const SEQUENCES: usize = 128;

@@ -7,9 +7,9 @@ use super::backend::{Backend, Device, Job, Lane, Opened, Provenance, Threads, Ti
 use super::clock::{thread_seconds, timed, wall_seconds};
 use super::method::Method;
 use super::profile::Profile;
-use crate::codec::{self, Activation, Calibration, Codec, Packet};
 use crate::experiment::machine::{Machine, clock_mhz, library};
-use crate::kernel::{self, Band, Block};
+use splitbench_codec::kernel::{self, Band, Block, with_workspace};
+use splitbench_codec::{self as codec, Activation, Calibration, Codec, Packet, Shape};
 
 /// Timed calls of each direction after one that is not counted; odd, so that the median is one of them.
 const CALLS: usize = 3;
@@ -63,7 +63,7 @@ impl Backend for Cpu {
 /// What one call compresses to.
 enum Sent {
     Packet(Packet),
-    Block { kept: Vec<f32>, band: Band, block: Block, shape: (usize, usize) },
+    Block { kept: Vec<f32>, band: Band, block: Block, shape: Shape },
 }
 
 struct CpuLane {
@@ -82,12 +82,12 @@ enum Work {
 impl Work {
     fn encode(&self, a: &Activation, ratio: f64) -> Result<Sent> {
         match self {
-            Self::Codec(codec) => codec.encode(a, Method::budget(ratio)?).map(Sent::Packet),
+            Self::Codec(codec) => codec.encode(a, Some(Method::budget(ratio)?)).map(Sent::Packet),
             Self::Kernel(band) => {
-                let shape = (a.tokens(), a.hidden());
+                let shape = a.shape();
                 let block = codec::proportional(*band, shape, ratio);
                 let mut kept = Vec::new();
-                kernel::forward(a.values(), shape.0, shape.1, *band, block, 1.0, &mut kept);
+                with_workspace(|work| kernel::forward(a.values(), shape, *band, block, 1.0, &mut kept, work));
                 Ok(Sent::Block { kept, band: *band, block, shape })
             }
         }
@@ -98,7 +98,7 @@ impl Work {
             (Self::Codec(codec), Sent::Packet(packet)) => Ok(codec.decode(packet)?.into_values()),
             (_, Sent::Block { kept, band, block, shape }) => {
                 let mut out = Vec::new();
-                kernel::inverse(kept, *band, *block, shape.0, shape.1, 1.0, &mut out);
+                with_workspace(|work| kernel::inverse(kept, *shape, *band, *block, 1.0, &mut out, work));
                 Ok(out)
             }
             (Self::Kernel(_), Sent::Packet(_)) => anyhow::bail!("the kernel reads no packets"),

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use super::backend::{Backend, Device, Job, Lane, Opened, Provenance, Timed};
 use super::clock::{timed, wall_seconds};
 use super::method::Method;
-use crate::codec::{self, Activation};
-use crate::fpga::{self, CLOCK_HZ, Shape, Simulator, Timing};
-use crate::kernel::{Band, Block};
+use crate::fpga::{self, CLOCK_HZ, CoreShape, Simulator, Timing};
+use splitbench_codec::kernel::{Band, Block};
+use splitbench_codec::{self as codec, Activation};
 
 pub(super) struct Fpga {
     device: Device,
@@ -106,15 +106,15 @@ impl FpgaLane {
             "the FPGA cores keep the block of band=mirrored alone: leave other bands to another back end"
         );
         // A length that the cores do not have is known before anything is built.
-        Shape::new(1, hidden, Block { ks: 1, kd: 1 })?;
+        CoreShape::new(1, hidden, Block { ks: 1, kd: 1 })?;
         let (simulator, setup_s) = timed(wall_seconds, Simulator::find);
         Ok(Self { order, simulator: simulator?, setup_s, activations: 0, numbers: 0, saturated: 0 })
     }
 
     /// Compresses and restores an activation: seconds of both, and what comes back. Each number is compared with the model's.
     fn simulate(&mut self, a: &Activation, ratio: f64) -> Result<([f64; 2], Vec<f32>)> {
-        let block = codec::proportional(Band::Mirrored, (a.tokens(), a.hidden()), ratio);
-        let shape = Shape::new(a.tokens(), a.hidden(), block)?;
+        let block = codec::proportional(Band::Mirrored, a.shape(), ratio);
+        let shape = CoreShape::new(a.tokens(), a.hidden(), block)?;
         let rows = fpga::quantise(a.values(), a.hidden())?.rows;
         let (encoded, jobs) = (fpga::encode(&shape, &rows)?, self.order.jobs());
         // What travels is the block: beats have neighbours of it too, which the receiver must not count.

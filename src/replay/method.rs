@@ -4,8 +4,8 @@ use std::fmt;
 
 use anyhow::{Context, Result, bail};
 
-use crate::codec::{self, Activation, Budget, Calibration, CodecSpec, Rate};
-use crate::kernel::Band;
+use splitbench_codec::kernel::Band;
+use splitbench_codec::{self as codec, Activation, Budget, Calibration, CodecSpec, Rate};
 
 use super::reference;
 
@@ -64,7 +64,7 @@ impl Method {
         let shape = (a.tokens(), a.hidden());
         let elements = (shape.0 * shape.1) as f64;
         let of_fc = |band| {
-            let block = codec::proportional(band, shape, ratio);
+            let block = codec::proportional(band, a.shape(), ratio);
             reference::restored(&reference::coefficients(a, band, block), band, block, shape)
         };
         let spec = match self {

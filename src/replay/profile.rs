@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::limits;
 use super::roofline::{Kernel, work};
 use super::sample::{Estimate, Ran, Sequence, estimate, every};
-use crate::codec;
-use crate::kernel::Band;
+use splitbench_codec::kernel::Band;
+use splitbench_codec::{self as codec, Shape};
 
 static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/experiments/devices");
 
@@ -85,7 +85,7 @@ pub fn load(name: &str) -> Result<Profile> {
             std::fs::read_to_string(name).with_context(|| format!("reading device {name}"))?
         }
         None => {
-            return Err(crate::suggest::unknown("device", name, embedded())
+            return Err(splitbench_codec::suggest::unknown("device", name, embedded())
                 .context("a device is a known name or a path that ends in .toml"));
         }
     };
@@ -155,7 +155,7 @@ impl Profile {
             .iter()
             .map(|(Sequence { tokens, ratio, .. }, _)| {
                 let shape = (*tokens, hidden);
-                let block = codec::proportional(Band::Mirrored, shape, *ratio);
+                let block = codec::proportional(Band::Mirrored, Shape { tokens: *tokens, hidden }, *ratio);
                 let seconds = self.kernels.iter().map(|kernel| work(*kernel, shape, block).map(|w| w.seconds(self)));
                 // Each direction by the kernel that is faster at it.
                 seconds.fold([f64::INFINITY; 2], |best, one| [best[0].min(one[0]), best[1].min(one[1])])

@@ -8,13 +8,13 @@ use sha2::{Digest, Sha256};
 use tokenizers::Tokenizer;
 
 use super::trace::{self, Stored, TokenizerId, Trace, TraceSet, activations_path, check_size};
-use crate::codec::Activation;
 use crate::data::Dataset;
 use crate::model::source::Model;
 use crate::model::split::to_values;
 use crate::model::{Packing, SplitPoint};
-use crate::npy;
 use crate::score::{Request, encode_dataset};
+use splitbench_codec::Activation;
+use splitbench_codec::npy;
 
 /// What a trace says of how it came about.
 pub struct About {
@@ -57,7 +57,7 @@ pub fn activations(
     check_size(tokens, hidden)?;
     let mut values = Vec::with_capacity(tokens * hidden);
     let flat: Vec<&Request> = requests.iter().flatten().flatten().collect();
-    for batch in crate::experiment::runs(&flat, most_rows, |request| request.tokens.len()) {
+    for batch in crate::model::runs(&flat, most_rows, |request| request.tokens.len()) {
         let ids: Vec<u32> = batch.iter().flat_map(|request| &request.tokens).copied().collect();
         let packing = Arc::new(Packing::of(batch.iter().map(|request| request.tokens.len())));
         values.extend(to_values(&decoder.client(&ids, &packing, &[split])?.remove(0))?);

@@ -5,8 +5,8 @@ use std::f64::consts::TAU;
 use anyhow::{Context, Result};
 use faer::{Mat, MatRef};
 
-use crate::codec::Activation;
-use crate::kernel::{Band, Block};
+use splitbench_codec::Activation;
+use splitbench_codec::kernel::{Band, Block};
 
 /// cos and sin of -2 pi k / n for k in 0..n, by the index modulo n.
 fn roots(n: usize) -> Vec<(f64, f64)> {
@@ -78,7 +78,7 @@ pub fn restored(kept: &[f64], band: Band, block: Block, (tokens, hidden): (usize
             }
         }
     }
-    let norm = crate::kernel::normalisation(tokens, hidden);
+    let norm = splitbench_codec::kernel::normalisation(splitbench_codec::Shape { tokens, hidden });
     out.iter_mut().for_each(|v| *v *= norm);
     out
 }

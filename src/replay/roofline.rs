@@ -1,7 +1,7 @@
 //! Counted operations and bytes of the FC kernels, and how long a device would take for them at best.
 
 use super::profile::Profile;
-use crate::kernel::Block;
+use splitbench_codec::kernel::Block;
 
 /// One way to do the transform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

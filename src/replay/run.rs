@@ -18,11 +18,11 @@ use super::sample::{Population, Ran, Sequence, estimate, every, sequences, sprea
 use super::source::Source;
 use super::spec::Spec;
 use super::trace::Loaded;
-use crate::codec::CodecSpec;
 use crate::experiment::Store;
 use crate::experiment::machine::{Machine, load};
 use crate::file_name::{check_run_name, file_name};
 use crate::report::{page, table4};
+use splitbench_codec::CodecSpec;
 
 /// Fewest sequences of a sample, however little time there is: from fewer its error is not told well.
 const LEAST: usize = 20;

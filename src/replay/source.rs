@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::sample::Sequence;
 use super::trace::Loaded;
-use crate::codec::{Activation, MAX_ELEMENTS};
+use splitbench_codec::{Activation, MAX_ELEMENTS};
 
 /// Rows of seeded numbers beyond the longest sequence: so many that two sequences seldom begin at the same place.
 const SPARE_ROWS: usize = 64;

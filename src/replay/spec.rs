@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::backend::{self, Threads};
 use super::method::Method;
 use super::{profile, trace};
-use crate::codec::MAX_SIDE;
 use crate::data;
 use crate::experiment::spec::embedded_text;
 use crate::repeats::refuse_repeats;
+use splitbench_codec::MAX_SIDE;
 
 /// A replay experiment as written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -129,7 +129,7 @@ impl Spec {
         ensure!(!self.backends.is_empty(), "backends is empty; give \"cpu\", \"cuda\" or \"fpga\"");
         for name in &self.backends {
             if !backend::NAMES.contains(&name.as_str()) {
-                return Err(crate::suggest::unknown("back end", name, backend::NAMES));
+                return Err(splitbench_codec::suggest::unknown("back end", name, backend::NAMES));
             }
         }
         ensure!(!self.threads.is_empty(), "threads is empty; give \"1\" or \"all\"");

@@ -9,9 +9,12 @@ use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::codec::{Activation, MAX_ELEMENTS, MAX_SIDE};
 use crate::score::Request;
-use crate::{data, npy, save};
+use splitbench_codec::npy;
+use splitbench_codec::{Activation, MAX_ELEMENTS, MAX_SIDE};
+
+use crate::score::lengths;
+use crate::{data, save};
 
 static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/experiments/traces");
 
@@ -111,13 +114,6 @@ pub fn embedded() -> Vec<&'static str> {
     EMBEDDED.files().filter_map(|f| f.path().file_stem()?.to_str()).collect()
 }
 
-/// Number of requests of each length, in tokens.
-pub fn lengths<'a>(requests: impl IntoIterator<Item = &'a Request>) -> BTreeMap<usize, usize> {
-    let mut lengths = BTreeMap::new();
-    requests.into_iter().for_each(|request| *lengths.entry(request.tokens.len()).or_default() += 1);
-    lengths
-}
-
 /// Reads a trace: a name of [`embedded`], or a path that ends in `.json`, with the activations beside it. Fails, naming file
 /// and field, where it is cut short or contradicts itself.
 pub fn load(name: &str) -> Result<Loaded> {
@@ -147,7 +143,8 @@ pub fn check_name(name: &str) -> Result<()> {
     }
     // The replay that is part of the program may be what was meant.
     let known = embedded().into_iter().chain(["table4"]);
-    Err(crate::suggest::unknown("trace", name, known).context("a trace is a known name or a path that ends in .json"))
+    Err(splitbench_codec::suggest::unknown("trace", name, known)
+        .context("a trace is a known name or a path that ends in .json"))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -12,7 +12,7 @@ pub(super) fn figures(alike: &[Similarity], energies: &[Energy]) -> Vec<Drawing>
     );
     let mut out = Vec::new();
     for model in &models {
-        let name = names::model(model, models.iter().copied());
+        let name = crate::model::short_name(model, models.iter().copied());
         let file = |shows| names::figure_file(shows, (models.len() > 1).then_some(&name));
         let mine: Vec<&Similarity> = alike.iter().filter(|line| line.model == *model).collect();
         if !mine.is_empty() {

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Map, Report, Times};
 use crate::experiment::{Energy, Heat, Indicators, Service, Similarity};
-use crate::npy;
 use crate::table_file;
+use splitbench_codec::npy;
 
 /// Numbers that tables show and rows do not have.
 #[derive(Debug, Default)]

@@ -547,7 +547,7 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
     };
     let models: Vec<&str> =
         comparisons.iter().flat_map(|one| [&one.a, &one.b]).map(|cell| cell.model.as_str()).collect();
-    let label = |cell: &Cell| cell.labelled(&names::model(&cell.model, models.iter().copied()));
+    let label = |cell: &Cell| cell.labelled(&crate::model::short_name(&cell.model, models.iter().copied()));
     let mut sections = Vec::new();
     for one in comparisons {
         let marks: Vec<String> = one.notes.iter().map(|note| notes.mark(note)).collect();

@@ -12,8 +12,8 @@ use super::picture::{Picture, Words, few};
 use super::pixels::{beneath, image};
 use super::slim::slim;
 use super::view;
-use crate::codec::Activation;
 use crate::experiment::{Heat, Kind};
+use splitbench_codec::Activation;
 
 /// A line of `heat.csv` with its matrix; none of a codec that failed.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub(super) fn figures(maps: &[Map], words: Words) -> Result<Vec<Picture>> {
     let mut out = Vec::new();
     for model in &models {
         let here: Vec<&Map> = maps.iter().filter(|map| map.line.model == *model).collect();
-        let name = names::model(model, models.iter().copied());
+        let name = crate::model::short_name(model, models.iter().copied());
         let file = |shows| names::figure_file(shows, (models.len() > 1).then_some(&name));
         if here.iter().any(|map| map.line.kind == Kind::Activation && map.matrix.is_some()) {
             out.push(heat_maps(&name, &here, file("heat-maps"), words)?);

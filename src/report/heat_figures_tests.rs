@@ -80,9 +80,9 @@ fn zeros_are_drawn() {
 #[test]
 fn the_marked_block_is_fcs() {
     let a = matrix(20, 32, 1.0);
-    let spec = crate::codec::CodecSpec::parse("fc").unwrap();
-    let fc = crate::codec::build(&spec, None).unwrap();
-    let budget = crate::codec::Budget { ratio: 8.0, accounting: crate::codec::Accounting::Elements };
+    let spec = splitbench_codec::CodecSpec::parse("fc").unwrap();
+    let fc = splitbench_codec::build(&spec, None).unwrap();
+    let budget = splitbench_codec::Budget { ratio: 8.0, accounting: splitbench_codec::Accounting::Elements };
     let (rows, columns) = block(20, 32);
-    assert_eq!(fc.encode(&a, budget).unwrap().elements() as f64, rows * columns);
+    assert_eq!(fc.encode(&a, Some(budget)).unwrap().elements() as f64, rows * columns);
 }

@@ -52,7 +52,6 @@ mod view;
 pub use beside::Beside;
 pub use fidelity::digits;
 pub use heat_figures::Map;
-pub(crate) use names::model as model_name;
 pub use near_lossless::{NearLossless, Tried, near_lossless};
 pub use number::p_value;
 use paper::Place;

@@ -4,10 +4,10 @@
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::Rendered;
 use super::bars::{Bar, BarPanel, Bars};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
-use super::{Rendered, names};
 use crate::experiment::{Part, RAW, Service};
 use crate::file_name::file_name;
 use crate::simulate::{Cost, Load, Pair, Profile, label};
@@ -143,7 +143,7 @@ pub(super) fn figures(lines: &[Service], response: &Response) -> Vec<(String, Ba
         // The profile's name, but for the model's made of few words.
         let file = |shows: &str| match place.lines.first() {
             Some(line) if places.len() > 1 => {
-                let model = names::model(&line.model, lines.iter().map(|line| line.model.as_str()));
+                let model = crate::model::short_name(&line.model, lines.iter().map(|line| line.model.as_str()));
                 let (model, scope) = (file_name(&model), line.scope.replace('+', "-"));
                 format!("{shows}-{model}-after-layer-{}-scope-{scope}", line.split_layer)
             }

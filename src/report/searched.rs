@@ -4,8 +4,8 @@ use super::number::{csv_field, signed};
 use super::table::{Section, Table};
 use super::view::View;
 use super::{Rendered, names};
-use crate::experiment::{Paired, Row};
-use crate::score::{Bound, Largest, Tried, largest};
+use crate::experiment::Row;
+use crate::score::{Bound, Largest, Paired, Tried, largest};
 
 /// One model, data set, cut and codec.
 struct Searched<'a> {

@@ -59,7 +59,7 @@ impl<'a> View<'a> {
 
     /// What a model is called where it is shown.
     pub fn name(&self, model: &str) -> String {
-        names::model(model, self.models.iter().copied().chain(self.beside.iter().map(String::as_str)))
+        crate::model::short_name(model, self.models.iter().copied().chain(self.beside.iter().map(String::as_str)))
     }
 
     /// The unsplit run of a model on a data set.

@@ -1,6 +1,7 @@
 use serde::Deserialize;
 
 use super::*;
+use crate::model::{LogSumExp, divergence};
 
 #[derive(Deserialize)]
 struct Reference {

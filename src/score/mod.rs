@@ -3,7 +3,6 @@
 mod decision;
 mod fidelity;
 mod limits;
-mod loglik;
 mod metrics;
 mod paired;
 mod rank;
@@ -13,13 +12,12 @@ mod search;
 mod windows;
 
 pub use decision::{CONFIDENCE, Decision, Share, Verdict, loss_at_most, mean_at_most, share_at_least};
-pub use fidelity::{Divergence, Fidelity, PositionFidelity, RatioEstimate, divergence, fidelity};
+pub use fidelity::{Fidelity, PositionFidelity, RatioEstimate, fidelity};
 pub use limits::ModelLimits;
-pub use loglik::{LogSumExp, log_softmax_at};
 pub use metrics::{argmax, argmax_norm, chance, mean, standard_error};
-pub use paired::{gold_loglik_change, ln_perplexity_ratio, loss_interval, mcnemar_exact, paired};
+pub use paired::{Paired, gold_loglik_change, ln_perplexity_ratio, loss_interval, mcnemar_exact, paired};
 pub use rank::spearman;
-pub use request::{Request, encode_dataset, encode_request, encode_requests};
+pub use request::{Request, encode_dataset, encode_request, encode_requests, lengths};
 pub use sample::{Asked, CodecSample, Sample};
 pub use search::{Bound, Largest, Tried, largest, next_ratios};
 pub use windows::{SMALLEST_WINDOW, TextWindows, WINDOW, read_text};

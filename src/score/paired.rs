@@ -4,7 +4,17 @@ use anyhow::{Result, ensure};
 
 use super::fidelity::RatioEstimate;
 use super::sample::Sample;
-use crate::experiment::Paired;
+
+/// Paired comparison with the baseline.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Paired {
+    /// Right in the baseline, wrong here.
+    pub lost: u64,
+    /// Wrong in the baseline, right here.
+    pub gained: u64,
+    /// Exact two-sided McNemar p.
+    pub mcnemar_p: f64,
+}
 
 /// Exact two-sided McNemar p: how likely a split at least as uneven as (lost, gained) is if either way is a fair coin.
 pub fn mcnemar_exact(lost: u64, gained: u64) -> f64 {

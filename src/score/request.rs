@@ -1,5 +1,7 @@
 //! From a context and a continuation to token ids, by lm-evaluation-harness's rule.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
@@ -133,4 +135,11 @@ impl<'a> Context<'a> {
         let tokens = [&self.ids, &targets[..targets.len() - 1]].concat();
         Ok(Request { tokens, prompt_tokens: self.ids.len(), targets })
     }
+}
+
+/// Number of requests of each length, in tokens.
+pub fn lengths<'a>(requests: impl IntoIterator<Item = &'a Request>) -> BTreeMap<usize, usize> {
+    let mut lengths = BTreeMap::new();
+    requests.into_iter().for_each(|request| *lengths.entry(request.tokens.len()).or_default() += 1);
+    lengths
 }

@@ -1,7 +1,6 @@
 //! The largest ratio that loses at most some points, found by trying more and more ratios.
 
-use super::paired::loss_interval;
-use crate::experiment::Paired;
+use super::paired::{Paired, loss_interval};
 
 /// One ratio that was tried.
 #[derive(Debug, Clone, Copy, PartialEq)]

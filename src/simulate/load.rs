@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::engine::Round;
 use crate::experiment::{Part, RAW, Service};
-use crate::report::model_name;
+use crate::model::short_name;
 use crate::table_file;
 
 /// What one round takes, seconds and bytes.
@@ -112,7 +112,7 @@ impl Profile {
             keys.push(key);
             let here: Vec<&Service> =
                 lines.iter().filter(|one| (one.model.as_str(), one.split_layer, one.scope.as_str()) == key).collect();
-            let model = model_name(&line.model, lines.iter().map(|line| line.model.as_str()));
+            let model = short_name(&line.model, lines.iter().map(|line| line.model.as_str()));
             let name = format!("{model} after layer {}, scope {}", line.split_layer, line.scope);
             out.push((Self::of_cut(name, &here, origin), here));
         }

@@ -10,8 +10,8 @@ use std::process::{Command, Output};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use splitbench::codec::{Accounting, Activation, Budget, Codec, CodecSpec, Packet, build, decode};
-use splitbench::npy;
+use splitbench_codec::npy;
+use splitbench_codec::{Accounting, Activation, Budget, Codec, CodecSpec, Packet, build, decode};
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/external/program.sh");
 
@@ -57,7 +57,7 @@ fn the_packet_is_our_header_and_the_programs_bytes() {
         // 96 bytes over 2, less 23 of our own.
         (Budget::new(2.0, Accounting::Wire).unwrap(), 25),
     ] {
-        let packet = codec.encode(&a, budget).unwrap();
+        let packet = codec.encode(&a, Some(budget)).unwrap();
         let mut expected = b"SPLB\x01\x0f\x01\x06\0\0\0\x08\0\0\0".to_vec();
         expected.extend_from_slice(&(kept as u32).to_le_bytes());
         expected.extend_from_slice(&(file.len() as u32).to_le_bytes());
@@ -74,14 +74,14 @@ fn the_packet_is_our_header_and_the_programs_bytes() {
     for how in ["well", "talks"] {
         let codec = self::codec(&external("", how));
         for _ in 0..2 {
-            assert_eq!(codec.decode(&codec.encode(&large, elements(2.0)).unwrap()).unwrap(), large, "{how}");
+            assert_eq!(codec.decode(&codec.encode(&large, Some(elements(2.0))).unwrap()).unwrap(), large, "{how}");
         }
     }
 }
 
 #[test]
 fn fields_out_of_range_are_refused_by_name() {
-    let packet = codec(&external("", "well")).encode(&matrix(SHAPE), elements(4.0)).unwrap();
+    let packet = codec(&external("", "well")).encode(&matrix(SHAPE), Some(elements(4.0))).unwrap();
     for (at, value, field) in [
         (6, 0, "value type"),
         (15, 0, "elements"),
@@ -105,11 +105,12 @@ fn values_and_ratios_are_checked_before_the_program_is_asked() {
     let codec = codec("external:cmd=no-such-program");
     let mut values = vec![1.0; 48];
     values[13] = f32::NAN;
-    let error = codec.encode(&Activation::new(6, 8, values).unwrap(), elements(2.0)).unwrap_err().to_string();
+    let error = codec.encode(&Activation::new(6, 8, values).unwrap(), Some(elements(2.0))).unwrap_err().to_string();
     assert!(error.contains("token 1, channel 5"), "{error}");
     let budget = Budget { ratio: 0.5, accounting: Accounting::Elements };
-    assert!(codec.encode(&matrix(SHAPE), budget).unwrap_err().to_string().contains("ratio"));
-    let noop = build(&CodecSpec::parse("noop").unwrap(), None).unwrap().encode(&matrix(SHAPE), elements(1.0)).unwrap();
+    assert!(codec.encode(&matrix(SHAPE), Some(budget)).unwrap_err().to_string().contains("ratio"));
+    let noop =
+        build(&CodecSpec::parse("noop").unwrap(), None).unwrap().encode(&matrix(SHAPE), Some(elements(1.0))).unwrap();
     let error = codec.decode(&noop).unwrap_err().to_string();
     assert!(error.contains("external") && error.contains("noop"), "{error}");
 }
@@ -119,12 +120,12 @@ fn encoding_fails(name: &str, shape: (usize, usize), least: Duration, parts: &[&
     let codec = codec(name);
     let command = CodecSpec::parse(name).unwrap().option("cmd").unwrap().to_string();
     let clock = Instant::now();
-    let error = codec.encode(&matrix(shape), elements(2.0)).unwrap_err().to_string();
+    let error = codec.encode(&matrix(shape), Some(elements(2.0))).unwrap_err().to_string();
     assert!(clock.elapsed() >= least && clock.elapsed() < Duration::from_secs(20), "{name}: {:?}", clock.elapsed());
     assert!(error.starts_with(&format!("encoder `{command}`: ")), "{name}: {error}");
     assert!(parts.iter().all(|part| error.contains(part)), "{name}: {error}");
     let clock = Instant::now();
-    assert_eq!(codec.encode(&matrix(shape), elements(2.0)).unwrap_err().to_string(), error);
+    assert_eq!(codec.encode(&matrix(shape), Some(elements(2.0))).unwrap_err().to_string(), error);
     assert!(least.is_zero() || clock.elapsed() < least, "{name}: asked again");
 }
 
@@ -169,7 +170,7 @@ fn every_misbehaviour_has_its_sentence() {
 fn wrong_matrices_have_their_sentences() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("answer.npy");
-    let packet = codec(&external("", "empty")).encode(&matrix(SHAPE), elements(2.0)).unwrap();
+    let packet = codec(&external("", "empty")).encode(&matrix(SHAPE), Some(elements(2.0))).unwrap();
     assert_eq!(packet.len(), 23);
     let mut nan = npy::to_bytes(&matrix(SHAPE));
     let last = nan.len() - 4;
@@ -192,14 +193,14 @@ fn wrong_matrices_have_their_sentences() {
 fn a_refusal_is_told_and_the_next_activation_is_asked_for() {
     let codec = codec(&external("", "refuses"));
     for _ in 0..2 {
-        let error = codec.encode(&matrix(SHAPE), elements(2.0)).unwrap_err().to_string();
+        let error = codec.encode(&matrix(SHAPE), Some(elements(2.0))).unwrap_err().to_string();
         assert!(error.ends_with("it answers with the error \"only even widths\""), "{error}");
     }
 }
 
 /// What the program of `pid` says: the number of its process.
 fn encoder(codec: &dyn Codec) -> String {
-    text(&codec.encode(&matrix(SHAPE), elements(2.0)).unwrap().as_bytes()[23..])
+    text(&codec.encode(&matrix(SHAPE), Some(elements(2.0))).unwrap().as_bytes()[23..])
 }
 
 #[test]
@@ -208,7 +209,7 @@ fn one_process_a_thread_and_direction_serves_all_codecs_of_a_command() {
     let (one, other) = (codec(&name), codec(&name.replace("external:", "external:timeout=5,")));
     let first = encoder(one.as_ref());
     assert!((0..5).all(|_| encoder(one.as_ref()) == first) && encoder(other.as_ref()) == first);
-    let packet = one.encode(&matrix(SHAPE), elements(2.0)).unwrap();
+    let packet = one.encode(&matrix(SHAPE), Some(elements(2.0))).unwrap();
     let decoder = one.decode(&packet).unwrap_err().to_string();
     assert!(!decoder.contains(&format!("{first:?}")), "the encoder decodes: {decoder}");
     // Three at a time: no more than three processes, and no wrong answers.
@@ -231,8 +232,8 @@ fn one_process_a_thread_and_direction_serves_all_codecs_of_a_command() {
 #[test]
 fn a_program_that_ends_after_an_answer_fails_the_next() {
     let codec = codec(&external("", "once"));
-    codec.encode(&matrix(SHAPE), elements(2.0)).unwrap();
-    let error = codec.encode(&matrix(SHAPE), elements(2.0)).unwrap_err().to_string();
+    codec.encode(&matrix(SHAPE), Some(elements(2.0))).unwrap();
+    let error = codec.encode(&matrix(SHAPE), Some(elements(2.0))).unwrap_err().to_string();
     assert!(error.contains("ended (exit status: 0)"), "{error}");
 }
 
@@ -258,7 +259,7 @@ fn nothing_is_left_running() {
     for how in ["well", "hangs", "stays", "mute", "half"] {
         let word = format!("left-by-{how}");
         let codec = codec(&external("timeout=1,", &format!("{how} {word}")));
-        let packet = codec.encode(&matrix(SHAPE), elements(2.0));
+        let packet = codec.encode(&matrix(SHAPE), Some(elements(2.0)));
         assert_eq!(packet.is_ok(), matches!(how, "well" | "stays"));
         if let Ok(packet) = &packet {
             codec.decode(packet).unwrap();

@@ -65,7 +65,7 @@ fn real_files_compute_what_transformers_and_the_harness_do() {
         }
         println!("{name}: ids of {} strings are equal", reference.tokens.len());
 
-        let logits = splitbench::npy::read(&place.with_extension("npy")).unwrap();
+        let logits = splitbench_codec::npy::read(&place.with_extension("npy")).unwrap();
         let mut worst = 0f64;
         for (ids, expected) in reference.ids.iter().zip(logits.values().chunks(model.config.vocab_size)) {
             let packing = Arc::new(Packing::of([ids.len()]));

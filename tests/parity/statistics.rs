@@ -1,7 +1,8 @@
 //! McNemar's test, standard error and log-softmax against SciPy and NumPy.
 
 use serde::Deserialize;
-use splitbench::score::{log_softmax_at, mcnemar_exact, mean, standard_error};
+use splitbench::model::log_softmax_at;
+use splitbench::score::{mcnemar_exact, mean, standard_error};
 
 use crate::json;
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cmd::ratio::requested;
-use crate::codec::{Activation, Budget, Codec, Packet, raw_bytes};
+use splitbench_codec::{Activation, Budget, Codec, Packet, raw_bytes};
 
 /// Timed calls of each direction; odd, so that the median is one of them.
 const CALLS: usize = 31;
@@ -62,7 +62,7 @@ pub(super) struct Sent {
 
 /// Sends `activation` through the codec. Fails where encoding or decoding does.
 pub(super) fn measure(codec: &dyn Codec, activation: &Activation, budget: Budget) -> Result<Sent> {
-    let (packet, encode_us_runs) = time(|| codec.encode(activation, budget)).context("encoding")?;
+    let (packet, encode_us_runs) = time(|| codec.encode(activation, Some(budget))).context("encoding")?;
     // What arrives is bytes: nothing of the encoder's state may help the decoder.
     let packet = Packet::from_bytes(packet.into_bytes())?;
     let (received, decode_us_runs) = time(|| codec.decode(&packet)).context("decoding")?;

@@ -10,7 +10,7 @@ use crate::emulated;
 use crate::model::packing::Packing;
 use crate::model::rope::RopeTable;
 use crate::model::source::{POCKET, load_config};
-use crate::score::{Divergence, LogSumExp, divergence};
+use crate::model::{Divergence, LogSumExp, divergence};
 
 fn values(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1013) as f32 / 506.0 - 1.0).collect()

@@ -4,8 +4,8 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{slice, with_values};
-use crate::exp::exp;
-use crate::vector::dispatch;
+use crate::model::exp::exp;
+use splitbench_codec::vector::dispatch;
 
 /// `silu(gate) * up`, element by element.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {

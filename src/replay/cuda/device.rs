@@ -179,7 +179,7 @@ impl Backend for Cuda {
         if kernels.is_empty() {
             let lane = Err(anyhow!("the GPU runs the FC transform alone: name {KERNEL} among the methods"));
             return vec![Opened {
-                method: Method::Kernel(crate::kernel::Band::Mirrored),
+                method: Method::Kernel(splitbench_codec::kernel::Band::Mirrored),
                 variant: String::new(),
                 threads: None,
                 lane,
@@ -192,10 +192,10 @@ impl Backend for Cuda {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Activation, proportional};
-    use crate::kernel::{self, Band};
     use crate::replay::sample::{Sequence, sequences};
     use crate::replay::{reference, trace};
+    use splitbench_codec::kernel::{self, Band};
+    use splitbench_codec::{Activation, proportional};
 
     /// Fails on no machine: says what is missing, or opens.
     #[test]
@@ -242,10 +242,13 @@ mod tests {
                 let error = from(&method.exact(a, 7.6, None).unwrap().unwrap());
                 assert!(error < 1e-4, "{method} {variant} {tokens} x {hidden}: {error:e} from f64");
                 let Method::Kernel(band) = method else { unreachable!() };
-                let block = proportional(band, (tokens, hidden), 7.6);
+                let shape = a.shape();
+                let block = proportional(band, shape, 7.6);
                 let (mut kept, mut cpu) = (Vec::new(), Vec::new());
-                kernel::forward(a.values(), tokens, hidden, band, block, 1.0, &mut kept);
-                kernel::inverse(&kept, band, block, tokens, hidden, 1.0, &mut cpu);
+                kernel::with_workspace(|work| {
+                    kernel::forward(a.values(), shape, band, block, 1.0, &mut kept, work);
+                    kernel::inverse(&kept, shape, band, block, 1.0, &mut cpu, work);
+                });
                 let error = from(&cpu.into_iter().map(f64::from).collect::<Vec<_>>());
                 assert!(error < 1e-4, "{method} {variant} {tokens} x {hidden}: {error:e} from the processor");
                 let timed = lane.time(a, 7.6).unwrap();

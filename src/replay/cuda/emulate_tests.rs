@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::layout::Layout;
-use crate::codec::Activation;
 use crate::emulated;
-use crate::kernel::{Band, Block};
 use crate::replay::reference::{coefficients, rel_error, restored};
+use splitbench_codec::Activation;
+use splitbench_codec::kernel::{Band, Block};
 
 fn run(program: &Path, layout: &Layout, a: &Activation) -> Vec<f64> {
     let (tokens, hidden) = layout.shape;

@@ -7,11 +7,11 @@ use anyhow::Result;
 use super::device::Gpu;
 use super::layout::Layout;
 use super::transform::{Kind, Transform};
-use crate::codec::{self, Activation};
-use crate::kernel::Band;
 use crate::replay::backend::{Lane, Opened, Timed};
 use crate::replay::clock::{median, timed, wall_seconds};
 use crate::replay::method::Method;
+use splitbench_codec::kernel::Band;
+use splitbench_codec::{self as codec, Activation};
 
 /// Timed calls of each direction after one that is not counted.
 const CALLS: usize = 5;
@@ -54,7 +54,7 @@ struct GpuLane<'a> {
 impl GpuLane<'_> {
     fn layout(&self, a: &Activation, ratio: f64) -> Result<Layout> {
         let shape = (a.tokens(), a.hidden());
-        Layout::new(shape, self.band, codec::proportional(self.band, shape, ratio))
+        Layout::new(shape, self.band, codec::proportional(self.band, a.shape(), ratio))
     }
 
     fn time_by(&self, kind: Kind, a: &Activation, ratio: f64) -> Result<Timed> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::kernel::{Band, Block};
+use splitbench_codec::kernel::{Band, Block};
 
 /// Channels up to which the fused kernel runs: two rows of complex numbers in the 48 KiB of shared memory that every GPU has.
 #[cfg(feature = "cuda-kernel")]
@@ -38,7 +38,7 @@ impl Layout {
         for (name, side) in [("S", tokens), ("D", hidden)] {
             ensure!((1..=MOST_SIDE).contains(&side), "{name} is {side}: the CUDA kernels take 1..={MOST_SIDE}");
         }
-        block.check(band, (tokens, hidden))?;
+        block.check(band, splitbench_codec::Shape { tokens, hidden })?;
         let frequencies: Vec<usize> = (0..block.ks).map(|i| band.frequency(i, block.ks, tokens)).collect();
         let mut place = vec![-1; tokens];
         frequencies.iter().enumerate().for_each(|(i, &u)| place[u] = i as i32);

@@ -10,7 +10,8 @@ use cudarc::driver::{CudaSlice, CudaStream, DevicePtrMut, DeviceRepr, LaunchConf
 
 use super::device::Gpu;
 use super::layout::{Layout, MOST_FUSED, roots};
-use crate::kernel::{Block, normalisation};
+use splitbench_codec::Shape;
+use splitbench_codec::kernel::{Block, normalisation};
 
 /// Threads of a block.
 const THREADS: u32 = 256;
@@ -201,7 +202,7 @@ impl<'a> Transform<'a> {
         let Self { gpu, layout, values, kept, frequency, steps } = self;
         let ((tokens, hidden), Block { ks, kd }) = (layout.shape, layout.block);
         let [s, d, columns, rows_kept] = [tokens, hidden, kd, ks].map(|n| n as i32);
-        let norm = normalisation(tokens, hidden) as f32;
+        let norm = normalisation(Shape { tokens, hidden }) as f32;
         match steps {
             Steps::Cufft { columns: along_tokens, rows_inverse, spectrum, place, .. } => {
                 let mut args = gpu.stream.launch_builder(&gpu.kernels.unpack);

@@ -143,7 +143,8 @@ fn models(source: &Source) -> Vec<String> {
 
 /// What some of the models of a page are called on it.
 fn shown(models: &[String], all: &[String]) -> String {
-    let names: Vec<String> = models.iter().map(|model| names::model(model, all.iter().map(String::as_str))).collect();
+    let names: Vec<String> =
+        models.iter().map(|model| crate::model::short_name(model, all.iter().map(String::as_str))).collect();
     names.join(", ")
 }
 

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::{Heads, Span, gather};
-use crate::vector::{LANES, Vector, dispatch};
+use splitbench_codec::vector::{LANES, Vector, dispatch};
 
 /// Query rows at a time.
 const QUERIES: usize = 4;

@@ -9,9 +9,9 @@ use candle_core::cuda_backend::{CudaDType, CudaDevice, WrapErr};
 use candle_core::{CudaStorage, DType, Error, Layout, Result, Shape, Storage, Tensor, bail};
 
 use super::Heads;
+use crate::model::Divergence;
 use crate::model::packing::Packing;
 use crate::model::rope::RopeTable;
-use crate::score::Divergence;
 
 const SOURCE: &str = include_str!("kernels.cu");
 

@@ -25,7 +25,7 @@ pub(super) fn energy(lines: &[Energy], all: &[String], least: f64) -> Vec<Judged
             noise.value
         );
         let verdict = Verdict::of(share.surely_above(bound, ONE), share.surely_below(bound, ONE));
-        let subject = names::model(model, all.iter().map(String::as_str));
+        let subject = crate::model::short_name(model, all.iter().map(String::as_str));
         Some(Judged { subject, verdict, found, weight: here.len() })
     };
     models.into_iter().filter_map(judge).collect()
@@ -38,7 +38,7 @@ pub(super) fn alike(lines: &[Similarity], all: &[String], judge: impl Fn(&[&Simi
         let of = |line: &&Similarity| line.model == model && line.measure == measure && line.cosine.is_finite();
         let here: Vec<&Similarity> = lines.iter().filter(of).collect();
         let (verdict, found, weight) = judge(&here)?;
-        let name = names::model(model, all.iter().map(String::as_str));
+        let name = crate::model::short_name(model, all.iter().map(String::as_str));
         Some(Judged { subject: format!("{name}, {measure}"), verdict, found, weight })
     };
     places.into_iter().filter_map(one).collect()

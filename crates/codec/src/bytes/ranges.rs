@@ -1,0 +1,265 @@
+//! Blocks of numbers, each on a grid over its own range, in a number of bits of its own: what adaptive bit widths share.
+//!
+//! A block of width b has 2^b cells of equal size between its lowest and its highest number; a code is a cell, and stands
+//! for the cell's middle. At the few bits of these codecs that beats a grid with a point at zero and points at both ends,
+//! which takes one bit of two for the same step. A block of width 0 is its mean.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use anyhow::Result;
+
+use crate::bytes::fields::Reader;
+use crate::bytes::values::{self, ValueType, power_of_two};
+
+/// The widest code of a block: four bits say the width.
+pub(crate) const MAX_WIDTH: usize = 15;
+
+/// Bits of a width in a packet.
+pub(crate) const WIDTH_BITS: u32 = 4;
+
+/// Up to here the squared error is computed; beyond, it is taken as that of numbers spread evenly over their cells.
+/// Computing it for ranges that an outlier stretches, too, took twice the time and chose the same packets.
+const EXACT_WIDTH: usize = 4;
+
+/// The grid of a block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Range {
+    low: f64,
+    high: f64,
+}
+
+impl Range {
+    /// The cell of a number; one outside of the range is in the nearest.
+    pub fn code(self, value: f64, width: u8) -> u32 {
+        let span = self.high - self.low;
+        let cells = 1u32 << width;
+        if span > 0.0 { (((value - self.low) / span * f64::from(cells)) as u32).min(cells - 1) } else { 0 }
+    }
+
+    /// The middle of a cell.
+    pub fn value(self, code: u32, width: u8) -> f64 {
+        self.low + (self.high - self.low) * (f64::from(code) + 0.5) / f64::from(1u32 << width)
+    }
+}
+
+/// A block to be sent.
+pub(crate) struct Block {
+    count: usize,
+    low: f32,
+    high: f32,
+    mean: f32,
+    /// Sum of squared errors at each width, weighted.
+    errors: [f64; MAX_WIDTH + 1],
+}
+
+impl Block {
+    pub fn new(numbers: &[f32]) -> Self {
+        let count = numbers.len();
+        let low = numbers.iter().copied().reduce(f32::min).unwrap_or(0.0);
+        let high = numbers.iter().copied().reduce(f32::max).unwrap_or(0.0);
+        let mean = (numbers.iter().map(|&v| f64::from(v)).sum::<f64>() / count.max(1) as f64) as f32;
+        let range = Range { low: low.into(), high: high.into() };
+        let span = range.high - range.low;
+        let exact = |width: u8| -> f64 {
+            let middle = |v: f64| if width == 0 { mean.into() } else { range.value(range.code(v, width), width) };
+            numbers.iter().map(|&v| (f64::from(v) - middle(v.into())).powi(2)).sum()
+        };
+        let error = |width: usize| match width {
+            _ if span == 0.0 => 0.0,
+            0..=EXACT_WIDTH => exact(width as u8),
+            _ => count as f64 * (span / f64::from(1u32 << width)).powi(2) / 12.0,
+        };
+        Self { count, low, high, mean, errors: std::array::from_fn(error) }
+    }
+
+    /// The same block with its errors counted `weight` times.
+    pub fn weighted(mut self, weight: f64) -> Self {
+        self.errors.iter_mut().for_each(|error| *error *= weight);
+        self
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    pub fn error(&self, width: u8) -> f64 {
+        self.errors[usize::from(width)]
+    }
+
+    /// The step from `width` to a wider code below `limit` that takes most error off for a bit.
+    fn step(&self, block: usize, width: u8, limit: u8) -> Option<Step> {
+        let gain = |to: u8| (self.error(width) - self.error(to)) / (self.count * usize::from(to - width)) as f64;
+        let wider = (width + 1..limit).map(|to| Step { gain: gain(to), block, to });
+        wider.filter(|step| step.gain > 0.0).max()
+    }
+}
+
+/// A block's code made wider.
+struct Step {
+    /// Squared error taken off by each bit.
+    gain: f64,
+    block: usize,
+    to: u8,
+}
+
+impl Ord for Step {
+    /// The largest gain first; ties go to the first block, then to the narrower code.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let ties = (other.block, other.to).cmp(&(self.block, self.to));
+        self.gain.total_cmp(&other.gain).then(ties)
+    }
+}
+
+impl PartialOrd for Step {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Step {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Step {}
+
+/// The width of each block's codes, so that all of them take at most `bits`: each step goes where a bit takes off most of
+/// the squared error, which is the least error there is wherever errors fall ever more slowly with the bits.
+pub(crate) fn allocate(blocks: &[Block], mut bits: u64) -> Vec<u8> {
+    let mut widths = vec![0u8; blocks.len()];
+    let all = MAX_WIDTH as u8 + 1;
+    let mut steps: BinaryHeap<Step> = blocks.iter().enumerate().filter_map(|(at, b)| b.step(at, 0, all)).collect();
+    while let Some(Step { block, to, .. }) = steps.pop() {
+        let cost = blocks[block].count as u64 * u64::from(to - widths[block]);
+        let limit = if cost <= bits {
+            bits -= cost;
+            widths[block] = to;
+            all
+        } else {
+            // It does not fit; a narrower one may.
+            to
+        };
+        steps.extend(blocks[block].step(block, widths[block], limit));
+    }
+    widths
+}
+
+/// Bits of all codes.
+pub(crate) fn code_bits(blocks: &[Block], widths: &[u8]) -> u64 {
+    blocks.iter().zip(widths).map(|(block, &width)| block.count as u64 * u64::from(width)).sum()
+}
+
+/// The sum of squared errors.
+pub(crate) fn error(blocks: &[Block], widths: &[u8]) -> f64 {
+    blocks.iter().zip(widths).map(|(block, &width)| block.error(width)).sum()
+}
+
+/// Appends lowest and highest number of each block; those of a block of width 0 are its mean. Returns the ranges as the
+/// decoder will read them.
+pub(crate) fn write(out: &mut Vec<u8>, kind: ValueType, blocks: &[Block], widths: &[u8]) -> Result<Vec<Range>> {
+    let ends = |(block, &width): (&Block, &u8)| if width == 0 { [block.mean; 2] } else { [block.low, block.high] };
+    let ends: Vec<f32> = blocks.iter().zip(widths).flat_map(ends).collect();
+    let start = out.len();
+    values::write_section(out, kind, &ends, 0)?;
+    read(&mut Reader::new(&out[start..]), kind, blocks.len())
+}
+
+/// Reads the ranges of `count` blocks.
+pub(crate) fn read(reader: &mut Reader<'_>, kind: ValueType, count: usize) -> Result<Vec<Range>> {
+    let section = values::read_section(reader, kind, 2 * count, "ranges")?;
+    let gain = power_of_two(section.exponent);
+    let range = |ends: &[f32]| Range { low: f64::from(ends[0]) * gain, high: f64::from(ends[1]) * gain };
+    Ok(section.stored.chunks_exact(2).map(range).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_number_is_half_a_cell_from_its_middle_at_most() {
+        let range = Range { low: -1.0, high: 3.0 };
+        for width in 0..=MAX_WIDTH as u8 {
+            for i in 0..=1000 {
+                let v = -1.0 + 4.0 * f64::from(i) / 1000.0;
+                let back = range.value(range.code(v, width), width);
+                assert!((v - back).abs() <= 2.0 / f64::from(1u32 << width) + 1e-12, "{v} in {width} bits: {back}");
+            }
+        }
+        assert_eq!((range.code(-9.0, 3), range.code(9.0, 3)), (0, 7));
+        assert_eq!(Range { low: 2.0, high: 2.0 }.value(0, 0), 2.0);
+    }
+
+    /// Beyond [`EXACT_WIDTH`] numbers are taken as even over their cells; activations look more like these.
+    #[test]
+    fn errors_are_those_of_the_grid() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let normal = |()| (0..12).map(|_| rng.random_range(-0.5f32..0.5)).sum();
+        let numbers: Vec<f32> = [(); 4000].map(normal).into();
+        let block = Block::new(&numbers);
+        let range = Range { low: block.low.into(), high: block.high.into() };
+        for width in 1..=MAX_WIDTH as u8 {
+            let off = |&v: &f32| (f64::from(v) - range.value(range.code(v.into(), width), width)).powi(2);
+            let error: f64 = numbers.iter().map(off).sum();
+            assert!((block.error(width) / error - 1.0).abs() < 0.06, "{width}: {} for {error}", block.error(width));
+        }
+    }
+
+    /// `tests/reference/adaptive.py`: each row of each matrix as a block.
+    #[test]
+    fn codes_values_and_errors_are_those_of_numpy() {
+        let mut compared = 0;
+        for (a, case) in crate::codecs::adaptive_reference::cases() {
+            for (token, expected) in case["ranges"].as_array().unwrap().iter().enumerate() {
+                let blocks = [Block::new(a.row(token))];
+                let close = |found: f64, expected: &Value, what: &str| {
+                    let expected = expected.as_f64().unwrap();
+                    assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{what}: {found:e} for {expected:e}");
+                };
+                close(blocks[0].mean.into(), &expected["mean"], "mean");
+                close(blocks[0].error(0), &expected["error"], "error of the mean");
+                for expected in expected["widths"].as_array().unwrap() {
+                    let width = expected["width"].as_u64().unwrap() as u8;
+                    if usize::from(width) <= EXACT_WIDTH {
+                        close(blocks[0].error(width), &expected["error"], "error");
+                    }
+                    let range = write(&mut Vec::new(), ValueType::F16, &blocks, &[width]).unwrap()[0];
+                    for (at, &v) in a.row(token).iter().enumerate() {
+                        let code = range.code(v.into(), width);
+                        assert_eq!(u64::from(code), expected["codes"][at].as_u64().unwrap(), "{v} in {width} bits");
+                        close(range.value(code, width), &expected["values"][at], "value");
+                        compared += 1;
+                    }
+                }
+            }
+        }
+        assert!(compared > 500, "{compared}");
+    }
+
+    /// Against all combinations of widths.
+    #[test]
+    fn allocation_is_near_the_best_and_fits() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let spread = [0.1f32, 1.0, 8.0];
+        let blocks: Vec<Block> =
+            spread.map(|s| Block::new(&[(); 20].map(|()| s * rng.random_range(-1.0f32..1.0)))).into();
+        for bits in [0, 19, 20, 60, 130, 200, 300] {
+            let widths = allocate(&blocks, bits);
+            assert!(code_bits(&blocks, &widths) <= bits);
+            let mut best = f64::INFINITY;
+            for i in 0..16u32.pow(3) {
+                let widths = [(i % 16) as u8, (i / 16 % 16) as u8, (i / 256) as u8];
+                if code_bits(&blocks, &widths) <= bits {
+                    best = best.min(error(&blocks, &widths));
+                }
+            }
+            assert!(error(&blocks, &widths) <= 1.3 * best, "{bits}: {} for {best}", error(&blocks, &widths));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `asvd`: truncation with each channel scaled by how large it usually is.
+
+use anyhow::{Context, Result};
+
+use crate::interface::Codec;
+use crate::interface::calibration::{Calibration, CalibrationNeed};
+use crate::interface::info::{Allowed, CodecInfo, OptionInfo, Rate, VALUES};
+use crate::interface::spec::CodecSpec;
+use crate::parts::low_rank;
+use crate::parts::weighed::Weighed;
+
+pub(crate) const INFO: CodecInfo = CodecInfo {
+    name: "asvd",
+    summary: "Truncated SVD after scaling channel d by (mean |A[s,d]|)^alpha over calibration rows (Yuan et al., 2023).",
+    options: &[
+        OptionInfo {
+            key: "alpha",
+            allowed: Allowed::Number { min: 0.0, max: 2.0 },
+            default: "0.5",
+            meaning: "how strongly large channels are favoured; 0 is plain svd",
+        },
+        VALUES,
+    ],
+    id: 6,
+    rate: Rate::Budget,
+    needs: |_| Some(CalibrationNeed::Moments),
+    build,
+    layout: low_rank::layout,
+    decode: low_rank::decode,
+};
+
+/// Least share of the mean channel.
+const FLOOR: f64 = 1e-6;
+
+fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
+    let mean_abs =
+        calibration.and_then(Calibration::mean_abs).with_context(|| CalibrationNeed::Moments.missing(spec))?;
+    Weighed::build(&INFO, spec, mean_abs, (FLOOR, spec.typed("alpha")?), "rows")
+}

@@ -1,0 +1,221 @@
+//! `fc`: FourierCompress (paper, section III-C), a block of low-frequency coefficients.
+
+use anyhow::{Result, ensure};
+
+use crate::activation::Activation;
+use crate::bytes::buffers::{self, Scratch};
+use crate::bytes::fields::{Reader, put_u32};
+use crate::bytes::values::power_of_two;
+use crate::grids::coefficients::{self, Coefficients};
+use crate::interface::Codec;
+use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
+use crate::interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
+use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::spec::CodecSpec;
+use crate::kernel::{self, Band, Block, with_workspace};
+use crate::parts::block::{self, Allowance, Aspect};
+use crate::parts::rotation::{self, Rotated, Rotation};
+
+pub(crate) const INFO: CodecInfo = CodecInfo {
+    name: "fc",
+    summary: "FourierCompress: keeps a K_S x K_D block of low-frequency coefficients of the 2-D Fourier transform.",
+    options: &[
+        OptionInfo {
+            key: "band",
+            allowed: Allowed::Words(&[
+                Choice { word: "corner", meaning: "rows 0..K_S, columns 0..K_D, real part of the inverse" },
+                Choice { word: "mirrored", meaning: "the same block plus its conjugate positions" },
+                Choice { word: "centered", meaning: "low row frequencies of both signs, columns of the half-spectrum" },
+            ]),
+            default: "mirrored",
+            meaning: "which coefficients are kept, and what the decoder puts at their mirror positions",
+        },
+        OptionInfo {
+            key: "aspect",
+            allowed: Allowed::Words(&[
+                Choice { word: "proportional", meaning: "K_S : S as K_D : D" },
+                Choice { word: "tokens", meaning: "K_S = S, only the hidden axis is cut" },
+                Choice { word: "hidden", meaning: "K_D = D (or D/2 + 1), only the token axis is cut" },
+                Choice { word: "adaptive", meaning: "the pair that restores the most energy of each activation" },
+            ]),
+            default: "proportional",
+            meaning: "shape of the block at the same number of coefficients",
+        },
+        rotation::OPTION,
+        coefficients::VALUES,
+        coefficients::CODER,
+    ],
+    id: 1,
+    rate: Rate::Budget,
+    needs: rotation::need,
+    build: |spec, calibration| {
+        Ok(Box::new(Fc {
+            spec: spec.clone(),
+            band: spec.typed("band")?,
+            aspect: spec.typed("aspect")?,
+            rotation: Rotation::of(spec, calibration)?,
+            coefficients: Coefficients::of(spec),
+        }))
+    },
+    layout,
+    decode: |packet| Ok(restore(packet, None)?.values),
+};
+
+/// Own header: band and rotation 1, K_S 4, K_D 4; where the rotation is calibrated, its digest.
+const OWN_BYTES: usize = 9;
+
+struct Fc {
+    spec: CodecSpec,
+    band: Band,
+    aspect: Aspect,
+    rotation: Rotation,
+    coefficients: Coefficients,
+}
+
+impl Codec for Fc {
+    fn spec(&self) -> &CodecSpec {
+        &self.spec
+    }
+
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
+        let shape @ (tokens, hidden) = (activation.tokens(), activation.hidden());
+        let own_bytes = OWN_BYTES + self.rotation.digest().len();
+        let room = wire_items(budget.ratio, shape, HEADER_BYTES + own_bytes, 1);
+        let certain = self.coefficients.certain(room, 2).max(1);
+        let allowance = match budget.accounting {
+            Accounting::Elements => Allowance::Ratio(budget.ratio),
+            Accounting::Wire => Allowance::Count(certain),
+        };
+        let searched = self.coefficients.coded && budget.accounting == Accounting::Wire;
+        let (block, payload) = if searched || self.aspect == Aspect::Adaptive {
+            let Rotated { rows, gain, shift } =
+                self.rotation.apply(activation, crate::interface::check_finite(activation)?)?;
+            with_workspace(|workspace| {
+                let spectrum = kernel::forward_all(&rows, activation.shape(), gain, workspace);
+                let send = |block: Block| -> Result<(Block, Scratch<u8>)> {
+                    let mut kept = Scratch::new(2 * block.ks * block.kd);
+                    spectrum.block(self.band, block, &mut kept);
+                    Ok((block, self.coefficients.encode(&kept, shift)?))
+                };
+                let block = |allowance| match self.aspect {
+                    Aspect::Adaptive => block::most_energy(spectrum, self.band, allowance),
+                    _ => block::choose(self.aspect, self.band, shape, allowance),
+                };
+                let most = if searched { tokens * hidden } else { certain };
+                let make = |count| send(block(Allowance::Count(count)));
+                match allowance {
+                    Allowance::Count(least) => largest_that_fits(least, most, make, |(_, sent)| sent.len() <= room),
+                    ratio => send(block(ratio)),
+                }
+            })?
+        } else {
+            let block = block::choose(self.aspect, self.band, shape, allowance);
+            let mut kept = Scratch::new(2 * block.ks * block.kd);
+            let shift = self.transform(activation, block, &mut kept)?;
+            (block, self.coefficients.encode(&kept, shift)?)
+        };
+        let mut bytes = packet::begin(&INFO, self.coefficients.kind, shape, own_bytes + payload.len())?;
+        bytes.push(self.band.id() | self.rotation.id() << 4);
+        put_u32(&mut bytes, block.ks);
+        put_u32(&mut bytes, block.kd);
+        bytes.extend_from_slice(self.rotation.digest());
+        bytes.extend_from_slice(&payload);
+        Packet::finish(&INFO, bytes)
+    }
+
+    fn decode(&self, packet: &Packet) -> Result<Activation> {
+        crate::interface::check_codec(&self.spec, packet)?;
+        let Restored { values, finite } = restore(packet, Some(&self.rotation))?;
+        if finite {
+            Activation::new(packet.tokens(), packet.hidden(), values)
+        } else {
+            crate::interface::received(packet, values)
+        }
+    }
+}
+
+impl Fc {
+    /// Makes `kept` the coefficients of a block, and gives the power of two they were divided by.
+    fn transform(&self, activation: &Activation, block: Block, kept: &mut Vec<f32>) -> Result<i32> {
+        let mut forward = |rows: &[f32], gain| {
+            with_workspace(|work| kernel::forward(rows, activation.shape(), self.band, block, gain, kept, work))
+        };
+        // Ordinary values need no shift: the transform tells the largest, so that they are read once.
+        let top = match self.rotation {
+            Rotation::None => forward(activation.values(), 1.0),
+            _ => None,
+        };
+        let top = top.map_or_else(|| crate::interface::check_finite(activation), Ok)?;
+        let Rotated { rows, gain, shift } = self.rotation.apply(activation, top)?;
+        if !(matches!(self.rotation, Rotation::None) && shift == 0) {
+            forward(&rows, gain);
+        }
+        Ok(shift)
+    }
+}
+
+/// The own header.
+struct Own<'a> {
+    band: Band,
+    block: Block,
+    /// Its number and digest.
+    rotation: (u8, &'a [u8]),
+}
+
+/// The own header, its block checked against the shape.
+fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<Own<'a>> {
+    let first = reader.u8("band")?;
+    let band = Band::from_id(first & 15)?;
+    let block = Block { ks: reader.u32("K_S")? as usize, kd: reader.u32("K_D")? as usize };
+    let most = band.max_kd(frame.hidden);
+    ensure!((1..=frame.tokens).contains(&block.ks), "packet field K_S: {} is not in 1..={}", block.ks, frame.tokens);
+    ensure!((1..=most).contains(&block.kd), "packet field K_D: {} is not in 1..={most}", block.kd);
+    Ok(Own { band, block, rotation: (first >> 4, rotation::read(reader, first >> 4)?) })
+}
+
+fn layout(frame: &Frame<'_>) -> Result<usize> {
+    let Own { block, rotation: (_, digest), .. } = own_header(&mut Reader::new(frame.body), frame)?;
+    let kept = block.ks * block.kd;
+    coefficients::expect(frame, OWN_BYTES + digest.len(), 2 * kept)?;
+    Ok(kept)
+}
+
+/// What a packet stands for.
+struct Restored {
+    values: Vec<f32>,
+    /// Whether they are known to be finite.
+    finite: bool,
+}
+
+/// The values of a packet, which `own` may be needed for.
+fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Restored> {
+    let (sent, Own { band, block, rotation }, exponent) = sent(packet)?;
+    let inverse = |gain| {
+        let shape = packet.shape();
+        let mut values = buffers::floats(shape.elements());
+        let top = with_workspace(|work| kernel::inverse(&sent, shape, band, block, gain, &mut values, work));
+        Restored { values, finite: top.is_some() }
+    };
+    let gain = power_of_two(exponent);
+    if rotation.0 == 0 {
+        return Ok(inverse(gain));
+    }
+    let values = rotation::undo(own, packet, rotation, inverse(1.0).values, gain)?;
+    Ok(Restored { values, finite: false })
+}
+
+/// The stored coefficients of an `fc` packet (real and imaginary parts in turn), its own header, and the exponent they
+/// share.
+fn sent(packet: &Packet) -> Result<(Scratch<f32>, Own<'_>, i32)> {
+    let frame = packet.frame();
+    let mut reader = Reader::new(frame.body);
+    let own = own_header(&mut reader, &frame)?;
+    let count = 2 * own.block.ks * own.block.kd;
+    let section = coefficients::read(&mut reader, packet.values(), count, "coefficients")?;
+    Ok((section.stored, own, section.exponent))
+}
+
+#[cfg(test)]
+#[path = "fc_tests.rs"]
+mod tests;

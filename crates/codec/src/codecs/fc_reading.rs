@@ -1,0 +1,342 @@
+//! `fc-reading`: readings of FourierCompress that the paper's words allow and its formulas do not have, to see what they would change.
+
+use anyhow::{Context, Result, ensure};
+use rustdct::{DctPlanner, TransformType2And3};
+
+use crate::activation::Activation;
+use crate::bytes::buffers;
+use crate::bytes::fields::{Reader, put_u32};
+use crate::bytes::values::{self, power_of_two, shift_for_f32};
+use crate::grids::coefficients::{self, Coefficients};
+use crate::interface::Codec;
+use crate::interface::budget::{Accounting, Budget, wire_items};
+use crate::interface::calibration::{Calibration, CalibrationNeed};
+use crate::interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
+use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::shared::{self, DIGEST_BYTES, Shared};
+use crate::interface::spec::CodecSpec;
+use crate::kernel::{self, Band, Block, with_workspace};
+use crate::parts::block::{self, Allowance, Aspect};
+use crate::parts::low_rank;
+use crate::shape::Shape;
+
+pub(crate) const INFO: CodecInfo = CodecInfo {
+    name: "fc-reading",
+    summary: "Other readings of FourierCompress: A padded to a length, its mean row taken off, or a cosine transform.",
+    options: &[
+        OptionInfo {
+            key: "transform",
+            allowed: Allowed::Words(&[
+                Choice { word: "dft", meaning: "as `fc:band=mirrored,aspect=proportional`" },
+                Choice { word: "dct", meaning: "2-D DCT-II, a block of real coefficients" },
+            ]),
+            default: "dft",
+            meaning: "which transform the kept block is of",
+        },
+        OptionInfo {
+            key: "pad",
+            allowed: Allowed::Words(&[
+                Choice { word: "none", meaning: "A as it is" },
+                Choice { word: "256", meaning: "256 tokens" },
+                Choice { word: "512", meaning: "512 tokens" },
+            ]),
+            default: "none",
+            meaning: "rows of zeros are added up to this length, and a ratio in elements counts the padded matrix",
+        },
+        OptionInfo {
+            key: "mean",
+            allowed: Allowed::Words(&[
+                Choice { word: "none", meaning: "A as it is" },
+                Choice { word: "tokens", meaning: "the mean over the tokens is taken off and sent, D numbers" },
+                Choice { word: "calibrated", meaning: "the mean row of calibration rows, which both sides have" },
+            ]),
+            default: "none",
+            meaning: "which row is taken off before the transform and added after it",
+        },
+        coefficients::VALUES,
+    ],
+    id: 21,
+    rate: Rate::Budget,
+    needs: |spec| (spec.option("mean") == Some("calibrated")).then_some(CalibrationNeed::Moments),
+    build,
+    layout,
+    decode: |packet| restore(packet, None),
+};
+
+/// Own header: transform and mean 1, padded tokens 4, K_S 4, K_D 4.
+const OWN_BYTES: usize = 13;
+
+/// Most numbers of a padded matrix: a packet of a few bytes makes no more.
+const MOST_PADDED: usize = 512 * 3072;
+
+/// Fails where padding to so many tokens makes too much.
+fn check_padded(padded: usize, tokens: usize, hidden: usize) -> Result<()> {
+    ensure!(
+        padded == tokens || padded > tokens && padded.saturating_mul(hidden) <= MOST_PADDED,
+        "packet field padded tokens: {padded} for {tokens} x {hidden}, of which at most {MOST_PADDED} numbers may be padded"
+    );
+    Ok(())
+}
+
+/// In the packet's first field: bit 0 the transform, bits 1 and 2 the mean.
+const DCT: u8 = 1;
+const MEAN_SENT: u8 = 1 << 1;
+const MEAN_CALIBRATED: u8 = 2 << 1;
+
+fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
+    let mean = match spec.option("mean") {
+        Some("tokens") => Mean::Sent,
+        Some("calibrated") => {
+            let mean =
+                calibration.and_then(Calibration::mean).with_context(|| CalibrationNeed::Moments.missing(spec))?;
+            Mean::Calibrated(Shared::new(mean.iter().map(|v| *v as f32).collect()))
+        }
+        _ => Mean::None,
+    };
+    Ok(Box::new(FcReading {
+        spec: spec.clone(),
+        is_dct: spec.option("transform") == Some("dct"),
+        pad: spec.option("pad").and_then(|length| length.parse().ok()).unwrap_or(0),
+        mean,
+        coefficients: Coefficients::of(spec),
+    }))
+}
+
+struct FcReading {
+    spec: CodecSpec,
+    is_dct: bool,
+    pad: usize,
+    mean: Mean,
+    coefficients: Coefficients,
+}
+
+/// The row that is taken off.
+enum Mean {
+    None,
+    Sent,
+    Calibrated(Shared),
+}
+
+impl Codec for FcReading {
+    fn spec(&self) -> &CodecSpec {
+        &self.spec
+    }
+
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
+        let top = crate::interface::check_finite(activation)?;
+        let (tokens, hidden) = (activation.tokens(), activation.hidden());
+        let padded = tokens.max(self.pad);
+        check_padded(padded, tokens, hidden)?;
+        let (row, digest): (Vec<f32>, &[u8]) = match &self.mean {
+            Mean::None => (vec![0.0; hidden], &[]),
+            Mean::Sent => (mean_row(activation), &[]),
+            Mean::Calibrated(shared) => {
+                low_rank::check_hidden(INFO.name, shared.numbers.len(), hidden)?;
+                (shared.numbers.clone(), &shared.digest)
+            }
+        };
+        let sent_row = if matches!(self.mean, Mean::Sent) { hidden } else { 0 };
+        let (parts, own) = (if self.is_dct { 1 } else { 2 }, OWN_BYTES + digest.len());
+        let allowance = match budget.accounting {
+            Accounting::Elements if sent_row == 0 => Allowance::Ratio(budget.ratio),
+            Accounting::Elements => {
+                Allowance::Count((((padded * hidden) as f64 / budget.ratio) as usize).saturating_sub(sent_row).max(1))
+            }
+            // What is sent counts, whatever the transform was of.
+            Accounting::Wire => {
+                let room = wire_items(budget.ratio, (tokens, hidden), HEADER_BYTES + own, 1);
+                let rest = room.saturating_sub(self.coefficients.bytes(sent_row));
+                Allowance::Count(self.coefficients.certain(rest, parts).max(1))
+            }
+        };
+        let block = block::choose(Aspect::Proportional, Band::Mirrored, (padded, hidden), allowance);
+
+        let reach = values::exponent(top.max(values::max_magnitude(&row).unwrap_or(0.0)));
+        let shift = shift_for_f32(reach, 2 * padded * hidden);
+        let gain = power_of_two(-shift);
+        let mut rows = vec![0f32; padded * hidden];
+        for (out, values) in rows.chunks_exact_mut(hidden).zip(activation.values().chunks_exact(hidden)) {
+            for ((out, value), mean) in out.iter_mut().zip(values).zip(&row) {
+                *out = ((f64::from(*value) - f64::from(*mean)) * gain) as f32;
+            }
+        }
+        let mut numbers: Vec<f32> = row[..sent_row].iter().map(|mean| (f64::from(*mean) * gain) as f32).collect();
+        if self.is_dct {
+            cosine(&mut rows, hidden);
+            rows.chunks_exact(hidden).take(block.ks).for_each(|kept| numbers.extend_from_slice(&kept[..block.kd]));
+        } else {
+            let mut kept = Vec::with_capacity(2 * block.ks * block.kd);
+            let gain = power_of_two(-unitary(padded * hidden));
+            let shape = Shape { tokens: padded, hidden };
+            with_workspace(|work| kernel::forward(&rows, shape, Band::Mirrored, block, gain, &mut kept, work));
+            numbers.extend(kept);
+        }
+        let payload = self.coefficients.encode(&numbers, shift)?;
+        let mut bytes = packet::begin(&INFO, self.coefficients.kind, (tokens, hidden), own + payload.len())?;
+        let mean = match self.mean {
+            Mean::None => 0,
+            Mean::Sent => MEAN_SENT,
+            Mean::Calibrated(_) => MEAN_CALIBRATED,
+        };
+        bytes.push(u8::from(self.is_dct) | mean);
+        [padded, block.ks, block.kd].into_iter().for_each(|side| put_u32(&mut bytes, side));
+        bytes.extend_from_slice(digest);
+        bytes.extend_from_slice(&payload);
+        Packet::finish(&INFO, bytes)
+    }
+
+    fn decode(&self, packet: &Packet) -> Result<Activation> {
+        crate::interface::check_codec(&self.spec, packet)?;
+        let shared = if let Mean::Calibrated(shared) = &self.mean { Some(shared) } else { None };
+        crate::interface::received(packet, restore(packet, shared)?)
+    }
+}
+
+/// The power of two nearest the square root: coefficients of so many values, divided by it, are about as large as the mean row that
+/// shares their exponent in the packet.
+fn unitary(values: usize) -> i32 {
+    (values as f64).sqrt().log2().round() as i32
+}
+
+/// The mean over the tokens.
+fn mean_row(activation: &Activation) -> Vec<f32> {
+    let mut sums = vec![0f64; activation.hidden()];
+    for row in activation.values().chunks_exact(activation.hidden()) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    sums.iter().map(|sum| (sum / activation.tokens() as f64) as f32).collect()
+}
+
+/// What an orthonormal DCT-II of `length` numbers multiplies the plain sums by, of coefficient `nth`.
+fn scale(nth: usize, length: usize) -> f32 {
+    (if nth == 0 { 1.0 } else { 2.0 } / length as f32).sqrt()
+}
+
+/// Makes rows their orthonormal 2-D DCT-II.
+fn cosine(values: &mut [f32], hidden: usize) {
+    let mut planner = DctPlanner::<f32>::new();
+    let along = planner.plan_dct2(hidden);
+    let across = planner.plan_dct2(values.len() / hidden);
+    let forward = |transform: &dyn TransformType2And3<f32>, line: &mut [f32]| {
+        let length = line.len();
+        transform.process_dct2(line);
+        line.iter_mut().enumerate().for_each(|(nth, value)| *value *= scale(nth, length));
+    };
+    values.chunks_exact_mut(hidden).for_each(|row| forward(&*along, row));
+    columns(values, hidden, |column| forward(&*across, column));
+}
+
+/// Its inverse.
+fn inverse_cosine(values: &mut [f32], hidden: usize) {
+    let mut planner = DctPlanner::<f32>::new();
+    let along = planner.plan_dct3(hidden);
+    let across = planner.plan_dct3(values.len() / hidden);
+    // The plain DCT-III is the inverse of the plain DCT-II over half the length.
+    let backward = |transform: &dyn TransformType2And3<f32>, line: &mut [f32]| {
+        let length = line.len();
+        line.iter_mut().enumerate().for_each(|(nth, value)| *value *= 2.0 / (length as f32 * scale(nth, length)));
+        transform.process_dct3(line);
+    };
+    columns(values, hidden, |column| backward(&*across, column));
+    values.chunks_exact_mut(hidden).for_each(|row| backward(&*along, row));
+}
+
+/// Runs `f` on each column.
+fn columns(values: &mut [f32], hidden: usize, mut f: impl FnMut(&mut [f32])) {
+    let mut column = Vec::with_capacity(values.len() / hidden);
+    for d in 0..hidden {
+        column.clear();
+        column.extend(values.iter().skip(d).step_by(hidden));
+        f(&mut column);
+        values.iter_mut().skip(d).step_by(hidden).zip(&column).for_each(|(value, new)| *value = *new);
+    }
+}
+
+/// The own header.
+struct Own<'a> {
+    is_dct: bool,
+    mean: u8,
+    padded: usize,
+    block: Block,
+    digest: &'a [u8],
+}
+
+impl Own<'_> {
+    fn bytes(&self) -> usize {
+        OWN_BYTES + self.digest.len()
+    }
+
+    /// Numbers of the mean row in the packet.
+    fn sent_row(&self, hidden: usize) -> usize {
+        if self.mean == MEAN_SENT { hidden } else { 0 }
+    }
+
+    /// Numbers of the packet.
+    fn numbers(&self, hidden: usize) -> usize {
+        self.sent_row(hidden) + self.block.ks * self.block.kd * if self.is_dct { 1 } else { 2 }
+    }
+}
+
+fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<Own<'a>> {
+    let first = reader.u8("reading")?;
+    let mean = first & !DCT;
+    ensure!(
+        [0, MEAN_SENT, MEAN_CALIBRATED].contains(&mean),
+        "packet field reading: {first} is none that this program knows"
+    );
+    let padded = reader.u32("padded tokens")? as usize;
+    check_padded(padded, frame.tokens, frame.hidden)?;
+    let block = Block { ks: reader.u32("K_S")? as usize, kd: reader.u32("K_D")? as usize };
+    ensure!((1..=padded).contains(&block.ks), "packet field K_S: {} is not in 1..={padded}", block.ks);
+    ensure!((1..=frame.hidden).contains(&block.kd), "packet field K_D: {} is not in 1..={}", block.kd, frame.hidden);
+    let digest = reader.bytes(if mean == MEAN_CALIBRATED { DIGEST_BYTES } else { 0 }, "digest")?;
+    Ok(Own { is_dct: first & DCT != 0, mean, padded, block, digest })
+}
+
+fn layout(frame: &Frame<'_>) -> Result<usize> {
+    let own = own_header(&mut Reader::new(frame.body), frame)?;
+    coefficients::expect(frame, own.bytes(), own.numbers(frame.hidden))?;
+    Ok(own.block.ks * own.block.kd + own.sent_row(frame.hidden))
+}
+
+/// The values of a packet, which a calibrated mean may be needed for.
+fn restore(packet: &Packet, shared: Option<&Shared>) -> Result<Vec<f32>> {
+    let frame = packet.frame();
+    let mut reader = Reader::new(frame.body);
+    let own = own_header(&mut reader, &frame)?;
+    let (hidden, Block { ks, kd }) = (frame.hidden, own.block);
+    let sent = coefficients::read(&mut reader, frame.values, own.numbers(hidden), "coefficients")?;
+    let (row, kept) = sent.stored.split_at(own.sent_row(hidden));
+    let gain = power_of_two(sent.exponent);
+    let mean: Vec<f64> = match own.mean {
+        0 => vec![0.0; hidden],
+        MEAN_SENT => row.iter().map(|value| f64::from(*value) * gain).collect(),
+        _ => {
+            let shared = shared.ok_or_else(|| shared::missing(INFO.name, "fc-reading:mean=calibrated"))?;
+            shared.check(own.digest, INFO.name)?;
+            low_rank::check_hidden(INFO.name, shared.numbers.len(), hidden).context("packet field hidden")?;
+            shared.numbers.iter().map(|value| f64::from(*value)).collect()
+        }
+    };
+    let size = frame.tokens * hidden;
+    let mut values = buffers::floats(own.padded * hidden);
+    if own.is_dct {
+        values.clear();
+        values.resize(own.padded * hidden, 0.0);
+        for (row, kept) in values.chunks_exact_mut(hidden).zip(kept.chunks_exact(kd)).take(ks) {
+            row[..kd].copy_from_slice(kept);
+        }
+        inverse_cosine(&mut values, hidden);
+    } else {
+        let gain = power_of_two(unitary(own.padded * hidden));
+        let shape = Shape { tokens: own.padded, hidden };
+        with_workspace(|work| kernel::inverse(kept, shape, Band::Mirrored, own.block, gain, &mut values, work));
+    }
+    let add = |(value, mean): (&f32, &f64)| (f64::from(*value) * gain + mean) as f32;
+    Ok(values[..size].chunks_exact(hidden).flat_map(|row| row.iter().zip(&mean).map(add)).collect())
+}
+
+#[cfg(test)]
+#[path = "fc_reading_tests.rs"]
+mod tests;

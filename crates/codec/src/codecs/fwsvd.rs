@@ -1,0 +1,31 @@
+//! `fwsvd`: truncation with each channel weighed by how much the loss depends on it.
+
+use anyhow::{Context, Result};
+
+use crate::interface::Codec;
+use crate::interface::calibration::{Calibration, CalibrationNeed};
+use crate::interface::info::{CodecInfo, Rate, VALUES};
+use crate::interface::spec::CodecSpec;
+use crate::parts::low_rank;
+use crate::parts::weighed::Weighed;
+
+pub(crate) const INFO: CodecInfo = CodecInfo {
+    name: "fwsvd",
+    summary: "Truncated SVD after weighing channel d by the root of its Fisher information E[(dL/dA[s,d])^2] (Hsu et al., \
+              2022).",
+    options: &[VALUES],
+    id: 5,
+    rate: Rate::Budget,
+    needs: |_| Some(CalibrationNeed::Fisher),
+    build,
+    layout: low_rank::layout,
+    decode: low_rank::decode,
+};
+
+/// Least share of the mean Fisher information.
+const FLOOR: f64 = 1e-9;
+
+fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
+    let fisher = calibration.and_then(Calibration::fisher).with_context(|| CalibrationNeed::Fisher.missing(spec))?;
+    Weighed::build(&INFO, spec, fisher, (FLOOR, 0.5), "gradients")
+}

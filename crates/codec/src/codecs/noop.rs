@@ -1,0 +1,55 @@
+//! `noop`: the activation itself.
+
+use anyhow::{Result, ensure};
+
+use crate::activation::Activation;
+use crate::bytes::fields::Reader;
+use crate::bytes::values::{self, ValueType};
+use crate::interface::Codec;
+use crate::interface::budget::Budget;
+use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::packet::{self, Frame, Packet};
+use crate::interface::spec::CodecSpec;
+
+pub(crate) const INFO: CodecInfo = CodecInfo {
+    name: "noop",
+    summary: "Sends every f32 as it is: the reference every other codec is compared with.",
+    options: &[],
+    id: 0,
+    rate: Rate::Fixed,
+    needs: |_| None,
+    build: |spec, _| Ok(Box::new(Noop { spec: spec.clone() })),
+    layout,
+    decode,
+};
+
+struct Noop {
+    spec: CodecSpec,
+}
+
+impl Codec for Noop {
+    fn spec(&self) -> &CodecSpec {
+        &self.spec
+    }
+
+    fn encode(&self, activation: &Activation, _: Option<Budget>) -> Result<Packet> {
+        crate::interface::check_finite(activation)?;
+        let shape = (activation.tokens(), activation.hidden());
+        let mut bytes = packet::begin(&INFO, ValueType::F32, shape, 4 * activation.values().len())?;
+        values::put_f32(&mut bytes, activation.values());
+        Packet::finish(&INFO, bytes)
+    }
+}
+
+fn layout(frame: &Frame<'_>) -> Result<usize> {
+    ensure!(frame.values == ValueType::F32, "packet field value type: noop sends f32, found {}", frame.values);
+    let elements = frame.tokens * frame.hidden;
+    frame.expect_len(4 * elements as u64)?;
+    Ok(elements)
+}
+
+fn decode(packet: &Packet) -> Result<Vec<f32>> {
+    let frame = packet.frame();
+    let bytes = Reader::new(frame.body).bytes(4 * packet.elements(), "values")?;
+    Ok(values::get_f32(bytes))
+}

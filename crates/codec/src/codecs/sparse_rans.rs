@@ -1,0 +1,340 @@
+//! `sparse-rans`: integers with a zero point, those that are not zero in sparse form, entropy-coded (arXiv 2511.11664:
+//! asymmetric integer quantisation, CSR of the reshaped matrix, rANS). METHODOLOGY.md says what is our reading.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::activation::Activation;
+use crate::bytes::fields::{Reader, put_u32};
+use crate::bytes::rans;
+use crate::bytes::values::{EXPONENT_BYTES, ValueType};
+use crate::grids::groups;
+use crate::grids::quantiser::saturated;
+use crate::interface::Codec;
+use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
+use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::packet::{self, Frame, Packet};
+use crate::interface::spec::CodecSpec;
+
+pub(crate) const INFO: CodecInfo = CodecInfo {
+    name: "sparse-rans",
+    summary: "Rounds to integers with a zero point a group; those that are not zero go in sparse form through rANS.",
+    options: &[groups::GROUP, groups::SCALES],
+    id: 14,
+    rate: Rate::Budget,
+    needs: |_| None,
+    build: |spec, _| Ok(Box::new(SparseRans { spec: spec.clone() })),
+    layout,
+    decode,
+};
+
+/// Own header: channels of a group 4, levels less one 1, places of a row 1, nonzero values 4, largest symbol 1.
+const OWN_BYTES: usize = 11;
+
+/// Most integers of a group, so that one is a byte.
+const MAX_LEVELS: usize = 256;
+
+/// The step of a group is its range over a whole number of these parts of one: between 2 and 3 levels, or 3 and 4, the
+/// bits of a value differ by half, and a budget would often be left half unused.
+const PARTS: usize = 16;
+
+/// Places of a row that are tried, beside the hidden size; at most [`MAX_PLACES`].
+const PLACES: [usize; 4] = [1, 4, 16, 64];
+
+/// So that the number of nonzero values of a row is a byte.
+const MAX_PLACES: usize = 255;
+
+struct SparseRans {
+    spec: CodecSpec,
+}
+
+/// An activation quantised.
+struct Quantised {
+    levels: usize,
+    /// A section of scales, then a zero point a group.
+    groups: Vec<u8>,
+    /// A symbol for each value, zero for zero.
+    symbols: Vec<u8>,
+}
+
+/// The sparse form of symbols, coded.
+struct Sparse {
+    places: usize,
+    bytes: Vec<u8>,
+}
+
+/// 0, -1, 1, -2, .. as 0, 1, 2, 3, ...: the distance of an integer from its zero point, modulo 256. Levels number 256 at
+/// most, so that zero point and distance give the integer back.
+fn symbol(distance: u8) -> u8 {
+    let distance = distance as i8;
+    ((distance << 1) ^ (distance >> 7)) as u8
+}
+
+/// Undoes [`symbol`].
+fn distance(symbol: u8) -> u8 {
+    (symbol >> 1) ^ (symbol & 1).wrapping_neg()
+}
+
+/// Bits of a code before it is entropy-coded.
+fn code_bits(levels: usize) -> u64 {
+    levels.next_power_of_two().ilog2().into()
+}
+
+/// What a nonzero value counts as, all together.
+fn elements(nonzero: usize, levels: usize) -> usize {
+    ((nonzero as u64 * code_bits(levels)).div_ceil(NUMBER_BITS) as usize).max(1)
+}
+
+impl Codec for SparseRans {
+    fn spec(&self) -> &CodecSpec {
+        &self.spec
+    }
+
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
+        crate::interface::check_finite(activation)?;
+        // A finer step takes more bits but for rare exceptions, which a bisection may pass by.
+        let (mut fits, mut too_many) = (PARTS, (MAX_LEVELS - 1) * PARTS + 1);
+        let mut best = self.packet(activation, 1.0)?;
+        while fits + 1 < too_many {
+            let parts = fits.midpoint(too_many);
+            match self.within(activation, parts as f64 / PARTS as f64, budget)? {
+                Some(packet) => (fits, best) = (parts, packet),
+                None => too_many = parts,
+            }
+        }
+        Ok(best)
+    }
+}
+
+impl SparseRans {
+    /// The packet with so many steps in the range of a group, where the budget allows it.
+    fn within(&self, activation: &Activation, steps: f64, budget: Budget) -> Result<Option<Packet>> {
+        let (tokens, hidden) = (activation.tokens(), activation.hidden());
+        let packet = self.packet(activation, steps)?;
+        let fits = match budget.accounting {
+            Accounting::Elements => packet.elements() as f64 <= (tokens * hidden) as f64 / budget.ratio,
+            Accounting::Wire => packet.len() as f64 <= raw_bytes(tokens, hidden) as f64 / budget.ratio,
+        };
+        Ok(fits.then_some(packet))
+    }
+
+    fn packet(&self, activation: &Activation, steps: f64) -> Result<Packet> {
+        let shape = (activation.tokens(), activation.hidden());
+        let kind: ValueType = self.spec.typed(groups::SCALES.key)?;
+        let channels = groups::channels(&self.spec, shape.1)?;
+        let quantised = quantise(activation, steps, channels, kind)?;
+        let sparse = shortest(&quantised.symbols, shape.1)?;
+        let mut bytes = packet::begin(&INFO, kind, shape, OWN_BYTES + quantised.groups.len() + sparse.bytes.len())?;
+        put_u32(&mut bytes, channels);
+        bytes.extend_from_slice(&[(quantised.levels - 1) as u8, sparse.places as u8]);
+        put_u32(&mut bytes, quantised.symbols.iter().filter(|&&s| s != 0).count());
+        bytes.push(quantised.symbols.iter().copied().max().unwrap_or(0));
+        bytes.extend_from_slice(&quantised.groups);
+        bytes.extend_from_slice(&sparse.bytes);
+        Packet::finish(&INFO, bytes)
+    }
+}
+
+/// Integers from zero on, `steps` of them in the range of each group with zero in it; zero itself is one of them.
+fn quantise(activation: &Activation, steps: f64, channels: usize, kind: ValueType) -> Result<Quantised> {
+    let (all, hidden) = (activation.values(), activation.hidden());
+    let most = steps.ceil();
+    let ranges: Vec<(f64, f64)> = groups::of(all, hidden, channels)
+        .map(|group| group.iter().fold((0f64, 0f64), |(low, high), &v| (low.min(v.into()), high.max(v.into()))))
+        .collect();
+    let spans: Vec<f64> = ranges.iter().map(|(low, high)| high - low).collect();
+    let mut groups = Vec::with_capacity(EXPONENT_BYTES + (kind.bytes() + 1) * spans.len());
+    let scales = groups::write(&mut groups, kind, &spans, steps)?;
+    let mut symbols = Vec::with_capacity(all.len());
+    for ((group, &scale), (low, _)) in groups::of(all, hidden, channels).zip(&*scales).zip(ranges) {
+        // A group of zeros has no scale.
+        let scale = if scale == 0.0 { 1.0 } else { scale };
+        let zero = (-low / scale).round_ties_even().min(most);
+        groups.push(zero as u8);
+        let integer = |v: &f32| ((f64::from(*v) / scale).round_ties_even() + zero).clamp(0.0, most) as u8;
+        symbols.extend(group.iter().map(|v| symbol(integer(v).wrapping_sub(zero as u8))));
+    }
+    Ok(Quantised { levels: most as usize + 1, groups, symbols })
+}
+
+/// The reshaping whose coded form is shortest.
+fn shortest(symbols: &[u8], hidden: usize) -> Result<Sparse> {
+    let kept: Vec<u8> = symbols.iter().filter(|&&s| s != 0).map(|s| s - 1).collect();
+    let values = rans::encode(&kept, alphabet(kept.iter().copied().max().map_or(0, |last| last + 1)))?;
+    let mut best: Option<Sparse> = None;
+    for places in PLACES.into_iter().chain((hidden <= MAX_PLACES).then_some(hidden)) {
+        let rows = || symbols.chunks(places);
+        let counts: Vec<u8> = rows().map(|row| row.iter().filter(|&&s| s != 0).count() as u8).collect();
+        let mut bytes = rans::encode(&counts, places + 1)?;
+        if places > 1 {
+            let columns: Vec<u8> =
+                rows().flat_map(|row| (0..row.len()).filter(|&at| row[at] != 0)).map(|at| at as u8).collect();
+            bytes.extend(rans::encode(&columns, places)?);
+        }
+        if best.as_ref().is_none_or(|best| bytes.len() < best.bytes.len()) {
+            best = Some(Sparse { places, bytes });
+        }
+    }
+    let mut best = best.context("no reshaping was tried")?;
+    best.bytes.extend(values);
+    Ok(best)
+}
+
+/// Symbols of the values' coder, where the largest of all is `largest`.
+fn alphabet(largest: u8) -> usize {
+    usize::from(largest).max(2)
+}
+
+/// The own header.
+struct Own {
+    channels: usize,
+    levels: usize,
+    places: usize,
+    nonzero: usize,
+    largest: u8,
+}
+
+fn own_header(reader: &mut Reader<'_>, frame: &Frame<'_>) -> Result<Own> {
+    let channels = reader.u32("group")? as usize;
+    ensure!((1..=frame.hidden).contains(&channels), "packet field group: {channels} is not in 1..={}", frame.hidden);
+    let levels = usize::from(reader.u8("levels")?) + 1;
+    ensure!(levels > 1, "packet field levels: one level has no number but zero");
+    let places = usize::from(reader.u8("places")?);
+    ensure!(places > 0, "packet field places: a row has none");
+    let (nonzero, most) = (reader.u32("nonzero")? as usize, frame.tokens * frame.hidden);
+    ensure!(nonzero <= most, "packet field nonzero: {nonzero} is more than the activation's {most} values");
+    Ok(Own { channels, levels, places, nonzero, largest: reader.u8("largest symbol")? })
+}
+
+fn layout(frame: &Frame<'_>) -> Result<usize> {
+    let mut reader = Reader::new(frame.body);
+    let own = own_header(&mut reader, frame)?;
+    let groups = groups::count(frame.tokens, frame.hidden, own.channels);
+    let fixed = EXPONENT_BYTES + groups * (frame.values.bytes() + 1);
+    reader.bytes(fixed, "scales")?;
+    let mut length = (OWN_BYTES + fixed) as u64;
+    for _ in 0..if own.places > 1 { 3 } else { 2 } {
+        let coded = rans::stated_len(&mut reader)?;
+        reader.bytes((coded - rans::HEADER_BYTES) as usize, "length")?;
+        length += coded;
+    }
+    frame.expect_len(length)?;
+    Ok(elements(own.nonzero, own.levels))
+}
+
+fn decode(packet: &Packet) -> Result<Vec<f32>> {
+    let frame = packet.frame();
+    let mut reader = Reader::new(frame.body);
+    let own = own_header(&mut reader, &frame)?;
+    let groups = groups::count(frame.tokens, frame.hidden, own.channels);
+    let scales = groups::read(&mut reader, frame.values, groups)?;
+    let zeros = reader.bytes(groups, "zero points")?;
+    let symbols = dense(&mut reader, &own, frame.tokens * frame.hidden)?;
+    let mut out = Vec::with_capacity(symbols.len());
+    for ((group, &scale), &zero) in groups::of(&symbols, frame.hidden, own.channels).zip(&*scales).zip(zeros) {
+        ensure!(usize::from(zero) < own.levels, "packet field zero points: {zero} of {} levels", own.levels);
+        for &symbol in group {
+            let integer = zero.wrapping_add(distance(symbol));
+            ensure!(usize::from(integer) < own.levels, "packet field values: level {integer} of {}", own.levels);
+            out.push(saturated((f64::from(integer) - f64::from(zero)) * scale));
+        }
+    }
+    Ok(out)
+}
+
+/// All symbols, from their sparse form.
+fn dense(reader: &mut Reader<'_>, own: &Own, n: usize) -> Result<Vec<u8>> {
+    let counts = rans::decode(reader, own.places + 1, n.div_ceil(own.places))?;
+    let stated: usize = counts.iter().map(|&count| usize::from(count)).sum();
+    ensure!(stated == own.nonzero, "packet field counts: {stated} values in the rows, {} in all", own.nonzero);
+    let columns = if own.places > 1 { rans::decode(reader, own.places, own.nonzero)? } else { vec![0; own.nonzero] };
+    let values = rans::decode(reader, alphabet(own.largest), own.nonzero)?;
+    let mut symbols = vec![0u8; n];
+    let mut kept = columns.into_iter().zip(values);
+    for (row, count) in symbols.chunks_mut(own.places).zip(counts) {
+        let mut next = 0;
+        for (column, value) in kept.by_ref().take(count.into()) {
+            let column = usize::from(column);
+            ensure!((next..row.len()).contains(&column), "packet field columns: {column} out of order or of its row");
+            ensure!(value < own.largest, "packet field values: symbol {value} is beyond the largest");
+            row[column] = value + 1;
+            next = column + 1;
+        }
+    }
+    Ok(symbols)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    #[test]
+    fn symbols_stand_for_distances() {
+        for at in 0..=255u8 {
+            assert_eq!(distance(symbol(at)), at);
+        }
+        assert_eq!([0u8, 255, 1, 254, 2].map(symbol), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn zero_is_exact_and_others_are_within_a_step() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for (low, high) in [(-1.0f32, 1.0), (0.0, 2.0), (-3.0, -1.0), (-0.1, 5.0)] {
+            let values: Vec<f32> =
+                (0..96).map(|i| if i % 3 == 0 { 0.0 } else { rng.random_range(low..high) }).collect();
+            let a = Activation::new(3, 32, values).unwrap();
+            for levels in [2, 3, 16, 129, 200, 256] {
+                let codec = SparseRans { spec: CodecSpec::parse("sparse-rans:scales=f32").unwrap() };
+                let back = decode(&codec.packet(&a, (levels - 1) as f64).unwrap()).unwrap();
+                let step = (high.max(0.0) - low.min(0.0)) / (levels - 1) as f32;
+                for (&v, &r) in a.values().iter().zip(&back) {
+                    // The zero point is rounded, so the end of a range may be half a step off beside the rounding.
+                    assert!((v - r).abs() <= 1.001 * step && (v != 0.0 || r == 0.0), "{levels} levels: {v} as {r}");
+                }
+            }
+        }
+    }
+
+    /// `tests/reference/adaptive.py`.
+    #[test]
+    fn integers_and_values_are_those_of_numpy() {
+        let mut compared = 0;
+        for (a, case) in crate::codecs::adaptive_reference::cases() {
+            for expected in case["integers"].as_array().unwrap() {
+                let list = |key: &str| expected[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap());
+                let number = |key: &str| expected[key].as_u64().unwrap() as usize;
+                let (group, levels) = (number("group"), number("levels"));
+                let quantised = quantise(&a, (levels - 1) as f64, group, ValueType::F16).unwrap();
+                let groups = groups::count(a.tokens(), a.hidden(), group);
+                let zeros = &quantised.groups[quantised.groups.len() - groups..];
+                assert!(list("zeros").eq(zeros.iter().map(|&z| f64::from(z))), "{levels} levels");
+                let of = |at: usize| at / a.hidden() * a.hidden().div_ceil(group) + at % a.hidden() / group;
+                let integer = |(at, &s): (usize, &u8)| f64::from(zeros[of(at)].wrapping_add(distance(s)));
+                assert!(list("integers").eq(quantised.symbols.iter().enumerate().map(integer)), "{levels} levels");
+                let spec = if group == 32 { "sparse-rans:group=32" } else { "sparse-rans" };
+                let codec = SparseRans { spec: CodecSpec::parse(spec).unwrap() };
+                let back = decode(&codec.packet(&a, (levels - 1) as f64).unwrap()).unwrap();
+                for (found, expected) in back.iter().map(|&v| f64::from(v)).zip(list("values")) {
+                    assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{found:e} for {expected:e}");
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 1000, "{compared}");
+    }
+
+    #[test]
+    fn clustered_values_go_in_longer_rows() {
+        let mut rng = ChaCha8Rng::seed_from_u64(6);
+        let mut symbols = vec![0u8; 640 * 100];
+        // Two channels of 100, as the outliers of a language model.
+        symbols.iter_mut().skip(7).step_by(100).for_each(|s| *s = rng.random_range(1..4));
+        symbols.iter_mut().skip(40).step_by(100).for_each(|s| *s = rng.random_range(1..4));
+        let sparse = shortest(&symbols, 100).unwrap();
+        assert_eq!(sparse.places, 100);
+        assert!(shortest(&symbols, 300).unwrap().bytes.len() > sparse.bytes.len());
+    }
+}

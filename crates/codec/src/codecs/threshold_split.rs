@@ -1,0 +1,259 @@
+//! `threshold-split`: values above a threshold apart, the others in as many bits as their token needs (arXiv 2511.04002:
+//! threshold splitting, TS, and token-wise adaptive bit quantisation, TAB-Q). METHODOLOGY.md says what is our reading.
+
+use anyhow::{Result, ensure};
+
+use crate::activation::Activation;
+use crate::bytes::bits::{self, Coding};
+use crate::bytes::bitstream::{BitReader, BitWriter};
+use crate::bytes::buffers::Scratch;
+use crate::bytes::fields::{Reader, put_u32};
+use crate::bytes::ranges::{self, Block, WIDTH_BITS};
+use crate::bytes::values::{self, EXPONENT_BYTES, ValueType};
+use crate::grids::quantiser::saturated;
+use crate::interface::Codec;
+use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
+use crate::interface::info::{CodecInfo, Rate, VALUES};
+use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::spec::CodecSpec;
+use crate::parts::largest::largest;
+
+pub(crate) const INFO: CodecInfo = CodecInfo {
+    name: "threshold-split",
+    summary: "Sends values above a threshold apart, and the others of each token in 0 to 15 bits over the token's range.",
+    options: &[VALUES],
+    id: 12,
+    rate: Rate::Budget,
+    needs: |_| None,
+    build: |spec, _| Ok(Box::new(ThresholdSplit { spec: spec.clone(), values: spec.values() })),
+    layout,
+    decode,
+};
+
+/// Own header: k 4, coding 1, bytes of positions 4, bits of codes 4.
+const OWN_BYTES: usize = 13;
+
+struct ThresholdSplit {
+    spec: CodecSpec,
+    values: ValueType,
+}
+
+/// What one threshold makes of an activation.
+struct Split {
+    /// Positions above the threshold, ascending.
+    above: Scratch<u32>,
+    coding: Coding,
+    /// The values below it, row-major.
+    below: Vec<f32>,
+    /// The values below it of each token.
+    blocks: Vec<Block>,
+}
+
+impl Split {
+    fn new(activation: &Activation, count: usize) -> Self {
+        let all = activation.values();
+        let above = if count == 0 { Scratch::new(0) } else { largest(all, count) };
+        let mut below = Vec::with_capacity(all.len() - count);
+        let mut blocks = Vec::with_capacity(activation.tokens());
+        let mut next = above.iter().peekable();
+        for (token, row) in all.chunks_exact(activation.hidden()).enumerate() {
+            let start = below.len();
+            for (channel, &v) in row.iter().enumerate() {
+                let at = token * activation.hidden() + channel;
+                if next.next_if(|&&p| p as usize == at).is_none() {
+                    below.push(v);
+                }
+            }
+            // Each layer normalises each token by itself, so an error counts by the token's own length: by plain squares
+            // a large first token takes the bits of all others.
+            let energy: f64 = row.iter().map(|&v| f64::from(v).powi(2)).sum();
+            blocks.push(Block::new(&below[start..]).weighted(if energy > 0.0 { 1.0 / energy } else { 1.0 }));
+        }
+        Self { coding: bits::shortest(&above, all.len()), above, below, blocks }
+    }
+
+    /// Bits of codes there is room for; `None` where the rest alone is too much.
+    fn room(&self, values: ValueType, budget: Budget, shape: (usize, usize)) -> Option<u64> {
+        let k = self.above.len();
+        match budget.accounting {
+            Accounting::Elements => {
+                let allowed = ((shape.0 * shape.1) as f64 / budget.ratio).floor() as usize;
+                Some(allowed.checked_sub(k)? as u64 * NUMBER_BITS)
+            }
+            Accounting::Wire => {
+                let limit = (raw_bytes(shape.0, shape.1) as f64 / budget.ratio).floor() as usize;
+                let fixed = HEADER_BYTES + OWN_BYTES + self.coding.bytes + section_bytes(values, k, shape.0);
+                (8 * limit as u64).checked_sub(8 * fixed as u64 + shape.0 as u64 * u64::from(WIDTH_BITS))
+            }
+        }
+    }
+}
+
+/// Bytes of the two sections: the values above the threshold, and the ranges of the tokens.
+fn section_bytes(values: ValueType, k: usize, tokens: usize) -> usize {
+    2 * EXPONENT_BYTES + (k + 2 * tokens) * values.bytes()
+}
+
+/// How many values may be above the threshold: none, or a share that halves from an eighth on. With more of them, at some
+/// 20 bits each with their positions, Top-k is the better name.
+fn counts(elements: usize) -> impl Iterator<Item = usize> {
+    std::iter::once(0).chain((3..).map(move |halvings| elements >> halvings).take_while(|&count| count > 0))
+}
+
+impl Codec for ThresholdSplit {
+    fn spec(&self) -> &CodecSpec {
+        &self.spec
+    }
+
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
+        crate::interface::check_finite(activation)?;
+        let shape = (activation.tokens(), activation.hidden());
+        let mut best: Option<(f64, Split, Vec<u8>)> = None;
+        for count in counts(activation.values().len()) {
+            let split = Split::new(activation, count);
+            let Some(room) = split.room(self.values, budget, shape) else { continue };
+            let widths = ranges::allocate(&split.blocks, room);
+            let error = ranges::error(&split.blocks, &widths);
+            if best.as_ref().is_none_or(|(least, ..)| error < *least) {
+                best = Some((error, split, widths));
+            }
+        }
+        // Nothing fits: the smallest packet there is has the mean of each token.
+        let (split, widths) = match best {
+            Some((_, split, widths)) => (split, widths),
+            None => (Split::new(activation, 0), vec![0; shape.0]),
+        };
+        self.pack(activation, &split, &widths)
+    }
+}
+
+impl ThresholdSplit {
+    fn pack(&self, activation: &Activation, split: &Split, widths: &[u8]) -> Result<Packet> {
+        let shape = (activation.tokens(), activation.hidden());
+        let k = split.above.len();
+        let code_bits = ranges::code_bits(&split.blocks, widths);
+        let body = OWN_BYTES
+            + split.coding.bytes
+            + section_bytes(self.values, k, shape.0)
+            + stream_bytes(shape.0, code_bits) as usize;
+        let mut bytes = packet::begin(&INFO, self.values, shape, body)?;
+        put_u32(&mut bytes, k);
+        bytes.push(split.coding.id);
+        put_u32(&mut bytes, split.coding.bytes);
+        bytes.extend_from_slice(&(code_bits as u32).to_le_bytes());
+        bits::write(&mut bytes, &split.above, split.coding);
+        let above: Vec<f32> = split.above.iter().map(|&at| activation.values()[at as usize]).collect();
+        values::write_section(&mut bytes, self.values, &above, 0)?;
+        let ranges = ranges::write(&mut bytes, self.values, &split.blocks, widths)?;
+        let mut stream = BitWriter::new(&mut bytes);
+        widths.iter().for_each(|&width| stream.put(width.into(), WIDTH_BITS));
+        let mut below = split.below.iter();
+        for ((block, &width), range) in split.blocks.iter().zip(widths).zip(ranges) {
+            for &v in below.by_ref().take(block.count()) {
+                stream.put(range.code(v.into(), width), width.into());
+            }
+        }
+        stream.finish();
+        Packet::finish(&INFO, bytes)
+    }
+}
+
+/// Bytes of widths and codes.
+fn stream_bytes(tokens: usize, code_bits: u64) -> u64 {
+    (tokens as u64 * u64::from(WIDTH_BITS) + code_bits).div_ceil(8)
+}
+
+/// The own header: k, coding, bytes of positions, bits of codes.
+fn own_header(reader: &mut Reader<'_>) -> Result<(usize, Coding, u64)> {
+    let k = reader.u32("k")? as usize;
+    let id = reader.u8("coding")?;
+    let bytes = reader.u32("positions")? as usize;
+    Ok((k, Coding { id, bytes }, reader.u32("code bits")?.into()))
+}
+
+fn layout(frame: &Frame<'_>) -> Result<usize> {
+    let (k, coding, code_bits) = own_header(&mut Reader::new(frame.body))?;
+    let most = frame.tokens * frame.hidden;
+    ensure!(k <= most, "packet field k: {k} is more than the activation's {most} values");
+    let sections = section_bytes(frame.values, k, frame.tokens) as u64;
+    frame.expect_len(OWN_BYTES as u64 + coding.bytes as u64 + sections + stream_bytes(frame.tokens, code_bits))?;
+    Ok((k + code_bits.div_ceil(NUMBER_BITS) as usize).max(1))
+}
+
+fn decode(packet: &Packet) -> Result<Vec<f32>> {
+    let frame = packet.frame();
+    let mut reader = Reader::new(frame.body);
+    let (k, coding, code_bits) = own_header(&mut reader)?;
+    let n = frame.tokens * frame.hidden;
+    let positions = bits::read(reader.bytes(coding.bytes, "positions")?, coding.id, k, n)?;
+    let above = values::read_section(&mut reader, frame.values, k, "values")?.into_values();
+    let ranges = ranges::read(&mut reader, frame.values, frame.tokens)?;
+    let rest = reader.bytes(stream_bytes(frame.tokens, code_bits) as usize, "codes")?;
+    let mut stream = BitReader::new(rest, "codes");
+    let widths = (0..frame.tokens).map(|_| Ok(stream.take(WIDTH_BITS as u8)? as u8)).collect::<Result<Vec<u8>>>()?;
+    let mut apart = positions.iter().zip(&*above).peekable();
+    let mut out = Vec::with_capacity(n);
+    for (token, (&width, range)) in widths.iter().zip(ranges).enumerate() {
+        for at in token * frame.hidden..(token + 1) * frame.hidden {
+            match apart.next_if(|(p, _)| **p as usize == at) {
+                Some((_, &v)) => out.push(v),
+                None => out.push(saturated(range.value(stream.take(width)? as u32, width))),
+            }
+        }
+    }
+    ensure!(stream.only_padding_left(), "packet field codes: bits left over");
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn encode(a: &Activation, budget: Budget) -> Packet {
+        let spec = CodecSpec::parse("threshold-split").unwrap();
+        crate::registry::build(&spec, None).unwrap().encode(a, Some(budget)).unwrap()
+    }
+
+    #[test]
+    fn an_outlier_channel_comes_back_and_costs_the_others_little() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let (tokens, hidden) = (20, 256);
+        let plain: Vec<f32> = (0..tokens * hidden).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let mut spiked = plain.clone();
+        spiked.iter_mut().skip(100).step_by(hidden).for_each(|v| *v += 3000.0);
+        let budget = Budget::wire(4.0).unwrap();
+        let [error, beside] = [plain, spiked].map(|values| {
+            let a = Activation::new(tokens, hidden, values).unwrap();
+            let back = decode(&encode(&a, budget)).unwrap();
+            let mut off = 0.0;
+            for (at, (v, r)) in a.values().iter().zip(&back).enumerate() {
+                if at % hidden != 100 {
+                    off += f64::from(v - r).powi(2);
+                } else if *v > 1000.0 {
+                    assert!((v - r).abs() < 1.5, "{v} came back as {r}");
+                }
+            }
+            off.sqrt()
+        });
+        assert!(beside < 1.3 * error, "{beside} beside an outlier channel, {error} without");
+    }
+
+    #[test]
+    fn tokens_are_equally_good_whatever_their_size() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let values: Vec<f32> =
+            (0..4 * 64).map(|i| rng.random_range(-1.0..1.0) * [1.0, 100.0, 0.01, 0.0][i / 64]).collect();
+        let a = Activation::new(4, 64, values).unwrap();
+        let back = decode(&encode(&a, Budget::wire(3.0).unwrap())).unwrap();
+        for (token, back) in back.chunks(64).enumerate().take(3) {
+            let off: f64 = a.row(token).iter().zip(back).map(|(v, r)| f64::from(v - r).powi(2)).sum();
+            let energy: f64 = a.row(token).iter().map(|&v| f64::from(v).powi(2)).sum();
+            assert!((off / energy).sqrt() < 0.05, "token {token}: {}", (off / energy).sqrt());
+        }
+        assert_eq!(back[192..], [0.0; 64]);
+    }
+}

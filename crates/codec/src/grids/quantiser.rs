@@ -1,0 +1,193 @@
+//! What the quantisers share: a grid of numbers, one scale a group, and how codes lie in a packet.
+
+use std::marker::PhantomData;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::activation::Activation;
+use crate::bytes::buffers::{self, Number, Scratch};
+use crate::bytes::fields::{Reader, put_u32};
+use crate::bytes::rans;
+use crate::bytes::values::{EXPONENT_BYTES, ValueType};
+use crate::grids::groups;
+use crate::interface::Codec;
+use crate::interface::budget::Budget;
+use crate::interface::info::{Allowed, Choice, OptionInfo};
+use crate::interface::packet::{self, Frame, Packet};
+use crate::interface::spec::CodecSpec;
+
+/// How codes are sent.
+pub(crate) const CODER: OptionInfo = OptionInfo {
+    key: "coder",
+    allowed: Allowed::Words(&[
+        Choice { word: "none", meaning: "codes of 4 or 8 bits, one after another" },
+        Choice { word: "rans", meaning: "entropy-coded by their frequencies in the packet, where that is shorter" },
+    ]),
+    default: "none",
+    meaning: "how the codes are sent",
+};
+
+/// Options of every quantiser.
+pub(crate) const OPTIONS: &[OptionInfo] = &[groups::GROUP, CODER, groups::SCALES];
+
+/// Own header: channels of a group 4, coder 1.
+const OWN_BYTES: usize = 5;
+
+/// In the packet's coder field: codes as they are, or [`rans`].
+const PLAIN: u8 = 0;
+const RANS: u8 = 1;
+
+/// A grid of numbers, each with a code of [`Grid::BITS`] bits.
+pub(crate) trait Grid: Send + Sync + 'static {
+    /// Its largest number, on which the largest magnitude of a group falls.
+    const TOP: f64;
+    /// Bits of a code: 4 or 8.
+    const BITS: usize;
+    /// The code of the number nearest to a finite one; ties go to the even code.
+    fn code(scaled: f64) -> u8;
+    /// The number of a code; NaN where no number has it.
+    fn value(code: u8) -> f64;
+}
+
+/// The nearest integer, ties to even, as the lowest bits of its two's complement. Adding 1.5 * 2^52 makes the last bit of
+/// the mantissa worth one, so that the addition rounds; `round_ties_even` is a function call on plain x86-64.
+pub(crate) fn nearest(small: f64) -> u8 {
+    debug_assert!(small.abs() < 1e15);
+    (small + 1.5 * (1u64 << 52) as f64).to_bits() as u8
+}
+
+/// The codec that brings an activation on a grid as it is.
+pub(crate) struct Quantiser<G> {
+    spec: CodecSpec,
+    grid: PhantomData<G>,
+}
+
+impl<G> Quantiser<G> {
+    pub fn new(spec: &CodecSpec) -> Self {
+        Self { spec: spec.clone(), grid: PhantomData }
+    }
+}
+
+impl<G: Grid> Codec for Quantiser<G> {
+    fn spec(&self) -> &CodecSpec {
+        &self.spec
+    }
+
+    fn encode(&self, activation: &Activation, _: Option<Budget>) -> Result<Packet> {
+        crate::interface::check_finite(activation)?;
+        pack::<G, f32>(&self.spec, (activation.tokens(), activation.hidden()), activation.values())
+    }
+}
+
+/// The packet of S x D finite values.
+pub(crate) fn pack<G: Grid, T: Copy + Into<f64>>(
+    spec: &CodecSpec,
+    shape: (usize, usize),
+    values: &[T],
+) -> Result<Packet> {
+    let (_, hidden) = shape;
+    let channels = groups::channels(spec, hidden)?;
+    let kind: ValueType = spec.typed(groups::SCALES.key)?;
+    let mut tops = Scratch::new(groups::count(shape.0, hidden, channels));
+    tops.extend(
+        groups::of(values, hidden, channels).map(|group| group.iter().map(|&v| v.into().abs()).fold(0.0, f64::max)),
+    );
+    let mut scales = Scratch::new(EXPONENT_BYTES + tops.len() * kind.bytes());
+    let steps = groups::write(&mut scales, kind, &tops, G::TOP)?;
+    let mut codes = Scratch::new(values.len());
+    for (group, &step) in groups::of(values, hidden, channels).zip(&*steps) {
+        // A group of zeros has no scale. Quotients, not products with a reciprocal: a tie stays one.
+        let step = if step == 0.0 { 1.0 } else { step };
+        codes.extend(group.iter().map(|&v| G::code(v.into() / step)));
+    }
+    let plain = plain_bytes::<G>(codes.len());
+    // Entropy-coded where that was asked for and is shorter.
+    let coded = match spec.option(CODER.key) {
+        Some("rans") => Some(rans::encode(&codes, 1 << G::BITS)?).filter(|coded| coded.len() < plain),
+        _ => None,
+    };
+    let payload = coded.as_ref().map_or(plain, Vec::len);
+    let mut bytes = packet::begin(spec.info(), kind, shape, OWN_BYTES + scales.len() + payload)?;
+    put_u32(&mut bytes, channels);
+    bytes.push(if coded.is_some() { RANS } else { PLAIN });
+    bytes.extend_from_slice(&scales);
+    match coded {
+        Some(coded) => bytes.extend_from_slice(&coded),
+        None if G::BITS == 8 => bytes.extend_from_slice(&codes),
+        None => bytes.extend(codes.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4))),
+    }
+    Packet::finish(spec.info(), bytes)
+}
+
+/// Bytes of `count` codes one after another.
+fn plain_bytes<G: Grid>(count: usize) -> usize {
+    (count * G::BITS).div_ceil(8)
+}
+
+/// The own header: channels of a group, coder.
+fn own_header(reader: &mut Reader<'_>, hidden: usize) -> Result<(usize, u8)> {
+    let channels = reader.u32("group")? as usize;
+    ensure!((1..=hidden).contains(&channels), "packet field group: {channels} is not in 1..={hidden}");
+    let coder = reader.u8("coder")?;
+    ensure!(coder <= RANS, "packet field coder: {coder} is neither {PLAIN} (none) nor {RANS} (rans)");
+    Ok((channels, coder))
+}
+
+pub(crate) fn layout<G: Grid>(frame: &Frame<'_>) -> Result<usize> {
+    let mut reader = Reader::new(frame.body);
+    let (channels, coder) = own_header(&mut reader, frame.hidden)?;
+    let scales = EXPONENT_BYTES + groups::count(frame.tokens, frame.hidden, channels) * frame.values.bytes();
+    reader.bytes(scales, "scales")?;
+    let elements = frame.tokens * frame.hidden;
+    let payload = if coder == RANS { rans::stated_len(&mut reader)? } else { plain_bytes::<G>(elements) as u64 };
+    frame.expect_len((OWN_BYTES + scales) as u64 + payload)?;
+    Ok(elements)
+}
+
+/// The S * D numbers of a packet, each as `to` makes it from f64; NaN where a code stands for none.
+pub(crate) fn unpack<G: Grid, T: Number>(packet: &Packet, to: impl Fn(f64) -> T) -> Result<Vec<T>> {
+    let frame = packet.frame();
+    let mut reader = Reader::new(frame.body);
+    let (channels, coder) = own_header(&mut reader, frame.hidden)?;
+    let steps = groups::read(&mut reader, frame.values, groups::count(frame.tokens, frame.hidden, channels))?;
+    let elements = packet.elements();
+    let codes: Scratch<u8>;
+    let codes = if coder == RANS {
+        codes = rans::decode(&mut reader, 1 << G::BITS, elements)?.into();
+        &codes[..]
+    } else {
+        let bytes = reader.bytes(plain_bytes::<G>(elements), "codes")?;
+        if G::BITS == 8 {
+            bytes
+        } else {
+            codes = halves(bytes, elements)?;
+            &codes[..]
+        }
+    };
+    let numbers: [f64; 256] = std::array::from_fn(|code| G::value(code as u8));
+    let mut out = buffers::empty(elements);
+    for (group, step) in groups::of(codes, frame.hidden, channels).zip(&*steps) {
+        out.extend(group.iter().map(|&code| to(numbers[usize::from(code)] * step)));
+    }
+    Ok(out)
+}
+
+/// One code a byte, of two in each byte of a packet, low half first.
+fn halves(bytes: &[u8], count: usize) -> Result<Scratch<u8>> {
+    let mut codes = Scratch::new(2 * bytes.len());
+    codes.extend(bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]));
+    if codes.drain(count..).any(|spare| spare != 0) {
+        bail!("packet field codes: the spare half of the last byte is not zero");
+    }
+    Ok(codes)
+}
+
+/// As f32. A rounded scale may carry the largest finite number just past itself.
+pub(crate) fn saturated(value: f64) -> f32 {
+    value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
+}
+
+/// The activation of a packet that holds it as it was.
+pub(crate) fn decode<G: Grid>(packet: &Packet) -> Result<Vec<f32>> {
+    unpack::<G, f32>(packet, saturated)
+}

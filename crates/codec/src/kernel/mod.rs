@@ -1,0 +1,23 @@
+//! The FC transform as a kernel: an activation to the low rows of its spectrum, and back.
+//!
+//! The token axis comes first and A is read once: few tokens by sums over cosines and sines, of which only those that a
+//! block keeps are computed, many by fast transforms of sixteen channels at a time. The hidden axis follows, by fast
+//! transforms of the kept rows one after another.
+
+mod axis;
+mod band;
+mod butterfly;
+mod classes;
+mod forward;
+mod inverse;
+mod row;
+mod short;
+#[cfg(test)]
+mod tests;
+mod token_axis;
+mod work;
+
+pub use band::{Band, Block};
+pub use forward::{Complex32, Spectrum, forward, forward_all};
+pub use inverse::{inverse, normalisation};
+pub use work::{Workspace, with_workspace};

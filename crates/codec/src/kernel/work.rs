@@ -1,0 +1,65 @@
+//! What a caller keeps between transforms.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::axis::{Buffers, Line};
+use super::forward::Spectrum;
+use super::row::RowPlan;
+use super::token_axis::{SIDE, TokenAxis, TokenPlan, WIDTH};
+use crate::shape::Shape;
+
+thread_local! {
+    static THREAD: RefCell<Workspace> = RefCell::default();
+}
+
+/// Calls `transform` with this thread's own workspace: a codec is shared by threads and has none. Not to be nested.
+pub fn with_workspace<R>(transform: impl FnOnce(&mut Workspace) -> R) -> R {
+    THREAD.with_borrow_mut(transform)
+}
+
+/// Plans and buffers of transforms of any shapes; once warm, a transform allocates nothing. As RustFFT's scratch, it belongs
+/// to the caller.
+#[derive(Default)]
+pub struct Workspace {
+    plans: HashMap<usize, Rc<RowPlan>>,
+    token_plans: HashMap<usize, Rc<TokenPlan>>,
+    pub(super) token_axis: TokenAxis,
+    /// The wanted row frequencies of each channel, [`pitch`] lines apart.
+    pub(super) lines: Vec<Line>,
+    /// One row of the spectrum.
+    pub(super) row: Vec<Line>,
+    pub(super) spectrum: Spectrum,
+    pub(super) scratch: Buffers,
+}
+
+/// Values of S, and of D, that plans are kept for add up to this at most: hostile packets may ask for many.
+const MOST_KEPT: usize = 1 << 18;
+
+/// What the map holds for a length, made where it is missing.
+fn cached<T>(map: &mut HashMap<usize, Rc<T>>, length: usize, make: impl FnOnce() -> T) -> Rc<T> {
+    if !map.contains_key(&length) && map.keys().sum::<usize>() + length > MOST_KEPT {
+        map.clear();
+    }
+    map.entry(length).or_insert_with(|| Rc::new(make())).clone()
+}
+
+/// Lines from one row of D numbers to the next. One more than a row has keeps the rows of a power of two from all falling
+/// into the same sets of the caches.
+pub(super) fn pitch(hidden: usize) -> usize {
+    hidden.div_ceil(WIDTH) * SIDE + 1
+}
+
+impl Workspace {
+    /// Makes ready for `rows` row frequencies of an S x D activation: the plan of the hidden axis.
+    pub(super) fn prepare(&mut self, shape: Shape, rows: usize, inverse: bool) -> Rc<RowPlan> {
+        let Shape { tokens, hidden } = shape;
+        let plan = cached(&mut self.plans, hidden, || RowPlan::new(hidden));
+        let token_plan = cached(&mut self.token_plans, tokens, || TokenPlan::new(tokens));
+        self.token_axis.prepare(token_plan, hidden, rows, inverse);
+        self.lines.resize(rows * pitch(hidden), Line::default());
+        self.row.resize(pitch(hidden), Line::default());
+        plan
+    }
+}

@@ -1,0 +1,44 @@
+//! Codecs: an activation in, bytes out, and back. A codec never sees a model.
+//!
+//! [`CodecSpec::parse`] reads a name such as `fc:band=centered`, [`build`] makes the codec, [`Codec::encode`] turns an
+//! [`Activation`] and a [`Budget`] into a [`Packet`], and [`decode`] turns a packet back: a codec ships what its decoder
+//! needs, so a packet is read without options; those whose sides share a calibration ([`Codec::decode`]) ship its digest.
+//!
+//! Everything here is sequential and deterministic; callers parallelise over activations.
+//!
+//! # Add a codec
+//! README.md, "Add a codec", does it with a codec of few lines; in another language, "A codec in any language". In short:
+//! 1. Write `src/codec/<name>.rs` with a `pub(super) const INFO: CodecInfo`: name, summary, options, a wire id that no
+//!    other codec has, whether a budget steers it, and four functions (what it needs, how to build it, how long its
+//!    packets are, how to decode one).
+//! 2. Name it below, and in the list of `registry.rs`.
+//! 3. Tell `tests/codecs.rs` how much its packets hold (five lists); all other tests find it by themselves.
+//! 4. Let `tests/golden.rs` write its packet: `GOLDEN=write cargo test --release --test golden`.
+
+mod activation;
+mod bytes;
+mod codecs;
+mod grids;
+mod interface;
+pub mod kernel;
+mod linalg;
+pub mod npy;
+mod parts;
+mod registry;
+mod shape;
+pub mod suggest;
+#[doc(hidden)]
+pub mod vector;
+
+pub use activation::{Activation, TokenIds};
+pub use bytes::values::ValueType;
+pub use codecs::external::NAME as EXTERNAL;
+pub use interface::budget::{Accounting, Budget, raw_bytes};
+pub use interface::calibration::{Calibration, CalibrationBuilder, CalibrationNeed, CalibrationSnapshot};
+pub use interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
+pub use interface::packet::Packet;
+pub use interface::spec::CodecSpec;
+pub use interface::{Codec, Received};
+pub use parts::block::{Aspect, proportional};
+pub use registry::{build, decode, registered};
+pub use shape::{MAX_ELEMENTS, MAX_SIDE, Shape};

@@ -1,0 +1,151 @@
+//! The independent coefficients of a real matrix's spectrum: one of each conjugate pair, row by row.
+
+use std::ops::Range;
+
+use crate::bytes::buffers;
+use crate::kernel::{self, Band, Block, Spectrum, with_workspace};
+use crate::shape::Shape;
+
+/// Positions of the independent coefficients of an S x D matrix: row frequency u up to S/2 has columns 0 to D/2, one beyond
+/// has those columns that are not their own mirrors.
+#[derive(Clone, Copy)]
+pub(crate) struct HalfSpectrum {
+    pub tokens: usize,
+    pub hidden: usize,
+}
+
+impl HalfSpectrum {
+    /// Rows whose own mirror columns are here; the others' come with them.
+    pub fn low_rows(self) -> usize {
+        self.tokens / 2 + 1
+    }
+
+    /// Columns of the half, D/2 + 1.
+    pub fn width(self) -> usize {
+        self.hidden / 2 + 1
+    }
+
+    /// Columns of row u.
+    pub fn columns(self, u: usize) -> Range<usize> {
+        if u < self.low_rows() { 0..self.width() } else { 1..(self.hidden - 1) / 2 + 1 }
+    }
+
+    /// The position of row u's first column; of row S, the number of positions.
+    pub fn start(self, u: usize) -> usize {
+        let low = u.min(self.low_rows());
+        low * self.width() + (u - low) * ((self.hidden - 1) / 2)
+    }
+
+    /// How many positions there are.
+    pub fn count(self) -> usize {
+        self.start(self.tokens)
+    }
+
+    /// Whether a column is its own mirror.
+    pub fn is_edge(self, v: usize) -> bool {
+        (2 * v).is_multiple_of(self.hidden)
+    }
+
+    /// Row and column of ascending positions.
+    pub fn places(self, positions: &[u32]) -> impl Iterator<Item = (usize, usize)> {
+        let mut u = 0;
+        positions.iter().map(move |&position| {
+            while self.start(u + 1) <= position as usize {
+                u += 1;
+            }
+            (u, self.columns(u).start + position as usize - self.start(u))
+        })
+    }
+
+    /// What each position is worth: its energy, and its mirror's where that is another one.
+    pub fn energies(self, spectrum: &Spectrum) -> Vec<f64> {
+        let mut out = Vec::with_capacity(self.count());
+        for u in 0..self.tokens {
+            for v in self.columns(u) {
+                let c = spectrum.at(u, v);
+                let alone = (2 * u).is_multiple_of(self.tokens) && self.is_edge(v);
+                let weight = if alone { 1.0 } else { 2.0 };
+                out.push(weight * (f64::from(c.re).powi(2) + f64::from(c.im).powi(2)));
+            }
+        }
+        out
+    }
+
+    /// Coefficients at positions, real and imaginary parts in turn.
+    pub fn gather(self, spectrum: &Spectrum, positions: &[u32]) -> Vec<f32> {
+        self.places(positions).map(|(u, v)| spectrum.at(u, v)).flat_map(|c| [c.re, c.im]).collect()
+    }
+
+    /// The matrix, times `gain`, whose spectrum has these coefficients, their mirrors, and zeros elsewhere.
+    pub fn restore(self, positions: &[u32], coefficients: &[f32], gain: f64) -> Vec<f32> {
+        let (s, w) = (self.tokens, self.width());
+        // A block of all rows, in the order of the band.
+        let mut block = vec![0f32; 2 * s * w];
+        let mut put = |u: usize, v: usize, c: [f32; 2]| block[2 * ((u + s / 2) % s * w + v)..][..2].copy_from_slice(&c);
+        for ((u, v), &[re, im]) in self.places(positions).zip(coefficients.as_chunks().0) {
+            put(u, v, [re, im]);
+            if self.is_edge(v) && u != (s - u) % s {
+                put(s - u, v, [re, -im]);
+            }
+        }
+        let mut out = buffers::floats(s * self.hidden);
+        let (shape, kept) = (Shape { tokens: s, hidden: self.hidden }, Block { ks: s, kd: w });
+        with_workspace(|workspace| {
+            kernel::inverse(&block, shape, Band::Centered, kept, gain, &mut out, workspace);
+        });
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::kernel::Workspace;
+
+    #[test]
+    fn every_pair_is_there_once_and_its_energy_counts_for_both() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for (s, d) in [(1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (4, 6), (5, 6), (6, 5), (7, 9), (24, 96), (33, 20)] {
+            let half = HalfSpectrum { tokens: s, hidden: d };
+            let all: Vec<u32> = (0..half.count() as u32).collect();
+            let mut seen = vec![0; s * d];
+            for (u, v) in half.places(&all) {
+                assert!(half.columns(u).contains(&v));
+                seen[u * d + v] += 1;
+                if (u, v) != ((s - u) % s, (d - v) % d) {
+                    seen[(s - u) % s * d + (d - v) % d] += 1;
+                }
+            }
+            assert!(seen.iter().all(|n| *n == 1), "{s} x {d}: {seen:?}");
+
+            let values: Vec<f32> = (0..s * d).map(|_| rng.random_range(-1.0..1.0)).collect();
+            let mut workspace = Workspace::default();
+            let spectrum = kernel::forward_all(&values, Shape { tokens: s, hidden: d }, 1.0, &mut workspace);
+            let energy: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() * (s * d) as f64;
+            let found: f64 = half.energies(spectrum).iter().sum();
+            assert!((found - energy).abs() < 1e-5 * energy, "{s} x {d}: {found} for {energy}");
+            let back = half.restore(&all, &half.gather(spectrum, &all), 1.0);
+            assert!(values.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-5), "{s} x {d}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_the_error() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        for (s, d) in [(4, 6), (5, 7), (9, 8)] {
+            let half = HalfSpectrum { tokens: s, hidden: d };
+            let values: Vec<f32> = (0..s * d).map(|_| rng.random_range(-1.0..1.0)).collect();
+            let mut workspace = Workspace::default();
+            let spectrum = kernel::forward_all(&values, Shape { tokens: s, hidden: d }, 1.0, &mut workspace);
+            let energies = half.energies(spectrum);
+            let kept: Vec<u32> = (0..half.count() as u32).filter(|_| rng.random_bool(0.5)).collect();
+            let back = half.restore(&kept, &half.gather(spectrum, &kept), 1.0);
+            let error: f64 = values.iter().zip(&back).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            let left: f64 = (0..half.count()).filter(|i| !kept.contains(&(*i as u32))).map(|i| energies[i]).sum();
+            assert!((error - left / (s * d) as f64).abs() < 1e-5, "{s} x {d}: {error}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Which coefficients of a half-spectrum are kept, and what tells the receiver: the option `mask`.
+
+use anyhow::{Result, bail, ensure};
+
+use crate::parts::half_spectrum::HalfSpectrum;
+use crate::parts::largest::largest;
+
+/// The shape of the set kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mask {
+    /// Any coefficients.
+    Free,
+    /// Chosen row frequencies times chosen columns.
+    Separable,
+    /// The lowest columns of each row frequency, their number a row's own.
+    Staircase,
+}
+
+impl Mask {
+    pub fn id(self) -> u8 {
+        self as u8
+    }
+
+    pub fn from_id(id: u8) -> Result<Self> {
+        Ok(match id {
+            0 => Self::Free,
+            1 => Self::Separable,
+            2 => Self::Staircase,
+            _ => bail!("packet field mask: {id} is none of 0 (free), 1 (separable), 2 (staircase)"),
+        })
+    }
+}
+
+impl std::str::FromStr for Mask {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "free" => Ok(Self::Free),
+            "separable" => Ok(Self::Separable),
+            "staircase" => Ok(Self::Staircase),
+            _ => Err(crate::suggest::unknown("mask", text, ["free", "separable", "staircase"])),
+        }
+    }
+}
+
+/// A set of coefficients as ascending numbers below a limit, for [`super::bits`].
+#[derive(Debug, PartialEq)]
+pub(crate) struct Listed {
+    pub numbers: Vec<u32>,
+    pub below: usize,
+}
+
+/// The limit of [`Listed`] numbers of `kept` positions.
+pub(crate) fn below(mask: Mask, half: HalfSpectrum, kept: usize) -> usize {
+    match mask {
+        Mask::Free => half.count(),
+        Mask::Separable => half.width() + half.tokens,
+        Mask::Staircase => kept + half.tokens - 1,
+    }
+}
+
+/// How many numbers [`Listed`] has; `None` where that must be told.
+pub(crate) fn numbers(mask: Mask, half: HalfSpectrum, kept: usize) -> Option<usize> {
+    match mask {
+        Mask::Free => Some(kept),
+        Mask::Separable => None,
+        Mask::Staircase => Some(half.tokens - 1),
+    }
+}
+
+/// Positions, ascending, of a set as listed; fails unless they are `kept` in number.
+pub(crate) fn positions(mask: Mask, half: HalfSpectrum, kept: usize, listed: Vec<u32>) -> Result<Vec<u32>> {
+    match mask {
+        Mask::Free => Ok(listed),
+        Mask::Separable => {
+            let rows_from = listed.partition_point(|&number| (number as usize) < half.width());
+            let (columns, rows) = listed.split_at(rows_from);
+            let rows: Vec<usize> = rows.iter().map(|&row| row as usize - half.width()).collect();
+            let inner = columns.iter().filter(|&&v| !half.is_edge(v as usize)).count();
+            let low = rows.partition_point(|&u| u < half.low_rows());
+            let found = low * columns.len() + (rows.len() - low) * inner;
+            ensure!(found == kept, "packet field index: its rows and columns have {found} coefficients, not {kept}");
+            Ok(product(half, &rows, columns))
+        }
+        Mask::Staircase => {
+            let mut left = kept;
+            let mut out = Vec::with_capacity(kept);
+            for u in 0..half.tokens {
+                let before = if u == 0 { 0 } else { listed[u - 1] as usize + 1 };
+                let width = listed.get(u).map_or(left, |&number| number as usize - before);
+                let most = half.columns(u).len();
+                ensure!(width <= most, "packet field index: {width} columns in row {u}, which has {most}");
+                left -= width;
+                out.extend((half.start(u)..half.start(u) + width).map(|position| position as u32));
+            }
+            Ok(out)
+        }
+    }
+}
+
+/// Positions of rows times columns.
+fn product(half: HalfSpectrum, rows: &[usize], columns: &[u32]) -> Vec<u32> {
+    let row = |&u: &usize| {
+        let (own, start) = (half.columns(u), half.start(u));
+        let inside = columns.iter().filter(move |&&v| own.contains(&(v as usize)));
+        let first = half.columns(u).start;
+        inside.map(move |&v| (start + v as usize - first) as u32)
+    };
+    rows.iter().flat_map(row).collect()
+}
+
+/// Chooses sets of one matrix.
+pub(crate) struct Chooser {
+    half: HalfSpectrum,
+    mask: Mask,
+    energies: Vec<f64>,
+    /// Of a staircase: runs of columns by falling energy a column.
+    runs: Vec<Run>,
+}
+
+/// Columns of a row that are worth more together than any fewer of them: an edge of the upper concave hull of the energy
+/// below each width.
+struct Run {
+    row: u32,
+    width: u32,
+    energy: f64,
+}
+
+impl Chooser {
+    pub fn new(mask: Mask, half: HalfSpectrum, energies: Vec<f64>) -> Self {
+        let mut runs = Vec::new();
+        if mask == Mask::Staircase {
+            (0..half.tokens).for_each(|u| hull(u, &energies[half.start(u)..half.start(u + 1)], &mut runs));
+            // Stable: of equals, the lower row and the lower columns come first.
+            runs.sort_by(|a, b| (b.energy / f64::from(b.width)).total_cmp(&(a.energy / f64::from(a.width))));
+        }
+        Self { half, mask, energies, runs }
+    }
+
+    /// At most `count` positions, ascending, and how they are listed. At least one.
+    pub fn choose(&self, count: usize) -> (Vec<u32>, Listed) {
+        let (kept, numbers) = match self.mask {
+            Mask::Free => {
+                let sizes: Vec<f32> = self.energies.iter().map(|e| e.sqrt() as f32).collect();
+                let kept = largest(&sizes, count).into_vec();
+                (kept.clone(), kept)
+            }
+            Mask::Separable => {
+                let (rows, columns) = self.separable(count);
+                let kept = product(self.half, &rows, &columns);
+                let rows = rows.into_iter().map(|u| (u + self.half.width()) as u32);
+                (kept, columns.into_iter().chain(rows).collect())
+            }
+            Mask::Staircase => self.staircase(count),
+        };
+        let below = below(self.mask, self.half, kept.len());
+        (kept, Listed { numbers, below })
+    }
+
+    /// The widths of most energy, as long as whole runs fit: the first that does not closes its row, and what is left in
+    /// the end goes where it is worth most. So it is the best for the counts at which runs end, and near it between.
+    fn staircase(&self, count: usize) -> (Vec<u32>, Vec<u32>) {
+        let half = self.half;
+        let mut widths = vec![0usize; half.tokens];
+        let mut closed = vec![false; half.tokens];
+        let mut left = count;
+        for run in &self.runs {
+            let (u, width) = (run.row as usize, run.width as usize);
+            if closed[u] || width > left {
+                closed[u] = true;
+                continue;
+            }
+            widths[u] += width;
+            left -= width;
+            if left == 0 {
+                break;
+            }
+        }
+        while left > 0 {
+            let next = |u: usize| widths[u]..half.columns(u).len().min(widths[u] + left);
+            let worth = |u: usize| next(u).map(|i| self.energies[half.start(u) + i]).sum::<f64>();
+            let open = (0..half.tokens).filter(|&u| !next(u).is_empty());
+            let Some(u) = open.max_by(|&a, &b| worth(a).total_cmp(&worth(b)).then(b.cmp(&a))) else { break };
+            let more = next(u).len();
+            widths[u] += more;
+            left -= more;
+        }
+        let kept = (0..half.tokens).flat_map(|u| half.start(u)..half.start(u) + widths[u]).map(|p| p as u32).collect();
+        let mut next = 0;
+        let place = |&width: &usize| {
+            next += width + 1;
+            (next - 1) as u32
+        };
+        (kept, widths[..half.tokens - 1].iter().map(place).collect())
+    }
+
+    /// Rows and columns by turns: for a number of rows, those of most energy; to them the columns of most energy that fit;
+    /// to these the rows of most energy; until nothing is gained. Numbers of rows an eighth apart are tried. A greedy
+    /// search: the best pair of sets is a hard problem (it contains that of the densest bipartite subgraph).
+    fn separable(&self, count: usize) -> (Vec<usize>, Vec<u32>) {
+        let half = self.half;
+        let (mut most, mut best) = (-1.0, (vec![0], vec![0]));
+        let mut number = half.tokens;
+        while number > 0 {
+            let mut rows = self.rows(number, &(0..half.width() as u32).collect::<Vec<_>>());
+            let mut last = -1.0;
+            loop {
+                let (columns, energy) = self.columns(&rows, count);
+                // Sums in another order differ in the last bits; that must not go on for ever.
+                if columns.is_empty() || energy <= last * (1.0 + 1e-12) {
+                    break;
+                }
+                last = energy;
+                let next = self.rows(number, &columns);
+                if energy > most * (1.0 + 1e-12) {
+                    (most, best) = (energy, (rows, columns));
+                }
+                rows = next;
+            }
+            number = (number - 1).min(number * 7 / 8);
+        }
+        best
+    }
+
+    /// The rows, ascending, with most energy in these columns.
+    fn rows(&self, number: usize, columns: &[u32]) -> Vec<usize> {
+        let half = self.half;
+        let energy = |u: usize| {
+            let (own, row) = (half.columns(u), &self.energies[half.start(u)..half.start(u + 1)]);
+            columns.iter().filter(|&&v| own.contains(&(v as usize))).map(|&v| row[v as usize - own.start]).sum::<f64>()
+        };
+        let energies: Vec<f64> = (0..half.tokens).map(energy).collect();
+        let mut order: Vec<usize> = (0..half.tokens).collect();
+        order.sort_by(|&a, &b| energies[b].total_cmp(&energies[a]));
+        order.truncate(number);
+        order.sort_unstable();
+        order
+    }
+
+    /// The columns, ascending, taken by falling energy in these rows as long as their coefficients fit; and their energy.
+    fn columns(&self, rows: &[usize], count: usize) -> (Vec<u32>, f64) {
+        let half = self.half;
+        let mut energies = vec![0f64; half.width()];
+        for &u in rows {
+            let own = &mut energies[half.columns(u)];
+            own.iter_mut().zip(&self.energies[half.start(u)..half.start(u + 1)]).for_each(|(sum, e)| *sum += e);
+        }
+        let low = rows.partition_point(|&u| u < half.low_rows());
+        let mut order: Vec<u32> = (0..half.width() as u32).collect();
+        order.sort_by(|&a, &b| energies[b as usize].total_cmp(&energies[a as usize]));
+        let (mut left, mut energy) = (count, 0.0);
+        order.retain(|&v| {
+            let cost = if half.is_edge(v as usize) { low } else { rows.len() };
+            let taken = (1..=left).contains(&cost);
+            if taken {
+                left -= cost;
+                energy += energies[v as usize];
+            }
+            taken
+        });
+        order.sort_unstable();
+        (order, energy)
+    }
+}
+
+/// Appends the runs of row u.
+fn hull(u: usize, energies: &[f64], runs: &mut Vec<Run>) {
+    let first = runs.len();
+    for &energy in energies {
+        let mut run = Run { row: u as u32, width: 1, energy };
+        // A run worth more a column than the one before it becomes one with it.
+        while let Some(before) = runs[first..].last()
+            && before.energy * f64::from(run.width) <= run.energy * f64::from(before.width)
+        {
+            run.width += before.width;
+            run.energy += before.energy;
+            runs.pop();
+        }
+        runs.push(run);
+    }
+}
+
+#[cfg(test)]
+#[path = "mask_tests.rs"]
+mod tests;

@@ -1,0 +1,10 @@
+//! What several codecs are made of: blocks and masks of a spectrum, rotations, truncation to a rank, the largest values.
+
+pub(crate) mod block;
+pub(crate) mod hadamard;
+pub(crate) mod half_spectrum;
+pub(crate) mod largest;
+pub(crate) mod low_rank;
+pub(crate) mod mask;
+pub(crate) mod rotation;
+pub(crate) mod weighed;

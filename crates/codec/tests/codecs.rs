@@ -1,0 +1,641 @@
+//! What every registered codec must do, at every value of every option. A new codec is found by itself; only
+//! `expected_len` must be told how long its packets are. `external` has tests of its own (`tests/external`), as size and error
+//! of its packets are the user's program's, and so has `token-ids` (beside its code, `tests/split.rs`), which takes no matrix.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use splitbench_codec::{
+    Accounting, Activation, Allowed, Budget, Calibration, CalibrationBuilder, Codec, CodecInfo, CodecSpec, Packet,
+    Rate, ValueType, build, decode, registered,
+};
+
+const HIDDEN: usize = 96;
+
+fn rng(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+fn random(tokens: usize, hidden: usize, seed: u64) -> Activation {
+    let mut rng = rng(seed);
+    Activation::new(tokens, hidden, (0..tokens * hidden).map(|_| rng.random_range(-1.0..1.0)).collect()).unwrap()
+}
+
+/// Ordinary values and one channel some ten thousand times larger, as in trained language models.
+fn huge_channel(tokens: usize, hidden: usize) -> Activation {
+    let mut values = random(tokens, hidden, 77).into_values();
+    values.iter_mut().skip(hidden / 3).step_by(hidden).for_each(|v| *v = *v * 100.0 + 1e4);
+    Activation::new(tokens, hidden, values).unwrap()
+}
+
+/// Zeros but for every third value of the first token; of each row of its spectrum, three coefficients are not zero.
+fn comb(tokens: usize, hidden: usize) -> Activation {
+    let value = |i: usize| if i < hidden && i.is_multiple_of(3) { 1.0 } else { 0.0 };
+    Activation::new(tokens, hidden, (0..tokens * hidden).map(value).collect()).unwrap()
+}
+
+fn calibration(hidden: usize) -> Calibration {
+    let mut builder = CalibrationBuilder::new(hidden);
+    for seed in 0..5 {
+        builder.push_activation(&random(40, hidden, 900 + seed)).unwrap();
+        builder.push_gradient(random(40, hidden, 950 + seed).values()).unwrap();
+    }
+    let weights = random(2 * hidden, hidden, 990);
+    let gram = (0..hidden * hidden)
+        .map(|i| (0..2 * hidden).map(|o| f64::from(weights.row(o)[i / hidden] * weights.row(o)[i % hidden])).sum())
+        .collect();
+    builder.set_next_weights(gram).unwrap();
+    builder.finish().unwrap()
+}
+
+/// All codecs that send any matrix by themselves.
+fn own() -> impl Iterator<Item = &'static CodecInfo> {
+    registered().iter().copied().filter(|info| !["external", "token-ids"].contains(&info.name))
+}
+
+/// Every combination of option values of every codec.
+fn all_specs() -> Vec<CodecSpec> {
+    let mut specs = Vec::new();
+    for info in own() {
+        let mut texts = vec![String::new()];
+        for option in info.options {
+            let values: Vec<String> = match &option.allowed {
+                Allowed::Words(choices) => choices.iter().map(|c| c.word.to_string()).collect(),
+                Allowed::Number { min, max } => [*min, *max, min.midpoint(*max)].map(|n| n.to_string()).to_vec(),
+                Allowed::Command => panic!("{}: which command?", info.name),
+            };
+            texts = texts
+                .iter()
+                .flat_map(|t| {
+                    values.iter().map(move |v| {
+                        let comma = if t.is_empty() { "" } else { "," };
+                        format!("{t}{comma}{}={v}", option.key)
+                    })
+                })
+                .collect();
+        }
+        for options in texts {
+            let text = if options.is_empty() { info.name.to_string() } else { format!("{}:{options}", info.name) };
+            match CodecSpec::parse(&text) {
+                Ok(spec) => specs.push(spec),
+                // The one pair of options that excludes each other.
+                Err(error) => {
+                    let (coded, int8) = (text.contains("coder=rans"), text.contains("values=int8"));
+                    assert!(coded && !int8 && error.to_string().contains("values=int8"), "{text}: {error}");
+                }
+            }
+        }
+    }
+    assert!(specs.len() > 50, "only {} specs", specs.len());
+    specs
+}
+
+fn all_codecs(hidden: usize) -> Vec<Box<dyn Codec>> {
+    let calibration = calibration(hidden);
+    all_specs().iter().map(|spec| build(spec, Some(&calibration)).unwrap()).collect()
+}
+
+fn elements(ratio: f64) -> Budget {
+    Budget::new(ratio, Accounting::Elements).unwrap()
+}
+
+fn round_trip(codec: &dyn Codec, a: &Activation, budget: Budget) -> (Packet, Activation) {
+    let packet = codec.encode(a, Some(budget)).unwrap_or_else(|e| panic!("{}: {e:#}", codec.spec()));
+    let again = Packet::from_bytes(packet.as_bytes().to_vec()).unwrap();
+    let back = codec.decode(&again).unwrap_or_else(|e| panic!("{}: {e:#}", codec.spec()));
+    assert_eq!((back.tokens(), back.hidden()), (a.tokens(), a.hidden()));
+    assert!(back.values().iter().all(|v| v.is_finite()), "{}", codec.spec());
+    (packet, back)
+}
+
+fn width(spec: &CodecSpec) -> usize {
+    match spec.values() {
+        ValueType::F32 => 4,
+        ValueType::F16 | ValueType::Bf16 => 2,
+        ValueType::Int8 => 1,
+    }
+}
+
+/// Bytes of `count` coefficients: a section, or int8 codes with coder, exponent and steps of blocks of 32.
+fn coefficient_bytes(spec: &CodecSpec, count: usize) -> usize {
+    match spec.values() {
+        ValueType::Int8 => 1 + 2 + 2 * count.div_ceil(32) + count,
+        _ => 2 + count * width(spec),
+    }
+}
+
+/// Bytes a packet of `kept` elements must have, by the wire format as written down, and not by the codec's code.
+fn expected_len(spec: &CodecSpec, a: &Activation, kept: usize) -> usize {
+    let all = a.tokens() * a.hidden();
+    let header = 4 + 1 + 1 + 1 + 4 + 4;
+    header
+        + match spec.name() {
+            "noop" => 4 * all,
+            "fc" => 1 + 4 + 4 + digest_bytes(spec) + coefficient_bytes(spec, 2 * kept),
+            "fc-reading" => {
+                1 + 4 + 4 + 4 + digest_bytes(spec) + coefficient_bytes(spec, reading_numbers(spec, a, kept))
+            }
+            "klt" => 4 + digest_bytes(spec) + coefficient_bytes(spec, kept),
+            "topk" => 4 + 1 + 4 + position_bytes(a, kept) + coefficient_bytes(spec, kept),
+            "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" => 4 + 2 + 2 + kept * width(spec),
+            "int8" | "fp8" => 4 + 1 + scale_bytes(spec, a) + all,
+            "int4" | "hadamard-int4" => 4 + 1 + scale_bytes(spec, a) + all.div_ceil(2),
+            other => panic!("expected_len does not know {other}"),
+        }
+}
+
+/// What tells which calibration both sides need.
+fn digest_bytes(spec: &CodecSpec) -> usize {
+    let shared = spec.option("rotate") == Some("whiten") || spec.option("mean") == Some("calibrated");
+    if spec.name() == "klt" || shared { 8 } else { 0 }
+}
+
+/// Numbers in a packet of `fc-reading` with so many elements: of a mean row each is one, a complex coefficient has two.
+fn reading_numbers(spec: &CodecSpec, a: &Activation, elements: usize) -> usize {
+    let row = mean_row(spec, a.hidden());
+    row + (elements - row) * if spec.option("transform") == Some("dct") { 1 } else { 2 }
+}
+
+/// Numbers of the mean row that is sent.
+fn mean_row(spec: &CodecSpec, hidden: usize) -> usize {
+    if spec.option("mean") == Some("tokens") { hidden } else { 0 }
+}
+
+/// The tokens that a transform has, padding included.
+fn padded(spec: &CodecSpec, tokens: usize) -> usize {
+    let length = spec.option("pad").and_then(|length| length.parse().ok());
+    length.unwrap_or(0).max(tokens)
+}
+
+/// Codecs whose packets tell which coefficients they have, in bytes that follow the activation.
+fn indexed(spec: &CodecSpec) -> bool {
+    spec.name() == "fc-mask"
+}
+
+/// A quantiser's section of scales.
+fn scale_bytes(spec: &CodecSpec, a: &Activation) -> usize {
+    let group = spec.option("group").unwrap().parse().unwrap_or(a.hidden());
+    let width = if spec.option("scales") == Some("f32") { 4 } else { 2 };
+    2 + width * a.tokens() * a.hidden().div_ceil(group)
+}
+
+/// Codecs whose bits follow the activation: they send the bits there is room for, and 16 bits are an element.
+fn adaptive(spec: &CodecSpec) -> bool {
+    ["threshold-split", "slicer", "sparse-rans", "zfp"].contains(&spec.name())
+}
+
+/// Bytes of a packet by the lengths it states itself, where its codes are entropy-coded or have widths of their own.
+fn stated_len(packet: &Packet, spec: &CodecSpec, a: &Activation) -> Option<usize> {
+    let bytes = packet.as_bytes();
+    let count = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let coded = |at: usize| at + 9 + count(at + 1) + count(at + 5);
+    Some(match spec.name() {
+        "threshold-split" => {
+            let bits = 4 * a.tokens() + count(24);
+            28 + count(20) + 2 + count(15) * width(spec) + 2 + 2 * a.tokens() * width(spec) + bits.div_ceil(8)
+        }
+        "slicer" => {
+            let blocks = usize::from(bytes[19]) + usize::from(bytes[20]);
+            30 + count(22) + 2 + 2 * blocks * width(spec) + (4 * blocks + count(26)).div_ceil(8)
+        }
+        "sparse-rans" => {
+            let scales = scale_bytes(spec, a);
+            let groups = (scales - 2) / if spec.option("scales") == Some("f32") { 4 } else { 2 };
+            let counts = 26 + scales + groups;
+            coded(if bytes[20] > 1 { coded(coded(counts)) } else { coded(counts) })
+        }
+        "zfp" => 21 + count(17),
+        _ if indexed(spec) || spec.values() == ValueType::Int8 => {
+            let (before, numbers) = match spec.name() {
+                "fc" => (24 + digest_bytes(spec), 2 * packet.elements()),
+                "topk" => (24 + count(20), packet.elements()),
+                "klt" => (27, packet.elements()),
+                "fc-reading" => (28 + digest_bytes(spec), reading_numbers(spec, a, packet.elements())),
+                _ if bytes[15] == 1 => (29 + count(25), 2 * packet.elements()),
+                _ => (25 + count(21), 2 * packet.elements()),
+            };
+            match spec.values() == ValueType::Int8 && bytes[before] == 1 {
+                true => coded(before + 3 + 2 * numbers.div_ceil(32)),
+                false if indexed(spec) => before + coefficient_bytes(spec, numbers),
+                false => return None,
+            }
+        }
+        _ if spec.info().rate == Rate::Fixed && spec.option("coder") == Some("rans") && bytes[19] == 1 => {
+            coded(20 + scale_bytes(spec, a))
+        }
+        _ => return None,
+    })
+}
+
+/// The shorter of a bitmap and the best Rice code of the gaps between the positions kept.
+fn position_bytes(a: &Activation, k: usize) -> usize {
+    let values = a.values();
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&i, &j| values[j].abs().total_cmp(&values[i].abs()).then(i.cmp(&j)));
+    order.truncate(k);
+    order.sort_unstable();
+    let rice = (0..=27)
+        .map(|b| {
+            let mut next = 0;
+            let mut bits = 0;
+            for &at in &order {
+                bits += ((at - next) >> b) + 1 + b;
+                next = at + 1;
+            }
+            bits.div_ceil(8)
+        })
+        .min()
+        .unwrap();
+    rice.min(values.len().div_ceil(8))
+}
+
+/// Kept numbers under the `elements` rule, from the text: none where block or bits depend on the values.
+fn expected_elements(spec: &CodecSpec, s: usize, d: usize, ratio: f64) -> Option<usize> {
+    let (sf, df) = (s as f64, d as f64);
+    let low_rank = ((sf * df / (ratio * (sf + df))).floor() as usize).max(1) * (s + d);
+    Some(match spec.name() {
+        _ if spec.info().rate == Rate::Fixed => s * d,
+        "topk" => ((sf * df / ratio).floor() as usize).max(1),
+        "klt" => ((df / ratio).floor() as usize).max(1) * s,
+        "fc-mask" if spec.option("mask") == Some("separable") => return None,
+        "fc-mask" => {
+            // Numbers that are their own mirrors, and one of each pair.
+            let own = (1 + usize::from(s.is_multiple_of(2))) * (1 + usize::from(d.is_multiple_of(2)));
+            ((sf * df / ratio).floor() as usize).clamp(1, (s * d + own) / 2)
+        }
+        _ if adaptive(spec) => return None,
+        "fc-reading" if mean_row(spec, d) > 0 => return None,
+        "fc-reading" => {
+            let (s, sf) = (padded(spec, s), padded(spec, s) as f64);
+            let ks = ((sf / ratio.sqrt()).round() as usize).clamp(1, s);
+            let kd = ((sf * df / (ratio * ks as f64)).floor() as usize).max(1);
+            if kd > d { ((sf * df / (ratio * df)).floor() as usize).clamp(1, s) * d } else { ks * kd }
+        }
+        "fc" => {
+            let most = if spec.option("band") == Some("centered") { d / 2 + 1 } else { d };
+            let beside = |k: usize, top: usize| ((sf * df / (ratio * k as f64)).floor() as usize).clamp(1, top);
+            match spec.option("aspect").unwrap() {
+                "proportional" => {
+                    let ks = ((sf / ratio.sqrt()).round() as usize).clamp(1, s);
+                    if beside(ks, usize::MAX) > most { beside(most, s) * most } else { ks * beside(ks, most) }
+                }
+                "tokens" => s * beside(s, most),
+                "hidden" => beside(most, s) * most,
+                _ => return None,
+            }
+        }
+        _ => low_rank,
+    })
+}
+
+#[test]
+fn packets_have_the_size_the_format_says_and_the_elements_the_rule_says() {
+    for (tokens, ratios) in
+        [(24, &[1.0, 2.0, 7.6, 10.0][..]), (1, &[1.0, 8.0]), (2, &[1.0, 8.0]), (3, &[1.0, 2.0, 8.0])]
+    {
+        let a = random(tokens, HIDDEN, tokens as u64);
+        for codec in all_codecs(HIDDEN) {
+            for &ratio in ratios {
+                let (packet, _) = round_trip(codec.as_ref(), &a, elements(ratio));
+                let spec = codec.spec();
+                let what = format!("{spec}, S = {tokens}, ratio {ratio}");
+                let stated = stated_len(&packet, spec, &a);
+                let plain = (!adaptive(spec) && !indexed(spec)).then(|| expected_len(spec, &a, packet.elements()));
+                assert_eq!(Some(packet.len()), stated.or(plain), "{what}");
+                assert!(stated.is_none() || plain.is_none_or(|p| packet.len() < p), "{what}: longer than plain codes");
+                if let Some(kept) = expected_elements(spec, tokens, HIDDEN, ratio) {
+                    assert_eq!(packet.elements(), kept, "{what}");
+                }
+                // Every rule keeps at least one of something: one component of a low-rank codec is S + D elements, one
+                // column of all tokens is S, one row of all channels is D.
+                let least = match (spec.name(), spec.option("aspect")) {
+                    _ if spec.info().rate == Rate::Fixed => tokens * HIDDEN,
+                    ("topk" | "fc-mask", _) => 1,
+                    // Whole words of 64 bits.
+                    ("zfp", _) => 4,
+                    _ if adaptive(spec) => 1,
+                    ("klt", _) => tokens,
+                    ("fc", Some("tokens")) => tokens,
+                    ("fc", Some("hidden")) => HIDDEN,
+                    ("fc", _) => 1,
+                    ("fc-reading", _) => 1 + mean_row(spec, HIDDEN),
+                    _ => tokens + HIDDEN,
+                };
+                let allowed = ((padded(spec, tokens) * HIDDEN) as f64 / ratio).max(least as f64);
+                assert!(packet.elements() as f64 <= allowed, "{what}: {} elements", packet.elements());
+                assert_eq!(packet.ratio_elements(), (tokens * HIDDEN) as f64 / packet.elements() as f64);
+                assert_eq!(packet.ratio_wire(), (2 * tokens * HIDDEN) as f64 / packet.len() as f64);
+            }
+        }
+    }
+}
+
+#[test]
+fn wire_budgets_hold_and_one_more_would_not_fit() {
+    let a = random(24, HIDDEN, 5);
+    for codec in all_codecs(HIDDEN).into_iter().filter(|codec| codec.spec().info().rate == Rate::Budget) {
+        let spec = codec.spec();
+        for ratio in [1.0, 2.0, 4.0, 8.0] {
+            let (packet, _) = round_trip(codec.as_ref(), &a, Budget::new(ratio, Accounting::Wire).unwrap());
+            let limit = (2 * 24 * HIDDEN) as f64 / ratio;
+            if adaptive(spec) {
+                let (smallest, _) = round_trip(codec.as_ref(), &a, Budget::new(1e9, Accounting::Wire).unwrap());
+                let len = packet.len() as f64;
+                assert!(len <= limit || packet == smallest, "{spec}, ratio {ratio}: {len} bytes of {limit}");
+                // A level more or less of few is a large step.
+                assert!(ratio < 4.0 || len >= 0.7 * limit, "{spec}, ratio {ratio}: {len} bytes of {limit}");
+                continue;
+            }
+            let kept = packet.elements();
+            if indexed(spec) {
+                let len = packet.len() as f64;
+                assert!(len <= limit, "{spec}, ratio {ratio}: {len} bytes of {limit}");
+                // One coefficient more, and now and then a step or a longer index; a row or a column of them, or coding them.
+                let coarse = spec.option("mask") == Some("separable") || spec.option("coder") == Some("rans");
+                let least = if coarse { 0.85 * limit } else { limit - 24.0 };
+                assert!(len >= least || kept == 24 * HIDDEN / 2 + 2, "{spec}, ratio {ratio}: {len} bytes of {limit}");
+                continue;
+            }
+            if spec.option("coder") == Some("rans") {
+                // As long as its codes are; what one more would take only the search knows.
+                let plain = spec.to_string().replace(",coder=rans", "");
+                let plain = build(&CodecSpec::parse(&plain).unwrap(), Some(&calibration(HIDDEN))).unwrap();
+                let (plain, _) = round_trip(plain.as_ref(), &a, Budget::new(ratio, Accounting::Wire).unwrap());
+                assert!(packet.len() as f64 <= limit, "{spec}, ratio {ratio}: {} bytes of {limit}", packet.len());
+                let least = if spec.option("aspect") == Some("adaptive") { 0 } else { plain.elements() };
+                assert!(kept >= least, "{spec}, ratio {ratio}: {kept} elements, {least} without rans");
+                continue;
+            }
+            let fits = |kept| expected_len(spec, &a, kept) as f64 <= limit;
+            let (one, next) = match spec.name() {
+                "topk" => (1, kept + 1),
+                // A block is K_S x K_D: one row or one column more than fits is less than this many.
+                "fc" => (1, (kept + 24).max(kept + HIDDEN)),
+                "fc-reading" => (1 + mean_row(spec, HIDDEN), kept + padded(spec, 24).max(HIDDEN)),
+                "klt" => (24, kept + 24),
+                _ => (24 + HIDDEN, kept + 24 + HIDDEN),
+            };
+            assert!(fits(kept) || kept == one, "{spec}, ratio {ratio}: {} bytes", packet.len());
+            let all_there = kept >= padded(spec, 24) * HIDDEN || (spec.name() == "fc" && kept >= 24 * (HIDDEN / 2 + 1));
+            assert!(!fits(next) || all_there, "{spec}, ratio {ratio}: {next} elements would have fitted, kept {kept}");
+        }
+    }
+}
+
+#[test]
+fn lossy_codecs_lose_and_lose_less_with_a_larger_budget() {
+    // 24 and 96 with these ratios give blocks of which each holds the one before.
+    let a = random(24, HIDDEN, 6);
+    for codec in all_codecs(HIDDEN) {
+        let spec = codec.spec();
+        let mut last = f64::INFINITY;
+        for ratio in [10.0, 8.0, 6.0, 4.0, 2.0] {
+            let (_, back) = round_trip(codec.as_ref(), &a, elements(ratio));
+            let error = a.rel_error(&back);
+            if spec.name() == "noop" {
+                assert_eq!(a, back);
+                continue;
+            }
+            if spec.info().rate == Rate::Fixed {
+                assert!((0.001..0.15).contains(&error), "{spec}, ratio {ratio}: {error}");
+                assert!(last.is_infinite() || error == last, "{spec}: the ratio changed something");
+                last = error;
+                continue;
+            }
+            // 8 bits a value at ratio 2, where their unit is bits.
+            // Half of the numbers are nearly all pairs.
+            let least = if adaptive(spec) || indexed(spec) { 1e-4 } else { 0.05 };
+            assert!(error > least, "{spec}, ratio {ratio}: compression was not used");
+            assert!(error < 1.01, "{spec}, ratio {ratio}: worse than sending nothing, {error}");
+            // The weighted codecs minimise another norm, in which random rows may move the plain error up a little.
+            let slack = if spec.calibration().is_some() { 1.02 } else { 1.0 + 1e-6 };
+            assert!(error <= last * slack, "{spec}: error {error} at ratio {ratio}, {last} at the ratio before");
+            last = error;
+        }
+    }
+}
+
+#[test]
+fn everything_comes_back_at_ratio_one_where_everything_was_sent() {
+    let a = random(24, HIDDEN, 8);
+    for text in [
+        "topk",
+        "fc:band=corner",
+        "fc:band=mirrored",
+        "fc:band=centered",
+        "fc:band=centered,aspect=tokens",
+        "fc:rotate=hadamard",
+        "fc:rotate=whiten",
+        "fc-mask",
+        "fc-mask:mask=separable",
+        "fc-mask:mask=staircase",
+        "klt",
+    ] {
+        for values in ["f32", "f16", "bf16", "int8", "int8,coder=rans"] {
+            let comma = if text.contains(':') { ',' } else { ':' };
+            let spec = CodecSpec::parse(&format!("{text}{comma}values={values}")).unwrap();
+            let codec = build(&spec, Some(&calibration(HIDDEN))).unwrap();
+            let (_, back) = round_trip(codec.as_ref(), &a, elements(1.0));
+            let bounds = [("f32", 1e-6), ("f16", 5e-4), ("bf16", 4e-3), ("int8", 6e-3)];
+            let bound = bounds.iter().find(|b| values.starts_with(b.0)).unwrap().1;
+            assert!(a.rel_error(&back) < bound, "{spec}: {}", a.rel_error(&back));
+        }
+    }
+}
+
+#[test]
+fn encoding_is_deterministic_and_the_codec_may_be_shared() {
+    let a = random(17, HIDDEN, 9);
+    for codec in all_codecs(HIDDEN) {
+        let first = codec.encode(&a, Some(elements(8.0))).unwrap();
+        let others = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..2).map(|_| scope.spawn(|| codec.encode(&a, Some(elements(8.0))).unwrap())).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()
+        });
+        for other in others {
+            assert_eq!(first, other, "{}", codec.spec());
+            assert_eq!(codec.decode(&first).unwrap(), codec.decode(&other).unwrap(), "{}", codec.spec());
+        }
+    }
+}
+
+#[test]
+fn edges() {
+    for codec in all_codecs(HIDDEN) {
+        let spec = codec.spec();
+        // More than S * D: one of something is left.
+        let (packet, _) = round_trip(codec.as_ref(), &random(2, HIDDEN, 10), elements(1e9));
+        assert!(packet.elements() >= 1);
+        let (packet, _) =
+            round_trip(codec.as_ref(), &random(2, HIDDEN, 10), Budget::new(1e9, Accounting::Wire).unwrap());
+        let least = match spec.name() {
+            _ if spec.info().rate == Rate::Fixed => 2 * HIDDEN,
+            "fc" | "topk" | "fc-mask" => 1,
+            "fc-reading" => 1 + mean_row(spec, HIDDEN),
+            "klt" => 2,
+            "zfp" => 4,
+            _ if adaptive(spec) => 1,
+            _ => 2 + HIDDEN,
+        };
+        assert_eq!(packet.elements(), least, "{spec}");
+        // Nothing to send.
+        let zero = Activation::new(5, HIDDEN, vec![0.0; 5 * HIDDEN]).unwrap();
+        // A mean that is not the activation's own comes back only nearly.
+        if spec.option("mean") != Some("calibrated") {
+            assert_eq!(round_trip(codec.as_ref(), &zero, elements(4.0)).1, zero, "{spec}");
+        }
+        // One channel 10,000 times larger than the others: its sums are far beyond f16.
+        if spec.option("mean") == Some("tokens") {
+            // The mean row takes its share of the numbers: not everything is kept at any ratio.
+            continue;
+        }
+        let huge = huge_channel(24, HIDDEN);
+        let (_, back) = round_trip(codec.as_ref(), &huge, elements(1.0));
+        let coarse =
+            [ValueType::Bf16, ValueType::Int8].contains(&spec.values()) || spec.option("scales") == Some("bf16");
+        let bound = if coarse { 0.01 } else { 1e-3 };
+        assert!(huge.rel_error(&back) < bound, "{spec}: {}", huge.rel_error(&back));
+        if spec.name() == "topk" && spec.values() != ValueType::Int8 {
+            // Numbers sent one by one must all survive beside it, not only the huge ones.
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= bound as f32 * a.abs();
+            assert!(huge.values().iter().zip(back.values()).all(close), "{spec}");
+        }
+    }
+}
+
+#[test]
+fn wrong_ratios_and_values_are_errors() {
+    for codec in all_codecs(HIDDEN) {
+        let spec = codec.spec();
+        for ratio in [0.5, 0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let budget = Budget { ratio, accounting: Accounting::Elements };
+            let result = codec.encode(&random(2, HIDDEN, 1), Some(budget));
+            assert_eq!(result.is_err(), spec.info().rate == Rate::Budget, "{spec}, ratio {ratio}");
+        }
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = vec![1.0; 3 * HIDDEN];
+            values[HIDDEN + 7] = bad;
+            let a = Activation::new(3, HIDDEN, values).unwrap();
+            let error = codec.encode(&a, Some(elements(4.0))).unwrap_err().to_string();
+            assert!(error.contains("token 1") && error.contains("channel 7"), "{spec}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_packet_of_another_codec_is_refused() {
+    let codecs: Vec<_> = own().map(|info| CodecSpec::parse(info.name).unwrap()).collect();
+    let calibration = calibration(HIDDEN);
+    for one in &codecs {
+        let packet =
+            build(one, Some(&calibration)).unwrap().encode(&random(4, HIDDEN, 1), Some(elements(4.0))).unwrap();
+        for other in codecs.iter().filter(|other| other.name() != one.name()) {
+            let error = build(other, Some(&calibration)).unwrap().decode(&packet).unwrap_err().to_string();
+            assert!(error.contains(one.name()) && error.contains(other.name()), "{error}");
+        }
+    }
+}
+
+/// Small packets of every codec and coding, to be damaged.
+fn victims() -> Vec<(Packet, Box<dyn Codec>)> {
+    let calibration = calibration(12);
+    let mut packets = Vec::new();
+    for info in own() {
+        for ratio in [1.0, 3.0, 8.0] {
+            let codec = build(&CodecSpec::parse(info.name).unwrap(), Some(&calibration)).unwrap();
+            packets.push((codec.encode(&random(5, 12, 3), Some(elements(ratio))).unwrap(), codec));
+        }
+    }
+    // Most codes are zero: coding them is shorter.
+    let (huge, comb, wide) = (huge_channel(40, 36), comb(40, 36), self::calibration(36));
+    for (text, a, coder) in [
+        ("int8:coder=rans", &huge, Some(19)),
+        ("int4:coder=rans,group=32", &huge, Some(19)),
+        ("fc:values=int8", &comb, None),
+        ("fc:values=int8,coder=rans", &comb, Some(24)),
+        ("topk:values=int8,coder=rans", &comb, Some(24 + 40 * 36 / 8)),
+        ("fc:rotate=hadamard", &comb, None),
+        ("fc:rotate=whiten", &comb, None),
+        ("fc-mask:mask=separable", &comb, None),
+        ("fc-mask:mask=staircase,values=int8,coder=rans", &comb, None),
+    ] {
+        let codec = build(&CodecSpec::parse(text).unwrap(), Some(&wide)).unwrap();
+        let packet = codec.encode(a, Some(elements(1.0))).unwrap();
+        assert!(coder.is_none_or(|at| packet.as_bytes()[at] == 1), "{text} did not code");
+        packets.push((packet, codec));
+    }
+    packets
+}
+
+#[test]
+fn every_truncation_and_extension_is_an_error() {
+    for (packet, _) in victims() {
+        for cut in 0..packet.len() {
+            let result = Packet::from_bytes(packet.as_bytes()[..cut].to_vec());
+            assert!(result.is_err(), "{}: {cut} of {} bytes were accepted", packet.codec(), packet.len());
+        }
+        let mut long = packet.as_bytes().to_vec();
+        long.push(0);
+        let error = Packet::from_bytes(long).unwrap_err().to_string();
+        assert!(error.contains("length"), "{}: {error}", packet.codec());
+    }
+}
+
+#[test]
+fn damaged_bytes_never_panic() {
+    let mut rng = rng(2024);
+    let (mut refused, mut read) = (0, 0);
+    for (packet, codec) in victims() {
+        for _ in 0..700 {
+            let mut bytes = packet.as_bytes().to_vec();
+            // Half of the damage goes where it hurts: the headers.
+            let reach = if rng.random_bool(0.5) { bytes.len().min(30) } else { bytes.len() };
+            for _ in 0..rng.random_range(1..=3) {
+                let at = rng.random_range(0..reach);
+                bytes[at] = if rng.random_bool(0.5) { rng.random() } else { bytes[at] ^ (1 << rng.random_range(0..8)) };
+            }
+            // Shapes of many millions are legal and slow; the bounds have a test of their own.
+            let side = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+            if side(7).saturating_mul(side(11)) > 1 << 20 && side(7).saturating_mul(side(11)) <= 1 << 27 {
+                continue;
+            }
+            let read_by = |p: Packet| if p.codec() == packet.codec() { codec.decode(&p) } else { decode(&p) };
+            match Packet::from_bytes(bytes).and_then(read_by) {
+                Ok(a) => {
+                    read += 1;
+                    assert!(a.values().iter().all(|v| v.is_finite()));
+                }
+                Err(error) => {
+                    refused += 1;
+                    let text = format!("{error:#}");
+                    assert!(text.starts_with("packet"), "{}: {text}", packet.codec());
+                }
+            }
+        }
+    }
+    assert!(refused > 2000 && read > 2000, "{refused} refused, {read} read: the damage is one-sided");
+}
+
+#[test]
+fn absurd_shapes_are_refused_before_anything_is_allocated() {
+    for (packet, _) in victims() {
+        for (at, value) in [(7, u32::MAX), (11, u32::MAX), (7, 1 << 21), (11, 1 << 21), (7, 0), (11, 0)] {
+            let mut bytes = packet.as_bytes().to_vec();
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            let error = Packet::from_bytes(bytes).unwrap_err().to_string();
+            let field = if at == 7 { "tokens" } else { "hidden" };
+            assert!(error.contains(field), "{}: {error}", packet.codec());
+        }
+        // The codec's own counts: k, rank, K_S.
+        let own = if packet.codec().starts_with("fc") { 16 } else { 15 };
+        if packet.codec() != "noop" {
+            let mut bytes = packet.as_bytes().to_vec();
+            bytes[own..own + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+            assert!(
+                Packet::from_bytes(bytes).unwrap_err().to_string().starts_with("packet field"),
+                "{}",
+                packet.codec()
+            );
+        }
+    }
+}
