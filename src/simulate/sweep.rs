@@ -11,7 +11,7 @@ use super::scenario::{Asking, Simulate};
 
 /// A line of `simulation.csv`. Times are simulated, from asking to the last answer, seconds; `_ci` is half of the 95 %
 /// confidence interval of the mean over seeds (Student's t), missing with one seed. Times are missing where the system had not
-/// settled (METHODOLOGY.md, "Many clients").
+/// settled (docs/methodology/simulation.md, "Many clients").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Where the service times come from.

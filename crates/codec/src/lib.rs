@@ -7,8 +7,8 @@
 //! Everything here is sequential and deterministic; callers parallelise over activations.
 //!
 //! # Add a codec
-//! README.md, "Add a codec", does it with a codec of few lines; in another language, "A codec in any language". In short:
-//! 1. Write `src/codec/<name>.rs` with a `pub(super) const INFO: CodecInfo`: name, summary, options, a wire id that no
+//! docs/add-a-codec.md does it with a codec of few lines; docs/external-codec.md in another language. In short:
+//! 1. Write `src/codecs/<name>.rs` with a `pub(super) const INFO: CodecInfo`: name, summary, options, a wire id that no
 //!    other codec has, whether a budget steers it, and four functions (what it needs, how to build it, how long its
 //!    packets are, how to decode one).
 //! 2. Name it below, and in the list of `registry.rs`.

@@ -2,13 +2,16 @@
 
 use anyhow::{Result, ensure};
 
-use super::budget::wire_items;
-use super::packet::{self, Frame, HEADER_BYTES, Packet, Reader};
-use super::registry::{CodecInfo, Rate, VALUES};
-use super::values::{self, EXPONENT_BYTES};
-use super::{Accounting, Activation, Budget, Codec, CodecSpec};
+use crate::activation::Activation;
+use crate::bytes::fields::{Reader, put_u32};
+use crate::bytes::values::{self, EXPONENT_BYTES};
+use crate::interface::budget::{Accounting, Budget, wire_items};
+use crate::interface::info::{CodecInfo, Rate, VALUES};
+use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::spec::CodecSpec;
+use crate::interface::{Codec, check_finite};
 
-pub(super) const INFO: CodecInfo = CodecInfo {
+pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "decimate",
     summary: "Sends some tokens, evenly spread; the others become zero.",
     options: &[VALUES], // values=f16|f32|bf16, on the command line, in TOML and in rows
@@ -32,9 +35,9 @@ impl Codec for Decimate {
         &self.spec
     }
 
-    fn encode(&self, activation: &Activation, budget: Budget) -> Result<Packet> {
-        budget.check()?;
-        super::check_finite(activation)?;
+    fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
+        let budget = Budget::required(budget, &self.spec)?;
+        check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let kind = self.spec.values();
         let room = match budget.accounting {
@@ -46,9 +49,9 @@ impl Codec for Decimate {
         let rows = room.clamp(1, tokens);
         let kept: Vec<f32> = (0..rows).flat_map(|i| activation.row(i * tokens / rows)).copied().collect();
         let mut bytes = packet::begin(&INFO, kind, (tokens, hidden), OWN_BYTES + kept.len() * kind.bytes())?;
-        packet::put_u32(&mut bytes, rows);
+        put_u32(&mut bytes, rows);
         values::write_section(&mut bytes, kind, &kept, 0)?;
-        Packet::from_bytes(bytes)
+        Packet::finish(&INFO, bytes)
     }
 }
 
@@ -71,4 +74,22 @@ fn decode(packet: &Packet) -> Result<Vec<f32>> {
         out[i * tokens / rows * hidden..][..hidden].copy_from_slice(row);
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_tokens_come_back_and_the_others_are_zero() {
+        let a = Activation::new(8, 3, (0..24).map(|i| i as f32).collect()).unwrap();
+        let spec = CodecSpec::read(&INFO, "decimate", None).unwrap();
+        let codec = (INFO.build)(&spec, None).unwrap();
+        let packet = codec.encode(&a, Some(Budget::elements(2.0).unwrap())).unwrap();
+        let back = codec.decode(&packet).unwrap();
+        for token in 0..8 {
+            let expected = if token % 2 == 0 { a.row(token) } else { &[0.0; 3] };
+            assert_eq!(back.row(token), expected, "token {token}");
+        }
+    }
 }
