@@ -31,7 +31,7 @@ pub fn file_name(name: &str) -> String {
     if readable == name && readable.bytes().all(plain) && !hashed && !readable.is_empty() {
         return name.to_string();
     }
-    let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(Sha256::digest(name));
     let hash = &hash[..DIGITS];
     if readable.is_empty() { hash.to_string() } else { format!("{readable}-{hash}") }
 }

@@ -11,23 +11,23 @@ macro_rules! tell {
 
 pub mod cmd;
 pub mod data;
+pub mod embedded;
 #[cfg(test)]
 mod emulated;
 pub mod experiment;
 mod file_name;
-pub mod fpga;
 pub mod hub;
 pub mod model;
-mod output;
+pub mod output;
 pub mod prepare;
 pub mod progress;
+pub mod record;
 mod repeats;
 pub mod replay;
 pub mod report;
-mod save;
+pub mod save;
 pub mod score;
 pub mod simulate;
-mod table_file;
 
 #[cfg(all(feature = "cuda-model", feature = "cuda-kernel"))]
 compile_error!("cuda-model links CUDA and cuda-kernel loads it when it is run: build with one of the two features");

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::save;
 
 /// A place to write to.
-pub(crate) struct Output {
+pub struct Output {
     /// The option that names it, for messages.
     option: &'static str,
     path: PathBuf,
@@ -47,7 +47,7 @@ impl Output {
 
 /// Fails where an output is a file of `read` by any name, the place of another output, something else than a file or folder, or where
 /// nothing can be written. Every command that writes asks this before it computes anything; it leaves nothing behind.
-pub(crate) fn check(read: &[PathBuf], outputs: &[Output]) -> Result<()> {
+pub fn check(read: &[PathBuf], outputs: &[Output]) -> Result<()> {
     // A file that cannot be found is an error where it is read.
     let read: Vec<_> = read.iter().filter_map(|path| Some((identity(path)?, path))).collect();
     let refuse_read = |path: &Path| -> Result<()> {

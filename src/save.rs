@@ -1,47 +1,46 @@
 //! Replacing a file whole: a failed write leaves the old one as it was.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use tempfile::NamedTempFile;
 
-/// Writes to a temporary name in the same folder, then renames over `path`.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes to a temporary file in the same folder, then puts it in the place of `path`, safe from a power cut.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replace_by(path, |file| file.write_all(bytes).with_context(|| cannot_write(path)))
 }
 
 /// As `replace`, for what is too large to be held in memory. Errors of `fill` stay as they are.
-pub(crate) fn replace_by<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
+pub fn replace_by<T>(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<T>) -> Result<T> {
     path.file_name().with_context(|| format!("{} names no file", path.display()))?;
-    let temporary = temporary(path.parent().unwrap_or(Path::new("")));
-    let write = || -> Result<T> {
-        let mut file = BufWriter::new(File::create(&temporary).with_context(|| cannot_write(path))?);
-        let result = fill(&mut file)?;
-        file.flush().with_context(|| cannot_write(path))?;
-        fs::rename(&temporary, path).with_context(|| format!("cannot replace {}", path.display()))?;
-        Ok(result)
-    };
-    write().inspect_err(|_| {
-        // The error that matters is the one above.
-        let _ = fs::remove_file(&temporary);
-    })
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary = temporary_in(folder).with_context(|| cannot_write(path))?;
+    let mut file = BufWriter::new(temporary.as_file());
+    let result = fill(&mut file)?;
+    file.flush().and_then(|()| file.get_ref().sync_all()).with_context(|| cannot_write(path))?;
+    drop(file);
+    temporary
+        .persist(path)
+        .map_err(|error| error.error)
+        .with_context(|| format!("cannot replace {}", path.display()))?;
+    Ok(result)
 }
 
 /// Writes a little in a folder and removes it again. Fails where the folder, its file system or its user's share of that is full or
 /// write-protected.
-pub(crate) fn try_in(folder: &Path) -> std::io::Result<()> {
-    let temporary = temporary(folder);
-    let written = fs::write(&temporary, [0; 1 << 14]);
-    let _ = fs::remove_file(&temporary);
-    written
+pub fn try_in(folder: &Path) -> std::io::Result<()> {
+    temporary_in(folder)?.write_all(&[0; 1 << 14])
 }
 
-/// A name that no other process and thread takes; none that is too long where that of the file is not.
-fn temporary(folder: &Path) -> PathBuf {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    folder.join(format!(".{}-{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+/// A file that goes when it is dropped, with the permissions of any new file: tempfile's own are for its owner alone.
+fn temporary_in(folder: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".splitbench-").suffix(".tmp");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
 }
 
 fn cannot_write(path: &Path) -> String {
@@ -50,6 +49,8 @@ fn cannot_write(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -206,7 +206,7 @@ fn the_same_run_twice_whatever_batch_and_threads_leaves_the_same_rows() {
     }
     let rows_of = |run: &Path| fs::read(run.join("rows.csv")).unwrap();
     assert_eq!(rows_of(&run("d", "2048", "2")), rows_of(&first), "damaged calibrations changed the rows");
-    let rows = splitbench::report::read_rows(&first.join("rows.parquet")).unwrap();
+    let rows = splitbench::record::read_rows(&first.join("rows.parquet")).unwrap();
     // Two data sets: the baseline, and for two scopes one cell of each fixed rate and two ratios of the others.
     assert_eq!(rows.len(), 2 * (1 + 2 * (2 + 4 * 2)));
     assert!(rows.iter().all(|r| r.err.is_none()));
@@ -481,7 +481,7 @@ fn rows_of_several_runs_are_reported_as_of_one() {
     let (codecs, table2, out_name) = (run("codecs"), run("table2"), out.display().to_string());
     let output = splitbench(&["report", &codecs, &table2, "--out", &out_name]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let count = |path: &Path| splitbench::report::read_rows(path).unwrap().len();
+    let count = |path: &Path| splitbench::record::read_rows(path).unwrap().len();
     let rows = fs::read_to_string(out.join("rows.csv")).unwrap();
     let [all, more] = [&codecs, &table2].map(|run| count(&Path::new(run).join("rows.parquet")));
     // On each of ten sets the unsplit model, and three codecs that both runs have at 8, stand once.

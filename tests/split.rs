@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use splitbench::data::{self, Source};
-use splitbench::experiment::{Cell, Indicators, Row, Scope, ScoreRequest, score_in_memory};
+use splitbench::experiment::{Cell, Scope, ScoreRequest, score_in_memory};
 use splitbench::model::split::{activation, from_values, to_values};
 use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, source};
+use splitbench::record::{Indicators, Row};
 use splitbench::score::{Request, encode_dataset, encode_requests};
 use splitbench_codec::{self as codec, Activation, Budget, CodecSpec, Packet, Received};
 

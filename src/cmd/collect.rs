@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::run::{check, show};
+use super::run::conclude;
 use crate::experiment::merge;
 
 /// Merge the shards of a run: ends in rows, tables and plots.
@@ -31,11 +31,6 @@ pub struct Args {
 impl Args {
     /// Merges.
     pub fn run(self) -> Result<()> {
-        let outcome = merge(&self.runs, &self.datasets)?;
-        match self.json {
-            true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
-            false => show(&outcome)?,
-        }
-        check(outcome)
+        conclude(merge(&self.runs, &self.datasets)?, self.json)
     }
 }

@@ -10,11 +10,11 @@ use super::WrongUsage;
 use super::text::{ModelArgs, WindowArgs, at_least_one, parse_ratio, text_cells};
 use crate::data::{self, Dataset, Source};
 use crate::experiment::{
-    Cell, ModelInput, Row, ScoreRequest, TextCell, TextRequest, missed_ratio, questions, score_in_memory, score_text,
-    train,
+    Cell, ModelInput, ScoreRequest, TextCell, TextRequest, missed_ratio, questions, score_in_memory, score_text, train,
 };
 use crate::model::SplitPoint;
 use crate::model::source::Model;
+use crate::record::Row;
 use crate::report::digits;
 use crate::score::{
     CONFIDENCE, Decision, RatioEstimate, Request, Share, Verdict, loss_at_most, mean_at_most, share_at_least,

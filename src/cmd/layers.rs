@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::ratio::RatioArgs;
-use super::run::{Place, check, show};
+use super::run::{Place, check, publish, show};
 use super::selection::Part;
 use crate::experiment;
 use crate::experiment::spec::{Ratios, find};
@@ -42,12 +42,13 @@ impl Args {
         experiment.spec.accounting = vec![budget.accounting];
         self.part.apply(&mut experiment)?;
         let outcome = experiment::run(&experiment, &self.place.options(self.part))?;
+        let published = publish(&outcome)?;
         match self.json {
             true => {
                 say!("{}", serde_json::to_string_pretty(&sweeps(&outcome.rows, &outcome.indicators)?)?)?;
             }
-            false => show(&outcome)?,
+            false => show(&outcome, &published)?,
         }
-        check(outcome)
+        check(outcome, published)
     }
 }

@@ -139,7 +139,7 @@ fn backends() -> Vec<Value> {
 }
 
 fn experiments() -> Result<Vec<Value>> {
-    spec::embedded()
+    crate::embedded::experiments()
         .into_iter()
         .map(|name| {
             let analysis = spec::analysis(name)?;

@@ -24,7 +24,6 @@ mod selection;
 mod simulate;
 mod text;
 mod trace;
-mod train_pocket;
 
 use std::io::{ErrorKind, Write};
 
@@ -60,7 +59,6 @@ enum Command {
     Codec(codec::Args),
     Trace(trace::Args),
     Replay(replay::Args),
-    TrainPocket(train_pocket::Args),
 }
 
 impl Cli {
@@ -86,7 +84,6 @@ impl Cli {
             Command::Codec(args) => args.run(),
             Command::Trace(args) => args.run(),
             Command::Replay(args) => args.run(),
-            Command::TrainPocket(args) => args.run(),
         }
     }
 }

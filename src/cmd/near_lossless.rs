@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::run::{Place, check, show};
+use super::run::{Place, conclude};
 use super::selection::{Part, split_list};
 use crate::experiment::spec::{Ratios, find};
 use crate::experiment::{self, Options};
@@ -60,11 +60,6 @@ impl Args {
         ensure!(points.is_finite() && points >= 0.0, "--points {points}: give 0 or more");
         self.part.apply(&mut experiment)?;
         let options = Options { search: Some(self.precision), ..self.place.options(self.part) };
-        let outcome = experiment::run(&experiment, &options)?;
-        match self.json {
-            true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
-            false => show(&outcome)?,
-        }
-        check(outcome)
+        conclude(experiment::run(&experiment, &options)?, self.json)
     }
 }

@@ -3,9 +3,9 @@
 use anyhow::Result;
 
 use super::selection::{Part, Selection};
-use crate::experiment::Predicted;
 use crate::experiment::plan::{Plan, plan};
 use crate::model::Placement;
+use crate::record::manifest::Predicted;
 
 /// Show what a run would do and take, without doing it.
 ///

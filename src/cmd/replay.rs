@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::selection::split_list;
-use crate::replay::run::{Options, run};
+use crate::replay::run::{Options, ReplayOutcome, run};
 use crate::replay::spec::{Ratio, Spec, find};
 use crate::replay::{Method, trace};
+use crate::report::{page, table4};
 
 /// Time codecs and the FC kernel over the activations of a trace; no model is needed.
 ///
@@ -65,15 +66,23 @@ impl Args {
     pub fn run(self) -> Result<()> {
         let (name, spec) = self.resolve()?;
         let file = Some(PathBuf::from(&self.what)).filter(|path| path.is_file());
-        let outcome = run(&name, &spec, &Options { out: self.out, run: self.run, file })?;
+        let ReplayOutcome { results, rows, mut files, cut_short, wall_seconds } =
+            run(&name, &spec, &Options { out: self.out, run: self.run, file })?;
+        let mut tables = || -> Result<()> {
+            files.extend(table4::write(&results, &rows, spec.table4)?);
+            files.extend(page::write(std::slice::from_ref(&results), &results, None)?);
+            Ok(())
+        };
+        // What was measured is shown whatever could not be written.
+        let failure = cut_short.or_else(|| tables().err());
         match self.json {
-            true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
+            true => say!("{}", serde_json::to_string_pretty(&rows)?)?,
             false => {
-                say!("{}", outcome.text)?;
-                outcome.files.iter().try_for_each(|file| say!("wrote {}", file.display()))?;
+                say!("{}\n{wall_seconds:.0} s", table4::terminal(&rows, spec.table4))?;
+                files.iter().try_for_each(|file| say!("wrote {}", file.display()))?;
             }
         }
-        outcome.cut_short.map_or(Ok(()), Err)
+        failure.map_or(Ok(()), Err)
     }
 
     /// The experiment, or a replay of the trace, with what the command line changes.

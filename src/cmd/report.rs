@@ -107,7 +107,7 @@ fn again(run: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
     }
     let rows = page::rows(run)?;
     let (report, partial) = page::wanted(run, &rows)?;
-    let beside = report::Beside { partial, ..report::Beside::of_run(run, &report)? };
+    let beside = report::ReportContext { partial, ..report::ReportContext::read(run, &report)? };
     std::fs::create_dir_all(plots).with_context(|| format!("making the folder {}", plots.display()))?;
     say!("{}", report::terminal(&report, &rows, &beside, 160)?)?;
     report::write(run, plots, &report, &rows, &beside)
@@ -130,7 +130,7 @@ fn together(runs: &[PathBuf], datasets: &[String], out: &Path, plots: &Path) -> 
     let one = |run: &PathBuf| {
         let rows = page::rows(run)?;
         let (report, partial) = page::wanted(run, &rows)?;
-        let beside = report::Beside { partial, ..report::Beside::of_run(run, &report)? };
+        let beside = report::ReportContext { partial, ..report::ReportContext::read(run, &report)? };
         Ok(Run { name: run.display().to_string(), report, rows, beside })
     };
     let Run { report, mut rows, mut beside, .. } = pool(runs.iter().map(one).collect::<Result<_>>()?)?;
@@ -149,7 +149,7 @@ fn together(runs: &[PathBuf], datasets: &[String], out: &Path, plots: &Path) -> 
 
 /// Tables of a replay.
 fn replayed(run: &Path) -> Result<Vec<PathBuf>> {
-    let rows = replay::row::read(&run.join("replay.jsonl"))?;
+    let rows = crate::record::replay::read(&run.join("replay.jsonl"))?;
     let path = run.join("manifest.json");
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let manifest: Replayed = serde_json::from_str(&text).with_context(|| path.display().to_string())?;

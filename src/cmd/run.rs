@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 
 use super::selection::{Part, Selection};
-use crate::experiment::{self, Options, Outcome, Shard};
+use crate::experiment::{self, Options, RunOutcome};
+use crate::progress;
+use crate::record::Shard;
+use crate::report::{self, Published, ReportContext};
 
 /// Run an experiment: ends in rows, tables and plots.
 ///
@@ -66,24 +69,46 @@ impl Args {
     pub fn run(mut self) -> Result<()> {
         let experiment = self.selection.resolve()?;
         let options = Options { shard: self.shard, ..self.place.options(self.selection.part) };
-        let outcome = experiment::run(&experiment, &options)?;
-        match self.json {
-            true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
-            false => show(&outcome)?,
+        conclude(experiment::run(&experiment, &options)?, self.json)
+    }
+}
+
+/// Ends a run: prints its tables, or its rows as JSON. Fails as [`check`] does.
+pub(super) fn conclude(outcome: RunOutcome, json: bool) -> Result<()> {
+    let published = publish(&outcome)?;
+    match json {
+        true => say!("{}", serde_json::to_string_pretty(&outcome.rows)?)?,
+        false => show(&outcome, &published)?,
+    }
+    check(outcome, published)
+}
+
+/// Makes tables and figures of the records of a run; of one that came to an end before its time the tables alone, and of a shard
+/// nothing.
+pub(super) fn publish(outcome: &RunOutcome) -> Result<Published> {
+    let RunOutcome { report: spec, rows, folder, .. } = outcome;
+    let _activity = progress::begin("tables and figures");
+    match folder {
+        Some(folder) => report::publish(&folder.results, &folder.plots, spec, rows),
+        None if rows.is_empty() => Ok(Published { text: String::new(), files: Vec::new(), failure: None }),
+        None => {
+            let context = ReportContext { partial: true, ..ReportContext::default() };
+            let text = report::terminal(spec, rows, &context, report::WIDTH)?;
+            Ok(Published { text, files: Vec::new(), failure: None })
         }
-        check(outcome)
     }
 }
 
 /// Prints the tables, and the files where they are.
-pub(super) fn show(outcome: &Outcome) -> Result<()> {
-    say!("{}", outcome.text)?;
-    outcome.files.iter().try_for_each(|file| say!("wrote {}", file.display()))
+pub(super) fn show(outcome: &RunOutcome, published: &Published) -> Result<()> {
+    say!("{}{}", published.text, outcome.summary)?;
+    let mut files = outcome.files.iter().chain(&published.files);
+    files.try_for_each(|file| say!("wrote {}", file.display()))
 }
 
 /// Fails where a cell did, or not all could be computed or written.
-pub(super) fn check(outcome: Outcome) -> Result<()> {
-    outcome.cut_short.map_or(Ok(()), Err)?;
+pub(super) fn check(outcome: RunOutcome, published: Published) -> Result<()> {
+    outcome.cut_short.or(published.failure).map_or(Ok(()), Err)?;
     ensure!(outcome.failed == 0, "{} cells failed; their rows say why (column err)", outcome.failed);
     Ok(())
 }

@@ -6,9 +6,10 @@ use anyhow::{Result, ensure};
 
 use super::ratio::{RatioArgs, requested};
 use crate::data::{self, Source};
-use crate::experiment::{Cell, ModelInput, Row, Scope, ScoreRequest, check_memory, questions, score_in_memory, train};
+use crate::experiment::{Cell, ModelInput, Scope, ScoreRequest, check_memory, questions, score_in_memory, train};
 use crate::model::{Placement, SplitPoint, place, source};
 use crate::output::{self, Output};
+use crate::record::Row;
 use crate::report::p_value;
 use crate::save;
 use splitbench_codec::CodecSpec;

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::file_name::{check_run_name, file_name};
 use crate::output::{self, Output};
+use crate::record::manifest::command_line;
+use crate::record::run_name;
 use crate::report::{page, simulation};
 use crate::simulate::{Profile, Scenario, Simulate, Swept, find, sweep};
 
@@ -57,7 +58,7 @@ pub struct Args {
 
 /// `simulate.json`: all that is needed to do it again.
 #[derive(Serialize)]
-struct Manifest<'a> {
+struct SimulationManifest<'a> {
     version: &'static str,
     command: Vec<String>,
     started: String,
@@ -91,11 +92,7 @@ impl Args {
         let stem = std::path::Path::new(&self.simulation).file_stem().and_then(|stem| stem.to_str());
         let run = match &self.run {
             Some(run) => run.clone(),
-            None => {
-                let settings = serde_json::to_string(&(&scenario, &self.from, &self.profile))?;
-                let digest: String = Sha256::digest(settings).iter().take(3).map(|b| format!("{b:02x}")).collect();
-                format!("{}-{digest}", started.date())
-            }
+            None => run_name(Some(started.date().to_string()), &(&scenario, &self.from, &self.profile))?,
         };
         check_run_name(&run)?;
         let folder = |kind: &str| self.out.join(kind).join(file_name(stem.unwrap_or("simulation"))).join(&run);
@@ -119,9 +116,9 @@ impl Args {
             swept.saturation.extend(one.saturation);
         }
         let about = about(&scenario.simulate, &profiles);
-        let manifest = Manifest {
+        let manifest = SimulationManifest {
             version: crate::VERSION,
-            command: ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect(),
+            command: command_line(),
             started: started.to_string(),
             wall_seconds: clock.elapsed().as_secs_f64(),
             runs,

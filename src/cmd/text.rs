@@ -135,7 +135,7 @@ impl WindowArgs {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }
 
 /// A whole number from 1 on.

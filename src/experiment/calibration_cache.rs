@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
-use super::machine::simd;
 use crate::model::source::Model;
 use crate::model::{Placement, SplitPoint, device_name};
+use crate::record::machine::simd;
 use crate::save;
 use crate::score::Request;
 use splitbench_codec::{Calibration, CalibrationBuilder, CalibrationNeed, CalibrationSnapshot};
@@ -50,7 +50,7 @@ impl Entry {
             requests.iter().map(|request| (&request.tokens, &request.targets)).collect::<Vec<_>>(),
         );
         let digest = Sha256::digest(serde_json::to_string(&(made_by, made_of))?);
-        let key: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = hex::encode(digest);
         let path = folder.join(format!("{key}.safetensors"));
         Ok(Self { path, key, hidden: model.config.hidden_size })
     }
@@ -168,7 +168,7 @@ fn numbers<const N: usize>(bytes: &[u8], names: [&str; N]) -> Result<[Option<Vec
 fn digest(sums: &[Vec<f64>]) -> String {
     let mut hash = Sha256::new();
     sums.iter().flatten().for_each(|number| hash.update(number.to_le_bytes()));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hash.finalize())
 }
 
 /// Bytes of a part are made when it is written: one part twice in memory, not all.

@@ -1,14 +1,22 @@
 //! Journals of one model and data set, to rows, samples and times.
 
+use std::io::{self, Write};
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
 
 use super::cell::CellKey;
 use super::entry::{Answer, Measured};
 use super::evaluate::Outcome;
-use super::indicators::Indicators;
+use super::indicators::indicators;
 use super::journal::{Journal, Plan};
-use super::row::Row;
-use super::store::Timing;
+use crate::file_name::file_name;
+use crate::record::Indicators;
+use crate::record::Row;
+use crate::record::RunFolder;
+use crate::record::Timing;
+use crate::save;
 use crate::score::{self as scoring, CodecSample, PositionFidelity, Sample};
 
 /// What the journals come to: the baseline first, then one entry a cell.
@@ -77,7 +85,7 @@ pub fn collect(
                 samples(Some(key), &cell)?;
                 let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
                 let row = cell_row(blank, &baseline, &cell, &outcomes, &fidelity)?;
-                collected.indicators.extend(Indicators::of(&row, &outcomes, &logliks));
+                collected.indicators.extend(indicators(&row, &outcomes, &logliks));
                 collected.rows.push(row);
                 collected.timings.push(timing(&plan, key, &outcomes));
             }
@@ -88,6 +96,40 @@ pub fn collect(
         }
     }
     Ok(collected)
+}
+
+/// A line of `samples/*.jsonl`: the cell, then the question.
+#[derive(Serialize)]
+struct SampleLine<'a> {
+    split_layer: Option<usize>,
+    scope: &'a str,
+    codec: &'a str,
+    ratio: Option<f64>,
+    accounting: Option<&'a str>,
+    #[serde(flatten)]
+    sample: &'a Sample,
+}
+
+/// Writes the samples of one model and data set, the baseline's, then each cell's, and gives what the journals come to.
+pub fn collect_into(folder: &RunFolder, model: &str, dataset: &str, journals: &mut [Journal]) -> Result<Collected> {
+    let path = folder.results.join("samples").join(format!("{}--{dataset}.jsonl", file_name(model)));
+    save::replace_by(&path, |file| {
+        collect(journals, |cell, samples| {
+            let mut write = |sample| -> io::Result<()> {
+                let line = SampleLine {
+                    split_layer: cell.map(|c| c.split_layer),
+                    scope: cell.map_or("", |c| &c.scope),
+                    codec: cell.map_or("baseline", |c| &c.codec),
+                    ratio: cell.and_then(CellKey::ratio),
+                    accounting: cell.and_then(|c| c.accounting.as_deref()),
+                    sample,
+                };
+                serde_json::to_writer(&mut *file, &line)?;
+                file.write_all(b"\n")
+            };
+            samples.iter().try_for_each(&mut write).with_context(|| format!("writing {}", path.display()))
+        })
+    })
 }
 
 /// The plan that all journals are of.
@@ -266,14 +308,22 @@ fn cell_row(
     })
 }
 
+/// Mean times, to a hundredth of a microsecond.
 fn timing(plan: &Plan, key: &CellKey, outcomes: &[Outcome]) -> Timing {
-    let mean = |f: fn(&Outcome) -> f64| 1e6 * outcomes.iter().map(f).sum::<f64>() / outcomes.len() as f64;
+    let mean = |time: fn(&Outcome) -> Duration| {
+        let seconds: f64 = outcomes.iter().map(|outcome| time(outcome).as_secs_f64()).sum();
+        (1e8 * seconds / outcomes.len() as f64).round() / 100.0
+    };
     Timing {
         model: plan.row.model.clone(),
         dataset: plan.row.dataset.clone(),
-        cell: key.clone(),
-        activations: outcomes.len(),
-        encode_us: mean(|o| o.encode.as_secs_f64()),
-        decode_us: mean(|o| o.decode.as_secs_f64()),
+        split_layer: key.split_layer as u32,
+        scope: key.scope.clone(),
+        codec: key.codec.clone(),
+        ratio: key.ratio(),
+        accounting: key.accounting.clone().unwrap_or_default(),
+        activations: outcomes.len() as u64,
+        encode_us: mean(|outcome| outcome.encode),
+        decode_us: mean(|outcome| outcome.decode),
     }
 }

@@ -3,56 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 
 use super::cell::Cell;
 use super::energy::spectrum;
 use crate::file_name::file_name;
+use crate::record::{Heat, HeatKind};
 use splitbench_codec::npy;
 use splitbench_codec::{Activation, Calibration, Received, build};
-
-/// A line of `heat.csv`: one matrix in a file of its own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Heat {
-    /// Model name.
-    pub model: String,
-    /// Data set name.
-    pub dataset: String,
-    /// The question's id.
-    pub question: String,
-    /// The cut: after this layer, 1..=N.
-    pub split_layer: u32,
-    /// What it is.
-    pub kind: Kind,
-    /// Codec with its options; empty where there is none.
-    pub codec: String,
-    /// Compression ratio asked for; none of a codec of fixed rate.
-    pub ratio: Option<f64>,
-    /// What the ratio counts; empty where none was asked for.
-    pub accounting: String,
-    /// Rows of the whole matrix, S.
-    pub tokens: u64,
-    /// Columns of the whole matrix.
-    pub hidden: u64,
-    /// `||A - A'||_F / ||A||_F` of the whole matrix.
-    pub rel_error: Option<f64>,
-    /// The file, a NumPy array, beside this one; of an activation its first rows and columns.
-    pub file: String,
-    /// Why there is none.
-    pub err: Option<String>,
-}
-
-/// What a matrix is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// The activation A.
-    Activation,
-    /// A' as received.
-    Received,
-    /// log10 of the coefficients' shares of the energy.
-    Spectrum,
-}
 
 /// Rows and columns of an activation that are kept to be looked at.
 const SHOWN: (usize, usize) = (48, 192);
@@ -74,12 +31,12 @@ pub fn draw(
         Ok(format!("heat/{file}"))
     };
     let mut out = vec![
-        Heat { kind: Kind::Activation, file: put("activation", &shown(a)?)?, ..blank.clone() },
-        Heat { kind: Kind::Spectrum, file: put("spectrum", &spectrum(a)?)?, ..blank.clone() },
+        Heat { kind: HeatKind::Activation, file: put("activation", &shown(a)?)?, ..blank.clone() },
+        Heat { kind: HeatKind::Spectrum, file: put("spectrum", &spectrum(a)?)?, ..blank.clone() },
     ];
     for (nth, cell) in cells.iter().enumerate() {
         let line = Heat {
-            kind: Kind::Received,
+            kind: HeatKind::Received,
             codec: cell.codec.to_string(),
             ratio: cell.budget.map(|budget| budget.ratio),
             accounting: cell.budget.map(|budget| budget.accounting.to_string()).unwrap_or_default(),

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use super::cell::CellKey;
 use super::entry::{Answer, Measured};
 use super::flush::Flusher;
-use super::row::Row;
+use crate::record::Row;
 
 /// Version of the lines.
 const FORMAT: u32 = 2;
@@ -372,7 +372,7 @@ const SUM_DIGITS: usize = 16;
 /// Of a line under a plan.
 fn checksum(plan_sum: &str, json: &str) -> String {
     let digest = Sha256::new().chain_update(plan_sum).chain_update(json).finalize();
-    digest[..SUM_DIGITS / 2].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&digest[..SUM_DIGITS / 2])
 }
 
 /// Where a line holds a plan.

@@ -5,25 +5,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::collect::Collected;
+use super::collect::{Collected, collect_into};
 use super::journal::{Journal, Plan};
-use super::manifest::Known;
-use super::run::{Outcome, finish};
-use super::store::Store;
+use super::manifest::RecordedRun;
+use super::run::{RunOutcome, finish};
 use crate::file_name::file_name;
 use crate::model::source::POCKET;
 use crate::output::{self, Output};
+use crate::record::RunFolder;
 use crate::save;
 use splitbench_codec::suggest;
 
 /// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first. Where
 /// `only` names data sets, the others are left out, finished or not.
-pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<Outcome> {
+pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<RunOutcome> {
     let first = folders.first().context("no run was given")?;
     let first = first.canonicalize().with_context(|| format!("there is no run {}", first.display()))?;
-    let known = Known::of_run(&first)?;
+    let known = RecordedRun::find(&first)?;
     let known = known.with_context(|| format!("{} has no manifest.json: it is no run", first.display()))?;
-    let Known { experiment, spec, .. } = known;
+    let RecordedRun { experiment, spec, .. } = known;
     let (out, run) = place(&first, &experiment)
         .with_context(|| format!("{} is not .../results/{experiment}/RUN", first.display()))?;
     let mut journals: Vec<PathBuf> = Vec::new();
@@ -38,7 +38,7 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<Outcome> {
     let is_written = |path: &Path| path.extension().is_none_or(|kind| kind != "journal");
     let samples = Output::folder("the run", &first.join("samples"));
     output::check(&journals, &[Output::files_in("the run", &first, is_written), samples])?;
-    let store = Store::create(out, &experiment, run, None, &[])?;
+    let folder = RunFolder::create(out, &experiment, run, None, &[])?;
     let mut journals: Vec<Journal> = journals.iter().map(|path| Journal::read(path)).collect::<Result<_>>()?;
     let mut collected = Collected::default();
     // A journal without a line is of a data set that was not begun.
@@ -69,7 +69,7 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<Outcome> {
             let dataset = dataset.with_context(|| {
                 format!("model {model}, data set {}: no shard has begun it; give its command again", info.name)
             })?;
-            collected.extend(store.collect(model, &dataset, &mut here)?);
+            collected.extend(collect_into(&folder, model, &dataset, &mut here)?);
         }
     }
     let strange: Vec<String> = journals.iter().map(|journal| journal.path().display().to_string()).collect();
@@ -79,7 +79,7 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<Outcome> {
     if only.is_empty() && manifest.is_file() {
         end(&manifest)?;
     }
-    finish(&store, &spec.report, &collected)
+    Ok(finish(folder, &spec.report, &collected))
 }
 
 /// Says in a manifest that has it open when its run was done: now. Tables would call themselves partial.

@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 use super::calibrate::calibrate;
 use super::calibration_cache::unnamed_build;
 use super::cell::Cell;
-use super::energy::{self, Energy};
-use super::heat::{self, Heat, Kind};
-use super::service::{self, Service};
-use super::similarity::{Measure, Similarity, similarity};
+use super::energy;
+use super::heat;
+use super::service;
+use super::similarity::{Measure, similarity};
 use super::spec::Spec;
 use super::spent::{Clock, Stage};
 use super::task::Task;
@@ -24,9 +24,13 @@ use crate::model::source::Model;
 use crate::model::split::{activation, to_values};
 use crate::model::{Packing, SplitPoint, device_name};
 use crate::progress;
+use crate::record::Energy;
+use crate::record::Service;
+use crate::record::Similarity;
+use crate::record::table_file;
+use crate::record::{Heat, HeatKind};
 use crate::save;
 use crate::score::{Request, encode_requests};
-use crate::table_file;
 use splitbench_codec::Activation;
 
 /// Inputs of a data set that are compared with each other.
@@ -104,7 +108,7 @@ fn observed_inputs(spec: &Spec, model: &Model, task: &Task, first: bool) -> Resu
         task.requests.iter().flatten().chain(&task.train).map(|r| (&*r.tokens, &*r.targets)).collect();
     let asked = (spec.report.response.is_some(), spec.report.activations, first);
     let digest = Sha256::digest(serde_json::to_string(&(of_program, of_model, cells, requests, asked))?);
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(digest))
 }
 
 /// Writes lines in place of those that are `mine`.
@@ -211,7 +215,7 @@ fn heat(
             dataset: task.dataset.info.name.clone(),
             question: question.id.clone(),
             split_layer: split.after_layer as u32,
-            kind: Kind::Activation,
+            kind: HeatKind::Activation,
             codec: String::new(),
             ratio: None,
             accounting: String::new(),

@@ -12,10 +12,11 @@ use serde::Serialize;
 use super::cell::Cell;
 use super::memory;
 use super::needs::ensure_prepared;
-use super::predict::{Predicted, Predictor, Work};
+use super::predict::{Predictor, Work};
 use super::spec::Experiment;
 use super::task::{ModelInput, tasks};
 use crate::model::source;
+use crate::record::manifest::Predicted;
 use crate::score::{Request, lengths};
 use splitbench_codec::{Activation, Calibration, CalibrationBuilder, Codec, build};
 

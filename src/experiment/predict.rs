@@ -10,41 +10,15 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use super::batch::{Group, Sharing, groups};
 use super::cell::Cell;
 use super::memory;
 use crate::model::split::LogitRows;
 use crate::model::{Config, Decoder, Packing};
+use crate::record::manifest::Predicted;
 use crate::score::Request;
 use splitbench_codec::{Activation, Codec, EXTERNAL};
-
-/// Seconds that scoring is expected to take, without reading models, calibrating codecs, and writing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Predicted {
-    /// Client halves.
-    pub client_s: f64,
-    /// Codecs, divided over the threads.
-    pub codec_s: f64,
-    /// Server halves, and the unsplit model's rest.
-    pub server_s: f64,
-}
-
-impl Predicted {
-    /// All of it.
-    pub fn seconds(&self) -> f64 {
-        self.client_s + self.codec_s + self.server_s
-    }
-}
-
-impl std::ops::AddAssign for Predicted {
-    fn add_assign(&mut self, other: Self) {
-        self.client_s += other.client_s;
-        self.codec_s += other.codec_s;
-        self.server_s += other.server_s;
-    }
-}
 
 /// Floating-point operations of the decoder, a multiply-add as two.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

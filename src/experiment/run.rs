@@ -4,31 +4,31 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::cell::Cell;
-use super::collect::Collected;
-use super::indicators::Indicators;
+use super::collect::{Collected, collect_into};
 use super::journal::{Journal, Plan};
-use super::machine::peak_memory;
-use super::manifest::Manifest;
+use super::manifest::ManifestWriter;
 use super::memory::{self, check_memory};
 use super::needs::ensure_prepared;
 use super::observe::observe;
-use super::predict::{Predicted, Predictor};
-use super::row::Row;
+use super::predict::Predictor;
+use super::report_spec::ReportSpec;
 use super::score::{ScoreRequest, Scored, blank_row, score};
-use super::shard::Shard;
 use super::spec::{Experiment, Spec};
-use super::spent::{Clock, Spent, Stage};
-use super::store::Store;
+use super::spent::{Clock, Stage};
 use super::task::{ModelInput, Task, tasks};
 use crate::data::Source;
 use crate::file_name::check_run_name;
 use crate::model::Placement;
 use crate::model::source::{self, Model};
 use crate::progress::{self, Activity};
-use crate::report::{self, Beside, Report};
+use crate::record::Indicators;
+use crate::record::Row;
+use crate::record::Shard;
+use crate::record::machine::peak_memory;
+use crate::record::manifest::{Manifest, Predicted, Spent};
+use crate::record::{RunFolder, run_name};
 use crate::score::{Tried, next_ratios};
 use splitbench_codec::{Budget, CodecSpec};
 
@@ -61,192 +61,243 @@ pub struct Options {
     pub skip_long: bool,
 }
 
-/// What a run leaves.
-#[derive(Default)]
-pub struct Outcome {
-    /// Tables for the terminal.
-    pub text: String,
-    /// Files written.
-    pub files: Vec<PathBuf>,
+/// What a run leaves: its records are on disk, and what tables are made of is here.
+pub struct RunOutcome {
+    /// Which tables and figures to make.
+    pub report: ReportSpec,
+    /// Where the records lie and where figures go; none of a shard, and of a run that came to an end before its time.
+    pub folder: Option<RunFolder>,
+    /// One row for each cell and baseline.
+    pub rows: Vec<Row>,
+    /// Indicators of each cell, where the report wants them.
+    pub indicators: Vec<Indicators>,
     /// Cells that failed.
     pub failed: usize,
+    /// What the run took, in words.
+    pub summary: String,
+    /// Files written.
+    pub files: Vec<PathBuf>,
     /// Why not all of it was computed or written, where that is so.
     pub cut_short: Option<anyhow::Error>,
-    /// One row a cell and baseline.
-    pub rows: Vec<Row>,
-    /// Indicators a cell, where the report wants them.
-    pub indicators: Vec<Indicators>,
+}
+
+impl RunOutcome {
+    /// What was collected, without a word on how.
+    fn new(report: &ReportSpec, collected: &Collected) -> Self {
+        let Collected { rows, indicators, .. } = collected;
+        Self {
+            report: report.clone(),
+            folder: None,
+            rows: rows.clone(),
+            indicators: indicators.clone(),
+            failed: rows.iter().filter(|row| row.err.is_some()).count(),
+            summary: String::new(),
+            files: Vec::new(),
+            cut_short: None,
+        }
+    }
 }
 
 /// Runs an experiment, but for what an earlier run left in the same place. What is computed is on disk after every batch, rows
 /// and samples after every data set, so that it stays whatever happens later.
-pub fn run(experiment: &Experiment, options: &Options) -> Result<Outcome> {
+pub fn run(experiment: &Experiment, options: &Options) -> Result<RunOutcome> {
     let mut collected = Collected::default();
     run_into(experiment, options, &mut collected).or_else(|error| match collected.rows.is_empty() {
         true => Err(error),
-        false => {
-            let beside = Beside { partial: true, ..Beside::default() };
-            tables(&experiment.spec.report, &collected, beside, Vec::new(), Some(error))
-        }
+        false => Ok(RunOutcome { cut_short: Some(error), ..RunOutcome::new(&experiment.spec.report, &collected) }),
     })
 }
 
 /// Runs; what data sets came to until it ended, however it did, is in `collected`.
-fn run_into(experiment: &Experiment, options: &Options, collected: &mut Collected) -> Result<Outcome> {
-    let Experiment { name, spec, .. } = experiment;
-    ensure_prepared(spec, options.data_dir.as_deref())?;
-    let started = jiff::Zoned::now();
-    let run = match &options.run {
-        Some(run) => run.clone(),
-        None => run_name(spec, options)?,
-    };
-    check_run_name(&run)?;
-    ensure!(
-        options.shard.is_none() || !(spec.report.activations || spec.report.response.is_some()),
-        "experiment {name} looks at activations or times single requests beside its scores, which no share of the questions does: run \
-         it without --shard, or give an experiment without these reports"
-    );
-    let placement = Placement::open(&options.device, &options.dtype)?;
-    // Before anything is computed; models are loaded one after another.
-    spec.models.iter().try_for_each(|model| check_memory(model, &placement, options.batch_tokens))?;
-    let store = Store::create(&options.out, name, &run, options.shard, &read(experiment, options)?)?;
+fn run_into(experiment: &Experiment, options: &Options, collected: &mut Collected) -> Result<RunOutcome> {
+    let mut runner = Runner::open(experiment, options)?;
+    for (model, mut tasks) in runner.load()? {
+        runner.score(&model, &mut tasks, collected)?;
+        runner.observe(&model, &tasks)?;
+    }
+    runner.finish(collected)
+}
 
-    let clock = Clock::default();
-    let mut failed = 0;
-    let mut predicted = placement.device.is_cpu().then(Predicted::default);
-    let mut manifest = Manifest::begin(experiment, options, started, &store);
-    for model in &spec.models {
-        let bytes = memory::bytes(&source::load_config(model)?, placement.dtype, options.batch_tokens);
-        manifest.predicted_memory = manifest.predicted_memory.max(bytes);
-    }
-    // One that is there stays until a journal has taken this process's inputs for its own.
-    if !store.results.join(store.own("manifest", "json")).exists() {
-        manifest.write(&store, &clock, predicted)?;
-    }
-    // Everything that a run could fail for is known before anything is scored.
-    let mut inputs = Vec::new();
-    for name in &spec.models {
-        let _activity = progress::begin(format!("{name}: opening the model"));
-        let model = clock.time(Stage::Load, || source::load(name, &placement))?;
-        model.notes.iter().for_each(|note| progress::say(&format!("note: {note}")));
-        let input = ModelInput { name, config: &model.config, tokenizer: &model.tokenizer };
-        let tasks = tasks(spec, &input, options.data_dir.as_deref(), options.skip_long)
-            .with_context(|| format!("experiment {}, model {name}", experiment.name))?;
-        for task in &tasks {
-            let row = blank_row(&experiment.name, &model, &task.dataset, spec.limit);
-            let journal = store.journal_path(&model.name, &task.dataset.info.name);
-            Journal::check(&journal, &Plan::new(row, Vec::new(), Vec::new()))?;
+/// A run at work.
+struct Runner<'a> {
+    experiment: &'a Experiment,
+    options: &'a Options,
+    placement: Placement,
+    folder: RunFolder,
+    clock: Clock,
+    manifest: ManifestWriter,
+    /// Seconds that scoring was expected to take so far; none on a GPU.
+    predicted: Option<Predicted>,
+    /// Cells that failed.
+    failed: usize,
+}
+
+impl<'a> Runner<'a> {
+    /// Checks what can be checked without a model, and makes the run's folder.
+    fn open(experiment: &'a Experiment, options: &'a Options) -> Result<Self> {
+        let Experiment { name, spec, .. } = experiment;
+        ensure_prepared(spec, options.data_dir.as_deref())?;
+        let started = jiff::Zoned::now();
+        let run = match &options.run {
+            Some(run) => run.clone(),
+            None => run_name(None, &(spec, options, options.search))?,
+        };
+        check_run_name(&run)?;
+        ensure!(
+            options.shard.is_none() || !(spec.report.activations || spec.report.response.is_some()),
+            "experiment {name} looks at activations or times single requests beside its scores, which no share of the \
+             questions does: run it without --shard, or give an experiment without these reports"
+        );
+        let placement = Placement::open(&options.device, &options.dtype)?;
+        // Before anything is computed; models are loaded one after another.
+        spec.models.iter().try_for_each(|model| check_memory(model, &placement, options.batch_tokens))?;
+        let folder = RunFolder::create(&options.out, name, &run, options.shard, &inputs(experiment, options)?)?;
+        let clock = Clock::default();
+        let predicted = placement.device.is_cpu().then(Predicted::default);
+        let mut manifest = ManifestWriter::begin(experiment, options, started, &folder)?;
+        for model in &spec.models {
+            let bytes = memory::bytes(&source::load_config(model)?, placement.dtype, options.batch_tokens);
+            manifest.manifest.predicted_memory = manifest.manifest.predicted_memory.max(bytes);
         }
-        inputs.push((model, tasks));
+        // One that is there stays until a journal has taken this process's inputs for its own.
+        if !folder.results.join(folder.own("manifest", "json")).exists() {
+            manifest.write(&folder, &clock, predicted)?;
+        }
+        Ok(Self { experiment, options, placement, folder, clock, manifest, predicted, failed: 0 })
     }
-    for (model, mut tasks) in inputs {
+
+    /// The models, each with its data sets. Everything that a run could fail for is known before anything is scored.
+    fn load(&self) -> Result<Vec<(Model, Vec<Task>)>> {
+        let Experiment { name: experiment, spec, .. } = self.experiment;
+        let load = |name: &String| {
+            let _activity = progress::begin(format!("{name}: opening the model"));
+            let model = self.clock.time(Stage::Load, || source::load(name, &self.placement))?;
+            model.notes.iter().for_each(|note| progress::say(&format!("note: {note}")));
+            let input = ModelInput { name, config: &model.config, tokenizer: &model.tokenizer };
+            let tasks = tasks(spec, &input, self.options.data_dir.as_deref(), self.options.skip_long)
+                .with_context(|| format!("experiment {experiment}, model {name}"))?;
+            for task in &tasks {
+                let row = blank_row(experiment, &model, &task.dataset, spec.limit);
+                let journal = self.folder.journal_path(&model.name, &task.dataset.info.name);
+                Journal::check(&journal, &Plan::new(row, Vec::new(), Vec::new()))?;
+            }
+            Ok((model, tasks))
+        };
+        spec.models.iter().map(load).collect()
+    }
+
+    /// Scores what is missing of a model's data sets. Rows of each are on disk when it is done.
+    fn score(&mut self, model: &Model, tasks: &mut [Task], collected: &mut Collected) -> Result<()> {
+        let Self { experiment: Experiment { name, spec, .. }, options, placement, folder, clock, .. } = self;
+        let (manifest, predicted) = (&mut self.manifest, &mut self.predicted);
         let predictor =
             predicted.is_some().then(|| Predictor::new(&model.config, placement.dtype, options.batch_tokens));
-        manifest.model(&model);
+        manifest.add_model(model);
         let sequences = tasks.iter().map(Task::sequences).sum();
         let sequences = options.shard.map_or(sequences, |shard| shard.part_of(sequences));
         let progress = progress::sequences(model.title.clone(), sequences);
-        for task in &mut tasks {
-            manifest.dataset(&model.name, task);
-            if let Some(note) = task.dataset.note() {
+        let (predictor, progress) = (predictor.as_ref(), &progress);
+        let scorer = Scorer { name, spec, options, model, predictor, folder, progress, clock };
+        for task in tasks {
+            let dataset = task.dataset.info.name.clone();
+            manifest.add_dataset(&model.name, task);
+            for note in notes(model, task) {
                 progress::say(&format!("note: {note}"));
-                manifest.notes.push(note);
+                manifest.manifest.notes.push(note);
             }
-            if task.dataset.skipped > 0 {
-                let note = format!(
-                    "{}: {} questions longer than the {} tokens that {} takes are left out",
-                    task.dataset.info.name,
-                    task.dataset.skipped,
-                    model.config.most_tokens(),
-                    model.title
-                );
-                progress::say(&format!("note: {note}"));
-                manifest.notes.push(note);
-            }
-            progress.set_message(format!("{} {}", model.title, task.dataset.info.name));
-            let scorer = Scorer {
-                name,
-                spec,
-                options,
-                model: &model,
-                predictor: predictor.as_ref(),
-                store: &store,
-                progress: &progress,
-                clock: &clock,
-            };
-            let (of_task, Scored { predicted: expected, failed: ended }) =
-                scorer.score(task, || manifest.keep(&store, &clock, predicted))?;
-            predicted.iter_mut().for_each(|all| *all += expected);
-            for (cell, error) in &ended {
+            progress.set_message(format!("{} {dataset}", model.title));
+            let (rows, scored) = scorer.score(task, || manifest.keep(folder, clock, *predicted))?;
+            predicted.iter_mut().for_each(|all| *all += scored.predicted);
+            for (cell, error) in &scored.failed {
                 let codec = &task.cells[*cell].codec;
-                progress::say(&format!("failed: {} {codec} on {}: {error}", model.title, task.dataset.info.name));
+                progress::say(&format!("failed: {} {codec} on {dataset}: {error}", model.title));
             }
-            failed += ended.len();
-            collected.extend(of_task);
+            self.failed += scored.failed.len();
+            collected.extend(rows);
             if options.shard.is_none() {
-                store.rows(&collected.rows)?;
+                folder.rows(&collected.rows)?;
             }
-            manifest.write(&store, &clock, predicted)?;
+            manifest.write(folder, clock, *predicted)?;
         }
-        drop(progress);
-        if options.shard.is_none() {
-            observe(&store.results, spec, &model, &tasks, options.batch_tokens, &clock)?;
+        Ok(())
+    }
+
+    /// Looks at activations, and times single requests, where the report wants that.
+    fn observe(&self, model: &Model, tasks: &[Task]) -> Result<()> {
+        if self.options.shard.is_some() {
+            return Ok(());
         }
+        observe(&self.folder.results, &self.experiment.spec, model, tasks, self.options.batch_tokens, &self.clock)
     }
-    let _activity = progress::begin("tables and figures");
-    // Tables say of a run that has not finished that they are partial.
-    manifest.finished = Some(jiff::Zoned::now().to_string());
-    manifest.write(&store, &clock, predicted)?;
-    let mut outcome = match options.shard {
-        Some(_) => Outcome { failed, ..Outcome::default() },
-        None => finish(&store, &spec.report, collected)?,
-    };
-    manifest.finished = Some(jiff::Zoned::now().to_string());
-    if let Err(error) = manifest.write(&store, &clock, predicted) {
-        outcome.cut_short.get_or_insert(error);
+
+    /// Writes the records of all data sets, and says what that took.
+    fn finish(mut self, collected: &Collected) -> Result<RunOutcome> {
+        self.manifest.finish();
+        let written = self.manifest.write(&self.folder, &self.clock, self.predicted);
+        let mut summary = self.summary();
+        let report = &self.experiment.spec.report;
+        if let Some(shard) = self.options.shard {
+            written?;
+            summary +=
+                &format!("shard {shard} is done; when all are: splitbench collect {}\n", self.folder.results.display());
+            return Ok(RunOutcome { failed: self.failed, summary, ..RunOutcome::new(report, &Collected::default()) });
+        }
+        let described = ["manifest.json", "machine.json"].map(|file| self.folder.results.join(file));
+        let mut outcome = finish(self.folder, report, collected);
+        outcome.files.extend(described);
+        outcome.cut_short = outcome.cut_short.or(written.err());
+        Ok(RunOutcome { summary, ..outcome })
     }
-    let (whole, spent) = clock.read();
-    let Spent { load_s, calibrate_s, client_s, encode_s, decode_s, baseline_s, server_s, rest_s } = spent;
-    outcome.text.push_str(&format!(
-        "\n{whole:.1} s: loading {load_s:.1}, calibration {calibrate_s:.1}, client half {client_s:.1}, encode {encode_s:.1} and decode {decode_s:.1} (summed \
-         over threads, beside the server), unsplit model's rest {baseline_s:.1}, server half {server_s:.1}, rest {rest_s:.1}\n"
-    ));
-    if !manifest.earlier.is_empty() {
-        let before: f64 = manifest.earlier.iter().map(|process| process.took.wall_seconds).sum();
-        outcome.text.push_str(&format!(
-            "before this, {} of the same run took at least {before:.1} s\n",
-            match manifest.earlier.len() {
+
+    /// Where time and memory went.
+    fn summary(&self) -> String {
+        let (whole, spent) = self.clock.read();
+        let Spent { load_s, calibrate_s, client_s, encode_s, decode_s, baseline_s, server_s, rest_s } = spent;
+        let mut text = format!(
+            "\n{whole:.1} s: loading {load_s:.1}, calibration {calibrate_s:.1}, client half {client_s:.1}, encode \
+             {encode_s:.1} and decode {decode_s:.1} (summed over threads, beside the server), unsplit model's rest \
+             {baseline_s:.1}, server half {server_s:.1}, rest {rest_s:.1}\n"
+        );
+        let Manifest { earlier, predicted_memory, .. } = &self.manifest.manifest;
+        if !earlier.is_empty() {
+            let before: f64 = earlier.iter().map(|process| process.cost.wall_seconds).sum();
+            let processes = match earlier.len() {
                 1 => "one process".to_string(),
                 more => format!("{more} processes"),
-            }
-        ));
+            };
+            text += &format!("before this, {processes} of the same run took at least {before:.1} s\n");
+        }
+        if let Some(expected) = self.predicted.filter(|expected| expected.seconds() > 0.0) {
+            text += &format!(
+                "predicted {:.1} s for both halves and codecs, which took {:.1}\n",
+                expected.seconds(),
+                whole - load_s - calibrate_s - rest_s
+            );
+        }
+        if let Some(peak) = peak_memory() {
+            let [predicted, peak] = [*predicted_memory, peak as f64].map(|bytes| bytes / 1e6);
+            text += &format!("predicted {predicted:.0} MB of memory beside mapped files, took {peak:.0} with them\n");
+        }
+        text
     }
-    if let Some(expected) = predicted.filter(|expected| expected.seconds() > 0.0) {
-        outcome.text.push_str(&format!(
-            "predicted {:.1} s for both halves and codecs, which took {:.1}\n",
-            expected.seconds(),
-            whole - load_s - calibrate_s - rest_s
-        ));
-    }
-    if let Some(peak) = peak_memory() {
-        let megabytes = [manifest.predicted_memory, peak as f64].map(|bytes| bytes / 1e6);
-        outcome.text.push_str(&format!(
-            "predicted {:.0} MB of memory beside mapped files, took {:.0} with them\n",
-            megabytes[0], megabytes[1]
-        ));
-    }
-    match options.shard {
-        Some(shard) => outcome.text.push_str(&format!(
-            "shard {shard} is done; when all are: splitbench collect {}\n",
-            store.results.display()
-        )),
-        None => outcome.files.extend(["manifest.json", "machine.json"].map(|file| store.results.join(file))),
-    }
-    Ok(outcome)
+}
+
+/// What has to be said of a data set before it is scored.
+fn notes(model: &Model, task: &Task) -> Vec<String> {
+    let skipped = (task.dataset.skipped > 0).then(|| {
+        format!(
+            "{}: {} questions longer than the {} tokens that {} takes are left out",
+            task.dataset.info.name,
+            task.dataset.skipped,
+            model.config.most_tokens(),
+            model.title
+        )
+    });
+    task.dataset.note().into_iter().chain(skipped).collect()
 }
 
 /// All files that a run is computed of.
-fn read(experiment: &Experiment, options: &Options) -> Result<Vec<PathBuf>> {
+fn inputs(experiment: &Experiment, options: &Options) -> Result<Vec<PathBuf>> {
     let Experiment { spec, file, .. } = experiment;
     let names = spec.dataset_infos()?;
     let rows = Source::of(options.data_dir.as_deref()).files(names.iter().map(|info| info.name.as_str()));
@@ -263,7 +314,7 @@ fn read(experiment: &Experiment, options: &Options) -> Result<Vec<PathBuf>> {
 fn refined(cells: &[Cell], rows: &[Row], points: f64, precision: f64) -> Vec<Cell> {
     let mut searched: Vec<(Cell, Vec<Tried>)> = Vec::new();
     for (cell, row) in cells.iter().zip(rows.iter().skip(1)) {
-        let (Some(budget), Some(tried)) = (cell.budget, report::tried(row)) else { continue };
+        let (Some(budget), Some(tried)) = (cell.budget, row.tried()) else { continue };
         // The cell but for its ratio.
         let any = Cell { budget: Some(Budget { ratio: 1.0, ..budget }), ..cell.clone() };
         match searched.iter_mut().find(|(known, _)| *known == any) {
@@ -282,46 +333,27 @@ fn refined(cells: &[Cell], rows: &[Row], points: f64, precision: f64) -> Vec<Cel
         .collect()
 }
 
-/// Writes rows, times, tables and figures of what was collected. Where that fails, the tables come with the reason.
-pub(super) fn finish(store: &Store, report: &Report, collected: &Collected) -> Result<Outcome> {
+/// Writes the records of what was collected. Where that fails, the outcome comes with the reason.
+pub(super) fn finish(folder: RunFolder, report: &ReportSpec, collected: &Collected) -> RunOutcome {
     let Collected { rows, timings, indicators } = collected;
-    let measured = store.rows(rows).and_then(|()| store.timings(timings)).and_then(|()| match report.layers {
-        true => store.indicators(indicators),
-        false => Ok(()),
-    });
-    let beside = Beside::of_run(&store.results, report)?;
     let write = || -> Result<Vec<PathBuf>> {
-        measured?;
-        let mut files = vec![store.results.join("rows.parquet")];
-        files.extend(report::write(&store.results, &store.plots, report, rows, &beside)?);
-        let page = report::page::write(std::slice::from_ref(&store.results), &store.results, Some(&store.plots));
-        files.extend(page.context("writing the page of the run")?);
-        let measured = if report.layers { &["layers.jsonl"][..] } else { &[] };
-        files.extend(measured.iter().chain(&["timings.csv", "samples"]).map(|f| store.results.join(f)));
-        if rows.iter().all(|r| r.err.is_some() || r.is_baseline()) {
-            bail!("every cell failed; the reasons are in {}", store.results.join("rows.csv").display());
+        folder.rows(rows)?;
+        folder.timings(timings)?;
+        let mut files = vec!["rows.parquet", "timings.csv", "samples"];
+        if report.layers {
+            folder.indicators(indicators)?;
+            files.push("layers.jsonl");
         }
-        Ok(files)
+        if rows.iter().all(|row| row.err.is_some() || row.is_baseline()) {
+            bail!("every cell failed; the reasons are in {}", folder.results.join("rows.csv").display());
+        }
+        Ok(files.into_iter().map(|file| folder.results.join(file)).collect())
     };
     let (files, cut_short) = match write() {
         Ok(files) => (files, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    tables(report, collected, beside, files, cut_short)
-}
-
-/// What is shown of what was collected.
-fn tables(
-    report: &Report,
-    collected: &Collected,
-    beside: Beside,
-    files: Vec<PathBuf>,
-    cut_short: Option<anyhow::Error>,
-) -> Result<Outcome> {
-    let rows = collected.rows.clone();
-    let text = report::terminal(report, &rows, &beside, 160)?;
-    let failed = rows.iter().filter(|r| r.err.is_some()).count();
-    Ok(Outcome { text, files, failed, cut_short, rows, indicators: beside.indicators })
+    RunOutcome { folder: Some(folder), files, cut_short, ..RunOutcome::new(report, collected) }
 }
 
 /// Scores data sets by one model.
@@ -331,7 +363,7 @@ struct Scorer<'a> {
     options: &'a Options,
     model: &'a Model,
     predictor: Option<&'a Predictor>,
-    store: &'a Store,
+    folder: &'a RunFolder,
     progress: &'a Activity,
     clock: &'a Clock,
 }
@@ -340,8 +372,8 @@ impl Scorer<'_> {
     /// Scores what is missing, and where ratios are searched adds cells until the answer is near enough. Gives what all of it comes
     /// to, nothing of a shard. `step` hears of each batch, and before the first.
     fn score(&self, task: &mut Task, mut step: impl FnMut() -> Result<()>) -> Result<(Collected, Scored)> {
-        let Self { spec, options, model, store, progress, .. } = *self;
-        let mut journals = [Journal::open(&store.journal_path(&model.name, &task.dataset.info.name))?];
+        let Self { spec, options, model, folder, progress, .. } = *self;
+        let mut journals = [Journal::open(&folder.journal_path(&model.name, &task.dataset.info.name))?];
         let mut expected = Predicted::default();
         // What the rounds of a search before this one have done.
         let mut before = 0;
@@ -359,7 +391,7 @@ impl Scorer<'_> {
             if options.shard.is_some() {
                 return Ok((Collected::default(), scored));
             }
-            let collected = store.collect(&model.name, &task.dataset.info.name, &mut journals)?;
+            let collected = collect_into(folder, &model.name, &task.dataset.info.name, &mut journals)?;
             let Some(precision) = options.search else { return Ok((collected, scored)) };
             let more = refined(&task.cells, &collected.rows, spec.report.near_lossless_points, precision);
             if more.is_empty() {
@@ -392,23 +424,12 @@ impl Scorer<'_> {
     }
 }
 
-/// `<revision>-<settings>`: the same command of the same revision has the same name, so that it goes on where it ended.
-fn run_name(spec: &Spec, options: &Options) -> Result<String> {
-    let mut settings = serde_json::to_string(&(spec, options))?;
-    if let Some(precision) = options.search {
-        settings += &precision.to_string();
-    }
-    let digest: String = Sha256::digest(settings).iter().take(3).map(|b| format!("{b:02x}")).collect();
-    let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
-    Ok(format!("{revision}-{digest}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::cell::cells;
     use super::*;
     use crate::experiment::Scope;
-    use crate::report::testing::{failed, row};
+    use crate::record::testing::{failed, row};
 
     #[test]
     fn a_search_does_not_ask_again_for_what_failed() {

@@ -3,17 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 
+use super::report_spec::ReportSpec;
 use super::scope::Scope;
 use crate::data;
+use crate::embedded::{self, experiment_text};
 use crate::model::source;
 use crate::repeats::refuse_repeats;
-use crate::report::Report;
 use splitbench_codec::{Accounting, Budget, CodecSpec};
-
-static EMBEDDED: Dir = include_dir!("$CARGO_MANIFEST_DIR/experiments");
 
 /// An experiment file as written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,7 +44,7 @@ pub struct Spec {
     pub limit: Option<usize>,
     /// What to make of the rows.
     #[serde(default)]
-    pub report: Report,
+    pub report: ReportSpec,
 }
 
 /// A list, or the word `all`.
@@ -125,41 +123,25 @@ pub struct Experiment {
     pub file: Option<PathBuf>,
 }
 
-/// Names of the experiments that are part of the program.
-pub fn embedded() -> Vec<&'static str> {
-    let mut names: Vec<_> = EMBEDDED
-        .files()
-        .filter(|f| f.path().extension().is_some_and(|e| e == "toml"))
-        .filter_map(|f| f.path().file_stem()?.to_str())
-        .collect();
-    names.sort_unstable();
-    names
-}
-
-/// The text of an experiment of [`embedded`].
-pub fn embedded_text(name: &str) -> Option<&'static str> {
-    EMBEDDED.get_file(format!("{name}.toml"))?.contents_utf8()
-}
-
 /// What an embedded experiment is about; a simulation has that too.
 pub fn analysis(name: &str) -> Result<String> {
     #[derive(Deserialize)]
     struct About {
         analysis: String,
     }
-    let about: About =
-        toml::from_str(embedded_text(name).unwrap_or_default()).with_context(|| format!("experiments/{name}.toml"))?;
+    let about: About = toml::from_str(experiment_text(name).unwrap_or_default())
+        .with_context(|| format!("experiments/{name}.toml"))?;
     Ok(about.analysis)
 }
 
-/// Reads an experiment: a name of [`embedded`], or a path that ends in `.toml`.
+/// Reads an experiment: a name of [`crate::embedded::experiments`], or a path that ends in `.toml`.
 pub fn find(name: &str) -> Result<Experiment> {
-    if let Some(text) = embedded_text(name) {
+    if let Some(text) = experiment_text(name) {
         return parse(name, text, &format!("experiments/{name}.toml"));
     }
     let path = Path::new(name);
     if path.extension().is_none_or(|e| e != "toml") {
-        return Err(splitbench_codec::suggest::unknown("experiment", name, embedded())
+        return Err(splitbench_codec::suggest::unknown("experiment", name, embedded::experiments())
             .context("an experiment is a known name or a path that ends in .toml"));
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("reading experiment {name}"))?;

@@ -4,28 +4,7 @@ use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-/// Seconds. Codecs run beside the server half, so the parts may come to more than the whole.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct Spent {
-    /// Reading weights and tokenizers.
-    pub load_s: f64,
-    /// Calibrating codecs on training rows.
-    pub calibrate_s: f64,
-    /// Embedding and layers up to the last split.
-    pub client_s: f64,
-    /// Encoders, summed over threads.
-    pub encode_s: f64,
-    /// Decoders, summed over threads.
-    pub decode_s: f64,
-    /// The unsplit model from the last split on: with the client half one pass of the model.
-    pub baseline_s: f64,
-    /// Server halves.
-    pub server_s: f64,
-    /// None of these was at work: data, planning, journal, tables and figures.
-    pub rest_s: f64,
-}
+use crate::record::manifest::Spent;
 
 /// What is timed.
 #[derive(Clone, Copy, PartialEq)]

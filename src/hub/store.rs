@@ -129,7 +129,7 @@ fn sha256(path: &Path) -> io::Result<String> {
     let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect()),
+            0 => return Ok(hex::encode(digest.finalize())),
             read => digest.update(&buffer[..read]),
         }
     }

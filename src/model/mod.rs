@@ -12,7 +12,6 @@ mod log_softmax;
 pub mod ops;
 mod packing;
 pub mod place;
-pub mod pocket;
 pub mod rope;
 mod rope_config;
 mod short_name;

@@ -314,7 +314,7 @@ fn hash(file: &Path, digest: &mut Sha256) -> Result<()> {
 }
 
 fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(digest.finalize())
 }
 
 struct HashWriter<'a>(&'a mut Sha256);

@@ -3,36 +3,13 @@
 use std::str::FromStr;
 
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
 
 use super::cpu::Cpu;
 use super::fpga::Fpga;
 use super::method::Method;
 use super::profile::Profile;
+use crate::record::replay::Provenance;
 use splitbench_codec::{Activation, Calibration};
-
-/// How a time was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provenance {
-    /// It was run on the device named.
-    Measured,
-    /// Cycles of a simulated circuit over a stated clock.
-    Simulated,
-    /// Counted bytes and operations over what a data sheet says.
-    Modelled,
-}
-
-impl Provenance {
-    /// As tables and rows have it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Measured => "measured",
-            Self::Simulated => "simulated",
-            Self::Modelled => "modelled",
-        }
-    }
-}
 
 /// What a back end runs on.
 #[derive(Debug, Clone, PartialEq)]

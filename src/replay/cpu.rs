@@ -3,11 +3,12 @@
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 
-use super::backend::{Backend, Device, Job, Lane, Opened, Provenance, Threads, Timed};
+use super::backend::{Backend, Device, Job, Lane, Opened, Threads, Timed};
 use super::clock::{thread_seconds, timed, wall_seconds};
 use super::method::Method;
 use super::profile::Profile;
-use crate::experiment::machine::{Machine, clock_mhz, library};
+use crate::record::machine::{Machine, clock_mhz, library};
+use crate::record::replay::Provenance;
 use splitbench_codec::kernel::{self, Band, Block, with_workspace};
 use splitbench_codec::{self as codec, Activation, Calibration, Codec, Packet, Shape};
 

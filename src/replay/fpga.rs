@@ -4,12 +4,13 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::backend::{Backend, Device, Job, Lane, Opened, Provenance, Timed};
+use super::backend::{Backend, Device, Job, Lane, Opened, Timed};
 use super::clock::{timed, wall_seconds};
 use super::method::Method;
-use crate::fpga::{self, CLOCK_HZ, CoreShape, Simulator, Timing};
+use crate::record::replay::Provenance;
 use splitbench_codec::kernel::{Band, Block};
 use splitbench_codec::{self as codec, Activation};
+use splitbench_fpga::{self as fpga, CLOCK_HZ, CoreShape, Simulator, Timing};
 
 pub(super) struct Fpga {
     device: Device,

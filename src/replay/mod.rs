@@ -1,7 +1,7 @@
 //! Replay: the activations of a trace through codecs and kernels, timed. No model is needed.
 //!
 //! A [`Trace`](trace::Trace) says which activations a pass over data sets sends, a [`Backend`] runs methods on them, and
-//! [`run`](run::run) turns its times into one [`Row`] a method, hidden size and way of running it.
+//! [`run`](run::run) turns its times into one [`ReplayRow`](crate::record::replay::ReplayRow) a method, hidden size and way of running it.
 //!
 //! # Add a back end
 //! Implement [`Backend`] and [`Lane`] in a file of its own, and name it in [`backend::NAMES`] and [`backend::open`]. A back
@@ -20,13 +20,11 @@ pub mod profile;
 pub mod record;
 pub mod reference;
 mod roofline;
-pub mod row;
 pub mod run;
 pub mod sample;
 mod source;
 pub mod spec;
 pub mod trace;
 
-pub use backend::{Backend, Device, Lane, Provenance, Threads, Timed};
+pub use backend::{Backend, Device, Lane, Threads, Timed};
 pub use method::Method;
-pub use row::Row;

@@ -67,7 +67,7 @@ pub fn activations(
     let file = npy.file_name().and_then(|name| name.to_str());
     let stored = Stored {
         file: file.with_context(|| format!("{} names no file", npy.display()))?.to_string(),
-        sha256: Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect(),
+        sha256: hex::encode(Sha256::digest(&bytes)),
         hidden,
         model: model.name.clone(),
         model_sha256: model.sha256.clone(),

@@ -5,23 +5,23 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use super::backend::{self, Backend, Device, Job, Lane, Opened, Provenance, Timed};
+use super::backend::{self, Backend, Device, Job, Lane, Opened, Timed};
 use super::calibrate::calibrate;
 use super::clock::{median, wall_seconds};
 use super::method::{KERNEL, Method};
 use super::profile::{self, Profile};
 use super::reference;
-use super::row::{self, Row, Times};
 use super::sample::{Population, Ran, Sequence, estimate, every, sequences, spread};
 use super::source::Source;
 use super::spec::Spec;
 use super::trace::Loaded;
-use crate::experiment::Store;
-use crate::experiment::machine::{Machine, load};
 use crate::file_name::{check_run_name, file_name};
-use crate::report::{page, table4};
+use crate::record::json_lines;
+use crate::record::machine::{Machine, load};
+use crate::record::manifest::command_line;
+use crate::record::replay::{Provenance, ReplayRow, ReplayTimes};
+use crate::record::{RunFolder, run_name};
 use splitbench_codec::CodecSpec;
 
 /// Fewest sequences of a sample, however little time there is: from fewer its error is not told well.
@@ -45,13 +45,15 @@ pub struct Options {
 }
 
 /// What a replay leaves.
-pub struct Outcome {
-    /// Tables for the terminal.
-    pub text: String,
+pub struct ReplayOutcome {
+    /// The run's folder.
+    pub results: PathBuf,
+    /// From beginning to end, seconds.
+    pub wall_seconds: f64,
     /// Files written.
     pub files: Vec<PathBuf>,
     /// The rows.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ReplayRow>,
     /// Why not all was written, where that is so.
     pub cut_short: Option<anyhow::Error>,
 }
@@ -64,7 +66,7 @@ struct Timing {
 }
 
 #[derive(Serialize)]
-struct Manifest<'a> {
+struct ReplayManifest<'a> {
     experiment: &'a str,
     version: &'static str,
     command: Vec<String>,
@@ -76,7 +78,7 @@ struct Manifest<'a> {
 }
 
 /// Runs a replay. A method that fails becomes a row with `err`; an error here means that nothing could be run.
-pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<Outcome> {
+pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<ReplayOutcome> {
     spec.check()?;
     let loaded = spec.load_trace()?;
     let hidden = match (&loaded.rows, spec.hidden.as_slice()) {
@@ -87,12 +89,7 @@ pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<Outcome> {
     let started = jiff::Zoned::now();
     let run = match &options.run {
         Some(run) => run.clone(),
-        None => {
-            let revision = crate::VERSION.split('+').nth(1).unwrap_or(crate::VERSION);
-            let digest: String =
-                Sha256::digest(serde_json::to_string(spec)?).iter().take(3).map(|b| format!("{b:02x}")).collect();
-            format!("{}-{revision}-{digest}", started.date())
-        }
+        None => run_name(Some(started.date().to_string()), spec)?,
     };
     check_run_name(&run)?;
     for set in &loaded.trace.datasets {
@@ -101,23 +98,21 @@ pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<Outcome> {
     let devices = spec.devices.iter().map(PathBuf::from).filter(|path| path.is_file());
     let codecs = spec.parsed_methods()?.iter().filter_map(Method::codec).flat_map(CodecSpec::files).collect::<Vec<_>>();
     let read: Vec<PathBuf> = loaded.files.iter().chain(&options.file).cloned().chain(devices).chain(codecs).collect();
-    let store = Store::at(options.out.join("results").join(file_name(name)).join(&run), &read)?;
+    let store = RunFolder::at(options.out.join("results").join(file_name(name)).join(&run), &read)?;
     store.json("machine.json", &Machine::here())?;
     let clock = wall_seconds();
     let mut replay = Replay { name, spec, loaded: &loaded, hidden: &hidden, rows: Vec::new(), timings: Vec::new() };
     replay.all()?;
     let Replay { rows, timings, .. } = replay;
-    let text = table4::terminal(&rows, spec.table4);
     let written = || -> Result<Vec<PathBuf>> {
         let mut files = vec![
-            store.text("replay.jsonl", &row::to_lines(&rows)?)?,
+            store.text("replay.jsonl", &json_lines::text(&rows)?)?,
             store.text("timings.csv", &timings_csv(&timings)?)?,
         ];
-        let manifest = Manifest {
+        let manifest = ReplayManifest {
             experiment: name,
             version: crate::VERSION,
-            // Where the program lies says nothing about the run.
-            command: ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect(),
+            command: command_line(),
             started: started.to_string(),
             finished: jiff::Zoned::now().to_string(),
             wall_seconds: wall_seconds() - clock,
@@ -126,15 +121,13 @@ pub fn run(name: &str, spec: &Spec, options: &Options) -> Result<Outcome> {
         };
         store.json("manifest.json", &manifest)?;
         files.extend(["manifest.json", "machine.json"].map(|file| store.results.join(file)));
-        files.extend(table4::write(&store.results, &rows, spec.table4)?);
-        files.extend(page::write(std::slice::from_ref(&store.results), &store.results, None)?);
         Ok(files)
     };
     let (files, cut_short) = match written() {
         Ok(files) => (files, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    Ok(Outcome { text: format!("{text}\n{:.0} s\n", wall_seconds() - clock), files, rows, cut_short })
+    Ok(ReplayOutcome { results: store.results, wall_seconds: wall_seconds() - clock, files, rows, cut_short })
 }
 
 /// Microseconds of every call.
@@ -153,7 +146,7 @@ struct Replay<'a> {
     spec: &'a Spec,
     loaded: &'a Loaded,
     hidden: &'a [usize],
-    rows: Vec<Row>,
+    rows: Vec<ReplayRow>,
     timings: Vec<Timing>,
 }
 
@@ -194,7 +187,7 @@ impl<'a> Running<'a> {
         picks: &[(usize, f64)],
         sample_of: Option<Population>,
         seconds: fn(&Timed) -> f64,
-    ) -> Option<Times> {
+    ) -> Option<ReplayTimes> {
         if self.done.is_empty() || self.err.is_some() {
             return None;
         }
@@ -226,7 +219,7 @@ impl Replay<'_> {
                     let provenance = backend::provenance(name);
                     for &hidden in self.hidden {
                         let row = self.blank(hidden, name, &device, provenance, &Method::parse(KERNEL)?);
-                        self.rows.push(Row { err: Some(format!("{why:#}")), ..row });
+                        self.rows.push(ReplayRow { err: Some(format!("{why:#}")), ..row });
                     }
                 }
             }
@@ -238,8 +231,15 @@ impl Replay<'_> {
     }
 
     /// A row with everything but numbers.
-    fn blank(&self, hidden: usize, backend: &str, device: &Device, provenance: Provenance, method: &Method) -> Row {
-        Row {
+    fn blank(
+        &self,
+        hidden: usize,
+        backend: &str,
+        device: &Device,
+        provenance: Provenance,
+        method: &Method,
+    ) -> ReplayRow {
+        ReplayRow {
             experiment: self.name.to_string(),
             trace: self.loaded.name.clone(),
             trace_sha256: self.loaded.sha256.clone(),
@@ -292,7 +292,7 @@ impl Replay<'_> {
         for backend in (0..backends.len()).filter(idle).map(|at| &backends[at]) {
             let row = self.blank(hidden, backend.name(), backend.device(), backend.provenance(), &methods[0]);
             let why = format!("the back end {} runs {KERNEL} alone: add it to the methods", backend.name());
-            self.rows.push(Row { err: Some(why), ..row });
+            self.rows.push(ReplayRow { err: Some(why), ..row });
         }
         let share = self.spec.seconds.map(|s| s / self.hidden.len() as f64 / lanes.len().max(1) as f64);
         tell!(
@@ -332,7 +332,7 @@ impl Replay<'_> {
             let backend = &backends[running.backend];
             let row = self.blank(hidden, backend.name(), backend.device(), backend.provenance(), &running.method);
             let needs = running.method.codec().is_some_and(|codec| codec.calibration().is_some());
-            let row = Row {
+            let row = ReplayRow {
                 variant: running.variant.clone(),
                 threads: running.threads,
                 activations: source.kind().to_string(),
@@ -351,7 +351,7 @@ impl Replay<'_> {
             };
             let first: Vec<f64> = running.done.iter().map(|(_, timed)| timed.first_s).collect();
             let at = self.rows.len();
-            self.rows.push(Row { first_s: (!first.is_empty()).then(|| median(&first)), ..row });
+            self.rows.push(ReplayRow { first_s: (!first.is_empty()).then(|| median(&first)), ..row });
             self.timings.extend(running.done.iter().map(|(pick, timed)| Timing {
                 row: at,
                 sequence: sequences[picks[*pick].0],
@@ -410,7 +410,7 @@ impl Replay<'_> {
             for &hidden in self.hidden {
                 let [encode, decode] = profile.model(sequences, hidden);
                 let method = Method::parse(KERNEL)?;
-                let both = Times {
+                let both = ReplayTimes {
                     total_s: encode.total + decode.total,
                     stderr_s: 0.0,
                     // Both grow with the length, so the same sequence is the median of each.
@@ -418,7 +418,7 @@ impl Replay<'_> {
                     p99_s: encode.p99 + decode.p99,
                 };
                 let row = self.blank(hidden, "model", &device, Provenance::Modelled, &method);
-                self.rows.push(Row {
+                self.rows.push(ReplayRow {
                     variant: profile.variant().to_string(),
                     run: sequences.len(),
                     encode: Some(encode.into()),
@@ -484,7 +484,7 @@ mod tests {
         }
     }
 
-    fn replay(spec: &Spec) -> Result<Outcome> {
+    fn replay(spec: &Spec) -> Result<ReplayOutcome> {
         let folder = tempfile::tempdir().unwrap();
         run("test", spec, &Options { out: folder.path().to_path_buf(), run: Some("r".into()), file: None })
     }
@@ -492,7 +492,7 @@ mod tests {
     #[test]
     fn every_method_of_table_iv_over_recorded_activations() {
         let methods = ["fwsvd", "asvd", "svd-llm", "qr", "topk", "fc:values=f32", "svd", "fc-kernel", "int8", "fc"];
-        let Outcome { rows, .. } = replay(&spec("tests/replay/pocket.json", &methods)).unwrap();
+        let ReplayOutcome { rows, .. } = replay(&spec("tests/replay/pocket.json", &methods)).unwrap();
         assert_eq!(rows.len(), 2 * methods.len());
         for row in &rows {
             assert_eq!(row.err, None, "{}", row.method);
@@ -524,7 +524,7 @@ mod tests {
             threads: vec!["1".into()],
             ..spec("ten-sets", &["fc-kernel", "topk"])
         };
-        let Outcome { rows, .. } = replay(&spec).unwrap();
+        let ReplayOutcome { rows, .. } = replay(&spec).unwrap();
         let of = |backend: &str| rows.iter().filter(|row| row.backend == backend).collect::<Vec<_>>();
         assert_eq!(of("cpu").len(), 2);
         for row in of("cpu") {
@@ -543,7 +543,7 @@ mod tests {
             backends: vec!["cuda".into(), "cpu".into()],
             ..spec("tests/replay/pocket.json", &["fc", "svd-llm:whiten=weights"])
         };
-        let Outcome { rows, .. } = replay(&cuda).unwrap();
+        let ReplayOutcome { rows, .. } = replay(&cuda).unwrap();
         if rows[0].err.is_none() {
             println!("skipped: a GPU is here");
         } else {
@@ -576,7 +576,7 @@ mod tests {
             return;
         }
         let refused = |methods: &[&str], hidden: Vec<usize>, part: &str| {
-            let (Row { err, both, .. }, _) = on_fpga(methods, hidden);
+            let (ReplayRow { err, both, .. }, _) = on_fpga(methods, hidden);
             assert!(err.as_ref().is_some_and(|err| err.contains(part)) && both.is_none(), "{err:?}");
         };
         refused(&["fc"], Vec::new(), "runs fc-kernel alone");
@@ -584,14 +584,14 @@ mod tests {
         refused(&["fc-kernel"], vec![64], "192, 1536, 2048 and 3072, not 64");
 
         let (row, queued) = on_fpga(&["fc-kernel"], Vec::new());
-        if let Err(why) = crate::fpga::Simulator::find() {
+        if let Err(why) = splitbench_fpga::Simulator::find() {
             assert_eq!(row.err, Some(format!("{why:#}")));
             println!("skipped: {why:#}");
             return;
         }
-        assert_eq!((row.err, row.run, row.clock_mhz), (None, 12, Some(crate::fpga::CLOCK_HZ / 1e6)));
+        assert_eq!((row.err, row.run, row.clock_mhz), (None, 12, Some(splitbench_fpga::CLOCK_HZ / 1e6)));
         // 221 tokens of 24 beats take at least as many cycles each way.
-        let least = 221.0 * 24.0 / crate::fpga::CLOCK_HZ;
+        let least = 221.0 * 24.0 / splitbench_fpga::CLOCK_HZ;
         let (encode, decode) = (row.encode.unwrap().total_s, row.decode.unwrap().total_s);
         assert!((least..4.0 * least).contains(&encode) && (least..4.0 * least).contains(&decode), "{encode} {decode}");
         let queued = queued.unwrap().both.unwrap().total_s;

@@ -4,6 +4,7 @@
 //! sequences as have it. With one, sequences are taken at places evenly spread over the sorted list, so lengths come in
 //! proportion however many there is time for.
 
+use crate::record::replay::ReplayTimes;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -64,6 +65,12 @@ pub struct Estimate {
     pub median: f64,
     /// 99 of 100 sequences take at most this.
     pub p99: f64,
+}
+
+impl From<Estimate> for ReplayTimes {
+    fn from(e: Estimate) -> Self {
+        Self { total_s: e.total, stderr_s: e.stderr, median_s: e.median, p99_s: e.p99 }
+    }
 }
 
 /// One sequence that was run.

@@ -9,7 +9,7 @@ use super::backend::{self, Threads};
 use super::method::Method;
 use super::{profile, trace};
 use crate::data;
-use crate::experiment::spec::embedded_text;
+use crate::embedded::experiment_text;
 use crate::repeats::refuse_repeats;
 use splitbench_codec::MAX_SIDE;
 
@@ -95,7 +95,7 @@ impl Ratio {
 
 /// Reads a replay experiment: an embedded name, or a path that ends in `.toml`. `None` where `name` is neither.
 pub fn find(name: &str) -> Result<Option<(String, Spec)>> {
-    let (text, origin, stem) = match embedded_text(name) {
+    let (text, origin, stem) = match experiment_text(name) {
         Some(text) => (text.to_string(), format!("experiments/{name}.toml"), name),
         None if name.ends_with(".toml") => {
             let text = std::fs::read_to_string(name).with_context(|| format!("reading experiment {name}"))?;

@@ -148,7 +148,7 @@ pub fn check_name(name: &str) -> Result<()> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 fn parse(name: &str, bytes: &[u8], folder: Option<&Path>) -> Result<Loaded> {

@@ -3,7 +3,7 @@
 use super::figure::{Axis, Figure, Panel, Point, Scale};
 use super::series::Drawing;
 use super::{names, view};
-use crate::experiment::{Energy, Similarity};
+use crate::record::{Energy, Similarity};
 
 /// Both of every model.
 pub(super) fn figures(alike: &[Similarity], energies: &[Energy]) -> Vec<Drawing> {

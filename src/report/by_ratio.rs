@@ -8,7 +8,7 @@ use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
 use super::table3;
 use super::view::{View, distinct};
-use crate::experiment::Row;
+use crate::record::Row;
 
 /// KL, nats a position, that is called near-lossless here: what docs/perplexity-and-gate.md asks `splitbench gate` for.
 const NEAR_LOSSLESS_KL: f64 = 0.01;
@@ -160,7 +160,7 @@ fn pair(view: &View, places: &[&Place], accounting: &str, csv: &mut String) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::testing::row;
+    use crate::record::testing::row;
 
     #[test]
     fn rows_are_ordered_and_the_last_near_lossless_ratio_is_told() {

@@ -2,7 +2,7 @@
 
 use super::names;
 use super::view::{self, Cut, View, distinct};
-use crate::experiment::Row;
+use crate::record::Row;
 
 /// How many cells a table or figure should have and how many it has.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
@@ -112,7 +112,7 @@ fn by_dataset(view: &View, rows: &[&Row], what: impl Fn(&Row) -> String) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::testing::row;
+    use crate::record::testing::row;
 
     #[test]
     fn says_what_differs_between_sets() {

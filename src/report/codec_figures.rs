@@ -7,7 +7,7 @@ use super::legend::MARKERS;
 use super::series::Drawing;
 use super::view::{self, View};
 use super::{fidelity, names, number, table3};
-use crate::experiment::{Accuracy, Row};
+use crate::record::{Accuracy, Row};
 
 /// What lies on the y axis.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,6 @@
 use super::*;
+use crate::record::testing::{older, on, row};
 use crate::report::figure::Figure;
-use crate::report::testing::{older, on, row};
 
 /// A codec's row on two sets, with bytes and KL of its own.
 fn sized(codec: &str, accounting: &str, bytes: f64, acc: f64, kl: f64) -> Vec<Row> {

@@ -3,10 +3,10 @@
 use super::caption::{self, Coverage};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
-use super::times::Times;
 use super::view::{self, View};
 use super::{Rendered, fidelity, table3};
-use crate::experiment::{Accuracy, Row};
+use crate::record::TimingTable;
+use crate::record::{Accuracy, Row};
 
 /// The rows of one model cut at one place: layer and scope.
 pub(super) struct Place<'v, 'a> {
@@ -64,7 +64,7 @@ pub(super) fn places<'v, 'a>(view: &'v View<'a>) -> Vec<Place<'v, 'a>> {
 }
 
 /// The codec table of every model and place.
-pub(super) fn codecs(view: &View, times: &Times) -> Rendered {
+pub(super) fn codecs(view: &View, times: &TimingTable) -> Rendered {
     let places = places(view);
     let mut csv = String::from(
         "model,split_layer,scope,codec,ratio,accounting,accuracy,accuracy_se,drop,drop_se,bytes_per_token,ratio_wire,\
@@ -110,7 +110,7 @@ impl<'a> Place<'_, 'a> {
         format!("{layer}, scope {}", self.scope)
     }
 
-    fn table(&self, times: &Times) -> Table {
+    fn table(&self, times: &TimingTable) -> Table {
         let lines = self.lines();
         let front = front(&lines, |line| line.accuracy().map(|cell| cell.value));
         let mut coverage = Coverage::default();
@@ -138,8 +138,8 @@ impl<'a> Place<'_, 'a> {
                 text(line.mean(|row| row.rel_error), 3),
             ]);
             if !times.is_empty() {
-                row.push(text(line.mean(|row| times.of(row).map(|t| t.0)), 0));
-                row.push(text(line.mean(|row| times.of(row).map(|t| t.1)), 0));
+                row.push(text(line.mean(|row| times.find(row).map(|t| t.0)), 0));
+                row.push(text(line.mean(|row| times.find(row).map(|t| t.1)), 0));
             }
             rows.push(row);
         }
@@ -182,7 +182,7 @@ impl<'a> Place<'_, 'a> {
         Table { title, caption, columns, sections, notes: Notes::default() }
     }
 
-    fn csv(&self, times: &Times, measured: bool, out: &mut String) {
+    fn csv(&self, times: &TimingTable, measured: bool, out: &mut String) {
         let lines = self.lines();
         let front = front(&lines, |line| line.accuracy().map(|cell| cell.value));
         let baseline = self.baseline();
@@ -204,8 +204,8 @@ impl<'a> Place<'_, 'a> {
                 number(line.bytes()),
                 number(number::geometric_mean(line.cells.iter().flatten().filter_map(|row| row.ratio_wire))),
                 number(line.mean(|row| row.rel_error)),
-                number(line.mean(|row| times.of(row).map(|t| t.0))),
-                number(line.mean(|row| times.of(row).map(|t| t.1))),
+                number(line.mean(|row| times.find(row).map(|t| t.0))),
+                number(line.mean(|row| times.find(row).map(|t| t.1))),
                 front.contains(&at).to_string(),
             ];
             *out += &fields.join(",");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::testing::{failed, older, on, row};
+use crate::record::testing::{failed, older, on, row};
 
 /// A codec's row with bytes of its own.
 fn sized(codec: &str, accounting: &str, bytes: f64, acc: f64) -> Row {
@@ -56,7 +56,7 @@ fn the_front_has_no_line_that_another_beats() {
 #[test]
 fn table_and_csv() {
     let rows = older(&rows());
-    let made = codecs(&View::new(&rows).unwrap(), &Times::default());
+    let made = codecs(&View::new(&rows).unwrap(), &TimingTable::default());
     let text = made.markdown();
     assert!(text.contains("| int8† | fixed rate | 90.0 ± 2.1 | 0.0 ± 1.7 | 200.0 | 1.92 | 0.250 |\n"), "{text}");
     assert!(!text.contains("µs") && !text.contains("Times"), "nothing was timed: {text}");
@@ -68,7 +68,7 @@ fn table_and_csv() {
 #[test]
 fn kl_and_top1_where_rows_have_them() {
     let rows = rows();
-    let made = codecs(&View::new(&rows).unwrap(), &Times::default());
+    let made = codecs(&View::new(&rows).unwrap(), &TimingTable::default());
     let text = made.markdown();
     assert!(text.contains("| accuracy | drop | KL | top-1 % | bytes/token |"), "{text}");
     assert!(

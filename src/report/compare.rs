@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
 use super::{fidelity, names, view};
-use crate::experiment::Known;
+use crate::experiment::RecordedRun;
 use crate::file_name::file_name;
+use crate::score::student_quantile;
 use crate::score::{CodecSample, Sample, paired};
-use crate::simulate::student;
 
 /// Which cells of a run: the whole name of a codec, a split layer, a ratio; what is absent may be anything.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -249,7 +249,7 @@ fn read(run: &Path, wanted: &Wanted) -> Result<Vec<Answers>> {
     files.sort();
     ensure!(!files.is_empty(), "{} has no samples: let the run score a data set first", folder.display());
     // The file's name may have lost something of the model's, the manifest has not.
-    let models = Known::of_run(run).ok().flatten().map(|known| known.spec.models).unwrap_or_default();
+    let models = RecordedRun::find(run).ok().flatten().map(|known| known.spec.models).unwrap_or_default();
     let (mut out, mut seen): (Vec<Answers>, Vec<Cell>) = (Vec::new(), Vec::new());
     for file in files {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
@@ -306,7 +306,10 @@ fn difference(values: &[f64]) -> Difference {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    Difference { mean, half: (values.len() > 1).then(|| student(values.len() - 1) * (variance / n).sqrt()) }
+    Difference {
+        mean,
+        half: (values.len() > 1).then(|| student_quantile(0.975, values.len() - 1) * (variance / n).sqrt()),
+    }
 }
 
 /// A sum over positions of each side, divided by their number; its error over questions by linearisation, as of a ratio (Cochran,
@@ -328,7 +331,7 @@ fn nearness(both: &[(&Sample, &Sample)], sum: impl Fn(&CodecSample) -> f64) -> O
     };
     let n = both.len() as f64;
     let squares: f64 = a.iter().zip(&b).map(part).map(|part| part * part).sum();
-    let half = (both.len() > 1).then(|| student(both.len() - 1) * (n / (n - 1.0) * squares).sqrt());
+    let half = (both.len() > 1).then(|| student_quantile(0.975, both.len() - 1) * (n / (n - 1.0) * squares).sqrt());
     Some(Nearness { a: mean_a, b: mean_b, difference: Difference { mean: mean_b - mean_a, half } })
 }
 

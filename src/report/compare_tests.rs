@@ -263,7 +263,7 @@ fn nearness_is_a_mean_a_position_and_its_difference_is_paired() {
     let jackknife = (59.0 / 60.0 * left_out.iter().map(|one| (one - center).powi(2)).sum::<f64>()).sqrt();
     let kl = compared(a.clone(), b.clone()).unwrap().lines[0].kl.unwrap();
     assert!((kl.difference.mean - (mean(&b, 60) - mean(&a, 60))).abs() < 1e-12);
-    let stderr = kl.difference.half.unwrap() / student(59);
+    let stderr = kl.difference.half.unwrap() / student_quantile(0.975, 59);
     assert!((stderr / jackknife - 1.0).abs() < 0.03, "{stderr} {jackknife}");
 }
 

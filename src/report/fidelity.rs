@@ -6,7 +6,7 @@ use super::codecs::{Line, Place, places};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
 use super::view::{self, View};
-use crate::experiment::Row;
+use crate::record::Row;
 
 /// What the columns of KL are, for captions.
 pub(super) const KL: &str =
@@ -205,7 +205,7 @@ fn write_csv(place: &Place, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::testing::{failed, on, row};
+    use crate::record::testing::{failed, on, row};
 
     #[test]
     fn means_over_sets_with_their_errors() {

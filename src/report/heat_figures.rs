@@ -12,12 +12,12 @@ use super::picture::{Picture, Words, few};
 use super::pixels::{beneath, image};
 use super::slim::slim;
 use super::view;
-use crate::experiment::{Heat, Kind};
+use crate::record::{Heat, HeatKind as Kind};
 use splitbench_codec::Activation;
 
 /// A line of `heat.csv` with its matrix; none of a codec that failed.
 #[derive(Debug, Clone)]
-pub struct Map {
+pub struct HeatMap {
     /// The line.
     pub line: Heat,
     /// Rows x columns.
@@ -34,11 +34,11 @@ const MOST: i32 = 140;
 const WHITE: RGBColor = RGBColor(255, 255, 255);
 
 /// Heat maps and spectra of each model.
-pub(super) fn figures(maps: &[Map], words: Words) -> Result<Vec<Picture>> {
+pub(super) fn figures(maps: &[HeatMap], words: Words) -> Result<Vec<Picture>> {
     let models = view::distinct(maps.iter().map(|map| map.line.model.as_str()));
     let mut out = Vec::new();
     for model in &models {
-        let here: Vec<&Map> = maps.iter().filter(|map| map.line.model == *model).collect();
+        let here: Vec<&HeatMap> = maps.iter().filter(|map| map.line.model == *model).collect();
         let name = crate::model::short_name(model, models.iter().copied());
         let file = |shows| names::figure_file(shows, (models.len() > 1).then_some(&name));
         if here.iter().any(|map| map.line.kind == Kind::Activation && map.matrix.is_some()) {
@@ -130,7 +130,7 @@ fn head(sheet: &Sheet, title: &[String], subtitle: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn layers(maps: &[&Map]) -> Vec<u32> {
+fn layers(maps: &[&HeatMap]) -> Vec<u32> {
     let mut layers = view::distinct(maps.iter().map(|map| map.line.split_layer));
     layers.sort_unstable();
     layers
@@ -157,7 +157,7 @@ fn shown(most: u64, all: u64, what: &str) -> String {
     if all > most { format!("the first {most} of {all} {what}") } else { format!("all {all} {what}") }
 }
 
-fn heat_maps(model: &str, maps: &[&Map], file: String, words: Words) -> Result<Picture> {
+fn heat_maps(model: &str, maps: &[&HeatMap], file: String, words: Words) -> Result<Picture> {
     struct Block {
         layer: u32,
         scale: f64,
@@ -168,7 +168,7 @@ fn heat_maps(model: &str, maps: &[&Map], file: String, words: Words) -> Result<P
     let mut blocks: Vec<Block> = Vec::new();
     let mut failed = 0;
     for layer in layers(maps) {
-        let here: Vec<&&Map> = maps.iter().filter(|map| map.line.split_layer == layer).collect();
+        let here: Vec<&&HeatMap> = maps.iter().filter(|map| map.line.split_layer == layer).collect();
         let original = here.iter().find(|map| map.line.kind == Kind::Activation);
         let Some((original, a)) = original.and_then(|map| Some((map, map.matrix.as_ref()?))) else { continue };
         let scale = scale(a);
@@ -255,7 +255,7 @@ fn block(tokens: u64, hidden: u64) -> (f64, f64) {
     (rows, (s * d / (8.0 * rows)).floor().clamp(1.0, d))
 }
 
-fn spectra(model: &str, maps: &[&Map], file: String, words: Words) -> Result<Picture> {
+fn spectra(model: &str, maps: &[&HeatMap], file: String, words: Words) -> Result<Picture> {
     let known: Vec<(&Heat, &Activation)> = maps
         .iter()
         .filter(|map| map.line.kind == Kind::Spectrum)

@@ -5,8 +5,8 @@ fn matrix(rows: usize, columns: usize, size: f32) -> Activation {
     Activation::new(rows, columns, (0..rows * columns).map(at).collect()).unwrap()
 }
 
-fn map(layer: u32, kind: Kind, codec: &str, matrix: Option<Activation>) -> Map {
-    Map {
+fn map(layer: u32, kind: Kind, codec: &str, matrix: Option<Activation>) -> HeatMap {
+    HeatMap {
         line: Heat {
             model: "pocket".into(),
             dataset: "piqa-mini".into(),
@@ -26,7 +26,7 @@ fn map(layer: u32, kind: Kind, codec: &str, matrix: Option<Activation>) -> Map {
     }
 }
 
-fn maps(codecs: usize, layers: &[u32]) -> Vec<Map> {
+fn maps(codecs: usize, layers: &[u32]) -> Vec<HeatMap> {
     let mut out = Vec::new();
     for &layer in layers {
         out.push(map(layer, Kind::Activation, "", Some(matrix(20, 32, layer as f32))));

@@ -8,7 +8,7 @@ use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
 use super::view::{self, View};
 use super::{Rendered, table3};
-use crate::experiment::{Accuracy, Indicators, Row};
+use crate::record::{Accuracy, Indicators, Row};
 use crate::score::spearman;
 
 /// One model and codec over its split layers; numbers are means over the data sets, each weighing alike.

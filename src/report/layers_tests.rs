@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::testing::{failed, on, row};
+use crate::record::testing::{failed, on, row};
 
 fn indicators(row: &Row, low_band: f64, errors: &[f64]) -> Indicators {
     Indicators {

@@ -3,20 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Result};
 
-use crate::experiment::Row;
+use crate::experiment::ReportSpec;
+use crate::record::{Row, write_csv};
 
 mod activation_figures;
 mod bars;
-mod beside;
 mod by_ratio;
 mod canvas;
 mod caption;
 mod codec_figures;
 mod codecs;
 pub mod compare;
+mod context;
 mod fidelity;
 mod figure;
 mod heat_figures;
@@ -34,7 +34,6 @@ mod picture;
 mod pixels;
 pub mod pooled;
 mod response;
-mod rows_io;
 mod searched;
 mod series;
 pub mod simulation;
@@ -44,76 +43,16 @@ mod table;
 mod table2;
 mod table3;
 pub mod table4;
-#[cfg(test)]
-pub(crate) mod testing;
-mod times;
 mod view;
 
-pub use beside::Beside;
+pub use context::ReportContext;
 pub use fidelity::digits;
-pub use heat_figures::Map;
+pub use heat_figures::HeatMap;
 pub use near_lossless::{NearLossless, Tried, near_lossless};
 pub use number::p_value;
 use paper::Place;
 pub use perplexity::{TextReport, perplexity};
 use picture::{Picture, Words};
-pub use response::Response;
-pub use rows_io::{read_rows, write_csv, write_parquet};
-pub use searched::tried;
-use times::Times;
-
-/// What to make of the rows of an experiment: its `[report]` section.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Report {
-    /// Table II: each codec by ratio, with the near-lossless ratio.
-    pub table2: bool,
-    /// Table III: methods side by side at each data set's ratio.
-    pub table3: bool,
-    /// Every codec at every budget: accuracy, KL, bytes, error and time; and figures of accuracy and of KL against bytes.
-    pub codecs: bool,
-    /// KL and lost accuracy by ratio, a row for each codec and scope.
-    pub by_ratio: bool,
-    /// Of no use: Table IV is made by `splitbench replay table4`. Manifests of older runs have it, as false.
-    #[serde(skip_serializing)]
-    pub table4: bool,
-    /// Figures of accuracy against compression ratio.
-    pub ratio_plot: bool,
-    /// Figures of accuracy against split layer.
-    pub layer_plot: bool,
-    /// Indicators of each split layer, how errors grow behind it, and which layer each indicator would choose.
-    pub layers: bool,
-    /// Figure 2: heat maps, similarity of inputs, spectra and energy inside FC's block; needs them measured.
-    pub activations: bool,
-    /// Figure 6: shares of the response time, and bytes a generated token; needs the times of single requests.
-    pub response: Option<Response>,
-    /// `paired.csv`: each cell against the baseline on the same questions.
-    pub paired: bool,
-    /// The largest ratio that loses at most `near_lossless_points`, set by set, with its interval.
-    pub near_lossless: bool,
-    /// Loss in points that Table II and the search still call near-lossless.
-    pub near_lossless_points: f64,
-}
-
-impl Default for Report {
-    fn default() -> Self {
-        Self {
-            table2: false,
-            table3: false,
-            codecs: false,
-            by_ratio: false,
-            table4: false,
-            ratio_plot: false,
-            layer_plot: false,
-            layers: false,
-            activations: false,
-            response: None,
-            paired: true,
-            near_lossless: false,
-            near_lossless_points: 0.3,
-        }
-    }
-}
 
 /// What a star means, for captions.
 const STAR: &str = "*: differs from the baseline on the same questions, exact McNemar p < 0.05, not corrected for the number of cells.";
@@ -141,7 +80,13 @@ impl Rendered {
 }
 
 /// Writes the rows as CSV, tables, `paired.csv` and figures, each file whole or not at all, and returns their paths.
-pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row], beside: &Beside) -> Result<Vec<PathBuf>> {
+pub fn write(
+    results: &Path,
+    plots: &Path,
+    report: &ReportSpec,
+    rows: &[Row],
+    beside: &ReportContext,
+) -> Result<Vec<PathBuf>> {
     let view = checked(report, rows)?;
     create(results)?;
     let mut written = vec![results.join("rows.csv")];
@@ -169,8 +114,40 @@ pub fn write(results: &Path, plots: &Path, report: &Report, rows: &[Row], beside
     Ok(written)
 }
 
+/// Tables, figures and page of a run whose records are on disk, and the tables as text. Where a file cannot be written, the text
+/// comes with the reason.
+pub fn publish(results: &Path, plots: &Path, spec: &ReportSpec, rows: &[Row]) -> Result<Published> {
+    let context = ReportContext::read(results, spec)?;
+    let text = terminal(spec, rows, &context, WIDTH)?;
+    let files = || -> Result<Vec<PathBuf>> {
+        let mut files = write(results, plots, spec, rows, &context)?;
+        files.extend(
+            page::write(&[results.to_path_buf()], results, Some(plots)).context("writing the page of the run")?,
+        );
+        Ok(files)
+    };
+    let (files, failure) = match files() {
+        Ok(files) => (files, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    Ok(Published { text, files, failure })
+}
+
+/// What [`publish`] made.
+pub struct Published {
+    /// Tables for the terminal.
+    pub text: String,
+    /// Files written.
+    pub files: Vec<PathBuf>,
+    /// Why not all was written, where that is so.
+    pub failure: Option<anyhow::Error>,
+}
+
+/// Columns of a terminal's tables.
+pub const WIDTH: usize = 160;
+
 /// The tables as aligned plain text in at most `width` columns, a caption's sentence only where it comes first, and a line for each figure that has nothing to show.
-pub fn terminal(report: &Report, rows: &[Row], beside: &Beside, width: usize) -> Result<String> {
+pub fn terminal(report: &ReportSpec, rows: &[Row], beside: &ReportContext, width: usize) -> Result<String> {
     let view = checked(report, rows)?;
     let tables = rendered(report, &view, beside, &sweeps(report, rows, beside)?, Place::Below);
     let mut said = Vec::new();
@@ -187,7 +164,7 @@ pub fn terminal(report: &Report, rows: &[Row], beside: &Beside, width: usize) ->
 }
 
 /// A line for each figure that is wanted and has nothing to show, with the command that would make it.
-fn missing(report: &Report, view: &view::View, beside: &Beside) -> Vec<String> {
+fn missing(report: &ReportSpec, view: &view::View, beside: &ReportContext) -> Vec<String> {
     let mut out = Vec::new();
     for (wanted, kind) in [(report.ratio_plot, series::Kind::Ratio), (report.layer_plot, series::Kind::Layer)] {
         if wanted && series::figures(view, kind).is_empty() {
@@ -203,21 +180,19 @@ fn missing(report: &Report, view: &view::View, beside: &Beside) -> Vec<String> {
     out
 }
 
-fn checked<'a>(report: &Report, rows: &'a [Row]) -> Result<view::View<'a>> {
-    let points = report.near_lossless_points;
-    ensure!(points.is_finite() && points >= 0.0, "near_lossless_points is {points}: it must be 0 or more");
-    report.response.as_ref().map_or(Ok(()), Response::check)?;
+fn checked<'a>(report: &ReportSpec, rows: &'a [Row]) -> Result<view::View<'a>> {
+    report.check()?;
     view::View::new(rows)
 }
 
-fn sweeps<'a>(report: &Report, rows: &'a [Row], beside: &'a Beside) -> Result<Vec<layers::Sweep<'a>>> {
+fn sweeps<'a>(report: &ReportSpec, rows: &'a [Row], beside: &'a ReportContext) -> Result<Vec<layers::Sweep<'a>>> {
     if report.layers { layers::sweeps(rows, &beside.indicators) } else { Ok(Vec::new()) }
 }
 
 fn rendered(
-    report: &Report,
+    report: &ReportSpec,
     view: &view::View,
-    beside: &Beside,
+    beside: &ReportContext,
     sweeps: &[layers::Sweep],
     place: Place,
 ) -> Vec<(&'static str, Rendered)> {
@@ -255,10 +230,10 @@ fn rendered(
 
 /// All figures of a run, the ones that say most first.
 fn figures(
-    report: &Report,
+    report: &ReportSpec,
     view: &view::View,
     sweeps: &[layers::Sweep],
-    beside: &Beside,
+    beside: &ReportContext,
     words: Words,
 ) -> Result<Vec<Picture>> {
     let mut out = Vec::new();

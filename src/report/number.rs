@@ -1,6 +1,6 @@
 //! Numbers as tables print them.
 
-use crate::experiment::Accuracy;
+use crate::record::Accuracy;
 
 /// Mark of a cell without a number.
 pub(super) const MISSING: &str = "–";

@@ -43,7 +43,7 @@ fn optional<T: ToString>(value: Option<T>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::testing::row;
+    use crate::record::testing::row;
 
     #[test]
     fn one_line_a_cell() {

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::{names, number, table3};
-use crate::experiment::{Accuracy, Row};
+use crate::record::{Accuracy, Row};
 
 const TABLE2: &str = include_str!("../../results/paper/table2.csv");
 const TABLE3: &str = include_str!("../../results/paper/table3.csv");

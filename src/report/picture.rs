@@ -6,7 +6,7 @@ pub(super) enum Words {
     /// Into the picture.
     Inside,
     /// To whoever shows it.
-    Beside,
+    ReportContext,
 }
 
 impl Words {

@@ -2,19 +2,19 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Beside, Report};
-use crate::experiment::Row;
+use super::{ReportContext, ReportSpec};
+use crate::record::Row;
 
 /// A run by name, with what its folder holds.
 pub struct Run {
     /// As messages call it.
     pub name: String,
     /// What its tables are.
-    pub report: Report,
+    pub report: ReportSpec,
     /// Its rows.
     pub rows: Vec<Row>,
     /// What lies beside them.
-    pub beside: Beside,
+    pub beside: ReportContext,
 }
 
 /// What is told apart by being another row: model, data set and cell.
@@ -48,10 +48,10 @@ fn facts(row: &Row) -> Vec<(&'static str, String)> {
 pub fn pool(runs: Vec<Run>) -> Result<Run> {
     let name = runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(" and ");
     let mut all: Vec<(usize, Row)> = Vec::new();
-    let mut report = Report { paired: false, ..Report::default() };
-    let mut beside = Beside::default();
+    let mut report = ReportSpec { paired: false, ..ReportSpec::default() };
+    let mut beside = ReportContext::default();
     for (nth, run) in runs.iter().enumerate() {
-        let wants = |report: &Report| report.table2 || report.near_lossless;
+        let wants = |report: &ReportSpec| report.table2 || report.near_lossless;
         let points = run.report.near_lossless_points;
         ensure!(
             !wants(&report) || !wants(&run.report) || points == report.near_lossless_points,
@@ -105,11 +105,11 @@ mod tests {
     use std::slice::from_ref;
 
     use super::*;
-    use crate::report::testing::{failed, on, row};
+    use crate::record::testing::{failed, on, row};
 
     fn run(name: &str, rows: &[Row]) -> Run {
-        let report = Report { codecs: true, ..Report::default() };
-        Run { name: name.into(), report, rows: rows.to_vec(), beside: Beside::default() }
+        let report = ReportSpec { codecs: true, ..ReportSpec::default() };
+        Run { name: name.into(), report, rows: rows.to_vec(), beside: ReportContext::default() }
     }
 
     fn pooled(first: &[Row], second: &[Row]) -> Result<Vec<Row>> {

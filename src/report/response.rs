@@ -1,44 +1,14 @@
 //! Figure 6: where a request's time goes by each codec, and from which link rate down a codec pays; and what a generated
 //! token costs. Compute times are measured, the link is modelled.
 
-use anyhow::{Result, ensure};
-use serde::{Deserialize, Serialize};
-
 use super::Rendered;
 use super::bars::{Bar, BarPanel, Bars};
 use super::number::{self, MISSING};
 use super::table::{Notes, Section, Table};
-use crate::experiment::{Part, RAW, Service};
+use crate::experiment::ResponseSpec;
 use crate::file_name::file_name;
+use crate::record::{Part, RAW, Service};
 use crate::simulate::{Cost, Load, Pair, Profile, label};
-
-/// The links that Figure 6 shows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Response {
-    /// Rates, Mbit/s.
-    pub links_mbps: Vec<f64>,
-    /// Round trip, ms: a request waits for it once.
-    pub round_trip_ms: f64,
-}
-
-impl Default for Response {
-    fn default() -> Self {
-        Self { links_mbps: vec![1.0, 10.0, 100.0, 1000.0], round_trip_ms: 10.0 }
-    }
-}
-
-impl Response {
-    pub(super) fn check(&self) -> Result<()> {
-        ensure!(!self.links_mbps.is_empty(), "[report.response] links_mbps is empty");
-        for rate in &self.links_mbps {
-            ensure!(rate.is_finite() && *rate > 0.0, "[report.response] links_mbps has {rate}: a rate must be above 0");
-        }
-        let trip = self.round_trip_ms;
-        ensure!(trip.is_finite() && trip >= 0.0, "[report.response] round_trip_ms is {trip}: it must be 0 or more");
-        Ok(())
-    }
-}
 
 /// The server makes the activation itself.
 const TOKEN_IDS: &str = "token-ids";
@@ -102,10 +72,10 @@ impl BreakEven {
 struct Place<'a> {
     profile: Profile,
     lines: Vec<&'a Service>,
-    response: &'a Response,
+    response: &'a ResponseSpec,
 }
 
-fn places<'a>(lines: &'a [Service], response: &'a Response) -> Vec<Place<'a>> {
+fn places<'a>(lines: &'a [Service], response: &'a ResponseSpec) -> Vec<Place<'a>> {
     let made = Profile::of(lines, "service.csv").into_iter();
     made.map(|(profile, lines)| Place { profile, lines, response }).collect()
 }
@@ -114,7 +84,7 @@ fn places<'a>(lines: &'a [Service], response: &'a Response) -> Vec<Place<'a>> {
 pub(super) const NO_TIMES: &str = "response: the run has no service.csv, the times of single requests; `splitbench run figure6` measures them, and so does any experiment with a section [report.response].\n";
 
 /// `response` and `decoding`, a table of each model and cut.
-pub(super) fn tables(lines: &[Service], response: &Response) -> Vec<(&'static str, Rendered)> {
+pub(super) fn tables(lines: &[Service], response: &ResponseSpec) -> Vec<(&'static str, Rendered)> {
     if lines.is_empty() {
         return Vec::new();
     }
@@ -136,7 +106,7 @@ pub(super) fn tables(lines: &[Service], response: &Response) -> Vec<(&'static st
 }
 
 /// Figure 6 and the bytes a generated token, for each model and cut; with file names.
-pub(super) fn figures(lines: &[Service], response: &Response) -> Vec<(String, Bars)> {
+pub(super) fn figures(lines: &[Service], response: &ResponseSpec) -> Vec<(String, Bars)> {
     let places = places(lines, response);
     let mut out = Vec::new();
     for place in &places {
@@ -170,7 +140,7 @@ pub(super) struct Share {
 }
 
 /// Those of all codecs and links.
-pub(super) fn shares(lines: &[Service], response: &Response) -> Vec<Share> {
+pub(super) fn shares(lines: &[Service], response: &ResponseSpec) -> Vec<Share> {
     let mut out = Vec::new();
     for place in places(lines, response) {
         for load in &place.profile.loads {

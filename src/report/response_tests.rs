@@ -33,8 +33,8 @@ fn lines(codecs: &[(&str, f64, f64)]) -> Vec<Service> {
     all.collect()
 }
 
-fn links() -> Response {
-    Response { links_mbps: vec![1.0, 1000.0], round_trip_ms: 10.0 }
+fn links() -> ResponseSpec {
+    ResponseSpec { links_mbps: vec![1.0, 1000.0], round_trip_ms: 10.0 }
 }
 
 #[test]
@@ -120,9 +120,9 @@ fn two_cuts_are_two_figures() {
 #[test]
 fn links_are_checked() {
     for wrong in [
-        Response { links_mbps: vec![], ..links() },
-        Response { links_mbps: vec![-1.0], ..links() },
-        Response { round_trip_ms: f64::NAN, ..links() },
+        ResponseSpec { links_mbps: vec![], ..links() },
+        ResponseSpec { links_mbps: vec![-1.0], ..links() },
+        ResponseSpec { round_trip_ms: f64::NAN, ..links() },
     ] {
         let error = wrong.check().unwrap_err().to_string();
         assert!(error.contains("[report.response]"), "{error}");

@@ -4,8 +4,8 @@ use super::number::{csv_field, signed};
 use super::table::{Section, Table};
 use super::view::View;
 use super::{Rendered, names};
-use crate::experiment::Row;
-use crate::score::{Bound, Largest, Paired, Tried, largest};
+use crate::record::Row;
+use crate::score::{Bound, Largest, Tried, largest};
 
 /// One model, data set, cut and codec.
 struct Searched<'a> {
@@ -20,17 +20,11 @@ impl Searched<'_> {
     }
 }
 
-/// What a row says of its ratio; none where it has none.
-pub fn tried(row: &Row) -> Option<Tried> {
-    let paired = Paired { lost: row.lost?, gained: row.gained?, mcnemar_p: row.mcnemar_p? };
-    Some(Tried { ratio: row.ratio_requested?, paired, questions: row.questions })
-}
-
 fn searched<'a>(rows: &'a [Row]) -> Vec<Searched<'a>> {
     let mut out: Vec<Searched> = Vec::new();
     let place = |row: &'a Row| (&row.model, &row.dataset, row.split_layer, &row.scope, &row.codec, &row.accounting);
     for row in rows {
-        let Some(one) = tried(row) else { continue };
+        let Some(one) = row.tried() else { continue };
         match out.iter_mut().find(|known| place(known.row) == place(row)) {
             Some(known) => known.tried.push(one),
             None => out.push(Searched { row, tried: vec![one] }),
@@ -119,7 +113,7 @@ pub(super) fn table(view: &View, points: f64) -> Rendered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::testing::row;
+    use crate::record::testing::row;
 
     #[test]
     fn each_codec_of_each_set_has_its_ratio_and_interval() {

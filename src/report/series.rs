@@ -4,7 +4,7 @@ use super::caption::{self, Coverage};
 use super::figure::{Axis, Figure, Panel, Point, Scale};
 use super::view::{self, Cut, View};
 use super::{names, number};
-use crate::experiment::{Accuracy, Row};
+use crate::record::{Accuracy, Row};
 
 /// What lies on the x axis.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::file_name::file_name;
-use crate::report::testing::{failed, on, row};
+use crate::record::testing::{failed, on, row};
 
 fn texts(svg: &str) -> Vec<String> {
     let parts = svg.split("<text").skip(1).filter_map(|part| part.split_once('>')?.1.split_once("</text>"));

@@ -9,8 +9,8 @@ use super::number::{self, MISSING, significant};
 use super::response::rate;
 use super::table::{Notes, Section, Table};
 use super::{Rendered, create, names, view};
+use crate::record::table_file;
 use crate::simulate::{Point, Saturation, Swept};
-use crate::table_file;
 
 /// One of the response times of a point.
 struct Statistic {
@@ -149,7 +149,7 @@ fn figure(points: &[&Point], statistics: &[Statistic], about: &str) -> Figure {
     subtitle += &format!(" {about}");
     Figure {
         title: format!(
-            "Response time against clients, simulated: {}, {}, {}",
+            "ResponseSpec time against clients, simulated: {}, {}, {}",
             first.profile,
             servers(first.workers),
             generated(first.generate)

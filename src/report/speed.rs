@@ -4,13 +4,12 @@ use std::fmt::Write;
 
 use super::paper;
 use super::table4::COLUMNS;
-use crate::replay::row::Times;
-use crate::replay::{Provenance, Row};
+use crate::record::replay::{Provenance, ReplayRow, ReplayTimes};
 
 /// `a` over `b`, and its standard error with those of both taken as independent; exactly 1 for equal times.
-pub(super) fn over(a: Times, b: Times) -> (f64, f64) {
+pub(super) fn over(a: ReplayTimes, b: ReplayTimes) -> (f64, f64) {
     let ratio = a.total_s / b.total_s;
-    let relative = |t: Times| (t.stderr_s / t.total_s).powi(2);
+    let relative = |t: ReplayTimes| (t.stderr_s / t.total_s).powi(2);
     let error = if a == b { 0.0 } else { ratio * (relative(a) + relative(b)).sqrt() };
     (ratio, error)
 }
@@ -59,7 +58,7 @@ pub(super) fn verdict(claimed: f64, found: &[(usize, f64, f64)]) -> Verdict {
 }
 
 /// The row of a method on `threads` of this CPU at a hidden size.
-fn on_cpu<'a>(rows: &'a [Row], method: &str, hidden: usize, threads: usize) -> Option<&'a Row> {
+fn on_cpu<'a>(rows: &'a [ReplayRow], method: &str, hidden: usize, threads: usize) -> Option<&'a ReplayRow> {
     rows.iter().find(|row| {
         (row.backend.as_str(), row.method.as_str(), row.hidden, row.threads) == ("cpu", method, hidden, Some(threads))
     })
@@ -76,7 +75,7 @@ fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 /// The paper's claims about software, from its printed averages, for each number of threads.
-pub(super) fn claims(rows: &[Row]) -> Vec<Claim> {
+pub(super) fn claims(rows: &[ReplayRow]) -> Vec<Claim> {
     let hidden_sizes = distinct(rows.iter().map(|row| row.hidden));
     let mut out = Vec::new();
     for threads in distinct(rows.iter().filter_map(|row| row.threads)) {
@@ -104,14 +103,14 @@ pub(super) fn claims(rows: &[Row]) -> Vec<Claim> {
 }
 
 /// Devices that are here and modelled too, which checks the model.
-fn checks_the_model(row: &Row) -> bool {
+fn checks_the_model(row: &ReplayRow) -> bool {
     row.backend == "model" && (row.device.starts_with("one thread") || row.device.ends_with(", by the model"))
 }
 
 /// Compares the model with what was measured on this CPU and GPU: what was modelled, D, and predicted over measured.
-fn model_check(rows: &[Row]) -> Vec<(String, usize, f64)> {
-    let both = |row: &Row| row.both.map(|both| both.total_s);
-    let measured = |row: &Row| match row.device.starts_with("one thread") {
+fn model_check(rows: &[ReplayRow]) -> Vec<(String, usize, f64)> {
+    let both = |row: &ReplayRow| row.both.map(|both| both.total_s);
+    let measured = |row: &ReplayRow| match row.device.starts_with("one thread") {
         true => on_cpu(rows, &row.method, row.hidden, 1).and_then(both),
         // As the model has it: the faster kernel, without copies.
         false => rows
@@ -122,7 +121,7 @@ fn model_check(rows: &[Row]) -> Vec<(String, usize, f64)> {
             })
             .and_then(both),
     };
-    let compared = |row: &Row| Some((row.device.clone(), row.hidden, both(row)? / measured(row)?));
+    let compared = |row: &ReplayRow| Some((row.device.clone(), row.hidden, both(row)? / measured(row)?));
     rows.iter().filter(|row| checks_the_model(row)).filter_map(compared).collect()
 }
 
@@ -149,13 +148,13 @@ impl Accelerated {
 }
 
 /// All accelerators, measured and modelled.
-pub(super) fn accelerated(rows: &[Row]) -> Vec<Accelerated> {
+pub(super) fn accelerated(rows: &[ReplayRow]) -> Vec<Accelerated> {
     let (Some(theirs), Some(fc)) = (paper::table4("Avg.", "topk"), paper::table4("Avg.", "fc-hardware")) else {
         return Vec::new();
     };
     let mut out = Vec::new();
-    let local = |row: &Row| row.backend == "cpu" || checks_the_model(row);
-    let of = |row: &Row| (row.backend.clone(), row.device.clone(), row.variant.clone());
+    let local = |row: &ReplayRow| row.backend == "cpu" || checks_the_model(row);
+    let of = |row: &ReplayRow| (row.backend.clone(), row.device.clone(), row.variant.clone());
     for (backend, device, variant) in distinct(rows.iter().filter(|row| !local(row)).map(of)) {
         let same = || rows.iter().filter(|row| of(row) == (backend.clone(), device.clone(), variant.clone()));
         let found: Vec<(usize, f64, f64)> = same()
@@ -175,7 +174,7 @@ pub(super) fn accelerated(rows: &[Row]) -> Vec<Accelerated> {
 }
 
 /// The same as sentences, with the paper's factor beside it.
-fn hardware(rows: &[Row]) -> Vec<String> {
+fn hardware(rows: &[ReplayRow]) -> Vec<String> {
     let sentence = |one: Accelerated| {
         let (reached, short) = one.against_claim();
         let Accelerated { name, provenance, claimed, found } = one;
@@ -200,7 +199,7 @@ fn hardware(rows: &[Row]) -> Vec<String> {
 }
 
 /// The paragraph under the table.
-pub(super) fn markdown(rows: &[Row]) -> String {
+pub(super) fn markdown(rows: &[ReplayRow]) -> String {
     let mut out =
         String::from("Which of the paper's claims of speed hold here, with every method as fast as we have it:\n\n");
     for Claim { method, threads, claimed, found, verdict } in claims(rows) {
@@ -280,8 +279,8 @@ mod tests {
         let simulated = |total| markdown(&[row("cpu", "topk", Some(20.0)), row("fpga", "fc-kernel", Some(total))]);
         assert!(simulated(2.0).contains("a device (simulated) against Top-k on 1 thread of this CPU: does not hold"));
         assert!(simulated(0.1).contains("holds in simulation, if the stated clock is met; 200.0"));
-        let gpu = Row { variant: "faster, copies apart".into(), ..row("cuda", "fc-kernel", Some(0.5)) };
-        let model = Row { variant: "faster".into(), device: "G, by the model".into(), ..checked[2].clone() };
+        let gpu = ReplayRow { variant: "faster, copies apart".into(), ..row("cuda", "fc-kernel", Some(0.5)) };
+        let model = ReplayRow { variant: "faster".into(), device: "G, by the model".into(), ..checked[2].clone() };
         assert_eq!(model_check(&[gpu, model]), [("G, by the model".to_string(), 2048, 0.5)]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::number::{self, MISSING};
 use super::view;
-use crate::experiment::Row;
+use crate::record::Row;
 
 /// McNemar p below which a cell is starred.
 pub(super) const SIGNIFICANT: f64 = 0.05;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::testing::{failed, older, on, row};
+use crate::record::testing::{failed, older, on, row};
 
 /// Two sets at ratios 10 and 6; ARC-Easy holds at 6 only, PIQA at none and has one failed cell.
 fn rows(model: &str) -> Vec<Row> {

@@ -8,7 +8,7 @@ use super::paper::Place;
 use super::table::{Notes, Section, Table, stacked};
 use super::view::{self, Cut, View};
 use super::{Rendered, fidelity, names, paper};
-use crate::experiment::{Accuracy, Row};
+use crate::record::{Accuracy, Row};
 
 /// All methods at one cut.
 struct Group<'v, 'a> {

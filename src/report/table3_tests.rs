@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::testing::{failed, older, on, row};
+use crate::record::testing::{failed, older, on, row};
 
 fn rows(model: &str) -> Vec<Row> {
     let mut noop = row("noop", None, 0.60);

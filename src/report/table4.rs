@@ -9,8 +9,7 @@ use super::number::{MISSING, csv_field, tenths};
 use super::paper::Place;
 use super::table::{Notes, Section, Table};
 use super::{number, paper, speed};
-use crate::replay::row::Times;
-use crate::replay::{Provenance, Row};
+use crate::record::replay::{Provenance, ReplayRow, ReplayTimes};
 
 /// First line of generated Markdown.
 const GENERATED: &str = "<!-- Written by splitbench from replay.jsonl: change the experiment, not this file. -->\n\n";
@@ -33,7 +32,7 @@ pub(super) const COLUMNS: [(Option<&str>, Option<&str>, &str); 9] = [
 const HARDWARE: usize = 6;
 
 /// Writes the tables of a replay's rows; gives the files.
-pub fn write(results: &Path, rows: &[Row], table4: bool) -> Result<Vec<PathBuf>> {
+pub fn write(results: &Path, rows: &[ReplayRow], table4: bool) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut put = |name: &str, text: String| -> Result<()> {
         let path = results.join(name);
@@ -51,7 +50,7 @@ pub fn write(results: &Path, rows: &[Row], table4: bool) -> Result<Vec<PathBuf>>
 }
 
 /// The tables as text for the terminal.
-pub fn terminal(rows: &[Row], table4: bool) -> String {
+pub fn terminal(rows: &[ReplayRow], table4: bool) -> String {
     let mut said = Vec::new();
     let mut text = list(rows).text(160, &mut said);
     if table4 {
@@ -62,7 +61,7 @@ pub fn terminal(rows: &[Row], table4: bool) -> String {
 }
 
 /// How a row was run: `1 thread`, `cuFFT, transfers included`.
-fn way(row: &Row) -> String {
+fn way(row: &ReplayRow) -> String {
     let threads = row.threads.map(|n| if n == 1 { "1 thread".to_string() } else { format!("{n} threads") });
     let parts: Vec<String> =
         threads.into_iter().chain((!row.variant.is_empty()).then(|| row.variant.clone())).collect();
@@ -70,7 +69,7 @@ fn way(row: &Row) -> String {
 }
 
 /// Seconds with three digits that count, and what sampling leaves uncertain.
-fn seconds(times: Times) -> String {
+fn seconds(times: ReplayTimes) -> String {
     let digits = (2.0 - times.total_s.log10().floor()).clamp(1.0, 9.0) as usize;
     match times.stderr_s {
         0.0 => format!("{:.digits$}", times.total_s),
@@ -79,7 +78,7 @@ fn seconds(times: Times) -> String {
 }
 
 /// Every row.
-pub(super) fn list(rows: &[Row]) -> Table {
+pub(super) fn list(rows: &[ReplayRow]) -> Table {
     let mut notes = Notes::default();
     let columns = [
         "device",
@@ -139,7 +138,7 @@ pub(super) fn list(rows: &[Row]) -> Table {
 }
 
 /// What was replayed.
-fn about(row: &Row) -> Vec<String> {
+fn about(row: &ReplayRow) -> Vec<String> {
     let ratio = match row.ratio.as_str() {
         "paper" => "each data set's ratio of the paper's Table III".to_string(),
         ratio => format!("ratio {ratio}"),
@@ -151,7 +150,7 @@ fn about(row: &Row) -> Vec<String> {
 }
 
 /// Back end and label of each line, in the order of the rows.
-fn ways(rows: &[Row]) -> Vec<(String, String)> {
+fn ways(rows: &[ReplayRow]) -> Vec<(String, String)> {
     let mut out: Vec<(String, String)> = Vec::new();
     for row in rows {
         let key = (row.backend.clone(), source(row));
@@ -163,7 +162,7 @@ fn ways(rows: &[Row]) -> Vec<(String, String)> {
 }
 
 /// The label of a line of Table IV.
-fn source(row: &Row) -> String {
+fn source(row: &ReplayRow) -> String {
     let mark = row.provenance.as_str();
     let way = way(row);
     match row.backend.as_str() {
@@ -177,7 +176,7 @@ fn source(row: &Row) -> String {
 }
 
 /// The column that a row's method has on its back end.
-fn column(row: &Row) -> Option<usize> {
+fn column(row: &ReplayRow) -> Option<usize> {
     if row.backend != "cpu" && !row.device.starts_with("one thread") {
         return Some(HARDWARE);
     }
@@ -185,14 +184,14 @@ fn column(row: &Row) -> Option<usize> {
 }
 
 /// The mean over models of D as listed; those of one D share a measurement and its error.
-fn mean(times: &[(usize, Times)]) -> Times {
+fn mean(times: &[(usize, ReplayTimes)]) -> ReplayTimes {
     let count = times.len() as f64;
-    let of = |value: fn(Times) -> f64| times.iter().map(|(_, t)| value(*t)).sum::<f64>() / count;
+    let of = |value: fn(ReplayTimes) -> f64| times.iter().map(|(_, t)| value(*t)).sum::<f64>() / count;
     // The sum over all pairs that share: n errors of one D add up to n times it.
-    let shared = |(hidden, t): &(usize, Times)| {
+    let shared = |(hidden, t): &(usize, ReplayTimes)| {
         t.stderr_s * times.iter().filter(|(other, _)| other == hidden).map(|(_, t)| t.stderr_s).sum::<f64>()
     };
-    Times {
+    ReplayTimes {
         total_s: of(|t| t.total_s),
         stderr_s: times.iter().map(shared).sum::<f64>().sqrt() / count,
         median_s: of(|t| t.median_s),
@@ -201,7 +200,14 @@ fn mean(times: &[(usize, Times)]) -> Times {
 }
 
 /// The lines of one model, or of the mean over several: D of each, and the paper's name of the line.
-fn section(rows: &[Row], hidden: &[usize], printed_as: &str, name: String, notes: &mut Notes, place: Place) -> Section {
+fn section(
+    rows: &[ReplayRow],
+    hidden: &[usize],
+    printed_as: &str,
+    name: String,
+    notes: &mut Notes,
+    place: Place,
+) -> Section {
     let line = |label: &str, cell: &mut dyn FnMut(usize) -> String| -> Vec<String> {
         std::iter::once(label.to_string()).chain((0..COLUMNS.len()).map(cell)).collect()
     };
@@ -222,7 +228,7 @@ fn section(rows: &[Row], hidden: &[usize], printed_as: &str, name: String, notes
         }),
     ];
     for (backend, label) in ways(rows) {
-        let find = |wanted: &dyn Fn(&Row) -> bool| -> Vec<&Row> {
+        let find = |wanted: &dyn Fn(&ReplayRow) -> bool| -> Vec<&ReplayRow> {
             let of = |hidden: &usize| {
                 rows.iter().find(|row| {
                     (row.hidden, &row.backend) == (*hidden, &backend) && source(row) == label && wanted(row)
@@ -231,8 +237,9 @@ fn section(rows: &[Row], hidden: &[usize], printed_as: &str, name: String, notes
             hidden.iter().filter_map(of).collect()
         };
         // A number where every D has one.
-        let total = |found: &[&Row]| -> Option<Times> {
-            let times: Option<Vec<(usize, Times)>> = found.iter().map(|row| Some((row.hidden, row.both?))).collect();
+        let total = |found: &[&ReplayRow]| -> Option<ReplayTimes> {
+            let times: Option<Vec<(usize, ReplayTimes)>> =
+                found.iter().map(|row| Some((row.hidden, row.both?))).collect();
             times.filter(|times| times.len() == hidden.len()).map(|times| mean(&times))
         };
         let of_column = |at: usize| find(&|row| column(row) == Some(at));
@@ -255,7 +262,7 @@ fn section(rows: &[Row], hidden: &[usize], printed_as: &str, name: String, notes
 }
 
 /// Table IV; `place` is where the paper's numbers stand beside their rows of their own.
-pub(super) fn table4(rows: &[Row], place: Place) -> Table {
+pub(super) fn table4(rows: &[ReplayRow], place: Place) -> Table {
     let mut notes = Notes::default();
     let mut sections = Vec::new();
     let measured = |hidden: &usize| rows.iter().any(|row| row.hidden == *hidden);
@@ -296,7 +303,7 @@ pub(super) fn table4(rows: &[Row], place: Place) -> Table {
 }
 
 /// What the processor was, and how busy.
-fn machine(rows: &[Row]) -> Vec<String> {
+fn machine(rows: &[ReplayRow]) -> Vec<String> {
     let Some(row) = rows.iter().find(|row| row.backend == "cpu") else { return Vec::new() };
     let clock = row.clock_mhz.map_or(String::new(), |mhz| format!(", {mhz:.0} MHz"));
     let busy: Vec<f64> = rows.iter().filter_map(|row| row.wall_over_cpu).collect();
@@ -314,7 +321,7 @@ fn machine(rows: &[Row]) -> Vec<String> {
 }
 
 /// What a simulation leaves out.
-fn circuit(rows: &[Row]) -> Option<String> {
+fn circuit(rows: &[ReplayRow]) -> Option<String> {
     let row = rows.iter().find(|row| row.provenance == Provenance::Simulated && row.both.is_some())?;
     let clock = row.clock_mhz.map_or(String::new(), |mhz| format!(" at an assumed {mhz:.0} MHz"));
     Some(format!(
@@ -326,7 +333,7 @@ fn circuit(rows: &[Row]) -> Option<String> {
 }
 
 /// A line a row, unrounded.
-fn csv(rows: &[Row]) -> String {
+fn csv(rows: &[ReplayRow]) -> String {
     let mut out = String::from("hidden,backend,device,provenance,method,variant,threads,sequences,run");
     for way in ["encode", "decode", "both"] {
         let _ = write!(out, ",{way}_s,{way}_stderr_s,{way}_median_s,{way}_p99_s");
@@ -346,7 +353,7 @@ fn csv(rows: &[Row]) -> String {
             row.run.to_string(),
         ];
         for times in [row.encode, row.decode, row.both] {
-            let each: [fn(Times) -> f64; 4] = [|t| t.total_s, |t| t.stderr_s, |t| t.median_s, |t| t.p99_s];
+            let each: [fn(ReplayTimes) -> f64; 4] = [|t| t.total_s, |t| t.stderr_s, |t| t.median_s, |t| t.p99_s];
             fields.extend(each.map(|of| number(times.map(of))));
         }
         fields.extend([row.first_s, row.setup_s, row.error_f64].map(number));
@@ -362,9 +369,9 @@ pub(super) mod tests {
     use crate::replay::backend::provenance;
 
     /// A row of `method` at D = 2048 that takes `total` seconds.
-    pub fn row(backend: &str, method: &str, total: Option<f64>) -> Row {
-        let times = total.map(|total_s| Times { total_s, stderr_s: 0.01 * total_s, median_s: 1e-4, p99_s: 1e-3 });
-        Row {
+    pub fn row(backend: &str, method: &str, total: Option<f64>) -> ReplayRow {
+        let times = total.map(|total_s| ReplayTimes { total_s, stderr_s: 0.01 * total_s, median_s: 1e-4, p99_s: 1e-3 });
+        ReplayRow {
             experiment: "table4".into(),
             trace: "ten-sets".into(),
             trace_sha256: String::new(),
@@ -407,7 +414,7 @@ pub(super) mod tests {
             row("cpu", "topk", Some(5.0)),
             row("cpu", "fc-kernel", Some(1.0)),
             row("model", "fc-kernel", Some(0.5)),
-            Row { variant: "300 MHz".into(), clock_mhz: Some(300.0), ..row("fpga", "fc-kernel", Some(4.0)) },
+            ReplayRow { variant: "300 MHz".into(), clock_mhz: Some(300.0), ..row("fpga", "fc-kernel", Some(4.0)) },
         ];
         let text = table4(&rows, Place::Below).markdown();
         for expected in [
@@ -425,7 +432,7 @@ pub(super) mod tests {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
         assert!(text.contains("Qwen2.5-3B (D 2048)") && !text.contains("Llama 3-3B"), "{text}");
-        let of = |hidden, total_s| (hidden, Times { total_s, stderr_s: 0.5, median_s: 0.0, p99_s: 0.0 });
+        let of = |hidden, total_s| (hidden, ReplayTimes { total_s, stderr_s: 0.5, median_s: 0.0, p99_s: 0.0 });
         let averaged = mean(&[of(1536, 1.0), of(2048, 2.0), of(2048, 2.0), of(3072, 3.0)]);
         // Errors of 0.5, twice 0.5 as one, and 0.5: the root of 0.25 + 1 + 0.25 over four.
         assert!(averaged.total_s == 2.0 && (averaged.stderr_s - 1.5f64.sqrt() / 4.0).abs() < 1e-12);

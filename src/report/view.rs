@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Result, bail};
 
 use super::names;
-use crate::experiment::{Accuracy, Row};
+use crate::record::{Accuracy, Row};
 
 /// Where and how the model was cut; cells of one table or figure share it.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,7 +134,7 @@ pub(super) fn cell<'a>(rows: &[&'a Row], model: &str, dataset: &str, ratio: Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::testing::row;
+    use crate::record::testing::row;
 
     #[test]
     fn only_finite_numbers_of_finished_cells_count() {

@@ -1,5 +1,7 @@
 //! Whether a measured value keeps a limit, as far as the sample can tell.
 
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
 use serde::{Serialize, Serializer};
 
 use super::fidelity::RatioEstimate;
@@ -77,7 +79,7 @@ impl Decision {
 /// A mean over clusters that is to be at most `limit`: Student's t.
 pub fn mean_at_most(mean: RatioEstimate, clusters: usize, limit: f64) -> Decision {
     let RatioEstimate { value, stderr: Some(stderr) } = mean else { return Decision::unknown(mean.value) };
-    let half = student_quantile(clusters - 1) * stderr;
+    let half = student_quantile(CONFIDENCE, clusters - 1) * stderr;
     let [low, high] = [value - half, value + half];
     Decision::new(value, [low, high], [high <= limit, low > limit], (half / (limit - value)).powi(2))
 }
@@ -106,7 +108,7 @@ pub fn share_at_least(share: Share, limit: f64) -> Decision {
     // chance, sequences of one cluster count as one.
     let effect = if binomial > 0.0 { (stderr * stderr / binomial).max(alike) } else { alike };
     let n = n / effect;
-    let q = student_quantile(clusters - 1);
+    let q = student_quantile(CONFIDENCE, clusters - 1);
     let square = q * q / n;
     let center = (p + square / 2.0) / (1.0 + square);
     let half = (q / (1.0 + square)) * (p * (1.0 - p) / n + square / (4.0 * n)).sqrt();
@@ -124,35 +126,9 @@ pub fn loss_at_most(lost: u64, gained: u64, questions: u64, limit: f64) -> Decis
     Decision::new(value, [low, high], [high <= limit, low > limit], times)
 }
 
-/// Degrees of freedom from which Student's t is the normal distribution to four digits.
-const MANY: usize = 5000;
-
-/// Student's t: the quantile of [`CONFIDENCE`].
-fn student_quantile(freedom: usize) -> f64 {
-    if freedom >= MANY {
-        return NORMAL;
-    }
-    let (mut low, mut high) = (0.0, 10.0);
-    for _ in 0..60 {
-        let middle = 0.5 * (low + high);
-        if within(middle, freedom) < 2.0 * CONFIDENCE - 1.0 { low = middle } else { high = middle }
-    }
-    0.5 * (low + high)
-}
-
-/// How likely |t| is below a value (Abramowitz and Stegun 26.7.3 and 26.7.4).
-fn within(t: f64, freedom: usize) -> f64 {
-    let angle = (t / (freedom as f64).sqrt()).atan();
-    let (sine, square) = (angle.sin(), angle.cos().powi(2));
-    let odd = freedom % 2;
-    // 1 + 1/2 c^2 + ..., or where odd c + 2/3 c^3 + ..., each term the one before times (k - 1) / k c^2.
-    let mut term = if odd == 1 { angle.cos() } else { 1.0 };
-    let mut sum = if freedom == 1 { 0.0 } else { term };
-    for k in (2 + odd..freedom).step_by(2) {
-        term *= (k - 1) as f64 / k as f64 * square;
-        sum += term;
-    }
-    if odd == 1 { (angle + sine * sum) * std::f64::consts::FRAC_2_PI } else { sine * sum }
+/// The quantile of Student's t at a probability.
+pub fn student_quantile(probability: f64, freedom: usize) -> f64 {
+    StudentsT::new(0.0, 1.0, freedom as f64).expect("degrees of freedom are positive").inverse_cdf(probability)
 }
 
 #[cfg(test)]
@@ -179,7 +155,7 @@ mod tests {
             (4999, 1.6452),
             (1_000_000, 1.6449),
         ] {
-            let found = student_quantile(freedom);
+            let found = student_quantile(CONFIDENCE, freedom);
             assert!((found - expected).abs() < 6e-5, "{freedom}: {found}");
         }
     }

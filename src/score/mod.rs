@@ -11,7 +11,9 @@ mod sample;
 mod search;
 mod windows;
 
-pub use decision::{CONFIDENCE, Decision, Share, Verdict, loss_at_most, mean_at_most, share_at_least};
+pub use decision::{
+    CONFIDENCE, Decision, Share, Verdict, loss_at_most, mean_at_most, share_at_least, student_quantile,
+};
 pub use fidelity::{Fidelity, PositionFidelity, RatioEstimate, fidelity};
 pub use limits::ModelLimits;
 pub use metrics::{argmax, argmax_norm, chance, mean, standard_error};

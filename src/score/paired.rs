@@ -1,6 +1,7 @@
 //! Two runs on the same questions: answers lost and gained, the exact McNemar test, the change of the gold choice.
 
 use anyhow::{Result, ensure};
+use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::fidelity::RatioEstimate;
 use super::sample::Sample;
@@ -19,20 +20,8 @@ pub struct Paired {
 /// Exact two-sided McNemar p: how likely a split at least as uneven as (lost, gained) is if either way is a fair coin.
 pub fn mcnemar_exact(lost: u64, gained: u64) -> f64 {
     let (n, k) = (lost + gained, lost.min(gained));
-    if n == 2 * k {
-        return 1.0;
-    }
-    // ln C(n, k) - n ln 2, then the lower tail term by term: each is the one before times i / (n - i + 1).
-    let log_last = (1..=k).map(|i| ((n - i + 1) as f64 / i as f64).ln()).sum::<f64>() - n as f64 * 2f64.ln();
-    let (mut tail, mut term) = (1.0, 1.0);
-    for i in (1..=k).rev() {
-        term *= i as f64 / (n - i + 1) as f64;
-        tail += term;
-        if term < tail * f64::EPSILON / 4.0 {
-            break;
-        }
-    }
-    (2.0 * (log_last + f64::ln(tail)).exp()).min(1.0)
+    let coin = Binomial::new(0.5, n).expect("a half is a probability");
+    if n == 2 * k { 1.0 } else { (2.0 * coin.cdf(k)).min(1.0) }
 }
 
 /// Compares which questions were right in the baseline and in another run, in the same order.

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::engine::Round;
-use crate::experiment::{Part, RAW, Service};
 use crate::model::short_name;
-use crate::table_file;
+use crate::record::table_file;
+use crate::record::{Part, RAW, Service};
 
 /// What one round takes, seconds and bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -9,5 +9,4 @@ mod sweep;
 
 pub use load::{Cost, Load, Pair, Profile, label};
 pub use scenario::{Asking, Scenario, Simulate, find};
-pub(crate) use sweep::student;
 pub use sweep::{Point, Saturation, Swept, sweep};

@@ -8,6 +8,7 @@ use super::capacity::Capacity;
 use super::engine::{Arrivals, Class, System};
 use super::load::{Load, Profile};
 use super::scenario::{Asking, Simulate};
+use crate::score::student_quantile;
 
 /// A line of `simulation.csv`. Times are simulated, from asking to the last answer, seconds; `_ci` is half of the 95 %
 /// confidence interval of the mean over seeds (Student's t), missing with one seed. Times are missing where the system had not
@@ -277,22 +278,7 @@ pub(crate) fn interval(values: impl Iterator<Item = f64>) -> (f64, Option<f64>) 
         return (mean, None);
     }
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (mean, Some(student(values.len() - 1) * (variance / n).sqrt()))
-}
-
-/// 97.5 % quantile of Student's t, to a thousandth; by Cornish and Fisher's expansion beyond ten degrees of freedom.
-pub(crate) fn student(freedom: usize) -> f64 {
-    const TABLE: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
-    let (z, n) = (1.959_964f64, freedom as f64);
-    match TABLE.get(freedom.wrapping_sub(1)) {
-        Some(known) => *known,
-        None => {
-            let first = (z.powi(3) + z) / (4.0 * n);
-            let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n);
-            let third = (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / (384.0 * n.powi(3));
-            z + first + second + third
-        }
-    }
+    (mean, Some(student_quantile(0.975, values.len() - 1) * (variance / n).sqrt()))
 }
 
 #[cfg(test)]

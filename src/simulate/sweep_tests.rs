@@ -84,7 +84,11 @@ fn one_seed_has_no_interval_and_nobody_answered_no_time() {
 fn intervals_are_students() {
     // Tables of t: 2.042 at 30 degrees of freedom, 2.201 at 11.
     for (freedom, expected) in [(1, 12.706), (4, 2.776), (11, 2.201), (30, 2.042), (1000, 1.962)] {
-        assert!((student(freedom) - expected).abs() < 1e-3, "{freedom}: {}", student(freedom));
+        assert!(
+            (student_quantile(0.975, freedom) - expected).abs() < 1e-3,
+            "{freedom}: {}",
+            student_quantile(0.975, freedom)
+        );
     }
     let (mean, ci) = interval([1.0, 2.0, 3.0].into_iter());
     assert!((mean - 2.0).abs() < 1e-12 && (ci.unwrap() - 4.303 / 3f64.sqrt()).abs() < 1e-3);

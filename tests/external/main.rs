@@ -368,7 +368,7 @@ fn run_has_a_row_for_every_cell_whatever_threads() {
     for file in ["rows.csv", "table2.md", "samples/pocket--piqa-mini.jsonl"] {
         assert_eq!(text(&fs::read(one.join(file)).unwrap()), text(&fs::read(two.join(file)).unwrap()), "{file}");
     }
-    let rows = splitbench::report::read_rows(&one.join("rows.parquet")).unwrap();
+    let rows = splitbench::record::read_rows(&one.join("rows.parquet")).unwrap();
     assert_eq!(rows.len(), 1 + 1 + 2 + 2);
     for row in rows.iter().filter(|row| row.codec.starts_with("external")) {
         // What stands in a row is what runs it again.

@@ -9,6 +9,7 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaStream, LaunchConfig, PushKe
 use cudarc::nvrtc::{CompileError, compile_ptx};
 
 use super::lane;
+use crate::record::replay::Provenance;
 use crate::replay::backend::{Backend, Device, Job, Opened, Provenance};
 use crate::replay::clock::{timed, wall_seconds};
 use crate::replay::method::{KERNEL, Method};
@@ -93,7 +94,7 @@ impl Cuda {
         let device = Device {
             name: format!("{name}, compute capability {major}.{minor}"),
             clock_mhz: mhz,
-            libraries: vec![versions()?, crate::experiment::machine::library("cudarc")],
+            libraries: vec![versions()?, crate::record::machine::library("cudarc")],
         };
         Ok(Self { gpu, device, profile })
     }

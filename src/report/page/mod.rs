@@ -269,7 +269,7 @@ fn part(source: &Source) -> Result<Vec<Block>> {
             blocks.extend(super::missing(report, &view, beside).into_iter().map(Block::Text));
             let tables =
                 rendered(report, &view, beside, &sweeps, Place::Inside).into_iter().map(|(_, made)| made.tables);
-            (tables.collect(), super::figures(report, &view, &sweeps, beside, Words::Beside)?)
+            (tables.collect(), super::figures(report, &view, &sweeps, beside, Words::ReportContext)?)
         }
         Kind::Replay { rows, table4: true } => {
             let claims = super::speed::markdown(rows);
@@ -280,7 +280,7 @@ fn part(source: &Source) -> Result<Vec<Block>> {
         }
         Kind::Replay { rows, .. } => (vec![vec![table4::list(rows)]], Vec::new()),
         Kind::Simulated { swept, about } => {
-            let draw = |(file, figure): (String, super::figure::Figure)| figure.picture(file, Words::Beside);
+            let draw = |(file, figure): (String, super::figure::Figure)| figure.picture(file, Words::ReportContext);
             let pictures = simulation::figures(swept, about).into_iter().map(draw).collect::<Result<_>>()?;
             (vec![simulation::rendered(swept, about).tables], pictures)
         }

@@ -1,15 +1,16 @@
 use std::fs;
 
-use super::super::testing::{failed, row, two_codecs as rows};
-use super::super::{Beside, Report, table4, write as write_run, write_parquet};
+use super::super::{ReportContext, ReportSpec, table4, write as write_run};
 use super::*;
-use crate::experiment::Row;
+use crate::record::Row;
+use crate::record::testing::{failed, row, two_codecs as rows};
+use crate::record::write_parquet;
 
 /// A run's folder with manifest, machine, rows, tables and plots, as `run` leaves it.
 fn run(out: &Path, name: &str, rows: &[Row], finished: bool) -> PathBuf {
     let (results, plots) = (out.join("results/test").join(name), out.join("plots/test").join(name));
-    let report = Report { table2: true, table3: true, codecs: true, ratio_plot: true, ..Report::default() };
-    write_run(&results, &plots, &report, rows, &Beside::default()).unwrap();
+    let report = ReportSpec { table2: true, table3: true, codecs: true, ratio_plot: true, ..ReportSpec::default() };
+    write_run(&results, &plots, &report, rows, &ReportContext::default()).unwrap();
     write_parquet(&results.join("rows.parquet"), rows).unwrap();
     let finished = if finished { "\"2026-01-02T04:00:00\"" } else { "null" };
     let earlier = if name == "resumed" { r#""earlier": [{"wall_seconds": 60.0}], "# } else { "" };
@@ -222,7 +223,7 @@ fn a_replay_has_a_page_with_the_papers_seconds_in_its_cells() {
     let replay = folder.path().join("results/table4/r");
     fs::create_dir_all(&replay).unwrap();
     let rows = [table4::tests::row("cpu", "fc", Some(2.0)), table4::tests::row("cpu", "topk", Some(5.0))];
-    fs::write(replay.join("replay.jsonl"), crate::replay::row::to_lines(&rows).unwrap()).unwrap();
+    fs::write(replay.join("replay.jsonl"), crate::record::json_lines::text(&rows).unwrap()).unwrap();
     fs::write(replay.join("manifest.json"), r#"{"finished": "now", "spec": {"table4": true}}"#).unwrap();
     let (html, _) = made(std::slice::from_ref(&replay), &replay);
     is_sound(&html);

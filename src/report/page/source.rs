@@ -7,10 +7,14 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::super::ReportContext;
 use super::super::simulation;
-use super::super::{Beside, Report, read_rows};
-use crate::experiment::{Known, Row, spec};
-use crate::replay;
+use crate::experiment::ReportSpec;
+use crate::experiment::{RecordedRun, spec};
+use crate::record::Row;
+use crate::record::machine::Machine;
+use crate::record::read_rows;
+use crate::record::replay::{self, ReplayRow};
 use crate::simulate::Swept;
 
 /// A run and all that is in its folder.
@@ -35,9 +39,9 @@ pub(super) struct Source {
 #[derive(Debug)]
 pub(super) enum Kind {
     /// Cells of an experiment.
-    Rows { report: Report, rows: Vec<Row>, beside: Beside },
+    Rows { report: ReportSpec, rows: Vec<Row>, beside: ReportContext },
     /// A replay of a trace; `table4` where it is one of Table IV.
-    Replay { rows: Vec<replay::Row>, table4: bool },
+    Replay { rows: Vec<ReplayRow>, table4: bool },
     /// A simulation of many clients, and what stands under its figures.
     Simulated { swept: Swept, about: String },
 }
@@ -71,20 +75,10 @@ pub(super) struct Asked {
     pub table4: bool,
 }
 
-/// What machine.json says; any of it may be missing.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Machine {
-    pub cpu: String,
-    pub cores: usize,
-    pub memory_bytes: u64,
-    pub os: String,
-}
-
 /// What the rows of a run are to be made into, and whether it has come to its end. One without a manifest has not; if its experiment
 /// is known by name, that says what to make.
-pub fn wanted(run: &Path, rows: &[Row]) -> Result<(Report, bool)> {
-    if let Some(known) = Known::of_run(run)? {
+pub fn wanted(run: &Path, rows: &[Row]) -> Result<(ReportSpec, bool)> {
+    if let Some(known) = RecordedRun::find(run)? {
         return Ok((known.spec.report, known.finished.is_none()));
     }
     let experiment = rows.first().map(|row| row.experiment.as_str()).unwrap_or_default();
@@ -116,7 +110,7 @@ impl Source {
         let places = [plots.map(Path::to_path_buf), Some(whole.join("plots")), beside];
         let plots = places.into_iter().flatten().find(|place| place.is_dir());
         let (made, partial, kind) = if whole.join("replay.jsonl").is_file() {
-            let rows = replay::row::read(&whole.join("replay.jsonl"))?;
+            let rows = replay::read(&whole.join("replay.jsonl"))?;
             let made: Made = described(&whole, "manifest")?;
             let partial = made.finished.is_none();
             let table4 = made.spec.table4;
@@ -130,7 +124,7 @@ impl Source {
         } else {
             let rows = rows(&whole).with_context(|| format!("reading the run {}", folder.display()))?;
             let (report, partial) = wanted(&whole, &rows)?;
-            let beside = Beside { partial, ..Beside::of_run(&whole, &report)? };
+            let beside = ReportContext { partial, ..ReportContext::read(&whole, &report)? };
             (described(&whole, "manifest")?, partial, Kind::Rows { report, rows, beside })
         };
         let machine = described(&whole, "machine")?;

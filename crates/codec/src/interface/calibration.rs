@@ -330,7 +330,7 @@ impl Calibration {
                 hash.update(value.to_le_bytes());
             }
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(hash.finalize())
     }
 }
 

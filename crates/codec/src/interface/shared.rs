@@ -24,13 +24,12 @@ impl Shared {
 
     /// Fails unless a packet was made with these numbers.
     pub fn check(&self, found: &[u8], codec: &str) -> Result<()> {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         ensure!(
             found == self.digest,
             "packet field digest: this {codec} was calibrated to {}, the packet was made with {}: both sides need the same \
              calibration",
-            hex(&self.digest),
-            hex(found)
+            hex::encode(self.digest),
+            hex::encode(found)
         );
         Ok(())
     }

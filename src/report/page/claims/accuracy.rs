@@ -6,7 +6,7 @@ use super::super::super::view::{self, View};
 use super::super::super::{names, paper};
 use super::super::verdict::{ANY, Measured, ONE, Verdict};
 use super::{Judged, Said, Test, sets};
-use crate::experiment::Row;
+use crate::record::Row;
 
 /// What the cells of a model say of a claim about accuracies.
 pub(super) fn judge(test: &Test, view: &View, model: &str) -> Option<Judged> {

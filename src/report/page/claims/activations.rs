@@ -3,7 +3,7 @@
 use super::super::super::{names, view};
 use super::super::verdict::{ANY, Measured, ONE, Verdict};
 use super::{Judged, Said, sets};
-use crate::experiment::{Energy, Similarity};
+use crate::record::{Energy, Similarity};
 
 /// After layer 1, by the default reading at the ratio nearest to the paper's average; the error is of the mean over the sets.
 pub(super) fn energy(lines: &[Energy], all: &[String], least: f64) -> Vec<Judged> {

@@ -4,7 +4,7 @@ use super::super::super::number::significant;
 use super::super::super::view;
 use super::super::verdict::Verdict;
 use super::Judged;
-use crate::experiment::RAW;
+use crate::record::RAW;
 use crate::simulate::Saturation;
 
 /// Prompts alone, of one profile and so many workers.

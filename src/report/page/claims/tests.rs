@@ -1,8 +1,9 @@
+use super::super::super::ReportContext;
 use super::super::super::table4::tests::row as timed;
-use super::super::super::testing::{failed, on, row};
-use super::super::super::{Beside, Report, Response};
 use super::*;
-use crate::experiment::{Energy, RAW, Row, Similarity};
+use crate::experiment::{ReportSpec, ResponseSpec};
+use crate::record::testing::{failed, on, row};
+use crate::record::{Energy, RAW, Row, Similarity};
 use crate::simulate::{Saturation, Swept};
 
 const BASE: f64 = 0.7;
@@ -21,7 +22,7 @@ fn source(kind: Kind) -> Source {
 }
 
 fn of_rows(rows: Vec<Row>) -> Source {
-    source(Kind::Rows { report: Report::default(), rows, beside: Beside::default() })
+    source(Kind::Rows { report: ReportSpec::default(), rows, beside: ReportContext::default() })
 }
 
 /// A cell on ARC-Easy, at the ratio it has in the paper's Table III, that loses answers and gains none.
@@ -165,8 +166,8 @@ fn activations_are_judged_by_what_was_measured() {
     };
     let of = |share: f64| {
         let energy = sets().map(|set| line(set, share)).collect();
-        let beside = Beside { energy, ..Beside::default() };
-        said(source(Kind::Rows { report: Report::default(), rows: vec![baseline()], beside }), "Most of the energy")
+        let beside = ReportContext { energy, ..ReportContext::default() };
+        said(source(Kind::Rows { report: ReportSpec::default(), rows: vec![baseline()], beside }), "Most of the energy")
     };
     assert_eq!((of(0.9).verdict, of(0.3).verdict, of(0.499).verdict), (Verdict::Holds, Verdict::Fails, Verdict::Open));
     assert!(of(0.3).found.starts_with("30.1 ± 0.1 % of the energy") && of(0.3).found.ends_with("noise 25.0 %"));
@@ -182,8 +183,8 @@ fn activations_are_judged_by_what_was_measured() {
     };
     let of = |late: f64, part: &str| {
         let similarity = (1..=6).map(|layer| cosine(layer, if layer > 3 { late } else { 0.6 })).collect();
-        let beside = Beside { similarity, ..Beside::default() };
-        said(source(Kind::Rows { report: Report::default(), rows: vec![baseline()], beside }), part).verdict
+        let beside = ReportContext { similarity, ..ReportContext::default() };
+        said(source(Kind::Rows { report: ReportSpec::default(), rows: vec![baseline()], beside }), part).verdict
     };
     assert_eq!(
         (of(0.3, "most alike"), of(0.8, "most alike"), of(0.6, "most alike")),
@@ -198,15 +199,17 @@ fn activations_are_judged_by_what_was_measured() {
 #[test]
 fn shares_are_judged_at_every_link() {
     use super::super::super::response::tests::line;
-    use crate::experiment::Part;
+    use crate::record::Part;
     let of = |us: f64, links: &[f64]| {
-        let report =
-            Report { response: Some(Response { links_mbps: links.to_vec(), round_trip_ms: 0.0 }), ..Report::default() };
+        let report = ReportSpec {
+            response: Some(ResponseSpec { links_mbps: links.to_vec(), round_trip_ms: 0.0 }),
+            ..ReportSpec::default()
+        };
         let service = [RAW, "fc", "qr"]
             .iter()
             .flat_map(|codec| [Part::Prompt, Part::Step].map(|part| line(codec, part, 1000.0, us)))
             .collect();
-        let beside = Beside { service, ..Beside::default() };
+        let beside = ReportContext { service, ..ReportContext::default() };
         source(Kind::Rows { report, rows: vec![baseline()], beside })
     };
     // 6 ms of compute, and 8 ms of link at 1 Mbit/s.

@@ -4,7 +4,7 @@ use super::super::super::number::significant;
 use super::super::super::{response, speed, view};
 use super::super::verdict::Verdict;
 use super::Judged;
-use crate::replay::Provenance;
+use crate::record::replay::Provenance;
 
 /// The codec's share of the response time at every link rate of the run: the paper does not state its link.
 pub(super) fn share(all: &[response::Share], codec: &str, bound: f64, at_most: bool) -> Vec<Judged> {

@@ -1,0 +1,64 @@
+//! The order of the rooms (docs/architecture.md), and names that are there once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms of `src`, top down. A file imports from rooms below its own, and from no other of its own line.
+const ROOMS: [&[&str]; 10] = [
+    &["cmd"],
+    &["report", "prepare"],
+    &["experiment", "replay", "simulate"],
+    &["record"],
+    &["score"],
+    &["model"],
+    &["data"],
+    &["hub"],
+    &["output"],
+    &["embedded", "emulated", "file_name", "progress", "repeats", "save"],
+];
+
+fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            out.push(path);
+        }
+    }
+    out.sort();
+}
+
+/// The code of a file, without comments.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .fold(String::new(), |code, line| code + line + "\n")
+}
+
+#[test]
+fn an_import_only_goes_down() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let level = |room: &str| ROOMS.iter().position(|line| line.contains(&room));
+    let mut wrong = Vec::new();
+    for path in &files {
+        let place = path.strip_prefix(&src).unwrap();
+        let room = place.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        if ["main", "lib"].contains(&room) {
+            continue;
+        }
+        let own = level(room).unwrap_or_else(|| panic!("{room} has no place in ROOMS"));
+        // `use crate::{a, b}` is two imports.
+        let code = code(path).replace("crate::{", "crate::");
+        for import in code.split("crate::").skip(1) {
+            let name: String = import.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if name != room && level(&name).is_some_and(|other| other <= own) {
+                wrong.push(format!("{}: crate::{name}", place.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports that go up or sideways:\n{}", wrong.join("\n"));
+}
