@@ -35,7 +35,7 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 
 /// README, docs, and what the crates and the cores say of themselves.
 fn prose() -> Vec<PathBuf> {
-    let others = ["docs", "crates", "rtl"].iter().flat_map(|folder| files(folder, "md"));
+    let others = ["docs", "crates"].iter().flat_map(|folder| files(folder, "md"));
     std::iter::once(PathBuf::from("README.md")).chain(others).collect()
 }
 
@@ -240,7 +240,7 @@ fn arguments(words: &[String]) -> Option<&[String]> {
     if words.first().is_some_and(|word| word == "splitbench" || word == "target/release/splitbench") {
         return Some(&words[1..]);
     }
-    if words.len() > 3 && words[..3] == CARGO {
+    if words.len() > 3 && words[..3] == CARGO && words[3] != "-p" {
         return words.iter().position(|word| word == "--").map(|dashes| &words[dashes + 1..]);
     }
     None

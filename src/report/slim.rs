@@ -18,16 +18,16 @@ pub(super) fn slim(svg: &str) -> String {
     }
     let svg = svg.replacen("<svg", &format!("<svg{FONT}"), 1);
     let mut out = String::with_capacity(svg.len());
-    let mut open: Option<Shape> = None;
+    let mut open: Option<Outline> = None;
     let mut last = (0, 0);
     for line in svg.lines() {
-        let shape = Shape::read(line);
-        let goes_on = shape.is_some() && shape.as_ref().map(|s| s.look()) == open.as_ref().map(|s| s.look());
+        let outline = Outline::read(line);
+        let goes_on = outline.is_some() && outline.as_ref().map(|s| s.look()) == open.as_ref().map(|s| s.look());
         if !goes_on {
             out += if open.is_some() { "\"/>\n" } else { "" };
-            match &shape {
-                Some(shape) => {
-                    let _ = write!(out, "<path {}d=\"", shape.look);
+            match &outline {
+                Some(outline) => {
+                    let _ = write!(out, "<path {}d=\"", outline.look);
                     last = (0, 0);
                 }
                 None => {
@@ -36,22 +36,22 @@ pub(super) fn slim(svg: &str) -> String {
                 }
             }
         }
-        if let Some(shape) = &shape {
-            shape.draw(&mut out, &mut last);
+        if let Some(outline) = &outline {
+            outline.draw(&mut out, &mut last);
         }
-        open = shape;
+        open = outline;
     }
     out + if open.is_some() { "\"/>\n" } else { "" }
 }
 
 /// A polyline, or a closed polygon.
-struct Shape<'a> {
+struct Outline<'a> {
     look: &'a str,
     points: Vec<(i32, i32)>,
     closed: bool,
 }
 
-impl<'a> Shape<'a> {
+impl<'a> Outline<'a> {
     /// What a line of the SVG draws, if it is one of these, of whole pixels and opaque.
     fn read(line: &'a str) -> Option<Self> {
         let (rest, closed) = match line.strip_prefix("<polyline ") {
