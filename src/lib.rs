@@ -14,6 +14,7 @@ pub mod data;
 pub mod embedded;
 #[cfg(test)]
 mod emulated;
+mod exact;
 pub mod experiment;
 mod file_name;
 pub mod hub;

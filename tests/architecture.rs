@@ -14,7 +14,7 @@ const ROOMS: [&[&str]; 10] = [
     &["data"],
     &["hub"],
     &["output"],
-    &["embedded", "emulated", "file_name", "progress", "repeats", "save"],
+    &["embedded", "emulated", "exact", "file_name", "progress", "repeats", "save"],
 ];
 
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {

@@ -394,7 +394,7 @@ impl fmt::Display for Line<'_> {
             (Some(low), Some(high)) => write!(f, ", interval {} to {}", number(*low), number(*high))?,
             _ => write!(f, ", no interval from a single {clusters_are}: give 2 or more")?,
         }
-        write!(f, ": {}", verdict.as_str())?;
+        write!(f, ": {verdict}")?;
         match (verdict, needed, times) {
             (Verdict::CannotTell, Some(needed), Some(times)) => {
                 write!(f, "; about {needed} {clusters_are}s")?;

@@ -7,10 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use super::cell::CellKey;
-use super::entry::{Answer, Measured};
-use super::evaluate::Outcome;
 use super::indicators::indicators;
 use super::journal::{Journal, Plan};
+use super::outcome::{CellAnswer, Outcome, UnsplitAnswer};
 use crate::file_name::file_name;
 use crate::record::Indicators;
 use crate::record::Row;
@@ -51,7 +50,7 @@ pub fn collect(
     let mut answers = Vec::with_capacity(plan.questions.len());
     let mut missing = Vec::new();
     for &question in &plan.questions {
-        match one(journals, |journal| journal.answer(question), Answer::agrees)
+        match one(journals, |journal| journal.answer(question), UnsplitAnswer::agrees)
             .with_context(|| format!("data set {name}, question {question}, unsplit model"))?
         {
             Some(answer) => answers.push(answer),
@@ -61,9 +60,9 @@ pub fn collect(
     ensure!(missing.is_empty(), "data set {name}: {}", lacking("the unsplit model", &missing, &plan, journals));
     let chance = scoring::chance(answers.iter().map(|a| a.asked.choice_chars.len()));
     let empty = Row { chance, ..plan.row.clone() };
-    let logliks: Vec<f64> = answers.iter().flat_map(Answer::loglik).collect();
+    let logliks: Vec<f64> = answers.iter().flat_map(|answer| answer.loglik.clone()).collect();
     let baseline: Vec<Sample> =
-        answers.iter().map(|a| Sample::new(name, &a.asked, a.loglik(), None)).collect::<Result<_>>()?;
+        answers.iter().map(|a| Sample::new(name, &a.asked, a.loglik.clone(), None)).collect::<Result<_>>()?;
     samples(None, &baseline)?;
     let mut collected = Collected { rows: vec![with_accuracy(empty.clone(), &baseline)], ..Collected::default() };
     for key in &plan.cells {
@@ -180,12 +179,12 @@ type CellOutcomes = (Vec<Vec<Outcome>>, Vec<PositionFidelity>);
 fn outcomes(journals: &mut [Journal], key: &CellKey, plan: &Plan) -> Result<Result<CellOutcomes>> {
     let (mut found, mut missing) = (CellOutcomes::default(), Vec::new());
     for &question in &plan.questions {
-        match one(journals, |journal| journal.measured(key, question), Measured::agrees)
+        match one(journals, |journal| journal.measured(key, question), CellAnswer::agrees)
             .with_context(|| format!("question {question}"))?
         {
             Some(measured) => {
-                found.0.push(measured.outcomes().context("a line of the journal lacks numbers")?);
-                found.1.push(measured.fidelity());
+                found.0.push(measured.outcomes);
+                found.1.push(measured.fidelity);
             }
             None => missing.push(question),
         }
@@ -229,11 +228,11 @@ fn absent(journals: &[Journal]) -> Option<String> {
 
 fn cell_samples(
     dataset: &str,
-    answers: &[Answer],
+    answers: &[UnsplitAnswer],
     outcomes: &[Vec<Outcome>],
     fidelity: &[PositionFidelity],
 ) -> Result<Vec<Sample>> {
-    let sample = |((answer, outcomes), fidelity): ((&Answer, &Vec<Outcome>), &PositionFidelity)| {
+    let sample = |((answer, outcomes), fidelity): ((&UnsplitAnswer, &Vec<Outcome>), &PositionFidelity)| {
         let loglik = outcomes.iter().map(|o| o.loglik).collect();
         Sample::new(dataset, &answer.asked, loglik, Some(codec_sample(outcomes, fidelity)))
     };

@@ -6,7 +6,6 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::Tensor;
@@ -14,36 +13,14 @@ use rayon::prelude::*;
 
 use super::batch::{Group, Sharing, groups};
 use super::cell::Cell;
-use super::probe::{Probe, Probed, follow};
+use super::outcome::Outcome;
+use super::probe::{Probe, follow};
 use super::scope::Scope;
 use super::spent::{Clock, Stage};
 use crate::model::split::{LogitRows, RowScores, Target, from_values, logit_rows, to_values};
 use crate::model::{Decoder, Packing, SplitPoint, runs};
 use crate::score::{PositionFidelity, Request};
-use splitbench_codec::{Activation, Codec, Packet, Received};
-
-/// What became of one request in one cell.
-#[derive(Debug, Clone, Default)]
-pub struct Outcome {
-    /// Log-likelihood of the continuation, nats.
-    pub loglik: f64,
-    /// Rows that went through the codec.
-    pub tokens: usize,
-    /// Numbers of those rows, S D.
-    pub raw_elements: usize,
-    /// Numbers the packet keeps.
-    pub elements: usize,
-    /// Bytes of the packet.
-    pub wire_bytes: usize,
-    /// `||A - A'||_F / ||A||_F` of the compressed rows.
-    pub rel_error: f64,
-    /// Time to encode, one thread.
-    pub encode: Duration,
-    /// Time to decode, one thread.
-    pub decode: Duration,
-    /// What a probe saw, where there was one.
-    pub probed: Option<Probed>,
-}
+use splitbench_codec::{Activation, Codec, Received, RoundTrip, round_trip};
 
 /// One cell with its codec, or why there is none.
 pub struct Prepared<'a> {
@@ -140,7 +117,7 @@ struct Origins {
 }
 
 /// Scores the requests of `questions` in every cell. Batches have at most `most_rows` rows, of one question in one cell at least; the
-/// scores do not depend on it. `finished` hears of each batch when it is done.
+/// scores do not depend on it. `consume` gets the scores batch by batch, each when it is done; it may stop early.
 ///
 /// ```text
 /// clients: client half -> unsplit batch -> codecs -> cell batch -> codecs -> ...      (the next questions) ...
@@ -156,15 +133,18 @@ pub fn evaluate(
     most_rows: usize,
     wanted: Wanted,
     clock: &Clock,
-    finished: impl FnMut(Vec<Scores>) -> Result<()>,
+    consume: impl FnOnce(&mut dyn Iterator<Item = Result<Vec<Scores>>>) -> Result<()>,
 ) -> Result<()> {
     let groups = groups(questions);
     let clients = Clients { decoder, groups: &groups, cells, most_rows, wanted, clock };
     thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(WAITING);
+        let (sender, arrivals) = sync_channel(WAITING);
         let clients = scope.spawn(move || clients.run(&sender));
-        // Dropping the receiver, whatever ends the server, makes the clients' next send fail, which stops them.
-        let served = Server { decoder, clock, baseline: wanted.baseline, unsplit: None }.run(receiver, finished);
+        let served = {
+            let mut server = Server { decoder, clock, baseline: wanted.baseline, unsplit: None, arrivals };
+            consume(&mut server)
+            // Dropping the server, and with it the receiver, makes the clients' next send fail, which stops them.
+        };
         let sent = clients.join().unwrap_or_else(|panic| resume_unwind(panic));
         served.and(sent)
     })
@@ -178,22 +158,31 @@ struct Server<'a> {
     baseline: bool,
     /// The last layer's residual stream of the unsplit model, at the rows that are compared with.
     unsplit: Option<Tensor>,
+    arrivals: Receiver<Message<'a>>,
+}
+
+impl Iterator for Server<'_> {
+    type Item = Result<Vec<Scores>>;
+
+    /// The scores of the next batch that has any.
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let message = self.arrivals.recv().ok()?;
+            match self.score(message) {
+                Ok(scores) if scores.is_empty() => {}
+                scores => return Some(scores),
+            }
+        }
+    }
 }
 
 impl Server<'_> {
-    /// Computes what arrives, batch by batch.
-    fn run(&mut self, arrivals: Receiver<Message>, mut finished: impl FnMut(Vec<Scores>) -> Result<()>) -> Result<()> {
-        for message in arrivals {
-            let scores = match message {
-                Message::Unsplit(batch) => self.clock.time(Stage::Baseline, || self.score_unsplit(batch))?,
-                Message::Cells(batch) => self.clock.time(Stage::Server, || self.score_cells(batch))?,
-                Message::Failed { cell, error } => vec![Scores::Failed { cell, error }],
-            };
-            if !scores.is_empty() {
-                finished(scores)?;
-            }
+    fn score(&mut self, message: Message) -> Result<Vec<Scores>> {
+        match message {
+            Message::Unsplit(batch) => self.clock.time(Stage::Baseline, || self.score_unsplit(batch)),
+            Message::Cells(batch) => self.clock.time(Stage::Server, || self.score_cells(batch)),
+            Message::Failed { cell, error } => Ok(vec![Scores::Failed { cell, error }]),
         }
-        Ok(())
     }
 
     fn score_unsplit(&mut self, batch: UnsplitBatch) -> Result<Vec<Scores>> {
@@ -509,26 +498,15 @@ impl<'b> SplitWork<'_, 'b> {
         }
         let rows = ids.len();
         let part = Activation::new(rows, width, part)?.with_token_ids(ids, self.decoder.config().vocab_size)?;
-        let encode = || codec.encode(&part, cell.budget).with_context(|| format!("encoding by {cell}"));
-        let decode = |packet: &Packet| codec.receive(packet).with_context(|| format!("decoding by {cell}"));
-        if codec.is_cold() {
-            decode(&encode()?)?;
-        }
-        let clock = Instant::now();
-        let packet = encode()?;
-        let encode = clock.elapsed();
+        let RoundTrip { packet, received, encode, decode } =
+            round_trip(codec, &part, cell.budget).with_context(|| cell.to_string())?;
         let (elements, wire_bytes) = (packet.elements(), packet.len());
-        // What arrives is bytes: nothing of the encoder's state may help the decoder.
-        let packet = Packet::from_bytes(packet.into_bytes())?;
-        let clock = Instant::now();
-        let received = decode(&packet)?;
-        let decode = clock.elapsed();
         self.clock.add(encode, decode);
         let decoded = match received {
             Received::Activation(decoded) => decoded,
             // On a CPU the client half gives the same bits wherever it runs: running it again would only take time.
             Received::TokenIds(ids) => {
-                ensure!(part.token_ids() == Some(&ids), "decoding by {cell}: not the token ids that were sent");
+                ensure!(part.token_ids() == Some(&ids), "{cell}: not the token ids that were sent");
                 part.clone()
             }
         };

@@ -9,7 +9,7 @@ use super::energy::spectrum;
 use crate::file_name::file_name;
 use crate::record::{Heat, HeatKind};
 use splitbench_codec::npy;
-use splitbench_codec::{Activation, Calibration, Received, build};
+use splitbench_codec::{Activation, Calibration, Received, build, round_trip};
 
 /// Rows and columns of an activation that are kept to be looked at.
 const SHOWN: (usize, usize) = (48, 192);
@@ -42,7 +42,8 @@ pub fn draw(
             accounting: cell.budget.map(|budget| budget.accounting.to_string()).unwrap_or_default(),
             ..blank.clone()
         };
-        let received = build(&cell.codec, calibration).and_then(|codec| codec.receive(&codec.encode(a, cell.budget)?));
+        let received =
+            build(&cell.codec, calibration).and_then(|codec| Ok(round_trip(codec.as_ref(), a, cell.budget)?.received));
         out.push(match received {
             Ok(Received::Activation(received)) => Heat {
                 rel_error: Some(a.rel_error(&received)),

@@ -1,6 +1,6 @@
 //! The indicators of one cell: means of what probes saw.
 
-use super::evaluate::Outcome;
+use super::outcome::Outcome;
 use super::probe::Probed;
 use super::smoothness::mean;
 use crate::record::{Indicators, Row};

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::cell::CellKey;
-use super::entry::{Answer, Measured};
 use super::flush::Flusher;
+use super::outcome::{CellAnswer, UnsplitAnswer};
 use crate::record::Row;
 
 /// Version of the lines.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// A line is safe from a power cut this long after it was written, and what the disk takes; from the end of the program at once.
 const SYNC_AFTER: Duration = Duration::from_secs(3);
@@ -88,9 +88,9 @@ pub enum Line {
     /// What the lines after it belong to.
     Plan(Box<Plan>),
     /// A question, and the unsplit model's answer.
-    Baseline(Answer),
+    Baseline(UnsplitAnswer),
     /// A question in a cell, by its place in the plan.
-    Cell(usize, Measured),
+    Cell(usize, CellAnswer),
     /// Why a cell came to an end.
     Failed(usize, String),
 }
@@ -287,7 +287,7 @@ impl Journal {
     }
 
     /// The unsplit model's answer to a question.
-    pub fn answer(&mut self, question: usize) -> Result<Option<Answer>> {
+    pub fn answer(&mut self, question: usize) -> Result<Option<UnsplitAnswer>> {
         let Some(&at) = self.answers.get(&question) else { return Ok(None) };
         match self.line_at(at)? {
             Line::Baseline(answer) => Ok(Some(answer)),
@@ -296,7 +296,7 @@ impl Journal {
     }
 
     /// What was measured on a question in a cell.
-    pub fn measured(&mut self, cell: &CellKey, question: usize) -> Result<Option<Measured>> {
+    pub fn measured(&mut self, cell: &CellKey, question: usize) -> Result<Option<CellAnswer>> {
         let Some(&at) = self.measured.get(cell).and_then(|questions| questions.get(&question)) else {
             return Ok(None);
         };

@@ -1,7 +1,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::super::evaluate::Outcome;
+use super::super::outcome::Outcome;
 use super::*;
 use crate::score::Asked;
 use crate::score::PositionFidelity;
@@ -45,7 +45,7 @@ fn plan(codecs: &[&str], questions: usize) -> Plan {
     Plan::new(row(), codecs.iter().map(|codec| key(codec)).collect(), (0..questions).collect())
 }
 
-fn answer(index: usize) -> Answer {
+fn answer(index: usize) -> UnsplitAnswer {
     let asked = Asked {
         id: format!("q{index}"),
         index,
@@ -55,10 +55,10 @@ fn answer(index: usize) -> Answer {
         tokens: 9,
         prompt_sha256: "p".into(),
     };
-    Answer::new(asked, &[-1.0 / 3.0, -0.1 - index as f64])
+    UnsplitAnswer { asked, loglik: vec![-1.0 / 3.0, -0.1 - index as f64] }
 }
 
-fn measured(index: usize) -> Measured {
+fn measured(index: usize) -> CellAnswer {
     let outcome = |loglik: f64| Outcome {
         loglik,
         tokens: 5,
@@ -71,7 +71,7 @@ fn measured(index: usize) -> Measured {
         probed: None,
     };
     let fidelity = PositionFidelity { kl: vec![1e-7 / 3.0, f32::INFINITY], same_top: 1, acceptance: 1.0 / 3.0 };
-    Measured::new(index, &[outcome(-1e-7 / 3.0), outcome(f64::MIN_POSITIVE)], &fidelity)
+    CellAnswer { index, outcomes: vec![outcome(-1e-7 / 3.0), outcome(f64::MIN_POSITIVE)], fidelity }
 }
 
 fn filled(path: &Path) {
@@ -93,9 +93,9 @@ fn what_was_appended_is_there_to_the_bit() {
     for mut journal in [Journal::open(&path).unwrap(), Journal::read(&path).unwrap()] {
         assert_eq!(journal.plan(), Some(&plan(&["fc", "topk"], 2)));
         assert_eq!(journal.answer(0).unwrap(), Some(answer(0)));
-        assert_eq!(journal.answer(1).unwrap().unwrap().loglik(), [-1.0 / 3.0, -1.1]);
+        assert_eq!(journal.answer(1).unwrap().unwrap().loglik, [-1.0 / 3.0, -1.1]);
         assert_eq!(journal.measured(&key("topk"), 0).unwrap(), Some(measured(0)));
-        let outcomes = measured(0).outcomes().unwrap();
+        let outcomes = measured(0).outcomes;
         assert_eq!(outcomes[1].loglik.to_bits(), f64::MIN_POSITIVE.to_bits());
         assert!(journal.has(&key("topk"), 0) && !journal.has(&key("topk"), 1) && !journal.has(&key("fc"), 0));
         assert_eq!(journal.failure(&key("fc")), Some("broken"));

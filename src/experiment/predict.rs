@@ -18,7 +18,7 @@ use crate::model::split::LogitRows;
 use crate::model::{Config, Decoder, Packing};
 use crate::record::manifest::Predicted;
 use crate::score::Request;
-use splitbench_codec::{Activation, Codec, EXTERNAL};
+use splitbench_codec::{Activation, Codec, EXTERNAL, round_trip};
 
 /// Floating-point operations of the decoder, a multiply-add as two.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -211,7 +211,7 @@ impl Predictor {
             let values = (0..tokens * width).map(|_| random.random_range(-1.0f32..1.0)).collect();
             let ids = (0..tokens as u32).map(|id| id % self.config.vocab_size as u32).collect();
             let a = Activation::new(tokens, width, values)?.with_token_ids(ids, self.config.vocab_size)?;
-            let trip = || codec.receive(&codec.encode(&a, cell.budget)?);
+            let trip = || round_trip(codec, &a, cell.budget);
             black_box(trip()?);
             let clock = Instant::now();
             black_box(trip()?);

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use anyhow::Result;
 use candle_core::Tensor;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::cell::Cell;
 use super::concentration::{effective_rank, outlier_share};
 use super::smoothness::{adjacent_cosine, variation_hidden, variation_tokens};
+use crate::exact;
 use crate::model::split::{activation, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};
 use splitbench_codec::{Activation, Budget, CodecSpec, build};
@@ -21,21 +23,28 @@ pub struct Probe {
 }
 
 /// What was seen of one activation.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Probed {
     /// Share of ||A||^2 that FC's block at the cell's budget restores.
+    #[serde(with = "exact::number")]
     pub low_band: f64,
     /// See [`variation_tokens`].
+    #[serde(with = "exact::option")]
     pub variation_tokens: Option<f64>,
     /// See [`variation_hidden`].
+    #[serde(with = "exact::option")]
     pub variation_hidden: Option<f64>,
     /// See [`adjacent_cosine`].
+    #[serde(with = "exact::option")]
     pub adjacent_cosine: Option<f64>,
     /// See [`effective_rank`].
+    #[serde(with = "exact::option")]
     pub effective_rank: Option<f64>,
     /// See [`outlier_share`].
+    #[serde(with = "exact::option")]
     pub outlier_share: Option<f64>,
     /// Relative error of the whole sequence's hidden state at the cut and after each later layer.
+    #[serde(with = "exact::list")]
     pub errors: Vec<f64>,
 }
 

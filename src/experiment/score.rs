@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use super::calibrate::calibrate;
 use super::cell::{Cell, CellKey};
 use super::collect::{Collected, collect};
-use super::entry::{Answer, Measured};
 use super::evaluate::{Prepared, Scores, Wanted, evaluate};
 use super::journal::{Journal, Line, Plan};
 use super::memory::batch_rows;
+use super::outcome::{CellAnswer, UnsplitAnswer};
 use super::predict::{Predictor, Work};
 use super::probe::Probe;
 use super::spent::{Clock, Stage};
@@ -69,113 +69,175 @@ pub fn score(
     clock: &Clock,
     mut done: impl FnMut(u64) -> Result<()>,
 ) -> Result<Scored> {
-    let ScoreRequest { model, dataset, requests, cells, shard, .. } = *request;
-    let calibrations = clock.time(Stage::Calibrate, || calibrations(request, clock))?;
-    let calibration = |cell: &Cell| {
-        let (_, found) = calibrations.iter().find(|(split, _)| *split == cell.split)?;
-        found.as_ref()
-    };
-    let codecs: Vec<Result<Box<dyn Codec>, String>> =
-        cells.iter().map(|cell| codec::build(&cell.codec, calibration(cell)).map_err(|e| format!("{e:#}"))).collect();
-    let keys: Vec<CellKey> = (cells.iter())
-        .map(|cell| {
-            let used = cell.codec.calibration().and_then(|_| calibration(cell));
-            CellKey::new(cell, used.map(Calibration::sha256), request.probe.is_some())
-        })
-        .collect();
-    let questions: Vec<usize> = dataset.questions.iter().map(|q| q.index).collect();
-    journal.begin(Plan::new(blank_row(request.experiment, model, dataset, request.limit), keys.clone(), questions))?;
-    // Why cells came to an end, in this call.
-    let mut ended: Vec<Option<String>> = codecs.iter().map(|codec| codec.as_ref().err().cloned()).collect();
-    let known = |(cell, error): &(usize, String)| journal.failure(&keys[*cell]) != Some(error.as_str());
-    let unbuilt = ended.iter().cloned().enumerate().filter_map(|(cell, error)| Some((cell, error?)));
-    let unbuilt: Vec<Line> = unbuilt.filter(known).map(|(cell, error)| Line::Failed(cell, error)).collect();
-    journal.append(unbuilt)?;
+    let mut cells = build(request, clock)?;
+    begin(request, &cells, journal)?;
+    let (pending, there) = find_pending(request, &cells, journal);
+    let predicted = predict(request, &cells, &pending);
+    done(there)?;
+    for part in &pending {
+        score_part(request, part, &mut cells, journal, clock, &mut done)?;
+    }
+    journal.sync()?;
+    let ended = cells.into_iter().enumerate();
+    Ok(Scored { predicted, failed: ended.filter_map(|(nth, cell)| Some((nth, cell.ended?))).collect() })
+}
 
+/// A cell and where it stands.
+struct CellState<'a> {
+    cell: &'a Cell,
+    key: CellKey,
+    codec: Option<Box<dyn Codec>>,
+    /// Why it came to an end, in this call.
+    ended: Option<String>,
+}
+
+/// Questions that lack the same.
+struct Pending {
+    /// Whether the unsplit model's answers are among it.
+    baseline: bool,
+    /// The cells, by their places.
+    cells: Vec<usize>,
+    /// The questions, by their places in the data set.
+    questions: Vec<usize>,
+}
+
+/// Calibrates and builds the codecs.
+fn build<'a>(request: &ScoreRequest<'a>, clock: &Clock) -> Result<Vec<CellState<'a>>> {
+    let calibrations = clock.time(Stage::Calibrate, || calibrations(request, clock))?;
+    let state = |cell: &'a Cell| {
+        let calibration = calibrations.iter().find(|(split, _)| *split == cell.split).and_then(|(_, one)| one.as_ref());
+        let used = cell.codec.calibration().and(calibration).map(Calibration::sha256);
+        let key = CellKey::new(cell, used, request.probe.is_some());
+        match codec::build(&cell.codec, calibration) {
+            Ok(codec) => CellState { cell, key, codec: Some(codec), ended: None },
+            Err(error) => CellState { cell, key, codec: None, ended: Some(format!("{error:#}")) },
+        }
+    };
+    Ok(request.cells.iter().map(state).collect())
+}
+
+/// Puts the plan into the journal, and why cells could not be built.
+fn begin(request: &ScoreRequest, cells: &[CellState], journal: &mut Journal) -> Result<()> {
+    let ScoreRequest { experiment, model, dataset, limit, .. } = *request;
+    let keys = cells.iter().map(|state| state.key.clone()).collect();
+    let questions = dataset.questions.iter().map(|question| question.index).collect();
+    journal.begin(Plan::new(blank_row(experiment, model, dataset, limit), keys, questions))?;
+    let unbuilt = cells.iter().enumerate().filter_map(|(nth, state)| {
+        let error = state.ended.as_ref()?;
+        (journal.failure(&state.key) != Some(error)).then(|| Line::Failed(nth, error.clone()))
+    });
+    let unbuilt = unbuilt.collect();
+    journal.append(unbuilt)
+}
+
+/// What the journal lacks, and how many sequences it has.
+fn find_pending(request: &ScoreRequest, cells: &[CellState], journal: &Journal) -> (Vec<Pending>, u64) {
+    let ScoreRequest { dataset, requests, shard, .. } = *request;
     let mine = shard.map(|shard| shard.of(requests));
-    let mine = |nth: &usize| mine.as_ref().is_none_or(|mine| mine[*nth]);
-    // Questions that lack the same: the baseline, then cells.
-    let mut pending: BTreeMap<Vec<bool>, Vec<usize>> = BTreeMap::new();
+    let is_mine = |nth: &usize| mine.as_ref().is_none_or(|mine| mine[*nth]);
+    // By whether the unsplit model's answer is lacking, and by the cells that are.
+    let mut pending: BTreeMap<(bool, Vec<usize>), Vec<usize>> = BTreeMap::new();
     let mut there = 0;
-    for nth in (0..requests.len()).filter(mine) {
+    for nth in (0..requests.len()).filter(is_mine) {
         let question = dataset.questions[nth].index;
-        let lacks = |(key, codec): (&CellKey, &Result<_, _>)| codec.is_ok() && !journal.has(key, question);
-        let cells = keys.iter().zip(&codecs).map(lacks);
-        let lacking: Vec<bool> = std::iter::once(!journal.has_answer(question)).chain(cells).collect();
-        there += requests[nth].len() * lacking.iter().filter(|lacks| !**lacks).count();
-        if lacking.contains(&true) {
-            pending.entry(lacking).or_default().push(nth);
+        let is_lacking = |state: &CellState| state.codec.is_some() && !journal.has(&state.key, question);
+        let lacking: Vec<usize> = (0..cells.len()).filter(|&cell| is_lacking(&cells[cell])).collect();
+        let baseline = !journal.has_answer(question);
+        there += requests[nth].len() * (cells.len() - lacking.len() + usize::from(!baseline));
+        if baseline || !lacking.is_empty() {
+            pending.entry((baseline, lacking)).or_default().push(nth);
         }
     }
-    let lacked = |lacking: &[bool]| (0..cells.len()).filter(|&cell| lacking[cell + 1]).collect::<Vec<usize>>();
-    let asked = |places: &[usize]| places.iter().map(|&nth| requests[nth].as_slice()).collect::<Vec<_>>();
+    let part = |((baseline, cells), questions)| Pending { baseline, cells, questions };
+    (pending.into_iter().map(part).collect(), there as u64)
+}
+
+impl Pending {
+    /// The requests of each question.
+    fn requests<'a>(&self, request: &ScoreRequest<'a>) -> Vec<&'a [Request]> {
+        self.questions.iter().map(|&nth| request.requests[nth].as_slice()).collect()
+    }
+}
+
+/// What all of it is expected to take.
+fn predict(request: &ScoreRequest, cells: &[CellState], pending: &[Pending]) -> Predicted {
     let mut predicted = Predicted::default();
-    if let Some(predictor) = request.predictor {
-        for (lacking, places) in &pending {
-            let cells: Vec<(&Cell, &dyn Codec)> =
-                lacked(lacking).iter().filter_map(|&nth| Some((&cells[nth], codecs[nth].as_deref().ok()?))).collect();
-            let asked = asked(places);
-            // A codec that fails here fails there too, and says so there.
-            let work = Work { questions: &asked, cells: &cells, baseline: lacking[0] };
-            predicted += predictor.predict(&work).unwrap_or_default();
-        }
+    let Some(predictor) = request.predictor else { return predicted };
+    for part in pending {
+        let built = part.cells.iter().filter_map(|&nth| Some((cells[nth].cell, cells[nth].codec.as_deref()?)));
+        let (questions, built) = (part.requests(request), built.collect::<Vec<_>>());
+        let work = Work { questions: &questions, cells: &built, baseline: part.baseline };
+        // A codec that fails here fails there too, and says so there.
+        predicted += predictor.predict(&work).unwrap_or_default();
     }
-    done(there as u64)?;
-    let rows = batch_rows(&model.config, &model.placement.device, request.batch_tokens);
-    for (lacking, places) in pending {
-        let decoder = {
-            let _activity = progress::begin(format!("{}: reading the weights", model.title));
-            clock.time(Stage::Load, || model.decoder())?
-        };
-        let chosen = lacked(&lacking);
+    predicted
+}
+
+/// Scores questions that lack the same, a line of the journal for each as soon as its batch is done.
+fn score_part(
+    request: &ScoreRequest,
+    part: &Pending,
+    cells: &mut [CellState],
+    journal: &mut Journal,
+    clock: &Clock,
+    done: &mut impl FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    let ScoreRequest { model, dataset, .. } = *request;
+    let decoder = {
+        let _activity = progress::begin(format!("{}: reading the weights", model.title));
+        clock.time(Stage::Load, || model.decoder())?
+    };
+    // Why cells come to an end; the codecs stay as they are while they are at work.
+    let mut ended: Vec<Option<String>> = cells.iter().map(|state| state.ended.clone()).collect();
+    let prepare = |&nth: &usize| {
         // What failed on other questions is not tried on these.
-        let prepared: Vec<Prepared> = (chosen.iter())
-            .map(|&cell| {
-                let codec = match (&ended[cell], &codecs[cell]) {
-                    (None, Ok(codec)) => Ok(codec.as_ref()),
-                    (Some(error), _) | (None, Err(error)) => Err(error.clone()),
-                };
-                Prepared { cell: &cells[cell], codec }
-            })
-            .collect();
-        let wanted = Wanted { baseline: lacking[0], probe: request.probe.map(|budget| Probe { budget }) };
-        let asked = asked(&places);
-        let all: u64 = asked.iter().map(|requests| requests.len() as u64).sum();
-        // Of each cell, to count what one that fails leaves out.
-        let mut scored = vec![0u64; chosen.len()];
-        let finished = |scores: Vec<Scores>| -> Result<()> {
-            let mut sequences = 0;
-            let mut lines = Vec::new();
-            for one in scores {
-                match one {
+        let CellState { cell, codec, ended, .. } = &cells[nth];
+        let codec = match ended {
+            Some(error) => Err(error.clone()),
+            None => codec.as_deref().context("a codec that was not built is not pending").map_err(|e| e.to_string()),
+        };
+        Prepared { cell, codec }
+    };
+    let prepared: Vec<Prepared> = part.cells.iter().map(prepare).collect();
+    let wanted = Wanted { baseline: part.baseline, probe: request.probe.map(|budget| Probe { budget }) };
+    let requests = part.requests(request);
+    let all: u64 = requests.iter().map(|requests| requests.len() as u64).sum();
+    // Of each cell, to count what one that fails leaves out.
+    let mut scored = vec![0u64; part.cells.len()];
+    let rows = batch_rows(&model.config, &model.placement.device, request.batch_tokens);
+    evaluate(decoder, &requests, &prepared, rows, wanted, clock, |batches| {
+        for batch in batches {
+            let (mut sequences, mut lines) = (0, Vec::new());
+            for scores in batch? {
+                lines.push(match scores {
                     Scores::Unsplit { question, logliks } => {
-                        let (question, requests) = (&dataset.questions[places[question]], asked[question]);
-                        sequences += requests.len() as u64;
-                        lines.push(Line::Baseline(Answer::new(Asked::new(question, requests), &logliks)));
+                        let asked = Asked::new(&dataset.questions[part.questions[question]], requests[question]);
+                        sequences += logliks.len() as u64;
+                        Line::Baseline(UnsplitAnswer { asked, loglik: logliks })
                     }
                     Scores::Cell { question, cell, outcomes, fidelity } => {
-                        let index = dataset.questions[places[question]].index;
+                        let index = dataset.questions[part.questions[question]].index;
                         sequences += outcomes.len() as u64;
                         scored[cell] += outcomes.len() as u64;
-                        lines.push(Line::Cell(chosen[cell], Measured::new(index, &outcomes, &fidelity)));
+                        Line::Cell(part.cells[cell], CellAnswer { index, outcomes, fidelity })
                     }
                     Scores::Failed { cell, error } => {
                         sequences += all - scored[cell];
-                        ended[chosen[cell]] = Some(error.clone());
-                        lines.push(Line::Failed(chosen[cell], error));
+                        ended[part.cells[cell]] = Some(error.clone());
+                        Line::Failed(part.cells[cell], error)
                     }
-                }
+                });
             }
             journal.append(lines)?;
-            done(sequences)
-        };
-        evaluate(decoder, &asked, &prepared, rows, wanted, clock, finished)?;
-        // Those that had failed before.
-        done(prepared.iter().filter(|one| one.codec.is_err()).count() as u64 * all)?;
-    }
-    journal.sync()?;
-    let failed = ended.into_iter().enumerate().filter_map(|(cell, error)| Some((cell, error?))).collect();
-    Ok(Scored { predicted, failed })
+            done(sequences)?;
+        }
+        Ok(())
+    })?;
+    // Those that had failed before.
+    done(prepared.iter().filter(|one| one.codec.is_err()).count() as u64 * all)?;
+    drop(prepared);
+    cells.iter_mut().zip(ended).for_each(|(state, ended)| state.ended = ended);
+    Ok(())
 }
 
 /// Scores without keeping a journal. Gives what it comes to, and the samples of the baseline and of each cell.

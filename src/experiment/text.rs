@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::calibrate::calibrate;
 use super::cell::Cell;
-use super::evaluate::{Outcome, Prepared, Scores, Wanted, evaluate};
+use super::evaluate::{Prepared, Scores, Wanted, evaluate};
 use super::memory::batch_rows;
+use super::outcome::Outcome;
 use super::spent::Clock;
 use crate::model::SplitPoint;
 use crate::model::source::Model;
@@ -77,23 +78,25 @@ pub fn score_text(request: &TextRequest) -> Result<TextScores> {
     let wanted = Wanted { baseline: true, probe: None };
     // Of each cell, to count what one that fails leaves out.
     let mut scored = vec![0; cells.len()];
-    evaluate(decoder, &questions, &prepared, rows, wanted, &clock, |finished| {
-        for one in finished {
-            let mut done = 1;
-            match one {
-                Scores::Unsplit { question, logliks } => scores.unsplit[question] = logliks.iter().sum(),
-                Scores::Cell { question, cell, outcomes, fidelity } => {
-                    if let (Ok(windows), Some(outcome)) = (&mut scores.cells[cell], outcomes.into_iter().next()) {
-                        windows[question] = WindowScore { outcome, fidelity };
+    evaluate(decoder, &questions, &prepared, rows, wanted, &clock, |batches| {
+        for batch in batches {
+            for one in batch? {
+                let mut done = 1;
+                match one {
+                    Scores::Unsplit { question, logliks } => scores.unsplit[question] = logliks.iter().sum(),
+                    Scores::Cell { question, cell, outcomes, fidelity } => {
+                        if let (Ok(windows), Some(outcome)) = (&mut scores.cells[cell], outcomes.into_iter().next()) {
+                            windows[question] = WindowScore { outcome, fidelity };
+                        }
+                        scored[cell] += 1;
                     }
-                    scored[cell] += 1;
+                    Scores::Failed { cell, error } => {
+                        scores.cells[cell] = Err(error);
+                        done = windows.len() - scored[cell];
+                    }
                 }
-                Scores::Failed { cell, error } => {
-                    scores.cells[cell] = Err(error);
-                    done = windows.len() - scored[cell];
-                }
+                activity.add(done as u64);
             }
-            activity.add(done as u64);
         }
         Ok(())
     })?;

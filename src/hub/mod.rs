@@ -1,7 +1,8 @@
 //! The Hugging Face hub: what it has, and the cache its files go to. Only `splitbench prepare` makes requests.
 //!
 //! hf-hub 0.5 names the folders of the cache. Its downloads are not used: they write a whole answer behind a partial file,
-//! check no SHA-256, ignore HF_HUB_OFFLINE, and panic where a redirect has no address.
+//! check no SHA-256, ignore HF_HUB_OFFLINE, and panic where a redirect has no address. hf-hub 1.0.0 was looked at again in
+//! November 2026: it goes on with no partial file and does not know HF_HUB_OFFLINE either, and it brings 326 crates.
 
 mod certificates;
 mod client;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::json_lines;
 
 /// How a time was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Provenance {
     /// It was run on the device named.
@@ -17,17 +18,6 @@ pub enum Provenance {
     Simulated,
     /// Counted bytes and operations over what a data sheet says.
     Modelled,
-}
-
-impl Provenance {
-    /// As tables and rows have it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Measured => "measured",
-            Self::Simulated => "simulated",
-            Self::Modelled => "modelled",
-        }
-    }
 }
 
 /// A row of `replay.jsonl`, complete: reading it tells all that is needed to make it again.

@@ -165,7 +165,7 @@ pub(super) fn accelerated(rows: &[ReplayRow]) -> Vec<Accelerated> {
             .collect();
         let Some(provenance) = same().find(|row| row.both.is_some()).map(|row| row.provenance) else { continue };
         let parts = [device.clone(), variant.clone()].into_iter().filter(|part| !part.is_empty());
-        let name = format!("{} ({})", parts.collect::<Vec<_>>().join(", "), provenance.as_str());
+        let name = format!("{} ({})", parts.collect::<Vec<_>>().join(", "), provenance);
         if !found.is_empty() {
             out.push(Accelerated { name, provenance, claimed: theirs / fc, found });
         }

@@ -96,7 +96,7 @@ pub(super) fn list(rows: &[ReplayRow]) -> Table {
     for row in rows {
         let name = match row.device.as_str() {
             "" => format!("{}: not run", row.backend),
-            device => format!("{}: {device}, {}", row.backend, row.provenance.as_str()),
+            device => format!("{}: {device}, {}", row.backend, row.provenance),
         };
         let label = [row.method.clone(), way(row)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
         let mut cells = vec![label.join(", "), row.hidden.to_string()];
@@ -163,7 +163,7 @@ fn ways(rows: &[ReplayRow]) -> Vec<(String, String)> {
 
 /// The label of a line of Table IV.
 fn source(row: &ReplayRow) -> String {
-    let mark = row.provenance.as_str();
+    let mark = row.provenance.to_string();
     let way = way(row);
     match row.backend.as_str() {
         "cpu" => format!("this CPU, {way}: {mark}"),
@@ -345,7 +345,7 @@ fn csv(rows: &[ReplayRow]) -> String {
             row.hidden.to_string(),
             row.backend.clone(),
             csv_field(&row.device),
-            row.provenance.as_str().to_string(),
+            row.provenance.to_string(),
             csv_field(&row.method),
             csv_field(&row.variant),
             row.threads.map(|n| n.to_string()).unwrap_or_default(),

@@ -14,30 +14,22 @@ pub const CONFIDENCE: f64 = 0.95;
 const NORMAL: f64 = 1.6448536269514722;
 
 /// What came of a limit.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, strum::Display)]
 pub enum Verdict {
     /// The whole interval keeps it.
+    #[strum(serialize = "passed")]
     Passed,
     /// No part of the interval keeps it, or something measured is not a number.
+    #[strum(serialize = "FAILED")]
     Failed,
     /// The interval reaches to both sides.
+    #[strum(serialize = "cannot tell")]
     CannotTell,
-}
-
-impl Verdict {
-    /// As it is printed.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed => "FAILED",
-            Self::CannotTell => "cannot tell",
-        }
-    }
 }
 
 impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        serializer.collect_str(self)
     }
 }
 

@@ -1,17 +1,20 @@
 //! How far the next-token distribution behind a codec is from the unsplit model's: a finer measure than accuracy.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::exact;
 use crate::model::Divergence;
 
 /// What the scored positions of one question, or of one window of text, come to in a cell.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PositionFidelity {
     /// KL of each position, nats.
+    #[serde(with = "exact::list")]
     pub kl: Vec<f32>,
     /// Positions with the unsplit model's most likely id.
     pub same_top: usize,
     /// Sum over positions of the expected acceptance.
+    #[serde(with = "exact::number")]
     pub acceptance: f64,
 }
 

@@ -3,6 +3,7 @@
 mod decision;
 mod fidelity;
 mod limits;
+mod mcnemar;
 mod metrics;
 mod paired;
 mod rank;
@@ -16,8 +17,9 @@ pub use decision::{
 };
 pub use fidelity::{Fidelity, PositionFidelity, RatioEstimate, fidelity};
 pub use limits::ModelLimits;
+pub use mcnemar::{Paired, mcnemar_exact, paired};
 pub use metrics::{argmax, argmax_norm, chance, mean, standard_error};
-pub use paired::{Paired, gold_loglik_change, ln_perplexity_ratio, loss_interval, mcnemar_exact, paired};
+pub use paired::{gold_loglik_change, ln_perplexity_ratio, loss_interval};
 pub use rank::spearman;
 pub use request::{Request, encode_dataset, encode_request, encode_requests, lengths};
 pub use sample::{Asked, CodecSample, Sample};

@@ -1,41 +1,9 @@
-//! Two runs on the same questions: answers lost and gained, the exact McNemar test, the change of the gold choice.
+//! Two runs on the same questions: the interval of the loss (Tango 1998) and the change of the gold choice.
 
 use anyhow::{Result, ensure};
-use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::fidelity::RatioEstimate;
 use super::sample::Sample;
-
-/// Paired comparison with the baseline.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Paired {
-    /// Right in the baseline, wrong here.
-    pub lost: u64,
-    /// Wrong in the baseline, right here.
-    pub gained: u64,
-    /// Exact two-sided McNemar p.
-    pub mcnemar_p: f64,
-}
-
-/// Exact two-sided McNemar p: how likely a split at least as uneven as (lost, gained) is if either way is a fair coin.
-pub fn mcnemar_exact(lost: u64, gained: u64) -> f64 {
-    let (n, k) = (lost + gained, lost.min(gained));
-    let coin = Binomial::new(0.5, n).expect("a half is a probability");
-    if n == 2 * k { 1.0 } else { (2.0 * coin.cdf(k)).min(1.0) }
-}
-
-/// Compares which questions were right in the baseline and in another run, in the same order.
-pub fn paired(baseline: &[bool], other: &[bool]) -> Result<Paired> {
-    ensure!(
-        baseline.len() == other.len(),
-        "the baseline has {} questions, the other run {}: only runs on the same questions can be paired",
-        baseline.len(),
-        other.len()
-    );
-    let flips = |from: bool| baseline.iter().zip(other).filter(|(b, o)| **b == from && **o != from).count() as u64;
-    let (lost, gained) = (flips(true), flips(false));
-    Ok(Paired { lost, gained, mcnemar_p: mcnemar_exact(lost, gained) })
-}
 
 /// The 95 % interval of the share of questions lost and not regained: those losses that Tango's score test (Statistics in
 /// Medicine 17, 1998) does not reject. Unlike the estimate plus or minus two standard errors it is no point where nothing changed.
@@ -94,15 +62,6 @@ pub fn ln_perplexity_ratio(baseline: &[Sample], other: &[Sample]) -> Option<Rati
 mod tests {
     use super::*;
 
-    #[test]
-    fn flips_are_counted_both_ways() {
-        let baseline = [true, true, true, false, false, true];
-        let other = [false, false, true, true, false, true];
-        assert_eq!(paired(&baseline, &other).unwrap(), Paired { lost: 2, gained: 1, mcnemar_p: 1.0 });
-        assert_eq!(paired(&[], &[]).unwrap().mcnemar_p, 1.0);
-        assert!(paired(&baseline, &other[1..]).is_err());
-    }
-
     /// `tests/reference/paired.py`: the likelihood maximised by SciPy, step by step.
     #[test]
     fn intervals_are_those_of_a_likelihood_maximised_by_number() {
@@ -115,17 +74,6 @@ mod tests {
             // The other way round is the same with the opposite sign.
             let turned = loss_interval(gained, lost, questions);
             assert!((found[0] + turned[1]).abs() < 1e-9 && (found[1] + turned[0]).abs() < 1e-9);
-        }
-    }
-
-    #[test]
-    fn mcnemar_is_symmetric_and_falls_with_the_unevenness() {
-        for n in [1u64, 2, 9, 100, 4001] {
-            let p: Vec<f64> = (0..=n / 2).map(|k| mcnemar_exact(k, n - k)).collect();
-            assert!(p.is_sorted() && p[0] > 0.0 || n > 1000, "{p:?}");
-            for k in 0..=n / 2 {
-                assert_eq!(p[k as usize], mcnemar_exact(n - k, k));
-            }
         }
     }
 

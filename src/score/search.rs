@@ -1,6 +1,7 @@
 //! The largest ratio that loses at most some points, found by trying more and more ratios.
 
-use super::paired::{Paired, loss_interval};
+use super::mcnemar::Paired;
+use super::paired::loss_interval;
 
 /// One ratio that was tried.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,22 +3,13 @@
 use super::engine::{Arrivals, Round, System};
 
 /// Which of the two is full first.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum Bottleneck {
     /// The shared link.
     Link,
     /// The server's workers.
     Compute,
-}
-
-impl Bottleneck {
-    /// As tables name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Link => "link",
-            Self::Compute => "compute",
-        }
-    }
 }
 
 /// Bounds of a system, whatever its queues do.

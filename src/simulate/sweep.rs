@@ -224,7 +224,7 @@ impl Curve<'_> {
             alone_s: capacity.alone_s,
             link_per_s: capacity.link_per_s,
             compute_per_s: capacity.compute_per_s,
-            bottleneck: capacity.bottleneck().as_str().into(),
+            bottleneck: capacity.bottleneck().to_string(),
             clients: capacity.saturation(system.arrivals, most),
             doubled_at: points.iter().filter(doubled).map(|point| point.clients).min(),
             best_per_s: points.iter().filter(|p| p.mean_s.is_some()).map(|p| p.per_s).reduce(f64::max),

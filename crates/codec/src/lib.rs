@@ -3,17 +3,19 @@
 //! [`CodecSpec::parse`] reads a name such as `fc:band=centered`, [`build`] makes the codec, [`Codec::encode`] turns an
 //! [`Activation`] and a [`Budget`] into a [`Packet`], and [`decode`] turns a packet back: a codec ships what its decoder
 //! needs, so a packet is read without options; those whose sides share a calibration ([`Codec::decode`]) ship its digest.
+//! [`round_trip`] does both with times.
 //!
 //! Everything here is sequential and deterministic; callers parallelise over activations.
 //!
 //! # Add a codec
-//! docs/add-a-codec.md does it with a codec of few lines; docs/external-codec.md in another language. In short:
-//! 1. Write `src/codecs/<name>.rs` with a `pub(super) const INFO: CodecInfo`: name, summary, options, a wire id that no
+//! `docs/add-a-codec.md` of splitbench does it with a codec of few lines. In short:
+//! 1. Write `codecs/<name>.rs` with a `pub(crate) const INFO: CodecInfo`: name, summary, options, a wire id that no
 //!    other codec has, whether a budget steers it, and four functions (what it needs, how to build it, how long its
 //!    packets are, how to decode one).
-//! 2. Name it below, and in the list of `registry.rs`.
+//! 2. Name it in `codecs/mod.rs`, and in the list of `registry.rs`.
 //! 3. Tell `tests/codecs.rs` how much its packets hold (five lists); all other tests find it by themselves.
-//! 4. Let `tests/golden.rs` write its packet: `GOLDEN=write cargo test --release --test golden`.
+//! 4. Let `tests/golden.rs` write its packet: `GOLDEN=write cargo test --release -p splitbench-codec --test golden`.
+#![doc = include_str!("../README.md")]
 
 mod activation;
 mod bytes;
@@ -25,6 +27,7 @@ mod linalg;
 pub mod npy;
 mod parts;
 mod registry;
+mod round_trip;
 mod shape;
 pub mod suggest;
 #[doc(hidden)]
@@ -39,6 +42,7 @@ pub use interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
 pub use interface::packet::Packet;
 pub use interface::spec::CodecSpec;
 pub use interface::{Codec, Received};
-pub use parts::block::{Aspect, proportional};
+pub use parts::block_shape::{Aspect, proportional};
 pub use registry::{build, decode, registered};
+pub use round_trip::{RoundTrip, round_trip};
 pub use shape::{MAX_ELEMENTS, MAX_SIDE, Shape};

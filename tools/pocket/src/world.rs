@@ -1,6 +1,6 @@
 //! The facts and sentence templates of `models/pocket/world.toml`, read and checked.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail, ensure};
 use rand::{SeedableRng, seq::SliceRandom};
@@ -171,22 +171,6 @@ pub struct World {
     by_relation: Vec<Vec<usize>>,
 }
 
-/// Counts of what a world holds.
-#[derive(Debug)]
-#[cfg(test)]
-pub struct WorldStats {
-    /// Relations, with one per pair of opposite adjectives.
-    pub relations: usize,
-    /// Atomic facts.
-    pub facts: usize,
-    /// Facts that are never put as a question in training.
-    pub asked: usize,
-    /// Distinct entities.
-    pub entities: usize,
-    /// Distinct words in facts and templates, in lower case.
-    pub words: usize,
-}
-
 impl World {
     /// The world that is part of the program.
     pub fn embedded() -> Result<Self> {
@@ -286,37 +270,6 @@ impl World {
             facts.flat_map(|f| f.also.iter().chain([&f.value])).map(|v| bare(v)).collect()
         };
         a == b || !values(a).is_disjoint(&values(b))
-    }
-
-    /// Counts, for documentation and tests.
-    #[cfg(test)]
-    pub fn stats(&self) -> WorldStats {
-        let mut words = BTreeSet::new();
-        let mut add = |text: &str| {
-            for word in text.split(|c: char| !c.is_alphanumeric() && c != '{' && c != '}') {
-                if !word.is_empty() && !word.contains('{') {
-                    words.insert(word.to_lowercase());
-                }
-            }
-        };
-        for fact in &self.facts {
-            add(&fact.phrase);
-            add(&fact.value);
-        }
-        for r in &self.relations {
-            r.say.iter().chain(&r.stem).chain(&r.which).for_each(|t| add(t));
-            r.ask.iter().chain(&r.goal).for_each(|(a, b)| add(&format!("{a} {b}")));
-            r.tell.iter().for_each(|(a, b, c)| add(&format!("{a} {b} {c}")));
-        }
-        self.names.iter().chain(self.logic.frames.iter().flatten()).for_each(|t| add(t));
-        let entities: BTreeSet<_> = self.facts.iter().map(|f| &f.entity).collect();
-        WorldStats {
-            relations: self.relations.len(),
-            facts: self.facts.len(),
-            asked: self.facts.iter().filter(|f| f.asked).count(),
-            entities: entities.len(),
-            words: words.len(),
-        }
     }
 }
 

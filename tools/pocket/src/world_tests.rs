@@ -31,9 +31,8 @@ fn rendered(document: &Document) -> String {
 
 #[test]
 fn counts_are_as_documented() {
-    let stats = world().stats();
-    println!("{stats:?}");
-    assert!(stats.facts > 1_000, "{stats:?}");
+    let facts = world().facts.len();
+    assert!(facts > 1_000, "{facts}");
 }
 
 #[test]

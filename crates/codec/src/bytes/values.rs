@@ -1,18 +1,17 @@
 //! How numbers lie in a packet: a type, and sections of numbers that share a power of two.
 
-use std::fmt;
-use std::str::FromStr;
-
 use anyhow::{Result, bail, ensure};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use strum::VariantNames;
 
 use crate::bytes::buffers::{self, Scratch};
 use crate::bytes::fields::Reader;
 use crate::vector::{Vector, dispatch};
 
 /// The type of the numbers in a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase", parse_err_ty = anyhow::Error, parse_err_fn = unknown)]
 pub enum ValueType {
     /// IEEE half precision, 11 significant bits: two bytes. The default.
     F16,
@@ -22,6 +21,10 @@ pub enum ValueType {
     Bf16,
     /// Integers from -127 to 127 with a step of their own for every few of them: one byte and a share of the step.
     Int8,
+}
+
+fn unknown(text: &str) -> anyhow::Error {
+    crate::suggest::unknown("value type", text, ValueType::VARIANTS.iter().copied())
 }
 
 impl ValueType {
@@ -50,31 +53,6 @@ impl ValueType {
             2 => Self::Bf16,
             3 => Self::Int8,
             _ => bail!("packet field value type: {id} is none of 0 (f16), 1 (f32), 2 (bf16), 3 (int8)"),
-        })
-    }
-}
-
-impl FromStr for ValueType {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "f16" => Ok(Self::F16),
-            "f32" => Ok(Self::F32),
-            "bf16" => Ok(Self::Bf16),
-            "int8" => Ok(Self::Int8),
-            _ => Err(crate::suggest::unknown("value type", text, ["f16", "f32", "bf16", "int8"])),
-        }
-    }
-}
-
-impl fmt::Display for ValueType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F16 => "f16",
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::Int8 => "int8",
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::spec::CodecSpec;
 use crate::kernel::{self, Band, Block, with_workspace};
-use crate::parts::block::{self, Allowance, Aspect};
+use crate::parts::block_shape::{self, Allowance, Aspect};
 use crate::parts::rotation::{self, Rotated, Rotation};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
@@ -99,8 +99,8 @@ impl Codec for Fc {
                     Ok((block, self.coefficients.encode(&kept, shift)?))
                 };
                 let block = |allowance| match self.aspect {
-                    Aspect::Adaptive => block::most_energy(spectrum, self.band, allowance),
-                    _ => block::choose(self.aspect, self.band, shape, allowance),
+                    Aspect::Adaptive => block_shape::most_energy(spectrum, self.band, allowance),
+                    _ => block_shape::choose(self.aspect, self.band, shape, allowance),
                 };
                 let most = if searched { tokens * hidden } else { certain };
                 let make = |count| send(block(Allowance::Count(count)));
@@ -110,7 +110,7 @@ impl Codec for Fc {
                 }
             })?
         } else {
-            let block = block::choose(self.aspect, self.band, shape, allowance);
+            let block = block_shape::choose(self.aspect, self.band, shape, allowance);
             let mut kept = Scratch::new(2 * block.ks * block.kd);
             let shift = self.transform(activation, block, &mut kept)?;
             (block, self.coefficients.encode(&kept, shift)?)

@@ -16,7 +16,7 @@ use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::shared::{self, DIGEST_BYTES, Shared};
 use crate::interface::spec::CodecSpec;
 use crate::kernel::{self, Band, Block, with_workspace};
-use crate::parts::block::{self, Allowance, Aspect};
+use crate::parts::block_shape::{self, Allowance, Aspect};
 use crate::parts::low_rank;
 use crate::shape::Shape;
 
@@ -150,7 +150,7 @@ impl Codec for FcReading {
                 Allowance::Count(self.coefficients.certain(rest, parts).max(1))
             }
         };
-        let block = block::choose(Aspect::Proportional, Band::Mirrored, (padded, hidden), allowance);
+        let block = block_shape::choose(Aspect::Proportional, Band::Mirrored, (padded, hidden), allowance);
 
         let reach = values::exponent(top.max(values::max_magnitude(&row).unwrap_or(0.0)));
         let shift = shift_for_f32(reach, 2 * padded * hidden);

@@ -40,7 +40,8 @@ fn close(found: &Activation, expected: impl Iterator<Item = f64>, most: f64) {
 fn the_cosine_transform_is_that_of_the_sums() {
     let a = activation(6, 10);
     let (packet, decoded) = round_trip("fc-reading:transform=dct,values=f32", &a, elements(3.0));
-    let Block { ks, kd } = block::choose(Aspect::Proportional, Band::Mirrored, (6, 10), Allowance::Ratio(3.0));
+    let Block { ks, kd } =
+        crate::parts::block_shape::choose(Aspect::Proportional, Band::Mirrored, (6, 10), Allowance::Ratio(3.0));
     assert_eq!(packet.elements(), ks * kd);
     let basis = |k: usize, n: usize, length: usize| {
         let norm = if k == 0 { 1.0 } else { 2.0 } / length as f64;

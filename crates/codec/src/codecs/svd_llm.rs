@@ -1,10 +1,10 @@
 //! `svd-llm`: truncation in coordinates in which the calibration rows, or the next layer's weights, are white.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use faer::{Mat, MatRef};
+use strum::VariantNames;
 
 use crate::activation::Activation;
 use crate::bytes::values::ValueType;
@@ -49,22 +49,15 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
 const EPSILON: f64 = 1e-9;
 const MOST: f64 = 1e-3;
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase", parse_err_ty = anyhow::Error, parse_err_fn = unknown)]
 enum Whiten {
     Covariance,
     Weights,
 }
 
-impl FromStr for Whiten {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "covariance" => Ok(Self::Covariance),
-            "weights" => Ok(Self::Weights),
-            _ => Err(crate::suggest::unknown("whiten", text, ["covariance", "weights"])),
-        }
-    }
+fn unknown(text: &str) -> anyhow::Error {
+    crate::suggest::unknown("whiten", text, Whiten::VARIANTS.iter().copied())
 }
 
 fn need(spec: &CodecSpec) -> CalibrationNeed {

@@ -1,14 +1,13 @@
 //! From a ratio to a codec's parameter.
 
-use std::fmt;
-use std::str::FromStr;
-
 use anyhow::{Context, Result, ensure};
+use strum::VariantNames;
 
 use crate::interface::spec::CodecSpec;
 
 /// What a ratio counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase", parse_err_ty = anyhow::Error, parse_err_fn = unknown)]
 pub enum Accounting {
     /// Kept numbers against S * D: a complex coefficient is one number, indices and headers are free. The convention of
     /// the paper's Tables II and III.
@@ -17,25 +16,8 @@ pub enum Accounting {
     Wire,
 }
 
-impl FromStr for Accounting {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "elements" => Ok(Self::Elements),
-            "wire" => Ok(Self::Wire),
-            _ => Err(crate::suggest::unknown("accounting", text, ["elements", "wire"])),
-        }
-    }
-}
-
-impl fmt::Display for Accounting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Elements => "elements",
-            Self::Wire => "wire",
-        })
-    }
+fn unknown(text: &str) -> anyhow::Error {
+    crate::suggest::unknown("accounting", text, Accounting::VARIANTS.iter().copied())
 }
 
 /// How much may be sent.

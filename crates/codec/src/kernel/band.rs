@@ -1,13 +1,13 @@
 //! Which coefficients are kept: the option `band`, and the block's sides.
 
-use std::str::FromStr;
-
 use anyhow::{Result, bail, ensure};
+use strum::VariantNames;
 
 use crate::shape::Shape;
 
 /// Where the kept block lies in the spectrum (paper, section III-C, steps 2 and 3; the text leaves it open).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase", parse_err_ty = anyhow::Error, parse_err_fn = unknown)]
 pub enum Band {
     /// Rows 0..K_S and columns 0..K_D of the full spectrum, zeros elsewhere, real part of the inverse: a coefficient
     /// whose mirror was dropped comes back at half its size.
@@ -16,6 +16,10 @@ pub enum Band {
     Mirrored,
     /// Row frequencies on both sides of zero, columns 0..K_D of the half-spectrum, and their mirror positions.
     Centered,
+}
+
+fn unknown(text: &str) -> anyhow::Error {
+    crate::suggest::unknown("band", text, Band::VARIANTS.iter().copied())
 }
 
 impl Band {
@@ -60,19 +64,6 @@ impl Band {
             Self::Centered => (u + ks / 2) % tokens,
         };
         (row < ks).then_some(row)
-    }
-}
-
-impl FromStr for Band {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "corner" => Ok(Self::Corner),
-            "mirrored" => Ok(Self::Mirrored),
-            "centered" => Ok(Self::Centered),
-            _ => Err(crate::suggest::unknown("band", text, ["corner", "mirrored", "centered"])),
-        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! Which coefficients of a half-spectrum are kept, and what tells the receiver: the option `mask`.
 
 use anyhow::{Result, bail, ensure};
+use strum::VariantNames;
 
 use crate::parts::half_spectrum::HalfSpectrum;
 use crate::parts::largest::largest;
 
 /// The shape of the set kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase", parse_err_ty = anyhow::Error, parse_err_fn = unknown)]
 pub(crate) enum Mask {
     /// Any coefficients.
     Free,
@@ -14,6 +16,10 @@ pub(crate) enum Mask {
     Separable,
     /// The lowest columns of each row frequency, their number a row's own.
     Staircase,
+}
+
+fn unknown(text: &str) -> anyhow::Error {
+    crate::suggest::unknown("mask", text, Mask::VARIANTS.iter().copied())
 }
 
 impl Mask {
@@ -28,19 +34,6 @@ impl Mask {
             2 => Self::Staircase,
             _ => bail!("packet field mask: {id} is none of 0 (free), 1 (separable), 2 (staircase)"),
         })
-    }
-}
-
-impl std::str::FromStr for Mask {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "free" => Ok(Self::Free),
-            "separable" => Ok(Self::Separable),
-            "staircase" => Ok(Self::Staircase),
-            _ => Err(crate::suggest::unknown("mask", text, ["free", "separable", "staircase"])),
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What several codecs are made of: blocks and masks of a spectrum, rotations, truncation to a rank, the largest values.
 
-pub(crate) mod block;
+pub(crate) mod block_shape;
 pub(crate) mod hadamard;
 pub(crate) mod half_spectrum;
 pub(crate) mod largest;

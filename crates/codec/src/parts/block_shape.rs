@@ -1,15 +1,15 @@
 //! The sides of the kept block: the option `aspect`.
 
 use std::ops::Range;
-use std::str::FromStr;
 
-use anyhow::Result;
+use strum::VariantNames;
 
 use crate::kernel::{Band, Block, Spectrum};
 use crate::shape::Shape;
 
 /// The shape of the kept block at a given number of coefficients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase", parse_err_ty = anyhow::Error, parse_err_fn = unknown)]
 pub enum Aspect {
     /// K_S : S as K_D : D.
     Proportional,
@@ -21,18 +21,8 @@ pub enum Aspect {
     Adaptive,
 }
 
-impl FromStr for Aspect {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "proportional" => Ok(Self::Proportional),
-            "tokens" => Ok(Self::Tokens),
-            "hidden" => Ok(Self::Hidden),
-            "adaptive" => Ok(Self::Adaptive),
-            _ => Err(crate::suggest::unknown("aspect", text, ["proportional", "tokens", "hidden", "adaptive"])),
-        }
-    }
+fn unknown(text: &str) -> anyhow::Error {
+    crate::suggest::unknown("aspect", text, Aspect::VARIANTS.iter().copied())
 }
 
 /// How many coefficients may be kept.
