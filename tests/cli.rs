@@ -523,7 +523,6 @@ fn every_listing_and_help_answers() {
         "codec",
         "trace",
         "replay",
-        "train-pocket",
     ] {
         let help = splitbench(&[verb, "--help"]);
         assert!(String::from_utf8_lossy(&help.stdout).contains("splitbench "), "{verb} --help has no example");
@@ -619,7 +618,7 @@ fn codec_sends_any_matrix_and_tells_what_it_cost() {
 fn codec_names_what_is_wrong_and_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name).display().to_string();
-    let numpy = |name: &str| format!("{}/tests/npy/{name}.npy", env!("CARGO_MANIFEST_DIR"));
+    let numpy = |name: &str| format!("{}/crates/codec/tests/npy/{name}.npy", env!("CARGO_MANIFEST_DIR"));
     let (input, output) = (matrix(&folder.path().join("a.npy"), 4, 16), place("b.npy"));
     let encode = |input: &str, more: &[&str], expected: &[&str]| {
         fails(&[&["codec", "--input", input, "--output", &output][..], more].concat(), expected);
@@ -666,7 +665,7 @@ fn codec_names_what_is_wrong_and_writes_nothing() {
     fails(&["codec", "--input", &input], &["--codec"]);
     fails(&["codec", "--decode", &input], &["--output"]);
     fails(&["codec", "--decode", &input, "--output", &output, "--ratio", "4"], &["--ratio"]);
-    let golden = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/fc.bin")).unwrap();
+    let golden = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/codec/tests/golden/fc.bin")).unwrap();
     let mut version = golden.clone();
     version[4] = 2;
     for (bytes, field) in [(&golden[..100], "length"), (&version[..], "version"), (&[][..], "magic")] {
@@ -683,7 +682,7 @@ fn token_ids_need_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let input = matrix(&folder.path().join("a.npy"), 4, 8);
     fails(&["codec", "--input", &input, "--codec", "token-ids"], &["token ids", "matrix alone", "splitbench score"]);
-    let packet = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/token-ids.bin");
+    let packet = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/codec/tests/golden/token-ids.bin");
     let output = folder.path().join("b.npy").display().to_string();
     for codec in [&[][..], &["--codec", "token-ids"]] {
         let decode = ["codec", "--decode", packet.to_str().unwrap(), "--output", &output];

@@ -9,7 +9,7 @@ use splitbench::model::split::{activation, from_values, to_values};
 use splitbench::model::{Config, Decoder, Packing, Placement, Scored, SplitPoint, source};
 use splitbench::record::{Indicators, Row};
 use splitbench::score::{Request, encode_dataset, encode_requests};
-use splitbench_codec::{self as codec, Activation, Budget, CodecSpec, Packet, Received};
+use splitbench_codec::{self as codec, Activation, Budget, CodecSpec, Delivery, Packet};
 
 fn pocket_requests(dataset: &str, questions: usize) -> (source::Model, Vec<Request>) {
     let model = source::load("pocket", &Placement::cpu()).unwrap();
@@ -338,7 +338,7 @@ fn the_client_half_makes_the_same_of_token_ids_anywhere() {
             let sent = sent.with_token_ids(tokens.to_vec(), model.config.vocab_size).unwrap();
             let packet = codec.encode(&sent, Some(Budget::elements(1.0).unwrap())).unwrap();
             let packet = Packet::from_bytes(packet.into_bytes()).unwrap();
-            let Received::TokenIds(found) = codec.receive(&packet).unwrap() else { panic!("no token ids") };
+            let Delivery::TokenIds(found) = codec.receive(&packet).unwrap() else { panic!("no token ids") };
             let (ids, alone, _) = packed(&[&found.ids], &[]);
             let again = model.decoder().unwrap().client(&ids, &alone, &[split]).unwrap().remove(0);
             assert_eq!(to_values(&again).unwrap(), sent.values(), "sequence {sequence} after {}", split.after_layer);

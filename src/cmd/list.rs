@@ -8,7 +8,7 @@ use crate::experiment::spec;
 use crate::model::source::{self, POCKET};
 use crate::replay::backend;
 use splitbench_codec as codec;
-use splitbench_codec::{Allowed, Rate};
+use splitbench_codec::{AllowedValues, Rate};
 
 use crate::data;
 
@@ -116,13 +116,13 @@ fn codecs() -> Vec<Value> {
         .collect()
 }
 
-fn allowed(values: &Allowed) -> String {
+fn allowed(values: &AllowedValues) -> String {
     match values {
-        Allowed::Words(words) => {
+        AllowedValues::Words(words) => {
             format!("[{}]", words.iter().map(|w| w.word).collect::<Vec<_>>().join(", "))
         }
-        Allowed::Number { min, max } => format!("[{min} to {max}]"),
-        Allowed::Command => "[must be given; takes the rest of the name, commas and all]".to_string(),
+        AllowedValues::Number { min, max } => format!("[{min} to {max}]"),
+        AllowedValues::Command => "[must be given; takes the rest of the name, commas and all]".to_string(),
     }
 }
 

@@ -20,7 +20,7 @@ use super::spent::{Clock, Stage};
 use crate::model::split::{LogitRows, RowScores, Target, from_values, logit_rows, to_values};
 use crate::model::{Decoder, Packing, SplitPoint, runs};
 use crate::score::{PositionFidelity, Request};
-use splitbench_codec::{Activation, Codec, Received, RoundTrip, round_trip};
+use splitbench_codec::{Activation, Codec, Delivery, RoundTrip, round_trip};
 
 /// One cell with its codec, or why there is none.
 pub struct Prepared<'a> {
@@ -503,9 +503,9 @@ impl<'b> SplitWork<'_, 'b> {
         let (elements, wire_bytes) = (packet.elements(), packet.len());
         self.clock.add(encode, decode);
         let decoded = match received {
-            Received::Activation(decoded) => decoded,
+            Delivery::Activation(decoded) => decoded,
             // On a CPU the client half gives the same bits wherever it runs: running it again would only take time.
-            Received::TokenIds(ids) => {
+            Delivery::TokenIds(ids) => {
                 ensure!(part.token_ids() == Some(&ids), "{cell}: not the token ids that were sent");
                 part.clone()
             }

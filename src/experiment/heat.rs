@@ -9,7 +9,7 @@ use super::energy::spectrum;
 use crate::file_name::file_name;
 use crate::record::{Heat, HeatKind};
 use splitbench_codec::npy;
-use splitbench_codec::{Activation, Calibration, Received, build, round_trip};
+use splitbench_codec::{Activation, Calibration, Delivery, build, round_trip};
 
 /// Rows and columns of an activation that are kept to be looked at.
 const SHOWN: (usize, usize) = (48, 192);
@@ -45,13 +45,13 @@ pub fn draw(
         let received =
             build(&cell.codec, calibration).and_then(|codec| Ok(round_trip(codec.as_ref(), a, cell.budget)?.received));
         out.push(match received {
-            Ok(Received::Activation(received)) => Heat {
+            Ok(Delivery::Activation(received)) => Heat {
                 rel_error: Some(a.rel_error(&received)),
                 file: put(&format!("{nth}-{}", cell.codec.name()), &shown(&received)?)?,
                 ..line
             },
             // The server makes the same A itself.
-            Ok(Received::TokenIds(_)) => continue,
+            Ok(Delivery::TokenIds(_)) => continue,
             Err(error) => Heat { err: Some(format!("{error:#}")), ..line },
         });
     }

@@ -19,7 +19,7 @@ use crate::model::split::{activation, from_values, to_values};
 use crate::model::{Decoder, Packing, Scored, SplitPoint, device_name};
 use crate::record::{Part, RAW, Service};
 use crate::score::Request;
-use splitbench_codec::{Activation, Codec, Received, build, round_trip};
+use splitbench_codec::{Activation, Codec, Delivery, build, round_trip};
 
 /// Requests of a data set that are timed, spread over its questions.
 const REQUESTS: usize = 16;
@@ -209,8 +209,8 @@ fn send(codec: &dyn Codec, cell: &Cell, one: &Timed, part: Part) -> Result<Sent>
     let (received, decode_us) = median(|| codec.receive(&packet)).with_context(what)?;
     let beside = 2.0 * ((tokens - rows) * hidden) as f64;
     let (rel_error, again_us) = match received {
-        Received::Activation(received) => (packed.rel_error(&received), 0.0),
-        Received::TokenIds(_) => (0.0, one.client_us),
+        Delivery::Activation(received) => (packed.rel_error(&received), 0.0),
+        Delivery::TokenIds(_) => (0.0, one.client_us),
     };
     Ok(Sent { bytes: packet.len() as f64 + beside, rel_error, encode_us, decode_us: decode_us + again_us })
 }

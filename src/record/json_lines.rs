@@ -15,7 +15,7 @@ pub fn text<T: Serialize>(records: &[T]) -> Result<String> {
 pub fn read<T: DeserializeOwned>(path: &Path, what: &str) -> Result<Vec<T>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     let parse = |(at, line)| {
-        serde_json::from_str(line).with_context(|| format!("{}, line {}: not {what}", path.display(), at + 1))
+        serde_json::from_str(line).with_context(|| format!("{} line {}: not {what}", path.display(), at + 1))
     };
     text.lines().enumerate().map(parse).collect()
 }

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// `manifest.json`. Each shard has its own, `manifest.<i>-of-<n>.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// `manifest.json`. Each shard has its own, `manifest.<i>-of-<n>.json`. What an older version did not write is empty.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Manifest {
     /// Name of the experiment.
     pub experiment: String,
@@ -19,35 +20,30 @@ pub struct Manifest {
     /// When the last process began.
     pub started: String,
     /// When the run was done; none before.
-    #[serde(default)]
     pub finished: Option<String>,
     /// What the last process took.
     #[serde(flatten)]
     pub cost: Option<ProcessCost>,
     /// What the largest model was expected to take, bytes.
-    #[serde(default)]
     pub predicted_memory: f64,
     /// The processes before this one.
-    #[serde(default)]
     pub earlier: Vec<ProcessRecord>,
     /// What the experiment asks for, with what the command line changed in it.
+    #[serde(alias = "scenario")]
     pub spec: Value,
     /// The rest of the command line.
-    #[serde(default)]
     pub options: Value,
     /// The models.
-    #[serde(default)]
     pub models: Vec<ModelRecord>,
     /// The data sets, for each model.
-    #[serde(default)]
     pub datasets: Vec<DatasetRecord>,
     /// What was told on the way.
-    #[serde(default)]
     pub notes: Vec<String>,
 }
 
 /// What a process of a run took.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProcessCost {
     /// From its beginning on.
     pub wall_seconds: f64,
@@ -60,7 +56,8 @@ pub struct ProcessCost {
 }
 
 /// A process that worked on the run before this one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProcessRecord {
     /// When it began.
     pub started: String,
@@ -71,6 +68,7 @@ pub struct ProcessRecord {
 
 /// Seconds. Codecs run beside the server half, so the parts may come to more than the whole.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Spent {
     /// Reading weights and tokenizers.
     pub load_s: f64,
@@ -92,6 +90,7 @@ pub struct Spent {
 
 /// Seconds that scoring is expected to take, without reading models, calibrating codecs, and writing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Predicted {
     /// Client halves.
     pub client_s: f64,
@@ -117,7 +116,8 @@ impl std::ops::AddAssign for Predicted {
 }
 
 /// A model of a run.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ModelRecord {
     /// Its name as given.
     pub name: String,
@@ -134,7 +134,8 @@ pub struct ModelRecord {
 }
 
 /// A data set that a model was asked.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DatasetRecord {
     /// The model.
     pub model: String,

@@ -116,6 +116,6 @@ mod tests {
         let path = folder.path().join("replay.jsonl");
         std::fs::write(&path, "{}\n").unwrap();
         let error = format!("{:#}", read(&path).unwrap_err());
-        assert!(error.contains("replay.jsonl, line 1") && error.contains("missing field"), "{error}");
+        assert!(error.contains("replay.jsonl line 1") && error.contains("missing field"), "{error}");
     }
 }

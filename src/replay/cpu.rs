@@ -10,7 +10,7 @@ use super::profile::Profile;
 use crate::record::machine::{Machine, clock_mhz, library};
 use crate::record::replay::Provenance;
 use splitbench_codec::kernel::{self, Band, Block, with_workspace};
-use splitbench_codec::{self as codec, Activation, Calibration, Codec, Packet, Received, Shape, round_trip};
+use splitbench_codec::{self as codec, Activation, Calibration, Codec, Delivery, Packet, Shape, round_trip};
 
 /// Timed calls of each direction after one that is not counted; odd, so that the median is one of them.
 const CALLS: usize = 3;
@@ -162,8 +162,8 @@ impl Lane for CpuLane {
     fn round_trip(&mut self, a: &Activation, ratio: f64) -> Result<Vec<f32>> {
         match &self.work {
             Work::Codec(codec) => match round_trip(codec.as_ref(), a, Some(Method::budget(ratio)?))?.received {
-                Received::Activation(received) => Ok(received.into_values()),
-                Received::TokenIds(_) => anyhow::bail!("the codec sends no activation"),
+                Delivery::Activation(received) => Ok(received.into_values()),
+                Delivery::TokenIds(_) => anyhow::bail!("the codec sends no activation"),
             },
             kernel => kernel.decode(&kernel.encode(a, ratio)?),
         }

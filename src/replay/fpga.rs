@@ -10,7 +10,7 @@ use super::method::Method;
 use crate::record::replay::Provenance;
 use splitbench_codec::kernel::{Band, Block};
 use splitbench_codec::{self as codec, Activation};
-use splitbench_fpga::{self as fpga, CLOCK_HZ, CoreShape, Simulator, Timing};
+use splitbench_fpga::{self as fpga, CLOCK_HZ, CoreShape, CoreTiming, Simulator};
 
 pub(super) struct Fpga {
     device: Device,
@@ -81,7 +81,7 @@ impl Order {
     }
 
     /// Cycles of the last of them.
-    fn cycles(self, timings: &[Timing]) -> Option<u64> {
+    fn cycles(self, timings: &[CoreTiming]) -> Option<u64> {
         match (self, timings) {
             (Self::Alone, [only]) => Some(only.cycles()),
             (Self::Queued, [.., before, last]) => Some(last.last_out - before.last_out),
@@ -136,8 +136,8 @@ impl FpgaLane {
         self.activations += 1;
         self.numbers += a.values().len();
         self.saturated += encoded.saturations + decoded.saturations;
-        let seconds = |timings: Vec<Timing>| {
-            self.order.cycles(&timings).map(Timing::seconds).context("the simulator gave too few results")
+        let seconds = |timings: Vec<CoreTiming>| {
+            self.order.cycles(&timings).map(CoreTiming::seconds).context("the simulator gave too few results")
         };
         let encode = seconds(there.iter().map(|run| run.timing).collect())?;
         let decode = seconds(back.iter().map(|run| run.timing).collect())?;

@@ -48,7 +48,6 @@ mod view;
 pub use context::ReportContext;
 pub use fidelity::digits;
 pub use heat_figures::HeatMap;
-pub use near_lossless::{NearLossless, Tried, near_lossless};
 pub use number::p_value;
 use paper::Place;
 pub use perplexity::{TextReport, perplexity};

@@ -2,13 +2,14 @@
 //! has one line.
 
 use super::caption::{self, Coverage};
-use super::near_lossless::{NearLossless, Tried, near_lossless};
+use super::near_lossless::{near_lossless, near_lossless_text};
 use super::number::{self, MISSING};
 use super::paper::Place;
 use super::table::{Notes, Section, Table, stacked};
 use super::view::{self, Cut, View};
 use super::{Rendered, fidelity, names, paper};
 use crate::record::{Accuracy, Row};
+use crate::score::Bound;
 
 /// One codec at one cut.
 struct Group<'v, 'a> {
@@ -110,7 +111,7 @@ impl<'a> Group<'_, 'a> {
     }
 
     /// The near-lossless ratio of every data set, then of the average.
-    fn near_lossless(&self, lines: &[Line]) -> Vec<Option<NearLossless>> {
+    fn near_lossless(&self, lines: &[Line]) -> Vec<Option<Bound>> {
         let columns: Vec<(&Line, Vec<Option<Accuracy>>)> = lines
             .iter()
             .map(|line| {
@@ -123,9 +124,7 @@ impl<'a> Group<'_, 'a> {
             .map(|at| {
                 let percent = |cells: &[Option<Accuracy>]| cells[at].map(|cell| 100.0 * cell.value);
                 let baseline = columns.iter().find(|(line, _)| line.baseline).and_then(|(_, cells)| percent(cells))?;
-                let tried = columns
-                    .iter()
-                    .filter_map(|(line, cells)| Some(Tried { ratio: line.ratio?, percent: percent(cells)? }));
+                let tried = columns.iter().filter_map(|(line, cells)| Some((line.ratio?, percent(cells)?)));
                 near_lossless(baseline, &tried.collect::<Vec<_>>(), self.points)
             })
             .collect()
@@ -135,7 +134,7 @@ impl<'a> Group<'_, 'a> {
         let mut notes = Notes::default();
         let mut coverage = Coverage::default();
         let mut sections = Vec::new();
-        let mut all_near: Vec<Vec<Option<NearLossless>>> = Vec::new();
+        let mut all_near: Vec<Vec<Option<Bound>>> = Vec::new();
         for &model in &self.view.models {
             let lines = self.lines(model);
             let mut rows = Vec::new();
@@ -151,7 +150,7 @@ impl<'a> Group<'_, 'a> {
             }
             rows.push(self.chance_row(model));
             let near = self.near_lossless(&lines);
-            let text = |found: &Option<NearLossless>| found.map_or(MISSING.to_string(), |found| found.to_string());
+            let text = |found: &Option<Bound>| found.map_or(MISSING.to_string(), near_lossless_text);
             rows.push(
                 ["near-lossless".to_string()].into_iter().chain(near.iter().map(text)).chain(self.blank()).collect(),
             );
@@ -231,15 +230,9 @@ impl<'a> Group<'_, 'a> {
     }
 
     /// The near-lossless ratio averaged over models, and the paper's beside it where one of its models is here.
-    fn models_section(&self, all: &[Vec<Option<NearLossless>>]) -> Section {
+    fn models_section(&self, all: &[Vec<Option<Bound>>]) -> Section {
         let mean = |at: usize| {
-            let ratios: Option<Vec<f64>> = all
-                .iter()
-                .map(|model| match model[at] {
-                    Some(NearLossless::Ratio(ratio)) => Some(ratio),
-                    _ => None,
-                })
-                .collect();
+            let ratios: Option<Vec<f64>> = all.iter().map(|model| model[at].and_then(|bound| bound.holds)).collect();
             ratios.map_or(MISSING.into(), |ratios| format!("{:.1}", ratios.iter().sum::<f64>() / ratios.len() as f64))
         };
         let sets = self.view.datasets.len();
@@ -319,7 +312,7 @@ impl<'a> Group<'_, 'a> {
             }
             let near = self.near_lossless(&lines);
             let mut fields = vec![number::csv_field(model), "near-lossless".into()];
-            fields.extend(near.iter().map(|found| found.map(|found| found.to_string()).unwrap_or_default()));
+            fields.extend(near.iter().map(|found| found.map(near_lossless_text).unwrap_or_default()));
             fields.extend(vec![String::new(); sets + 3]);
             fields.extend(tail.iter().cloned());
             if with_paper {

@@ -23,5 +23,5 @@ pub use paired::{gold_loglik_change, ln_perplexity_ratio, loss_interval};
 pub use rank::spearman;
 pub use request::{Request, encode_dataset, encode_request, encode_requests, lengths};
 pub use sample::{Asked, CodecSample, Sample};
-pub use search::{Bound, Largest, Tried, largest, next_ratios};
+pub use search::{Bound, Largest, ROUNDING, Tried, largest, next_ratios};
 pub use windows::{SMALLEST_WINDOW, TextWindows, WINDOW, read_text};

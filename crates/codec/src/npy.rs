@@ -30,7 +30,7 @@ pub fn read(path: &Path) -> Result<Activation> {
 
 /// The same from bytes that are read to their end.
 pub fn read_from(mut source: impl Read) -> Result<Activation> {
-    let Header { number, big_endian, fortran, rows, columns } = Header::read(&mut source)?;
+    let NpyHeader { number, big_endian, fortran, rows, columns } = NpyHeader::read(&mut source)?;
     let expected = rows * columns * number.bytes();
     let mut data = Vec::new();
     // One byte more tells a file that goes on.
@@ -46,9 +46,9 @@ pub fn read_from(mut source: impl Read) -> Result<Activation> {
     }
     let place = |i: usize| if fortran { (i % rows, i / rows) } else { (i / columns, i % columns) };
     let values = match number {
-        Number::F2 => narrow(&data, place, |b| f16::from_le_bytes(b).to_f64()),
-        Number::F4 => narrow(&data, place, |b| f64::from(f32::from_le_bytes(b))),
-        Number::F8 => narrow(&data, place, f64::from_le_bytes),
+        NpyType::F2 => narrow(&data, place, |b| f16::from_le_bytes(b).to_f64()),
+        NpyType::F4 => narrow(&data, place, |b| f64::from(f32::from_le_bytes(b))),
+        NpyType::F8 => narrow(&data, place, f64::from_le_bytes),
     }?;
     let values = match fortran {
         true => (0..values.len()).map(|i| values[i % columns * rows + i / columns]).collect(),
@@ -101,13 +101,13 @@ pub(crate) fn longest(rows: usize, columns: usize) -> usize {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Number {
+enum NpyType {
     F2,
     F4,
     F8,
 }
 
-impl Number {
+impl NpyType {
     fn bytes(self) -> usize {
         match self {
             Self::F2 => 2,
@@ -134,15 +134,15 @@ impl Number {
     }
 }
 
-struct Header {
-    number: Number,
+struct NpyHeader {
+    number: NpyType,
     big_endian: bool,
     fortran: bool,
     rows: usize,
     columns: usize,
 }
 
-impl Header {
+impl NpyHeader {
     fn read(source: &mut impl Read) -> Result<Self> {
         let magic: [u8; 6] = take(source, "magic")?;
         ensure!(magic == *MAGIC, "npy field magic: found {magic:?}: not a .npy file");
@@ -174,7 +174,7 @@ impl Header {
         }
         let [descr, order, shape] =
             found.map(|(name, value)| value.with_context(|| format!("npy field {name}: missing in the header")));
-        let (number, big_endian) = Number::from_descr(descr?)?;
+        let (number, big_endian) = NpyType::from_descr(descr?)?;
         let fortran = match order? {
             "True" => true,
             "False" => false,

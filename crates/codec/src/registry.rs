@@ -95,7 +95,7 @@ impl Packet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::interface::info::Allowed;
+    use crate::interface::info::AllowedValues;
 
     #[test]
     fn names_and_numbers_are_unique_and_everything_is_documented() {
@@ -108,15 +108,15 @@ mod tests {
             for option in info.options {
                 assert!(option.meaning.len() > 10, "{}:{}", info.name, option.key);
                 match &option.allowed {
-                    Allowed::Words(choices) => {
+                    AllowedValues::Words(choices) => {
                         assert!(choices.iter().any(|c| c.word == option.default), "{}:{}", info.name, option.key);
                         assert!(choices.iter().all(|c| c.meaning.len() > 5), "{}:{}", info.name, option.key);
                     }
-                    Allowed::Number { min, max } => {
+                    AllowedValues::Number { min, max } => {
                         let default: f64 = option.default.parse().unwrap();
                         assert!((*min..=*max).contains(&default), "{}:{}", info.name, option.key);
                     }
-                    Allowed::Command => {
+                    AllowedValues::Command => {
                         assert_eq!(info.options.last().unwrap().key, option.key, "{}", info.name);
                         assert_eq!(option.default, "", "{}:{}", info.name, option.key);
                     }

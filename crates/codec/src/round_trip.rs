@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::activation::Activation;
 use crate::interface::budget::Budget;
 use crate::interface::packet::Packet;
-use crate::interface::{Codec, Received};
+use crate::interface::{Codec, Delivery};
 
 /// What one round trip came to.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct RoundTrip {
     /// What was sent, read again from its bytes.
     pub packet: Packet,
     /// What the server gets.
-    pub received: Received,
+    pub received: Delivery,
     /// Wall time to encode, one thread.
     pub encode: Duration,
     /// Wall time to decode.

@@ -5,8 +5,8 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use splitbench_codec::{
-    Accounting, Activation, Allowed, Budget, Calibration, CalibrationBuilder, Codec, CodecInfo, CodecSpec, Packet,
-    Rate, ValueType, build, decode, registered,
+    Accounting, Activation, AllowedValues, Budget, Calibration, CalibrationBuilder, Codec, CodecInfo, CodecSpec,
+    Packet, Rate, ValueType, build, decode, registered,
 };
 
 const HIDDEN: usize = 96;
@@ -59,9 +59,9 @@ fn all_specs() -> Vec<CodecSpec> {
         let mut texts = vec![String::new()];
         for option in info.options {
             let values: Vec<String> = match &option.allowed {
-                Allowed::Words(choices) => choices.iter().map(|c| c.word.to_string()).collect(),
-                Allowed::Number { min, max } => [*min, *max, min.midpoint(*max)].map(|n| n.to_string()).to_vec(),
-                Allowed::Command => panic!("{}: which command?", info.name),
+                AllowedValues::Words(choices) => choices.iter().map(|c| c.word.to_string()).collect(),
+                AllowedValues::Number { min, max } => [*min, *max, min.midpoint(*max)].map(|n| n.to_string()).to_vec(),
+                AllowedValues::Command => panic!("{}: which command?", info.name),
             };
             texts = texts
                 .iter()

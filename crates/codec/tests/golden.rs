@@ -11,7 +11,7 @@ use std::sync::Once;
 
 use splitbench_codec::npy;
 use splitbench_codec::{
-    Activation, Budget, Calibration, CalibrationBuilder, Codec, CodecSpec, Packet, Received, TokenIds, ValueType,
+    Activation, Budget, Calibration, CalibrationBuilder, Codec, CodecSpec, Delivery, Packet, TokenIds, ValueType,
     build, decode, registered,
 };
 
@@ -292,5 +292,5 @@ fn token_ids_are_packed_as_they_were() {
     }
     let golden = golden("token-ids");
     assert_eq!(packet.as_bytes(), golden);
-    assert_eq!(codec.receive(&Packet::from_bytes(golden).unwrap()).unwrap(), Received::TokenIds(ids));
+    assert_eq!(codec.receive(&Packet::from_bytes(golden).unwrap()).unwrap(), Delivery::TokenIds(ids));
 }

@@ -7,7 +7,8 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use splitbench_codec::{
-    Activation, Allowed, Budget, CalibrationBuilder, Codec, CodecSpec, Packet, Received, build, decode, registered,
+    Activation, AllowedValues, Budget, CalibrationBuilder, Codec, CodecSpec, Delivery, Packet, build, decode,
+    registered,
 };
 
 /// Most bytes that a thread may hold at any moment, plans that the codecs keep included.
@@ -32,7 +33,7 @@ fn specs() -> Vec<CodecSpec> {
     for info in registered().iter().filter(|info| !["external", "token-ids"].contains(&info.name)) {
         texts.push(info.name.to_string());
         for option in info.options {
-            if let Allowed::Words(choices) = &option.allowed {
+            if let AllowedValues::Words(choices) = &option.allowed {
                 texts.extend(choices.iter().map(|c| format!("{}:{}={}", info.name, option.key, c.word)));
             }
         }
@@ -195,7 +196,7 @@ fn damaged_token_ids_are_ids_or_refused() {
         bytes.get_mut(5).into_iter().for_each(|id| *id = 18);
         PEAK.set(NOW.get());
         match Packet::from_bytes(bytes).and_then(|packet| Ok((packet.tokens(), codec.receive(&packet)?))) {
-            Ok((tokens, Received::TokenIds(found))) => {
+            Ok((tokens, Delivery::TokenIds(found))) => {
                 read += 1;
                 assert!(found.ids.len() == tokens && found.ids.iter().all(|id| *id < found.vocabulary), "packet {i}");
             }

@@ -48,7 +48,7 @@ fn decibels(found: impl IntoIterator<Item = f64>, expected: &[f64]) -> f64 {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum SignalKind {
     Uniform,
     /// Three channels a thousand times as large, as trained models have.
     HugeChannels,
@@ -62,27 +62,33 @@ enum Kind {
     Full,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::Uniform, Kind::HugeChannels, Kind::HugeValue, Kind::OneARow, Kind::Constant, Kind::Full];
+const KINDS: [SignalKind; 6] = [
+    SignalKind::Uniform,
+    SignalKind::HugeChannels,
+    SignalKind::HugeValue,
+    SignalKind::OneARow,
+    SignalKind::Constant,
+    SignalKind::Full,
+];
 
-fn activation(kind: Kind, tokens: usize, hidden: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
+fn activation(kind: SignalKind, tokens: usize, hidden: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
     let mut values: Vec<f32> = (0..tokens * hidden).map(|_| random.random_range(-1.0..1.0)).collect();
     for (i, v) in values.iter_mut().enumerate() {
         let (row, channel) = (i / hidden, i % hidden);
         match kind {
-            Kind::Uniform => {}
-            Kind::HugeChannels => *v *= if [7, hidden / 3, hidden - 2].contains(&channel) { 1000.0 } else { 1.0 },
-            Kind::HugeValue => *v = if i == hidden / 2 + 1 { 1000.0 } else { *v },
-            Kind::OneARow => *v = if channel == row * 89 % hidden { *v } else { 0.0 },
-            Kind::Constant => *v = ((channel * channel) % 17) as f32 - 8.0,
-            Kind::Full => *v = 32766.0,
+            SignalKind::Uniform => {}
+            SignalKind::HugeChannels => *v *= if [7, hidden / 3, hidden - 2].contains(&channel) { 1000.0 } else { 1.0 },
+            SignalKind::HugeValue => *v = if i == hidden / 2 + 1 { 1000.0 } else { *v },
+            SignalKind::OneARow => *v = if channel == row * 89 % hidden { *v } else { 0.0 },
+            SignalKind::Constant => *v = ((channel * channel) % 17) as f32 - 8.0,
+            SignalKind::Full => *v = 32766.0,
         }
     }
     values
 }
 
 /// Signal to noise of the encoder's block and of the round trip.
-fn measure(kind: Kind, shape: &CoreShape, random: &mut ChaCha8Rng) -> (f64, f64) {
+fn measure(kind: SignalKind, shape: &CoreShape, random: &mut ChaCha8Rng) -> (f64, f64) {
     let values = activation(kind, shape.tokens(), shape.hidden(), random);
     let (block, restored) = exact(&values, shape);
     let encoded = encode(shape, &quantise(&values, shape.hidden()).unwrap().rows).unwrap();
@@ -120,7 +126,7 @@ fn sixty_decibels_for_any_block() {
         for ks in 1..=tokens {
             for kd in [1, 3, 4, 95, 96, 97, 98, 120, 191, 192] {
                 let shape = CoreShape::new(tokens, 192, Block { ks, kd }).unwrap();
-                let (there, back) = measure(Kind::Uniform, &shape, &mut random);
+                let (there, back) = measure(SignalKind::Uniform, &shape, &mut random);
                 assert!(there >= 60.0 && back >= 60.0, "{shape:?}: {there:.1} dB, round trip {back:.1} dB");
             }
         }
@@ -162,7 +168,7 @@ fn what_is_not_of_the_shape_is_refused() {
 fn the_kernel_has_the_same_block() {
     let (tokens, hidden) = (11, 192);
     let mut random = ChaCha8Rng::seed_from_u64(8);
-    let values = activation(Kind::Uniform, tokens, hidden, &mut random);
+    let values = activation(SignalKind::Uniform, tokens, hidden, &mut random);
     for block in [Block { ks: 4, kd: 70 }, Block { ks: 9, kd: 140 }] {
         let shape = CoreShape::new(tokens, hidden, block).unwrap();
         let rows = quantise(&values, hidden).unwrap().rows;

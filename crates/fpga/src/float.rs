@@ -54,7 +54,7 @@ impl BlockFloat {
 
 /// An activation for the encoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quantised {
+pub struct QuantisedRows {
     /// Row-major S x D, one exponent a row.
     pub rows: BlockFloat,
     /// Values that did not fit and were clipped; the encoder finds and counts the same.
@@ -63,7 +63,7 @@ pub struct Quantised {
 
 /// Row-major S x D values, each row with the least exponent that its largest value allows: nothing is clipped. Fails on
 /// values that are not finite, or from 2^115 on.
-pub fn quantise(values: &[f32], hidden: usize) -> Result<Quantised> {
+pub fn quantise(values: &[f32], hidden: usize) -> Result<QuantisedRows> {
     let exponents = rows(values, hidden)?.map(|row| {
         let top = row.iter().fold(0f32, |top, v| top.max(v.abs()));
         (-100..=100).find(|e| (f64::from(top) * f64::from(-*e).exp2()).round() < f64::from(RAIL))
@@ -76,7 +76,7 @@ pub fn quantise(values: &[f32], hidden: usize) -> Result<Quantised> {
 
 /// The same with one exponent for all rows, known beforehand as in a stream without a look ahead: values beyond it are
 /// clipped and counted.
-pub fn quantise_at(values: &[f32], hidden: usize, exponent: i8) -> Result<Quantised> {
+pub fn quantise_at(values: &[f32], hidden: usize, exponent: i8) -> Result<QuantisedRows> {
     let count = rows(values, hidden)?.count();
     ensure!(ROW_EXPONENTS.contains(&exponent.into()), "the exponent {exponent} is not in {ROW_EXPONENTS:?}");
     quantise_rows(values, hidden, &vec![exponent.into(); count])
@@ -90,7 +90,7 @@ fn rows(values: &[f32], hidden: usize) -> Result<std::slice::ChunksExact<'_, f32
     Ok(values.chunks_exact(hidden))
 }
 
-fn quantise_rows(values: &[f32], hidden: usize, exponents: &[i32]) -> Result<Quantised> {
+fn quantise_rows(values: &[f32], hidden: usize, exponents: &[i32]) -> Result<QuantisedRows> {
     let mut clipped = 0;
     let rail = f64::from(RAIL);
     let mantissas = values.chunks_exact(hidden).zip(exponents).flat_map(|(row, e)| row.iter().map(move |v| (v, e)));
@@ -101,7 +101,7 @@ fn quantise_rows(values: &[f32], hidden: usize, exponents: &[i32]) -> Result<Qua
     });
     let mantissas = mantissas.collect();
     let exponents = exponents.iter().map(|e| *e as i16).collect();
-    Ok(Quantised { rows: BlockFloat { mantissas, exponents, group: hidden }, clipped })
+    Ok(QuantisedRows { rows: BlockFloat { mantissas, exponents, group: hidden }, clipped })
 }
 
 impl CoreShape {
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn rows_have_exponents_of_their_own_and_none_is_clipped() {
         let values = [1.0, -0.25, 0.0, 1e30, -1e30, 3.0, 0.0, 0.0, 0.0];
-        let Quantised { rows, clipped } = quantise(&values, 3).unwrap();
+        let QuantisedRows { rows, clipped } = quantise(&values, 3).unwrap();
         assert_eq!((clipped, rows.exponents[0], rows.mantissas[0], rows.mantissas[1]), (0, -14, 16384, -4096));
         assert!(rows.to_f32().iter().zip(values).all(|(a, b)| (a - b).abs() <= b.abs().max(1e25) * 1e-4));
         // Just below a power of two the next exponent is taken, so that the largest mantissa stays free.
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_a_given_exponent_does_not_reach_is_clipped_and_counted() {
-        let Quantised { rows, clipped } = quantise_at(&[40000.0, -32767.0, 32766.0, -1e9], 4, 0).unwrap();
+        let QuantisedRows { rows, clipped } = quantise_at(&[40000.0, -32767.0, 32766.0, -1e9], 4, 0).unwrap();
         assert_eq!((rows.mantissas, clipped), (vec![32767, -32767, 32766, -32767], 3));
     }
 

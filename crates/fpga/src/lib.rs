@@ -16,10 +16,10 @@ mod sources;
 mod tables;
 mod tokens;
 
-pub use float::{BlockFloat, Quantised, quantise, quantise_at};
-pub use model::{Decoded, Encoded, decode, encode};
+pub use float::{BlockFloat, QuantisedRows, quantise, quantise_at};
+pub use model::{DecoderOutput, EncoderOutput, decode, encode};
 pub use shape::{CoreShape, HIDDEN, MAX_TOKENS};
-pub use simulator::{DecodeRun, EncodeRun, Simulator, Timing};
+pub use simulator::{CoreTiming, DecodeRun, EncodeRun, Simulator};
 pub use sources::tool;
 
 /// Cycles a second that a simulated time is computed with: an assumption, not a result of place and route (`rtl/README.md`,

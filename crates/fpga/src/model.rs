@@ -6,7 +6,7 @@ use super::fixed::{Complex, round_shift};
 use super::float::{BlockFloat, COEFFICIENT_EXPONENTS, RAIL, ROW_EXPONENTS};
 use super::hidden::transform;
 use super::shape::{COLUMNS, CoreShape, LANES};
-use super::tokens::{GUARD, MANTISSA_BITS, TokenAxis, Word, ZERO, reciprocal};
+use super::tokens::{GUARD, MANTISSA_BITS, TokenAxisModel, Word, ZERO, reciprocal};
 
 /// Bits that an activation's mantissas are shifted by on their way into the hidden transform: its words have 27, and a
 /// complex number's magnitude takes one beside the sign.
@@ -20,7 +20,7 @@ const PORT_BITS: u32 = 16;
 
 /// What an encoder gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Encoded {
+pub struct EncoderOutput {
     /// In the order of the beats; [`CoreShape::unpack`] makes them a block.
     pub coefficients: BlockFloat,
     /// Mantissas of the activation at the largest magnitude, which stand for anything beyond.
@@ -29,7 +29,7 @@ pub struct Encoded {
 
 /// What a decoder gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decoded {
+pub struct DecoderOutput {
     /// Row-major S x D, eight neighbours with one exponent.
     pub values: BlockFloat,
     /// Mantissas of -32768, which no encoder sends; they are taken as -32767.
@@ -61,7 +61,7 @@ impl CoreShape {
 }
 
 /// The coefficients of an activation, one exponent a row (paper, section III-C, steps 1 and 2).
-pub fn encode(shape: &CoreShape, rows: &BlockFloat) -> Result<Encoded> {
+pub fn encode(shape: &CoreShape, rows: &BlockFloat) -> Result<EncoderOutput> {
     shape.check_rows(rows)?;
     let saturations = rows.mantissas.iter().filter(|m| **m == RAIL || **m <= -RAIL).count() as u64;
     let tiles = shape.tiles();
@@ -73,7 +73,7 @@ pub fn encode(shape: &CoreShape, rows: &BlockFloat) -> Result<Encoded> {
             buffer.push(Word::new(parts(tile), MANTISSA_BITS, (*exponent).into()));
         }
     }
-    let token_axis = TokenAxis::new(shape.tokens());
+    let token_axis = TokenAxisModel::new(shape.tokens());
     let mut beats = Vec::new();
     for tile in 0..tiles {
         let word = |s: usize| buffer[s * tiles + tile];
@@ -92,11 +92,11 @@ pub fn encode(shape: &CoreShape, rows: &BlockFloat) -> Result<Encoded> {
             }
         }
     }
-    Ok(Encoded { coefficients: gather(&beats), saturations })
+    Ok(EncoderOutput { coefficients: gather(&beats), saturations })
 }
 
 /// The activation that coefficients stand for (paper, section III-C, step 3), normalised.
-pub fn decode(shape: &CoreShape, coefficients: &BlockFloat) -> Result<Decoded> {
+pub fn decode(shape: &CoreShape, coefficients: &BlockFloat) -> Result<DecoderOutput> {
     shape.check_coefficients(coefficients)?;
     let saturations = coefficients.mantissas.iter().filter(|m| **m == i16::MIN).count() as u64;
     let (tokens, tiles) = (shape.tokens(), shape.tiles());
@@ -107,7 +107,7 @@ pub fn decode(shape: &CoreShape, coefficients: &BlockFloat) -> Result<Decoded> {
         .iter()
         .zip(&coefficients.exponents)
         .map(|(beat, e)| Word { mantissas: beat.map(|m| i64::from(m.max(-i16::MAX))), exponent: (*e).into() });
-    let token_axis = TokenAxis::new(tokens);
+    let token_axis = TokenAxisModel::new(tokens);
     let mut buffer = vec![Word::ZERO; tokens * tiles];
     for tile in 0..tiles {
         let pairs: Vec<_> = (0..shape.direct_rows())
@@ -144,7 +144,7 @@ pub fn decode(shape: &CoreShape, coefficients: &BlockFloat) -> Result<Decoded> {
             groups.push(Word::new(eight.map(|v| round_shift(v.re * factor, 16)), PORT_BITS, out));
         }
     }
-    Ok(Decoded { values: gather(&groups), saturations })
+    Ok(DecoderOutput { values: gather(&groups), saturations })
 }
 
 /// A word of coefficients, doubled where they stand for their mirrors too.

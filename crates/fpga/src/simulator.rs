@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::float::BlockFloat;
-use super::model::{Decoded, Encoded};
+use super::model::{DecoderOutput, EncoderOutput};
 use super::shape::{CoreShape, HIDDEN, LANES};
 use super::{CLOCK_HZ, sources};
 
@@ -38,7 +38,7 @@ pub struct Simulator {
 
 /// When, in cycles from the start of a simulation, a job's beats went over the ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
+pub struct CoreTiming {
     /// The first beat was taken.
     pub first_in: u64,
     /// The last beat was taken.
@@ -49,7 +49,7 @@ pub struct Timing {
     pub last_out: u64,
 }
 
-impl Timing {
+impl CoreTiming {
     /// Cycles from the first beat in to the last beat out, both counted.
     pub fn cycles(&self) -> u64 {
         self.last_out + 1 - self.first_in
@@ -71,22 +71,22 @@ impl Timing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodeRun {
     /// Bit for bit what [`super::encode`] gives.
-    pub encoded: Encoded,
+    pub encoded: EncoderOutput,
     /// When it came.
-    pub timing: Timing,
+    pub timing: CoreTiming,
 }
 
 /// What the simulated decoder gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeRun {
     /// Bit for bit what [`super::decode`] gives.
-    pub decoded: Decoded,
+    pub decoded: DecoderOutput,
     /// When it came.
-    pub timing: Timing,
+    pub timing: CoreTiming,
 }
 
 /// A job of either core.
-struct Job<'a> {
+struct CoreJob<'a> {
     shape: &'a CoreShape,
     input: &'a BlockFloat,
     beats_out: usize,
@@ -125,10 +125,12 @@ impl Simulator {
     /// Encodes activations one behind another, as fast as the core takes them.
     pub fn encode(&self, jobs: &[(CoreShape, &BlockFloat)]) -> Result<Vec<EncodeRun>> {
         jobs.iter().try_for_each(|(shape, rows)| shape.check_rows(rows))?;
-        let jobs = jobs.iter().map(|(shape, input)| Job { shape, input, beats_out: shape.beats().len() });
+        let jobs = jobs.iter().map(|(shape, input)| CoreJob { shape, input, beats_out: shape.beats().len() });
         let results = self.run("encoder", &jobs.collect::<Vec<_>>())?;
-        let run =
-            |(coefficients, saturations, timing)| EncodeRun { encoded: Encoded { coefficients, saturations }, timing };
+        let run = |(coefficients, saturations, timing)| EncodeRun {
+            encoded: EncoderOutput { coefficients, saturations },
+            timing,
+        };
         Ok(results.into_iter().map(run).collect())
     }
 
@@ -137,14 +139,14 @@ impl Simulator {
         jobs.iter().try_for_each(|(shape, coefficients)| shape.check_coefficients(coefficients))?;
         let jobs = jobs.iter().map(|(shape, input)| {
             let beats_out = shape.tokens() * shape.lane_length();
-            Job { shape, input, beats_out }
+            CoreJob { shape, input, beats_out }
         });
         let results = self.run("decoder", &jobs.collect::<Vec<_>>())?;
-        let run = |(values, saturations, timing)| DecodeRun { decoded: Decoded { values, saturations }, timing };
+        let run = |(values, saturations, timing)| DecodeRun { decoded: DecoderOutput { values, saturations }, timing };
         Ok(results.into_iter().map(run).collect())
     }
 
-    fn run(&self, name: &str, jobs: &[Job<'_>]) -> Result<Vec<(BlockFloat, u64, Timing)>> {
+    fn run(&self, name: &str, jobs: &[CoreJob<'_>]) -> Result<Vec<(BlockFloat, u64, CoreTiming)>> {
         let beats = jobs.iter().map(|job| job.input.mantissas.len() / LANES + job.beats_out).sum::<usize>();
         let timeout = self.timeout + TIMEOUT_A_BEAT * u32::try_from(beats)?;
         let answer = converse(&self.folder, name, request(jobs, self.stalls)?, timeout)?;
@@ -153,9 +155,9 @@ impl Simulator {
 }
 
 /// The message for a program.
-fn request(jobs: &[Job<'_>], seed: u32) -> Result<Vec<u8>> {
+fn request(jobs: &[CoreJob<'_>], seed: u32) -> Result<Vec<u8>> {
     let mut numbers = vec![MAGIC, u32::try_from(jobs.len())?, seed];
-    for Job { shape, input, beats_out } in jobs {
+    for CoreJob { shape, input, beats_out } in jobs {
         let code = HIDDEN.iter().position(|d| *d == shape.hidden()).unwrap_or(HIDDEN.len());
         let beats_in = input.mantissas.len() / LANES;
         for number in [shape.tokens(), code, shape.block().ks, shape.block().kd, beats_in, *beats_out] {
@@ -163,7 +165,7 @@ fn request(jobs: &[Job<'_>], seed: u32) -> Result<Vec<u8>> {
         }
     }
     let mut bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
-    for Job { input, .. } in jobs {
+    for CoreJob { input, .. } in jobs {
         for (i, beat) in input.mantissas.chunks(LANES).enumerate() {
             let exponent = input.exponents[i * LANES / input.group];
             bytes.extend(beat.iter().chain([&exponent]).flat_map(|n| n.to_le_bytes()));
@@ -173,7 +175,7 @@ fn request(jobs: &[Job<'_>], seed: u32) -> Result<Vec<u8>> {
 }
 
 /// A program's answer in its parts.
-fn read_answer(bytes: &[u8], jobs: &[Job<'_>]) -> Result<Vec<(BlockFloat, u64, Timing)>> {
+fn read_answer(bytes: &[u8], jobs: &[CoreJob<'_>]) -> Result<Vec<(BlockFloat, u64, CoreTiming)>> {
     let expected = 8 + jobs.iter().map(|job| 36 + BEAT_BYTES * job.beats_out).sum::<usize>();
     ensure!(bytes.len() == expected, "has {} bytes, not {expected}", bytes.len());
     let mut rest = bytes;
@@ -187,7 +189,7 @@ fn read_answer(bytes: &[u8], jobs: &[Job<'_>]) -> Result<Vec<(BlockFloat, u64, T
         .iter()
         .map(|_| {
             let [first_in, last_in, first_out, last_out] = std::array::from_fn(|_| number(8));
-            (Timing { first_in, last_in, first_out, last_out }, number(4))
+            (CoreTiming { first_in, last_in, first_out, last_out }, number(4))
         })
         .collect();
     let mut results = Vec::with_capacity(jobs.len());
@@ -335,8 +337,11 @@ mod tests {
 
     #[test]
     fn spans_reach_from_the_first_beat_to_the_last() {
-        let at = |first_in, last_out| Timing { first_in, last_in: first_in + 5, first_out: last_out - 3, last_out };
-        assert_eq!((at(4, 103).cycles(), Timing::span(&[at(4, 103), at(10, 203)]), Timing::span(&[])), (100, 200, 0));
-        assert_eq!(Timing::seconds(600), 2e-6);
+        let at = |first_in, last_out| CoreTiming { first_in, last_in: first_in + 5, first_out: last_out - 3, last_out };
+        assert_eq!(
+            (at(4, 103).cycles(), CoreTiming::span(&[at(4, 103), at(10, 203)]), CoreTiming::span(&[])),
+            (100, 200, 0)
+        );
+        assert_eq!(CoreTiming::seconds(600), 2e-6);
     }
 }

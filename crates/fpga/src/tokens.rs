@@ -76,12 +76,12 @@ pub(super) struct Sums {
 }
 
 /// Sums over pairs of words: q from 0 on, and S - q (zeros where there is no such word).
-pub(super) struct TokenAxis {
+pub(super) struct TokenAxisModel {
     tokens: usize,
     roots: Vec<Complex>,
 }
 
-impl TokenAxis {
+impl TokenAxisModel {
     pub fn new(tokens: usize) -> Self {
         Self { tokens, roots: roots(tokens) }
     }
@@ -116,7 +116,7 @@ impl TokenAxis {
     }
 }
 
-/// The exponent below a word's own at which [`TokenAxis::sums`] has its values.
+/// The exponent below a word's own at which [`TokenAxisModel::sums`] has its values.
 pub(super) const GUARD: i32 = GUARD_BITS as i32;
 
 #[cfg(test)]

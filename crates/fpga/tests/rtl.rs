@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use splitbench_codec::kernel::{Band, Block};
 use splitbench_codec::{Shape, proportional};
-use splitbench_fpga::{BlockFloat, CoreShape, Simulator, Timing, decode, encode, quantise, quantise_at};
+use splitbench_fpga::{BlockFloat, CoreShape, CoreTiming, Simulator, decode, encode, quantise, quantise_at};
 
 fn simulator() -> Option<Simulator> {
     Simulator::find().map_err(|reason| println!("skipped: {reason:#}")).ok()
@@ -28,7 +28,7 @@ fn activation(shape: &CoreShape, random: &mut ChaCha8Rng) -> BlockFloat {
 }
 
 /// Simulates jobs one behind another in both directions and compares; the timings of both.
-fn compare(simulator: &Simulator, shapes: &[CoreShape], seed: u64) -> (Vec<Timing>, Vec<Timing>) {
+fn compare(simulator: &Simulator, shapes: &[CoreShape], seed: u64) -> (Vec<CoreTiming>, Vec<CoreTiming>) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let rows: Vec<_> = shapes.iter().map(|shape| activation(shape, &mut random)).collect();
     let encoded: Vec<_> = shapes.iter().zip(&rows).map(|(shape, rows)| encode(shape, rows).unwrap()).collect();

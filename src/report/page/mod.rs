@@ -232,7 +232,7 @@ fn summary(sources: &[Source]) -> Table {
             }
         };
         let state = if source.partial { "PARTIAL: not finished" } else { "finished" };
-        let notes = source.made.notes.iter().map(|note| format!(" {note}.")).collect::<String>();
+        let notes = source.manifest.notes.iter().map(|note| format!(" {note}.")).collect::<String>();
         vec![
             source.name.clone(),
             subject,
@@ -242,7 +242,7 @@ fn summary(sources: &[Source]) -> Table {
                 if failed == 0 { "none failed".into() } else { format!("{failed} without a number") }
             ),
             format!("{state}{notes}"),
-            source.made.version.clone(),
+            source.manifest.version.clone(),
         ]
     };
     let caption = [
@@ -257,8 +257,9 @@ fn part(source: &Source) -> Result<Vec<Block>> {
     if source.partial {
         blocks.push(Block::Text("PARTIAL: this run has not finished.".into()));
     }
-    if !source.made.spec.analysis.is_empty() {
-        let paragraphs = source.made.spec.analysis.split("\n\n").map(|text| Block::Text(text.to_string())).collect();
+    let analysis = source.manifest.spec["analysis"].as_str().unwrap_or_default();
+    if !analysis.is_empty() {
+        let paragraphs = analysis.split("\n\n").map(|text| Block::Text(text.to_string())).collect();
         let summary = "What the experiment asks, and what would be agreement".into();
         blocks.push(Block::More { summary, blocks: paragraphs });
     }
@@ -324,13 +325,13 @@ fn arranged(source: &Source, kinds: Vec<Vec<Table>>, pictures: Vec<Picture>) -> 
 
 fn again(sources: &[Source]) -> Table {
     let row = |source: &Source| {
-        let made = &source.made;
-        let command = match made.command.split_first() {
+        let manifest = &source.manifest;
+        let command = match manifest.command.split_first() {
             // The program's own place says nothing.
             Some((_, rest)) => shlex::try_join(std::iter::once("splitbench").chain(rest.iter().map(String::as_str))),
             None => Ok(format!("splitbench run {}", source.experiment)),
         };
-        let revision = made.version.split('+').nth(1).unwrap_or(&made.version);
+        let revision = manifest.version.split('+').nth(1).unwrap_or(&manifest.version);
         let (revision, changed) = match revision.strip_suffix("-dirty") {
             Some(clean) => (clean, ", with changes that were not committed"),
             None => (revision, ""),
@@ -344,15 +345,16 @@ fn again(sources: &[Source]) -> Table {
             about.push(format!("{:.0} GB", machine.memory_bytes as f64 / 1e9));
         }
         about.extend((!machine.os.is_empty()).then(|| machine.os.clone()));
-        let date = made.started.as_deref().and_then(|date| date.split('T').next()).unwrap_or("–");
-        let before: f64 = made.earlier.iter().map(|process| process.wall_seconds).sum();
-        let took = made.wall_seconds.map_or(String::new(), |seconds| match made.earlier.len() {
+        let date = manifest.started.split('T').next().filter(|date| !date.is_empty()).unwrap_or("–");
+        let before: f64 = manifest.earlier.iter().map(|process| process.cost.wall_seconds).sum();
+        let seconds = manifest.cost.as_ref().map(|cost| cost.wall_seconds).filter(|seconds| *seconds > 0.0);
+        let took = seconds.map_or(String::new(), |seconds| match manifest.earlier.len() {
             0 => format!(", {seconds:.0} s"),
             more => format!(", {:.0} s in {} processes", before + seconds, more + 1),
         });
         vec![
             source.name.clone(),
-            format!("`{}`", command.unwrap_or_else(|_| made.command.join(" "))),
+            format!("`{}`", command.unwrap_or_else(|_| manifest.command.join(" "))),
             format!("{}{changed}", if revision.is_empty() { "–" } else { revision }),
             format!("{date}{took}"),
             if about.is_empty() { "any: nothing is timed, or none is noted".into() } else { about.join(", ") },

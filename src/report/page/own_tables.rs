@@ -1,6 +1,6 @@
 //! The paper against its own tables: what its text says, computed again from `results/paper/*.csv`.
 
-use super::super::near_lossless::{NearLossless, Tried, near_lossless};
+use super::super::near_lossless::near_lossless;
 use super::super::number::signed;
 use super::super::table::{Notes, Section, Table};
 use super::super::{names, paper};
@@ -243,11 +243,8 @@ fn near_lossless_row() -> Check {
         let of = |model: &str| {
             let tried = [10.0, 9.0, 8.0, 7.0, 6.0]
                 .into_iter()
-                .filter_map(|ratio| Some(Tried { ratio, percent: paper::table2(model, Some(ratio), dataset)? }));
-            match near_lossless(paper::table2(model, None, dataset)?, &tried.collect::<Vec<_>>(), LIMIT)? {
-                NearLossless::Ratio(ratio) => Some(ratio),
-                _ => None,
-            }
+                .filter_map(|ratio| Some((ratio, paper::table2(model, Some(ratio), dataset)?)));
+            near_lossless(paper::table2(model, None, dataset)?, &tried.collect::<Vec<_>>(), LIMIT)?.holds
         };
         paper::models().iter().map(|model| of(model)).sum::<Option<f64>>().map(|sum| sum / paper::models().len() as f64)
     };

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::super::ReportContext;
@@ -13,6 +12,7 @@ use crate::experiment::ReportSpec;
 use crate::experiment::{RecordedRun, spec};
 use crate::record::Row;
 use crate::record::machine::Machine;
+use crate::record::manifest::Manifest;
 use crate::record::read_rows;
 use crate::record::replay::{self, ReplayRow};
 use crate::simulate::Swept;
@@ -30,7 +30,7 @@ pub(super) struct Source {
     pub partial: bool,
     /// Where its figures lie as files, if they do.
     pub plots: Option<PathBuf>,
-    pub made: Made,
+    pub manifest: Manifest,
     pub machine: Machine,
     pub kind: Kind,
 }
@@ -44,35 +44,6 @@ pub(super) enum Kind {
     Replay { rows: Vec<ReplayRow>, table4: bool },
     /// A simulation of many clients, and what stands under its figures.
     Simulated { swept: Swept, about: String },
-}
-
-/// What a manifest says; any of it may be missing.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Made {
-    pub version: String,
-    pub command: Vec<String>,
-    pub started: Option<String>,
-    pub finished: Option<String>,
-    pub wall_seconds: Option<f64>,
-    pub earlier: Vec<Earlier>,
-    pub notes: Vec<String>,
-    #[serde(alias = "scenario")]
-    pub spec: Asked,
-}
-
-/// A process that worked on the run before.
-#[derive(Debug, Deserialize)]
-pub(super) struct Earlier {
-    pub wall_seconds: f64,
-}
-
-/// What of an experiment's file a page prints.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Asked {
-    pub analysis: String,
-    pub table4: bool,
 }
 
 /// What the rows of a run are to be made into, and whether it has come to its end. One without a manifest has not; if its experiment
@@ -109,15 +80,15 @@ impl Source {
         let beside = whole.ancestors().nth(3).map(|out| out.join("plots").join(&experiment).join(&run));
         let places = [plots.map(Path::to_path_buf), Some(whole.join("plots")), beside];
         let plots = places.into_iter().flatten().find(|place| place.is_dir());
-        let (made, partial, kind) = if whole.join("replay.jsonl").is_file() {
+        let (manifest, partial, kind) = if whole.join("replay.jsonl").is_file() {
             let rows = replay::read(&whole.join("replay.jsonl"))?;
-            let made: Made = described(&whole, "manifest")?;
+            let made: Manifest = described(&whole, "manifest")?;
             let partial = made.finished.is_none();
-            let table4 = made.spec.table4;
+            let table4 = made.spec["table4"] == true;
             (made, partial, Kind::Replay { rows, table4 })
         } else if simulation::is_in(&whole) {
             let (swept, about) = simulation::read(&whole)?;
-            let made: Made = described(&whole, "simulate")?;
+            let made: Manifest = described(&whole, "simulate")?;
             // Written last.
             let partial = made.version.is_empty();
             (made, partial, Kind::Simulated { swept, about })
@@ -134,7 +105,7 @@ impl Source {
             experiment,
             partial,
             plots,
-            made,
+            manifest,
             machine,
             kind,
         })

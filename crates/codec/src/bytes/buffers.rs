@@ -10,13 +10,13 @@ const MOST: usize = 6;
 const MOST_BYTES: usize = 1 << 24;
 
 /// A number that buffers are kept of.
-pub(crate) trait Number: Copy + Default + 'static {
+pub(crate) trait BufferNumber: Copy + Default + 'static {
     fn kept() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>>;
 }
 
 macro_rules! numbers {
     ($($number:ty)*) => {$(
-        impl Number for $number {
+        impl BufferNumber for $number {
             fn kept() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>> {
                 thread_local!(static KEPT: RefCell<Vec<Vec<$number>>> = const { RefCell::new(Vec::new()) });
                 &KEPT
@@ -27,7 +27,7 @@ macro_rules! numbers {
 numbers!(u8 u32 f32 f64);
 
 /// An empty vector with room for `capacity` numbers.
-pub(crate) fn empty<T: Number>(capacity: usize) -> Vec<T> {
+pub(crate) fn empty<T: BufferNumber>(capacity: usize) -> Vec<T> {
     let mut buffer = unspecified(0, capacity);
     buffer.clear();
     buffer
@@ -41,7 +41,7 @@ pub(crate) fn floats(length: usize) -> Vec<f32> {
 }
 
 /// The smallest kept buffer that is large enough; where there is none the largest, to be grown.
-fn unspecified<T: Number>(length: usize, capacity: usize) -> Vec<T> {
+fn unspecified<T: BufferNumber>(length: usize, capacity: usize) -> Vec<T> {
     let taken = T::kept().try_with(|kept| {
         let mut kept = kept.borrow_mut();
         let fits = (0..kept.len()).filter(|i| kept[*i].capacity() >= capacity).min_by_key(|i| kept[*i].capacity());
@@ -58,7 +58,7 @@ fn unspecified<T: Number>(length: usize, capacity: usize) -> Vec<T> {
 }
 
 /// Keeps a buffer, in place of a smaller one where there are enough.
-pub(crate) fn give<T: Number>(buffer: Vec<T>) {
+pub(crate) fn give<T: BufferNumber>(buffer: Vec<T>) {
     if buffer.capacity() == 0 || buffer.capacity() * size_of::<T>() > MOST_BYTES {
         return;
     }
@@ -80,9 +80,9 @@ pub(crate) fn give<T: Number>(buffer: Vec<T>) {
 }
 
 /// A buffer that is given back when it is dropped.
-pub(crate) struct Scratch<T: Number>(Vec<T>);
+pub(crate) struct Scratch<T: BufferNumber>(Vec<T>);
 
-impl<T: Number> Scratch<T> {
+impl<T: BufferNumber> Scratch<T> {
     /// Empty, with room for `capacity` numbers.
     pub fn new(capacity: usize) -> Self {
         Self(empty(capacity))
@@ -94,19 +94,19 @@ impl<T: Number> Scratch<T> {
     }
 }
 
-impl<T: Number> From<Vec<T>> for Scratch<T> {
+impl<T: BufferNumber> From<Vec<T>> for Scratch<T> {
     fn from(buffer: Vec<T>) -> Self {
         Self(buffer)
     }
 }
 
-impl<T: Number> Drop for Scratch<T> {
+impl<T: BufferNumber> Drop for Scratch<T> {
     fn drop(&mut self) {
         give(std::mem::take(&mut self.0));
     }
 }
 
-impl<T: Number> Deref for Scratch<T> {
+impl<T: BufferNumber> Deref for Scratch<T> {
     type Target = Vec<T>;
 
     fn deref(&self) -> &Vec<T> {
@@ -114,7 +114,7 @@ impl<T: Number> Deref for Scratch<T> {
     }
 }
 
-impl<T: Number> DerefMut for Scratch<T> {
+impl<T: BufferNumber> DerefMut for Scratch<T> {
     fn deref_mut(&mut self) -> &mut Vec<T> {
         &mut self.0
     }

@@ -44,7 +44,7 @@ impl Range {
 }
 
 /// A block to be sent.
-pub(crate) struct Block {
+pub(crate) struct RangeBlock {
     count: usize,
     low: f32,
     high: f32,
@@ -53,7 +53,7 @@ pub(crate) struct Block {
     errors: [f64; MAX_WIDTH + 1],
 }
 
-impl Block {
+impl RangeBlock {
     pub fn new(numbers: &[f32]) -> Self {
         let count = numbers.len();
         let low = numbers.iter().copied().reduce(f32::min).unwrap_or(0.0);
@@ -127,7 +127,7 @@ impl Eq for Step {}
 
 /// The width of each block's codes, so that all of them take at most `bits`: each step goes where a bit takes off most of
 /// the squared error, which is the least error there is wherever errors fall ever more slowly with the bits.
-pub(crate) fn allocate(blocks: &[Block], mut bits: u64) -> Vec<u8> {
+pub(crate) fn allocate(blocks: &[RangeBlock], mut bits: u64) -> Vec<u8> {
     let mut widths = vec![0u8; blocks.len()];
     let all = MAX_WIDTH as u8 + 1;
     let mut steps: BinaryHeap<Step> = blocks.iter().enumerate().filter_map(|(at, b)| b.step(at, 0, all)).collect();
@@ -147,19 +147,19 @@ pub(crate) fn allocate(blocks: &[Block], mut bits: u64) -> Vec<u8> {
 }
 
 /// Bits of all codes.
-pub(crate) fn code_bits(blocks: &[Block], widths: &[u8]) -> u64 {
+pub(crate) fn code_bits(blocks: &[RangeBlock], widths: &[u8]) -> u64 {
     blocks.iter().zip(widths).map(|(block, &width)| block.count as u64 * u64::from(width)).sum()
 }
 
 /// The sum of squared errors.
-pub(crate) fn error(blocks: &[Block], widths: &[u8]) -> f64 {
+pub(crate) fn error(blocks: &[RangeBlock], widths: &[u8]) -> f64 {
     blocks.iter().zip(widths).map(|(block, &width)| block.error(width)).sum()
 }
 
 /// Appends lowest and highest number of each block; those of a block of width 0 are its mean. Returns the ranges as the
 /// decoder will read them.
-pub(crate) fn write(out: &mut Vec<u8>, kind: ValueType, blocks: &[Block], widths: &[u8]) -> Result<Vec<Range>> {
-    let ends = |(block, &width): (&Block, &u8)| if width == 0 { [block.mean; 2] } else { [block.low, block.high] };
+pub(crate) fn write(out: &mut Vec<u8>, kind: ValueType, blocks: &[RangeBlock], widths: &[u8]) -> Result<Vec<Range>> {
+    let ends = |(block, &width): (&RangeBlock, &u8)| if width == 0 { [block.mean; 2] } else { [block.low, block.high] };
     let ends: Vec<f32> = blocks.iter().zip(widths).flat_map(ends).collect();
     let start = out.len();
     values::write_section(out, kind, &ends, 0)?;
@@ -202,7 +202,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let normal = |()| (0..12).map(|_| rng.random_range(-0.5f32..0.5)).sum();
         let numbers: Vec<f32> = [(); 4000].map(normal).into();
-        let block = Block::new(&numbers);
+        let block = RangeBlock::new(&numbers);
         let range = Range { low: block.low.into(), high: block.high.into() };
         for width in 1..=MAX_WIDTH as u8 {
             let off = |&v: &f32| (f64::from(v) - range.value(range.code(v.into(), width), width)).powi(2);
@@ -217,7 +217,7 @@ mod tests {
         let mut compared = 0;
         for (a, case) in crate::codecs::adaptive_reference::cases() {
             for (token, expected) in case["ranges"].as_array().unwrap().iter().enumerate() {
-                let blocks = [Block::new(a.row(token))];
+                let blocks = [RangeBlock::new(a.row(token))];
                 let close = |found: f64, expected: &Value, what: &str| {
                     let expected = expected.as_f64().unwrap();
                     assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{what}: {found:e} for {expected:e}");
@@ -247,8 +247,8 @@ mod tests {
     fn allocation_is_near_the_best_and_fits() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let spread = [0.1f32, 1.0, 8.0];
-        let blocks: Vec<Block> =
-            spread.map(|s| Block::new(&[(); 20].map(|()| s * rng.random_range(-1.0f32..1.0)))).into();
+        let blocks: Vec<RangeBlock> =
+            spread.map(|s| RangeBlock::new(&[(); 20].map(|()| s * rng.random_range(-1.0f32..1.0)))).into();
         for bits in [0, 19, 20, 60, 130, 200, 300] {
             let widths = allocate(&blocks, bits);
             assert!(code_bits(&blocks, &widths) <= bits);

@@ -171,12 +171,12 @@ pub(crate) fn get_f32(bytes: &[u8]) -> Vec<f32> {
 }
 
 /// A section as read: each number is `stored * 2^exponent`.
-pub(crate) struct Section {
+pub(crate) struct NumberSection {
     pub stored: Scratch<f32>,
     pub exponent: i32,
 }
 
-impl Section {
+impl NumberSection {
     /// The numbers themselves, where f32 holds them.
     pub fn into_values(mut self) -> Scratch<f32> {
         let gain = power_of_two(self.exponent);
@@ -200,7 +200,12 @@ fn widened<T: Copy + Default>(bytes: &[u8], read: fn([u8; 2]) -> T, widen: fn(&[
 }
 
 /// Reads a section of `count` numbers; its bytes are claimed before anything is allocated.
-pub(crate) fn read_section(reader: &mut Reader<'_>, kind: ValueType, count: usize, field: &str) -> Result<Section> {
+pub(crate) fn read_section(
+    reader: &mut Reader<'_>,
+    kind: ValueType,
+    count: usize,
+    field: &str,
+) -> Result<NumberSection> {
     let exponent = i32::from(reader.i16(field)?);
     ensure!(
         exponent.abs() <= EXPONENT_LIMIT,
@@ -217,7 +222,7 @@ pub(crate) fn read_section(reader: &mut Reader<'_>, kind: ValueType, count: usiz
     if max_magnitude(&stored).is_none() {
         bail!("packet field {field}: a number is not finite");
     }
-    Ok(Section { stored: stored.into(), exponent })
+    Ok(NumberSection { stored: stored.into(), exponent })
 }
 
 #[cfg(test)]

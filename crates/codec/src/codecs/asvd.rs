@@ -4,10 +4,10 @@ use anyhow::{Context, Result};
 
 use crate::interface::Codec;
 use crate::interface::calibration::{Calibration, CalibrationNeed};
-use crate::interface::info::{Allowed, CodecInfo, OptionInfo, Rate, VALUES};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, Rate, VALUES};
 use crate::interface::spec::CodecSpec;
 use crate::parts::low_rank;
-use crate::parts::weighed::Weighed;
+use crate::parts::weighed::WeightedTruncation;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "asvd",
@@ -15,7 +15,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[
         OptionInfo {
             key: "alpha",
-            allowed: Allowed::Number { min: 0.0, max: 2.0 },
+            allowed: AllowedValues::Number { min: 0.0, max: 2.0 },
             default: "0.5",
             meaning: "how strongly large channels are favoured; 0 is plain svd",
         },
@@ -35,5 +35,5 @@ const FLOOR: f64 = 1e-6;
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
     let mean_abs =
         calibration.and_then(Calibration::mean_abs).with_context(|| CalibrationNeed::Moments.missing(spec))?;
-    Weighed::build(&INFO, spec, mean_abs, (FLOOR, spec.typed("alpha")?), "rows")
+    WeightedTruncation::build(&INFO, spec, mean_abs, (FLOOR, spec.typed("alpha")?), "rows")
 }

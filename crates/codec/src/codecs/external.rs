@@ -20,14 +20,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use self::message::{Answer, Request};
+use self::message::{ProgramAnswer, ProgramRequest};
 use self::pool::Pool;
 use crate::activation::Activation;
 use crate::bytes::fields::Reader;
 use crate::bytes::values::ValueType;
 use crate::interface::Codec;
 use crate::interface::budget::{self, Accounting, Budget};
-use crate::interface::info::{Allowed, CodecInfo, OptionInfo, Rate};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::spec::CodecSpec;
 use crate::npy;
@@ -41,14 +41,14 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[
         OptionInfo {
             key: "timeout",
-            allowed: Allowed::Number { min: 0.1, max: 86400.0 },
+            allowed: AllowedValues::Number { min: 0.1, max: 86400.0 },
             default: "60",
             meaning: "seconds an answer may take, the program's start included, before it is killed",
         },
         // Last, since it takes the rest of the name.
         OptionInfo {
             key: "cmd",
-            allowed: Allowed::Command,
+            allowed: AllowedValues::Command,
             default: "",
             meaning: "the program and its arguments, split into words as a shell does; no shell runs it",
         },
@@ -105,7 +105,13 @@ impl External {
     }
 
     /// Sends a request whose answer has at most `most` bytes to a process, and reads the answer.
-    fn ask<T>(&self, role: Role, request: &[u8], most: usize, read: impl FnOnce(Answer) -> Result<T>) -> Result<T> {
+    fn ask<T>(
+        &self,
+        role: Role,
+        request: &[u8],
+        most: usize,
+        read: impl FnOnce(ProgramAnswer) -> Result<T>,
+    ) -> Result<T> {
         if let Some(failed) = self.failed.get() {
             bail!("{failed}");
         }
@@ -139,7 +145,7 @@ impl Codec for External {
         crate::interface::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let mut bytes = packet::begin(&INFO, ValueType::F32, (tokens, hidden), OWN_BYTES)?;
-        let request = Request::Encode {
+        let request = ProgramRequest::Encode {
             tokens,
             hidden,
             ratio: budget.ratio,
@@ -163,7 +169,7 @@ impl Codec for External {
     fn decode(&self, packet: &Packet) -> Result<Activation> {
         crate::interface::check_codec(&self.spec, packet)?;
         let (tokens, hidden) = (packet.tokens(), packet.hidden());
-        let request = Request::Decode { tokens, hidden }.with(&packet.frame().body[OWN_BYTES..])?;
+        let request = ProgramRequest::Decode { tokens, hidden }.with(&packet.frame().body[OWN_BYTES..])?;
         self.ask(Role::Decoder, &request, npy::longest(tokens, hidden), |answer| {
             let received = npy::read_from(answer.body.as_slice()).context("its matrix")?;
             ensure!(

@@ -9,12 +9,12 @@ use crate::bytes::values::power_of_two;
 use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
-use crate::interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::spec::CodecSpec;
 use crate::kernel::{self, Band, Block, with_workspace};
 use crate::parts::block_shape::{self, Allowance, Aspect};
-use crate::parts::rotation::{self, Rotated, Rotation};
+use crate::parts::rotation::{self, RotatedRows, Rotation};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "fc",
@@ -22,21 +22,24 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[
         OptionInfo {
             key: "band",
-            allowed: Allowed::Words(&[
-                Choice { word: "corner", meaning: "rows 0..K_S, columns 0..K_D, real part of the inverse" },
-                Choice { word: "mirrored", meaning: "the same block plus its conjugate positions" },
-                Choice { word: "centered", meaning: "low row frequencies of both signs, columns of the half-spectrum" },
+            allowed: AllowedValues::Words(&[
+                OptionWord { word: "corner", meaning: "rows 0..K_S, columns 0..K_D, real part of the inverse" },
+                OptionWord { word: "mirrored", meaning: "the same block plus its conjugate positions" },
+                OptionWord {
+                    word: "centered",
+                    meaning: "low row frequencies of both signs, columns of the half-spectrum",
+                },
             ]),
             default: "mirrored",
             meaning: "which coefficients are kept, and what the decoder puts at their mirror positions",
         },
         OptionInfo {
             key: "aspect",
-            allowed: Allowed::Words(&[
-                Choice { word: "proportional", meaning: "K_S : S as K_D : D" },
-                Choice { word: "tokens", meaning: "K_S = S, only the hidden axis is cut" },
-                Choice { word: "hidden", meaning: "K_D = D (or D/2 + 1), only the token axis is cut" },
-                Choice { word: "adaptive", meaning: "the pair that restores the most energy of each activation" },
+            allowed: AllowedValues::Words(&[
+                OptionWord { word: "proportional", meaning: "K_S : S as K_D : D" },
+                OptionWord { word: "tokens", meaning: "K_S = S, only the hidden axis is cut" },
+                OptionWord { word: "hidden", meaning: "K_D = D (or D/2 + 1), only the token axis is cut" },
+                OptionWord { word: "adaptive", meaning: "the pair that restores the most energy of each activation" },
             ]),
             default: "proportional",
             meaning: "shape of the block at the same number of coefficients",
@@ -89,7 +92,7 @@ impl Codec for Fc {
         };
         let searched = self.coefficients.coded && budget.accounting == Accounting::Wire;
         let (block, payload) = if searched || self.aspect == Aspect::Adaptive {
-            let Rotated { rows, gain, shift } =
+            let RotatedRows { rows, gain, shift } =
                 self.rotation.apply(activation, crate::interface::check_finite(activation)?)?;
             with_workspace(|workspace| {
                 let spectrum = kernel::forward_all(&rows, activation.shape(), gain, workspace);
@@ -126,7 +129,7 @@ impl Codec for Fc {
 
     fn decode(&self, packet: &Packet) -> Result<Activation> {
         crate::interface::check_codec(&self.spec, packet)?;
-        let Restored { values, finite } = restore(packet, Some(&self.rotation))?;
+        let Reconstruction { values, finite } = restore(packet, Some(&self.rotation))?;
         if finite {
             Activation::new(packet.tokens(), packet.hidden(), values)
         } else {
@@ -147,7 +150,7 @@ impl Fc {
             _ => None,
         };
         let top = top.map_or_else(|| crate::interface::check_finite(activation), Ok)?;
-        let Rotated { rows, gain, shift } = self.rotation.apply(activation, top)?;
+        let RotatedRows { rows, gain, shift } = self.rotation.apply(activation, top)?;
         if !(matches!(self.rotation, Rotation::None) && shift == 0) {
             forward(&rows, gain);
         }
@@ -156,7 +159,7 @@ impl Fc {
 }
 
 /// The own header.
-struct Own<'a> {
+struct FcHeader<'a> {
     band: Band,
     block: Block,
     /// Its number and digest.
@@ -164,50 +167,50 @@ struct Own<'a> {
 }
 
 /// The own header, its block checked against the shape.
-fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<Own<'a>> {
+fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<FcHeader<'a>> {
     let first = reader.u8("band")?;
     let band = Band::from_id(first & 15)?;
     let block = Block { ks: reader.u32("K_S")? as usize, kd: reader.u32("K_D")? as usize };
     let most = band.max_kd(frame.hidden);
     ensure!((1..=frame.tokens).contains(&block.ks), "packet field K_S: {} is not in 1..={}", block.ks, frame.tokens);
     ensure!((1..=most).contains(&block.kd), "packet field K_D: {} is not in 1..={most}", block.kd);
-    Ok(Own { band, block, rotation: (first >> 4, rotation::read(reader, first >> 4)?) })
+    Ok(FcHeader { band, block, rotation: (first >> 4, rotation::read(reader, first >> 4)?) })
 }
 
 fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let Own { block, rotation: (_, digest), .. } = own_header(&mut Reader::new(frame.body), frame)?;
+    let FcHeader { block, rotation: (_, digest), .. } = own_header(&mut Reader::new(frame.body), frame)?;
     let kept = block.ks * block.kd;
     coefficients::expect(frame, OWN_BYTES + digest.len(), 2 * kept)?;
     Ok(kept)
 }
 
 /// What a packet stands for.
-struct Restored {
+struct Reconstruction {
     values: Vec<f32>,
     /// Whether they are known to be finite.
     finite: bool,
 }
 
 /// The values of a packet, which `own` may be needed for.
-fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Restored> {
-    let (sent, Own { band, block, rotation }, exponent) = sent(packet)?;
+fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Reconstruction> {
+    let (sent, FcHeader { band, block, rotation }, exponent) = sent(packet)?;
     let inverse = |gain| {
         let shape = packet.shape();
         let mut values = buffers::floats(shape.elements());
         let top = with_workspace(|work| kernel::inverse(&sent, shape, band, block, gain, &mut values, work));
-        Restored { values, finite: top.is_some() }
+        Reconstruction { values, finite: top.is_some() }
     };
     let gain = power_of_two(exponent);
     if rotation.0 == 0 {
         return Ok(inverse(gain));
     }
     let values = rotation::undo(own, packet, rotation, inverse(1.0).values, gain)?;
-    Ok(Restored { values, finite: false })
+    Ok(Reconstruction { values, finite: false })
 }
 
 /// The stored coefficients of an `fc` packet (real and imaginary parts in turn), its own header, and the exponent they
 /// share.
-fn sent(packet: &Packet) -> Result<(Scratch<f32>, Own<'_>, i32)> {
+fn sent(packet: &Packet) -> Result<(Scratch<f32>, FcHeader<'_>, i32)> {
     let frame = packet.frame();
     let mut reader = Reader::new(frame.body);
     let own = own_header(&mut reader, &frame)?;

@@ -10,12 +10,12 @@ use crate::bytes::values::{self, shift_for_f32};
 use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
-use crate::interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::spec::CodecSpec;
 use crate::kernel::{self, Spectrum, with_workspace};
 use crate::parts::half_spectrum::HalfSpectrum;
-use crate::parts::mask::{self, Chooser, Listed, Mask};
+use crate::parts::mask::{self, Chooser, Mask, MaskNumbers};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "fc-mask",
@@ -23,10 +23,10 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[
         OptionInfo {
             key: "mask",
-            allowed: Allowed::Words(&[
-                Choice { word: "free", meaning: "the largest, wherever they are" },
-                Choice { word: "separable", meaning: "chosen row frequencies times chosen columns" },
-                Choice { word: "staircase", meaning: "the lowest columns of each row, their number a row's own" },
+            allowed: AllowedValues::Words(&[
+                OptionWord { word: "free", meaning: "the largest, wherever they are" },
+                OptionWord { word: "separable", meaning: "chosen row frequencies times chosen columns" },
+                OptionWord { word: "staircase", meaning: "the lowest columns of each row, their number a row's own" },
             ]),
             default: "free",
             meaning: "which sets of coefficients may be kept; fewer sets take fewer bytes to tell",
@@ -57,9 +57,9 @@ struct FcMask {
 }
 
 /// What is sent.
-struct Sent {
+struct MaskPayload {
     kept: usize,
-    listed: Listed,
+    listed: MaskNumbers,
     coding: Coding,
     payload: Scratch<u8>,
 }
@@ -97,14 +97,14 @@ impl Codec for FcMask {
 
 impl FcMask {
     /// The coefficients of a spectrum that the budget has room for, divided by 2^`shift`.
-    fn choose(&self, half: HalfSpectrum, spectrum: &Spectrum, shift: i32, budget: Budget) -> Result<Sent> {
+    fn choose(&self, half: HalfSpectrum, spectrum: &Spectrum, shift: i32, budget: Budget) -> Result<MaskPayload> {
         let HalfSpectrum { tokens, hidden } = half;
         let chooser = Chooser::new(self.mask, half, half.energies(spectrum));
-        let make = |count| -> Result<Sent> {
+        let make = |count| -> Result<MaskPayload> {
             let (kept, listed) = chooser.choose(count);
             let coding = bits::shortest(&listed.numbers, listed.below);
             let payload = self.coefficients.encode(&half.gather(spectrum, &kept), shift)?;
-            Ok(Sent { kept: kept.len(), listed, coding, payload })
+            Ok(MaskPayload { kept: kept.len(), listed, coding, payload })
         };
         match budget.accounting {
             Accounting::Elements => {
@@ -116,7 +116,7 @@ impl FcMask {
                 let most = if self.coefficients.coded { half.count() } else { certain(room) };
                 // An index is no longer than a bitmap.
                 let bitmap = mask::below(self.mask, half, certain(room)).div_ceil(8);
-                let fits = |sent: &Sent| sent.coding.bytes + sent.payload.len() <= room;
+                let fits = |sent: &MaskPayload| sent.coding.bytes + sent.payload.len() <= room;
                 largest_that_fits(certain(room.saturating_sub(bitmap)), most, make, fits)
             }
         }
@@ -124,14 +124,14 @@ impl FcMask {
 }
 
 /// The own header.
-struct Own {
+struct MaskHeader {
     mask: Mask,
     kept: usize,
     numbers: usize,
     coding: Coding,
 }
 
-fn own_header(reader: &mut Reader<'_>, half: HalfSpectrum) -> Result<Own> {
+fn own_header(reader: &mut Reader<'_>, half: HalfSpectrum) -> Result<MaskHeader> {
     let mask = Mask::from_id(reader.u8("mask")?)?;
     let (kept, most) = (reader.u32("K")? as usize, half.count());
     ensure!((1..=most).contains(&kept), "packet field K: {kept} is not in 1..={most}");
@@ -143,7 +143,7 @@ fn own_header(reader: &mut Reader<'_>, half: HalfSpectrum) -> Result<Own> {
     ensure!(numbers <= most, "packet field rows and columns: {numbers} of {most}");
     let id = reader.u8("coding")?;
     let bytes = reader.u32("index")? as usize;
-    Ok(Own { mask, kept, numbers, coding: Coding { id, bytes } })
+    Ok(MaskHeader { mask, kept, numbers, coding: Coding { id, bytes } })
 }
 
 fn layout(frame: &Frame<'_>) -> Result<usize> {
@@ -156,7 +156,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let half = HalfSpectrum { tokens: packet.tokens(), hidden: packet.hidden() };
     let mut reader = Reader::new(packet.frame().body);
-    let Own { mask, kept, numbers, coding } = own_header(&mut reader, half)?;
+    let MaskHeader { mask, kept, numbers, coding } = own_header(&mut reader, half)?;
     let index = reader.bytes(coding.bytes, "index")?;
     let listed = bits::read(index, coding.id, numbers, mask::below(mask, half, kept))?;
     let positions = mask::positions(mask, half, kept, listed.into_vec())?;

@@ -11,9 +11,9 @@ use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, wire_items};
 use crate::interface::calibration::{Calibration, CalibrationNeed};
-use crate::interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
-use crate::interface::shared::{self, DIGEST_BYTES, Shared};
+use crate::interface::shared::{self, DIGEST_BYTES, SharedNumbers};
 use crate::interface::spec::CodecSpec;
 use crate::kernel::{self, Band, Block, with_workspace};
 use crate::parts::block_shape::{self, Allowance, Aspect};
@@ -26,29 +26,29 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[
         OptionInfo {
             key: "transform",
-            allowed: Allowed::Words(&[
-                Choice { word: "dft", meaning: "as `fc:band=mirrored,aspect=proportional`" },
-                Choice { word: "dct", meaning: "2-D DCT-II, a block of real coefficients" },
+            allowed: AllowedValues::Words(&[
+                OptionWord { word: "dft", meaning: "as `fc:band=mirrored,aspect=proportional`" },
+                OptionWord { word: "dct", meaning: "2-D DCT-II, a block of real coefficients" },
             ]),
             default: "dft",
             meaning: "which transform the kept block is of",
         },
         OptionInfo {
             key: "pad",
-            allowed: Allowed::Words(&[
-                Choice { word: "none", meaning: "A as it is" },
-                Choice { word: "256", meaning: "256 tokens" },
-                Choice { word: "512", meaning: "512 tokens" },
+            allowed: AllowedValues::Words(&[
+                OptionWord { word: "none", meaning: "A as it is" },
+                OptionWord { word: "256", meaning: "256 tokens" },
+                OptionWord { word: "512", meaning: "512 tokens" },
             ]),
             default: "none",
             meaning: "rows of zeros are added up to this length, and a ratio in elements counts the padded matrix",
         },
         OptionInfo {
             key: "mean",
-            allowed: Allowed::Words(&[
-                Choice { word: "none", meaning: "A as it is" },
-                Choice { word: "tokens", meaning: "the mean over the tokens is taken off and sent, D numbers" },
-                Choice { word: "calibrated", meaning: "the mean row of calibration rows, which both sides have" },
+            allowed: AllowedValues::Words(&[
+                OptionWord { word: "none", meaning: "A as it is" },
+                OptionWord { word: "tokens", meaning: "the mean over the tokens is taken off and sent, D numbers" },
+                OptionWord { word: "calibrated", meaning: "the mean row of calibration rows, which both sides have" },
             ]),
             default: "none",
             meaning: "which row is taken off before the transform and added after it",
@@ -85,13 +85,13 @@ const MEAN_CALIBRATED: u8 = 2 << 1;
 
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
     let mean = match spec.option("mean") {
-        Some("tokens") => Mean::Sent,
+        Some("tokens") => MeanRow::Sent,
         Some("calibrated") => {
             let mean =
                 calibration.and_then(Calibration::mean).with_context(|| CalibrationNeed::Moments.missing(spec))?;
-            Mean::Calibrated(Shared::new(mean.iter().map(|v| *v as f32).collect()))
+            MeanRow::Calibrated(SharedNumbers::new(mean.iter().map(|v| *v as f32).collect()))
         }
-        _ => Mean::None,
+        _ => MeanRow::None,
     };
     Ok(Box::new(FcReading {
         spec: spec.clone(),
@@ -106,15 +106,15 @@ struct FcReading {
     spec: CodecSpec,
     is_dct: bool,
     pad: usize,
-    mean: Mean,
+    mean: MeanRow,
     coefficients: Coefficients,
 }
 
 /// The row that is taken off.
-enum Mean {
+enum MeanRow {
     None,
     Sent,
-    Calibrated(Shared),
+    Calibrated(SharedNumbers),
 }
 
 impl Codec for FcReading {
@@ -129,14 +129,14 @@ impl Codec for FcReading {
         let padded = tokens.max(self.pad);
         check_padded(padded, tokens, hidden)?;
         let (row, digest): (Vec<f32>, &[u8]) = match &self.mean {
-            Mean::None => (vec![0.0; hidden], &[]),
-            Mean::Sent => (mean_row(activation), &[]),
-            Mean::Calibrated(shared) => {
+            MeanRow::None => (vec![0.0; hidden], &[]),
+            MeanRow::Sent => (mean_row(activation), &[]),
+            MeanRow::Calibrated(shared) => {
                 low_rank::check_hidden(INFO.name, shared.numbers.len(), hidden)?;
                 (shared.numbers.clone(), &shared.digest)
             }
         };
-        let sent_row = if matches!(self.mean, Mean::Sent) { hidden } else { 0 };
+        let sent_row = if matches!(self.mean, MeanRow::Sent) { hidden } else { 0 };
         let (parts, own) = (if self.is_dct { 1 } else { 2 }, OWN_BYTES + digest.len());
         let allowance = match budget.accounting {
             Accounting::Elements if sent_row == 0 => Allowance::Ratio(budget.ratio),
@@ -175,9 +175,9 @@ impl Codec for FcReading {
         let payload = self.coefficients.encode(&numbers, shift)?;
         let mut bytes = packet::begin(&INFO, self.coefficients.kind, (tokens, hidden), own + payload.len())?;
         let mean = match self.mean {
-            Mean::None => 0,
-            Mean::Sent => MEAN_SENT,
-            Mean::Calibrated(_) => MEAN_CALIBRATED,
+            MeanRow::None => 0,
+            MeanRow::Sent => MEAN_SENT,
+            MeanRow::Calibrated(_) => MEAN_CALIBRATED,
         };
         bytes.push(u8::from(self.is_dct) | mean);
         [padded, block.ks, block.kd].into_iter().for_each(|side| put_u32(&mut bytes, side));
@@ -188,7 +188,7 @@ impl Codec for FcReading {
 
     fn decode(&self, packet: &Packet) -> Result<Activation> {
         crate::interface::check_codec(&self.spec, packet)?;
-        let shared = if let Mean::Calibrated(shared) = &self.mean { Some(shared) } else { None };
+        let shared = if let MeanRow::Calibrated(shared) = &self.mean { Some(shared) } else { None };
         crate::interface::received(packet, restore(packet, shared)?)
     }
 }
@@ -254,7 +254,7 @@ fn columns(values: &mut [f32], hidden: usize, mut f: impl FnMut(&mut [f32])) {
 }
 
 /// The own header.
-struct Own<'a> {
+struct ReadingHeader<'a> {
     is_dct: bool,
     mean: u8,
     padded: usize,
@@ -262,7 +262,7 @@ struct Own<'a> {
     digest: &'a [u8],
 }
 
-impl Own<'_> {
+impl ReadingHeader<'_> {
     fn bytes(&self) -> usize {
         OWN_BYTES + self.digest.len()
     }
@@ -278,7 +278,7 @@ impl Own<'_> {
     }
 }
 
-fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<Own<'a>> {
+fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<ReadingHeader<'a>> {
     let first = reader.u8("reading")?;
     let mean = first & !DCT;
     ensure!(
@@ -291,7 +291,7 @@ fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<Own<'a>>
     ensure!((1..=padded).contains(&block.ks), "packet field K_S: {} is not in 1..={padded}", block.ks);
     ensure!((1..=frame.hidden).contains(&block.kd), "packet field K_D: {} is not in 1..={}", block.kd, frame.hidden);
     let digest = reader.bytes(if mean == MEAN_CALIBRATED { DIGEST_BYTES } else { 0 }, "digest")?;
-    Ok(Own { is_dct: first & DCT != 0, mean, padded, block, digest })
+    Ok(ReadingHeader { is_dct: first & DCT != 0, mean, padded, block, digest })
 }
 
 fn layout(frame: &Frame<'_>) -> Result<usize> {
@@ -301,7 +301,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
 }
 
 /// The values of a packet, which a calibrated mean may be needed for.
-fn restore(packet: &Packet, shared: Option<&Shared>) -> Result<Vec<f32>> {
+fn restore(packet: &Packet, shared: Option<&SharedNumbers>) -> Result<Vec<f32>> {
     let frame = packet.frame();
     let mut reader = Reader::new(frame.body);
     let own = own_header(&mut reader, &frame)?;

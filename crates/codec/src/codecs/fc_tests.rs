@@ -127,7 +127,7 @@ fn compare(a: &Activation, spectrum: &[Complex64], spec: &str, ratio: f64) {
     let (s, d) = (a.tokens(), a.hidden());
     let codec = build(&CodecSpec::parse(spec).unwrap(), None).unwrap();
     let packet = codec.encode(a, Some(Budget::elements(ratio).unwrap())).unwrap();
-    let (sent, Own { band, block, .. }, exponent) = sent(&packet).unwrap();
+    let (sent, FcHeader { band, block, .. }, exponent) = sent(&packet).unwrap();
     let unit = power_of_two(exponent);
     let size = spectrum.iter().map(|c| c.norm_sqr()).sum::<f64>().sqrt();
     for (i, row) in sent.chunks(2 * block.kd).enumerate() {

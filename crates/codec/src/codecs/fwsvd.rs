@@ -7,7 +7,7 @@ use crate::interface::calibration::{Calibration, CalibrationNeed};
 use crate::interface::info::{CodecInfo, Rate, VALUES};
 use crate::interface::spec::CodecSpec;
 use crate::parts::low_rank;
-use crate::parts::weighed::Weighed;
+use crate::parts::weighed::WeightedTruncation;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "fwsvd",
@@ -27,5 +27,5 @@ const FLOOR: f64 = 1e-9;
 
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
     let fisher = calibration.and_then(Calibration::fisher).with_context(|| CalibrationNeed::Fisher.missing(spec))?;
-    Weighed::build(&INFO, spec, fisher, (FLOOR, 0.5), "gradients")
+    WeightedTruncation::build(&INFO, spec, fisher, (FLOOR, 0.5), "gradients")
 }

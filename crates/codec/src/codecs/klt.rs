@@ -15,7 +15,7 @@ use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items
 use crate::interface::calibration::{Calibration, CalibrationNeed};
 use crate::interface::info::{CodecInfo, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
-use crate::interface::shared::{self, DIGEST_BYTES, Shared};
+use crate::interface::shared::{self, DIGEST_BYTES, SharedNumbers};
 use crate::interface::spec::CodecSpec;
 use crate::linalg;
 use crate::parts::low_rank;
@@ -47,7 +47,7 @@ struct Klt {
     coefficients: Coefficients,
     hidden: usize,
     /// A direction a row, in falling order of the calibration rows' energy in it.
-    basis: Arc<Shared>,
+    basis: Arc<SharedNumbers>,
 }
 
 impl Klt {

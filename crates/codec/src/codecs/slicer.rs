@@ -8,7 +8,7 @@ use crate::activation::Activation;
 use crate::bytes::bits::{self, Coding};
 use crate::bytes::bitstream::{BitReader, BitWriter};
 use crate::bytes::fields::{Reader, put_u32};
-use crate::bytes::ranges::{self, Block, WIDTH_BITS};
+use crate::bytes::ranges::{self, RangeBlock, WIDTH_BITS};
 use crate::bytes::values::{EXPONENT_BYTES, ValueType};
 use crate::grids::quantiser::saturated;
 use crate::interface::Codec;
@@ -50,18 +50,18 @@ struct Slices {
     /// Members of a block, the last of each sign's aside.
     members: usize,
     /// Blocks of positive values, then of negative ones; the largest magnitudes first.
-    blocks: Vec<Block>,
+    blocks: Vec<RangeBlock>,
     positive: usize,
 }
 
 /// An activation, ready to be cut at any k.
-struct Sorted<'a> {
+struct SignedMagnitudes<'a> {
     all: &'a [f32],
     /// Positions by falling magnitude; the lower one first among equals.
     order: Vec<u32>,
 }
 
-impl<'a> Sorted<'a> {
+impl<'a> SignedMagnitudes<'a> {
     fn new(all: &'a [f32]) -> Self {
         let mut order: Vec<u32> = (0..all.len() as u32).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(all[at as usize].to_bits() & 0x7fff_ffff));
@@ -90,7 +90,8 @@ impl<'a> Sorted<'a> {
         let needed = |members: usize| tails.iter().map(|tail| tail.len().div_ceil(members)).sum::<usize>();
         let members = (k.div_ceil(most)..=k).find(|&members| needed(members) <= most)?;
         let magnitudes = |tail: &Vec<u32>| tail.iter().map(|&at| self.all[at as usize].abs()).collect::<Vec<f32>>();
-        let blocks = tails.iter().flat_map(|tail| magnitudes(tail).chunks(members).map(Block::new).collect::<Vec<_>>());
+        let blocks =
+            tails.iter().flat_map(|tail| magnitudes(tail).chunks(members).map(RangeBlock::new).collect::<Vec<_>>());
         Some(Slices { k, coding, members, blocks: blocks.collect(), positive: tails[0].len().div_ceil(members) })
     }
 
@@ -107,7 +108,7 @@ impl Slices {
     }
 
     /// The block of each position that is kept.
-    fn block_of(&self, sorted: &Sorted<'_>) -> Vec<u8> {
+    fn block_of(&self, sorted: &SignedMagnitudes<'_>) -> Vec<u8> {
         let mut block_of = vec![0u8; sorted.all.len()];
         for (tail, first) in sorted.tails(self.k).iter().zip([0, self.positive]) {
             tail.iter().enumerate().for_each(|(i, &at)| block_of[at as usize] = (first + i / self.members) as u8);
@@ -144,7 +145,7 @@ fn range_bytes(values: ValueType, blocks: usize) -> usize {
 }
 
 /// The best found so far.
-struct Best {
+struct SlicerChoice {
     error: f64,
     slices: Slices,
     widths: Vec<u8>,
@@ -159,16 +160,16 @@ impl Codec for Slicer {
         let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
         let n = activation.values().len();
-        let sorted = Sorted::new(activation.values());
+        let sorted = SignedMagnitudes::new(activation.values());
         let mut best = None;
         // Fewer values in more bits or more values in fewer: shares of S D that fall by about the root of a half, then
         // finer ones beside the best of them, in about as many blocks.
         let shares = (0..32).flat_map(|halvings| [n >> halvings, (n >> halvings) * 181 / 256]);
-        let improve = |best: &mut Option<Best>, k: usize, counts: &[usize]| {
+        let improve = |best: &mut Option<SlicerChoice>, k: usize, counts: &[usize]| {
             self.improve(best, &sorted, k, counts, activation, budget);
         };
         shares.take_while(|&k| k > 0).for_each(|k| improve(&mut best, k, &BLOCK_COUNTS));
-        if let Some(Best { slices, .. }) = &best {
+        if let Some(SlicerChoice { slices, .. }) = &best {
             let (k, most) = (slices.k, slices.blocks.len().next_power_of_two());
             let counts: Vec<usize> =
                 BLOCK_COUNTS.into_iter().filter(|count| (most / 2..=2 * most).contains(count)).collect();
@@ -177,17 +178,17 @@ impl Codec for Slicer {
         // Nothing fits: the smallest packet there is has the largest value alone.
         let smallest = || {
             let slices = slices(&sorted, 1, &BLOCK_COUNTS).next()?;
-            Some(Best { error: 0.0, slices, widths: vec![0] })
+            Some(SlicerChoice { error: 0.0, slices, widths: vec![0] })
         };
         match best.or_else(smallest) {
-            Some(Best { slices, widths, .. }) => self.pack(activation, &sorted, &slices, &widths),
+            Some(SlicerChoice { slices, widths, .. }) => self.pack(activation, &sorted, &slices, &widths),
             None => anyhow::bail!("slicer: an activation without values"),
         }
     }
 }
 
 /// The k largest, split into about so many blocks each time.
-fn slices<'a>(sorted: &'a Sorted<'_>, k: usize, counts: &'a [usize]) -> impl Iterator<Item = Slices> + 'a {
+fn slices<'a>(sorted: &'a SignedMagnitudes<'_>, k: usize, counts: &'a [usize]) -> impl Iterator<Item = Slices> + 'a {
     let coding = bits::shortest(&sorted.positions(k), sorted.all.len());
     let tails = sorted.tails(k);
     counts.iter().filter_map(move |&most| sorted.split(&tails, coding, most))
@@ -197,8 +198,8 @@ impl Slicer {
     /// Takes the k largest, where that is better than the best so far.
     fn improve(
         &self,
-        best: &mut Option<Best>,
-        sorted: &Sorted<'_>,
+        best: &mut Option<SlicerChoice>,
+        sorted: &SignedMagnitudes<'_>,
         k: usize,
         counts: &[usize],
         activation: &Activation,
@@ -214,12 +215,18 @@ impl Slicer {
             let widths = ranges::allocate(&slices.blocks, room);
             let error = dropped + ranges::error(&slices.blocks, &widths);
             if best.as_ref().is_none_or(|best| error < best.error) {
-                *best = Some(Best { error, slices, widths });
+                *best = Some(SlicerChoice { error, slices, widths });
             }
         }
     }
 
-    fn pack(&self, activation: &Activation, sorted: &Sorted<'_>, slices: &Slices, widths: &[u8]) -> Result<Packet> {
+    fn pack(
+        &self,
+        activation: &Activation,
+        sorted: &SignedMagnitudes<'_>,
+        slices: &Slices,
+        widths: &[u8],
+    ) -> Result<Packet> {
         let shape = (activation.tokens(), activation.hidden());
         let (all, blocks) = (activation.values(), &slices.blocks);
         let positions = sorted.positions(slices.k);
@@ -255,7 +262,7 @@ fn stream_bytes(blocks: usize, bits: u64) -> u64 {
 }
 
 /// The own header.
-struct Own {
+struct SlicerHeader {
     k: usize,
     positive: usize,
     blocks: usize,
@@ -263,7 +270,7 @@ struct Own {
     bits: u64,
 }
 
-fn own_header(reader: &mut Reader<'_>, n: usize) -> Result<Own> {
+fn own_header(reader: &mut Reader<'_>, n: usize) -> Result<SlicerHeader> {
     let k = reader.u32("k")? as usize;
     ensure!((1..=n).contains(&k), "packet field k: {k} is not in 1..={n}");
     let positive = usize::from(reader.u8("positive blocks")?);
@@ -271,7 +278,7 @@ fn own_header(reader: &mut Reader<'_>, n: usize) -> Result<Own> {
     ensure!((1..=MAX_BLOCKS).contains(&blocks), "packet field blocks: {blocks} is not in 1..={MAX_BLOCKS}");
     let id = reader.u8("coding")?;
     let bytes = reader.u32("positions")? as usize;
-    Ok(Own { k, positive, blocks, coding: Coding { id, bytes }, bits: reader.u32("code bits")?.into() })
+    Ok(SlicerHeader { k, positive, blocks, coding: Coding { id, bytes }, bits: reader.u32("code bits")?.into() })
 }
 
 fn layout(frame: &Frame<'_>) -> Result<usize> {
@@ -317,7 +324,7 @@ mod tests {
     #[test]
     fn blocks_have_one_sign_and_equal_cardinality() {
         let all: Vec<f32> = (0..40).map(|i| if i % 4 == 0 { -(i as f32) } else { i as f32 + 0.5 }).collect();
-        let sorted = Sorted::new(&all);
+        let sorted = SignedMagnitudes::new(&all);
         let tails = sorted.tails(30);
         assert_eq!(tails.each_ref().map(Vec::len), [23, 7]);
         let coding = bits::shortest(&sorted.positions(30), 40);
@@ -326,7 +333,7 @@ mod tests {
         let slices = sorted.split(&tails, coding, 16).unwrap();
         assert_eq!((slices.members, slices.blocks.len(), slices.positive), (2, 16, 12));
         assert!(slices.blocks[..11].iter().chain(&slices.blocks[12..15]).all(|block| block.count() == 2));
-        assert_eq!(slices.blocks.iter().map(Block::count).sum::<usize>(), 30);
+        assert_eq!(slices.blocks.iter().map(RangeBlock::count).sum::<usize>(), 30);
         assert_eq!(slices.number_bits(), 4);
     }
 
@@ -335,7 +342,7 @@ mod tests {
     fn blocks_are_those_of_numpy() {
         let mut compared = 0;
         for (a, case) in crate::codecs::adaptive_reference::cases() {
-            let sorted = Sorted::new(a.values());
+            let sorted = SignedMagnitudes::new(a.values());
             for expected in case["slices"].as_array().unwrap() {
                 let number = |key: &str| expected[key].as_u64().unwrap() as usize;
                 let (k, most) = (number("k"), number("most"));

@@ -49,7 +49,7 @@ struct SparseRans {
 }
 
 /// An activation quantised.
-struct Quantised {
+struct SparseCodes {
     levels: usize,
     /// A section of scales, then a zero point a group.
     groups: Vec<u8>,
@@ -137,7 +137,7 @@ impl SparseRans {
 }
 
 /// Integers from zero on, `steps` of them in the range of each group with zero in it; zero itself is one of them.
-fn quantise(activation: &Activation, steps: f64, channels: usize, kind: ValueType) -> Result<Quantised> {
+fn quantise(activation: &Activation, steps: f64, channels: usize, kind: ValueType) -> Result<SparseCodes> {
     let (all, hidden) = (activation.values(), activation.hidden());
     let most = steps.ceil();
     let ranges: Vec<(f64, f64)> = groups::of(all, hidden, channels)
@@ -155,7 +155,7 @@ fn quantise(activation: &Activation, steps: f64, channels: usize, kind: ValueTyp
         let integer = |v: &f32| ((f64::from(*v) / scale).round_ties_even() + zero).clamp(0.0, most) as u8;
         symbols.extend(group.iter().map(|v| symbol(integer(v).wrapping_sub(zero as u8))));
     }
-    Ok(Quantised { levels: most as usize + 1, groups, symbols })
+    Ok(SparseCodes { levels: most as usize + 1, groups, symbols })
 }
 
 /// The reshaping whose coded form is shortest.
@@ -187,7 +187,7 @@ fn alphabet(largest: u8) -> usize {
 }
 
 /// The own header.
-struct Own {
+struct SparseHeader {
     channels: usize,
     levels: usize,
     places: usize,
@@ -195,7 +195,7 @@ struct Own {
     largest: u8,
 }
 
-fn own_header(reader: &mut Reader<'_>, frame: &Frame<'_>) -> Result<Own> {
+fn own_header(reader: &mut Reader<'_>, frame: &Frame<'_>) -> Result<SparseHeader> {
     let channels = reader.u32("group")? as usize;
     ensure!((1..=frame.hidden).contains(&channels), "packet field group: {channels} is not in 1..={}", frame.hidden);
     let levels = usize::from(reader.u8("levels")?) + 1;
@@ -204,7 +204,7 @@ fn own_header(reader: &mut Reader<'_>, frame: &Frame<'_>) -> Result<Own> {
     ensure!(places > 0, "packet field places: a row has none");
     let (nonzero, most) = (reader.u32("nonzero")? as usize, frame.tokens * frame.hidden);
     ensure!(nonzero <= most, "packet field nonzero: {nonzero} is more than the activation's {most} values");
-    Ok(Own { channels, levels, places, nonzero, largest: reader.u8("largest symbol")? })
+    Ok(SparseHeader { channels, levels, places, nonzero, largest: reader.u8("largest symbol")? })
 }
 
 fn layout(frame: &Frame<'_>) -> Result<usize> {
@@ -244,7 +244,7 @@ fn decode(packet: &Packet) -> Result<Vec<f32>> {
 }
 
 /// All symbols, from their sparse form.
-fn dense(reader: &mut Reader<'_>, own: &Own, n: usize) -> Result<Vec<u8>> {
+fn dense(reader: &mut Reader<'_>, own: &SparseHeader, n: usize) -> Result<Vec<u8>> {
     let counts = rans::decode(reader, own.places + 1, n.div_ceil(own.places))?;
     let stated: usize = counts.iter().map(|&count| usize::from(count)).sum();
     ensure!(stated == own.nonzero, "packet field counts: {stated} values in the rows, {} in all", own.nonzero);

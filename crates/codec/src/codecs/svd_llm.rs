@@ -11,7 +11,7 @@ use crate::bytes::values::ValueType;
 use crate::interface::Codec;
 use crate::interface::budget::Budget;
 use crate::interface::calibration::{Calibration, CalibrationNeed};
-use crate::interface::info::{Allowed, Choice, CodecInfo, OptionInfo, Rate, VALUES};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, VALUES};
 use crate::interface::packet::Packet;
 use crate::interface::spec::CodecSpec;
 use crate::linalg;
@@ -24,9 +24,9 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[
         OptionInfo {
             key: "whiten",
-            allowed: Allowed::Words(&[
-                Choice { word: "covariance", meaning: "W W^T = E[A^T A] over calibration rows" },
-                Choice {
+            allowed: AllowedValues::Words(&[
+                OptionWord { word: "covariance", meaning: "W W^T = E[A^T A] over calibration rows" },
+                OptionWord {
                     word: "weights",
                     meaning: "W W^T = the Gram matrix of the next layer's stacked q, k, v weights",
                 },

@@ -9,7 +9,7 @@ use crate::bytes::bits::{self, Coding};
 use crate::bytes::bitstream::{BitReader, BitWriter};
 use crate::bytes::buffers::Scratch;
 use crate::bytes::fields::{Reader, put_u32};
-use crate::bytes::ranges::{self, Block, WIDTH_BITS};
+use crate::bytes::ranges::{self, RangeBlock, WIDTH_BITS};
 use crate::bytes::values::{self, EXPONENT_BYTES, ValueType};
 use crate::grids::quantiser::saturated;
 use crate::interface::Codec;
@@ -47,7 +47,7 @@ struct Split {
     /// The values below it, row-major.
     below: Vec<f32>,
     /// The values below it of each token.
-    blocks: Vec<Block>,
+    blocks: Vec<RangeBlock>,
 }
 
 impl Split {
@@ -68,7 +68,7 @@ impl Split {
             // Each layer normalises each token by itself, so an error counts by the token's own length: by plain squares
             // a large first token takes the bits of all others.
             let energy: f64 = row.iter().map(|&v| f64::from(v).powi(2)).sum();
-            blocks.push(Block::new(&below[start..]).weighted(if energy > 0.0 { 1.0 / energy } else { 1.0 }));
+            blocks.push(RangeBlock::new(&below[start..]).weighted(if energy > 0.0 { 1.0 / energy } else { 1.0 }));
         }
         Self { coding: bits::shortest(&above, all.len()), above, below, blocks }
     }

@@ -10,7 +10,7 @@ use crate::interface::budget::{Budget, NUMBER_BITS};
 use crate::interface::info::{CodecInfo, Rate};
 use crate::interface::packet::{self, Frame, Packet};
 use crate::interface::spec::CodecSpec;
-use crate::interface::{Codec, Received};
+use crate::interface::{Codec, Delivery};
 use crate::shape::MAX_ELEMENTS;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
@@ -57,7 +57,7 @@ impl Codec for SendsTokenIds {
         Packet::finish(&INFO, bytes)
     }
 
-    fn receive(&self, packet: &Packet) -> Result<Received> {
+    fn receive(&self, packet: &Packet) -> Result<Delivery> {
         crate::interface::check_codec(&self.spec, packet)?;
         let mut reader = Reader::new(packet.frame().body);
         let vocabulary = vocabulary(&mut reader)?;
@@ -69,7 +69,7 @@ impl Codec for SendsTokenIds {
         };
         let ids = (0..packet.tokens()).map(id).collect::<Result<_>>()?;
         ensure!(bits.only_padding_left(), "packet field token ids: spare bits are not zero");
-        Ok(Received::TokenIds(TokenIds { ids, vocabulary }))
+        Ok(Delivery::TokenIds(TokenIds { ids, vocabulary }))
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
             let packet = Packet::from_bytes(sent(&ids, vocabulary).unwrap().into_bytes()).unwrap();
             assert_eq!(packet.len(), 15 + 4 + (5 * bits as usize).div_ceil(8), "{vocabulary}");
             assert_eq!(packet.elements(), (5 * bits as usize).div_ceil(16).max(1), "{vocabulary}");
-            let Received::TokenIds(found) = codec().receive(&packet).unwrap() else { panic!("no ids") };
+            let Delivery::TokenIds(found) = codec().receive(&packet).unwrap() else { panic!("no ids") };
             assert_eq!(found, TokenIds { ids: ids.to_vec(), vocabulary: vocabulary as u32 });
         }
     }

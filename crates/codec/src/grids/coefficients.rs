@@ -5,22 +5,22 @@ use anyhow::{Result, ensure};
 use crate::bytes::buffers::Scratch;
 use crate::bytes::fields::Reader;
 use crate::bytes::rans;
-use crate::bytes::values::{self, EXPONENT_BYTES, Section, ValueType, power_of_two};
+use crate::bytes::values::{self, EXPONENT_BYTES, NumberSection, ValueType, power_of_two};
 use crate::grids::groups;
 use crate::grids::int8::Int8;
 use crate::grids::quantiser::Grid;
-use crate::interface::info::{Allowed, Choice, OptionInfo};
+use crate::interface::info::{AllowedValues, OptionInfo, OptionWord};
 use crate::interface::packet::Frame;
 use crate::interface::spec::CodecSpec;
 
 /// What the numbers are sent as.
 pub(crate) const VALUES: OptionInfo = OptionInfo {
     key: "values",
-    allowed: Allowed::Words(&[
-        Choice { word: "f16", meaning: "two bytes, 11 significant bits" },
-        Choice { word: "f32", meaning: "four bytes, 24 significant bits" },
-        Choice { word: "bf16", meaning: "two bytes, 8 significant bits" },
-        Choice { word: "int8", meaning: "integers from -127 to 127 times an f16 step for every 32 in a row" },
+    allowed: AllowedValues::Words(&[
+        OptionWord { word: "f16", meaning: "two bytes, 11 significant bits" },
+        OptionWord { word: "f32", meaning: "four bytes, 24 significant bits" },
+        OptionWord { word: "bf16", meaning: "two bytes, 8 significant bits" },
+        OptionWord { word: "int8", meaning: "integers from -127 to 127 times an f16 step for every 32 in a row" },
     ]),
     default: "f16",
     meaning: "type of the numbers in the packet",
@@ -29,9 +29,9 @@ pub(crate) const VALUES: OptionInfo = OptionInfo {
 /// How int8 codes are sent.
 pub(crate) const CODER: OptionInfo = OptionInfo {
     key: "coder",
-    allowed: Allowed::Words(&[
-        Choice { word: "none", meaning: "one number after another" },
-        Choice { word: "rans", meaning: "int8 codes by their frequencies in the packet, where that is shorter" },
+    allowed: AllowedValues::Words(&[
+        OptionWord { word: "none", meaning: "one number after another" },
+        OptionWord { word: "rans", meaning: "int8 codes by their frequencies in the packet, where that is shorter" },
     ]),
     default: "none",
     meaning: "how the numbers are sent; rans needs values=int8",
@@ -135,12 +135,12 @@ pub(crate) fn expect(frame: &Frame<'_>, before: usize, count: usize) -> Result<(
 }
 
 /// Reads `count` numbers; as of a section, each is `stored * 2^exponent`.
-pub(crate) fn read(reader: &mut Reader<'_>, kind: ValueType, count: usize, field: &str) -> Result<Section> {
+pub(crate) fn read(reader: &mut Reader<'_>, kind: ValueType, count: usize, field: &str) -> Result<NumberSection> {
     if kind != ValueType::Int8 {
         return values::read_section(reader, kind, count, field);
     }
     let coder = coder(reader)?;
-    let Section { stored: steps, exponent } =
+    let NumberSection { stored: steps, exponent } =
         values::read_section(reader, ValueType::F16, count.div_ceil(BLOCK), "steps")?;
     let coded;
     let codes = if coder == RANS {
@@ -155,7 +155,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, kind: ValueType, count: usize, field
         // 7 bits times 11: exact.
         stored.extend(block.iter().map(|&code| Int8::value(code) as f32 * step));
     }
-    Ok(Section { stored, exponent })
+    Ok(NumberSection { stored, exponent })
 }
 
 #[cfg(test)]

@@ -5,17 +5,17 @@ use anyhow::Result;
 use crate::bytes::buffers::Scratch;
 use crate::bytes::fields::Reader;
 use crate::bytes::values::{self, ValueType, power_of_two};
-use crate::interface::info::{Allowed, Choice, OptionInfo, VALUES};
+use crate::interface::info::{AllowedValues, OptionInfo, OptionWord, VALUES};
 use crate::interface::spec::CodecSpec;
 
 /// Which values share a scale.
 pub(crate) const GROUP: OptionInfo = OptionInfo {
     key: "group",
-    allowed: Allowed::Words(&[
-        Choice { word: "token", meaning: "all channels of a token" },
-        Choice { word: "32", meaning: "32 consecutive channels of a token" },
-        Choice { word: "64", meaning: "64 consecutive channels of a token" },
-        Choice { word: "128", meaning: "128 consecutive channels of a token" },
+    allowed: AllowedValues::Words(&[
+        OptionWord { word: "token", meaning: "all channels of a token" },
+        OptionWord { word: "32", meaning: "32 consecutive channels of a token" },
+        OptionWord { word: "64", meaning: "64 consecutive channels of a token" },
+        OptionWord { word: "128", meaning: "128 consecutive channels of a token" },
     ]),
     default: "token",
     meaning: "which values share one scale",

@@ -5,23 +5,23 @@ use std::marker::PhantomData;
 use anyhow::{Result, bail, ensure};
 
 use crate::activation::Activation;
-use crate::bytes::buffers::{self, Number, Scratch};
+use crate::bytes::buffers::{self, BufferNumber, Scratch};
 use crate::bytes::fields::{Reader, put_u32};
 use crate::bytes::rans;
 use crate::bytes::values::{EXPONENT_BYTES, ValueType};
 use crate::grids::groups;
 use crate::interface::Codec;
 use crate::interface::budget::Budget;
-use crate::interface::info::{Allowed, Choice, OptionInfo};
+use crate::interface::info::{AllowedValues, OptionInfo, OptionWord};
 use crate::interface::packet::{self, Frame, Packet};
 use crate::interface::spec::CodecSpec;
 
 /// How codes are sent.
 pub(crate) const CODER: OptionInfo = OptionInfo {
     key: "coder",
-    allowed: Allowed::Words(&[
-        Choice { word: "none", meaning: "codes of 4 or 8 bits, one after another" },
-        Choice { word: "rans", meaning: "entropy-coded by their frequencies in the packet, where that is shorter" },
+    allowed: AllowedValues::Words(&[
+        OptionWord { word: "none", meaning: "codes of 4 or 8 bits, one after another" },
+        OptionWord { word: "rans", meaning: "entropy-coded by their frequencies in the packet, where that is shorter" },
     ]),
     default: "none",
     meaning: "how the codes are sent",
@@ -145,7 +145,7 @@ pub(crate) fn layout<G: Grid>(frame: &Frame<'_>) -> Result<usize> {
 }
 
 /// The S * D numbers of a packet, each as `to` makes it from f64; NaN where a code stands for none.
-pub(crate) fn unpack<G: Grid, T: Number>(packet: &Packet, to: impl Fn(f64) -> T) -> Result<Vec<T>> {
+pub(crate) fn unpack<G: Grid, T: BufferNumber>(packet: &Packet, to: impl Fn(f64) -> T) -> Result<Vec<T>> {
     let frame = packet.frame();
     let mut reader = Reader::new(frame.body);
     let (channels, coder) = own_header(&mut reader, frame.hidden)?;

@@ -7,7 +7,7 @@ use faer::{Mat, MatRef};
 use sha2::{Digest, Sha256};
 
 use crate::activation::Activation;
-use crate::interface::shared::Shared;
+use crate::interface::shared::SharedNumbers;
 use crate::interface::spec::CodecSpec;
 use crate::linalg;
 
@@ -222,7 +222,7 @@ pub struct Calibration {
     fisher: Option<Vec<f64>>,
     next_weights: Option<Vec<f64>>,
     /// Made of the covariance when first asked for: seconds at 2048 channels, and every cell of a sweep asks.
-    principal: OnceLock<Arc<Shared>>,
+    principal: OnceLock<Arc<SharedNumbers>>,
     sha256: String,
 }
 
@@ -290,7 +290,7 @@ impl Calibration {
 
     /// The eigenvectors of the covariance, one a row, in falling order of eigenvalue; the largest number of each, the first
     /// of equals, is positive.
-    pub(crate) fn principal(&self) -> Result<Option<Arc<Shared>>> {
+    pub(crate) fn principal(&self) -> Result<Option<Arc<SharedNumbers>>> {
         let (Some(covariance), hidden) = (&self.covariance, self.hidden) else { return Ok(None) };
         if let Some(made) = self.principal.get() {
             return Ok(Some(made.clone()));
@@ -301,7 +301,7 @@ impl Calibration {
             let top = vector.iter().fold(0f64, |top, v| if v.abs() > top.abs() { *v } else { top });
             rows.extend(vector.iter().map(|v| (v * top.signum()) as f32));
         }
-        Ok(Some(self.principal.get_or_init(|| Arc::new(Shared::new(rows))).clone()))
+        Ok(Some(self.principal.get_or_init(|| Arc::new(SharedNumbers::new(rows))).clone()))
     }
 
     /// E[(dL/dA[s, d])^2] of each channel.

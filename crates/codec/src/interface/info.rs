@@ -45,8 +45,7 @@ pub(crate) type BuildCodec = fn(&CodecSpec, Option<&Calibration>) -> Result<Box<
 impl CodecInfo {
     /// Whether its packets may hold numbers as int8: one of its `values`.
     pub(crate) fn sends_int8(&self) -> bool {
-        let int8 =
-            |allowed: &Allowed| matches!(allowed, Allowed::Words(words) if words.iter().any(|w| w.word == "int8"));
+        let int8 = |allowed: &AllowedValues| matches!(allowed, AllowedValues::Words(words) if words.iter().any(|w| w.word == "int8"));
         self.options.iter().any(|option| option.key == VALUES.key && int8(&option.allowed))
     }
 }
@@ -63,7 +62,7 @@ pub struct OptionInfo {
     /// The key, as in `key=value`.
     pub key: &'static str,
     /// Which values it takes.
-    pub allowed: Allowed,
+    pub allowed: AllowedValues,
     /// The value meant where the option is left out; empty where it must be given.
     pub default: &'static str,
     /// One sentence on what it chooses.
@@ -72,9 +71,9 @@ pub struct OptionInfo {
 
 /// The values an option takes.
 #[derive(Debug)]
-pub enum Allowed {
+pub enum AllowedValues {
     /// One of a few words.
-    Words(&'static [Choice]),
+    Words(&'static [OptionWord]),
     /// A decimal number between two bounds, both included.
     Number {
         /// Smallest.
@@ -88,7 +87,7 @@ pub enum Allowed {
 
 /// One word an option takes.
 #[derive(Debug)]
-pub struct Choice {
+pub struct OptionWord {
     /// The word, as in `key=word`.
     pub word: &'static str,
     /// What it means.
@@ -98,10 +97,10 @@ pub struct Choice {
 /// The option every codec has that sends chosen numbers.
 pub(crate) const VALUES: OptionInfo = OptionInfo {
     key: "values",
-    allowed: Allowed::Words(&[
-        Choice { word: "f16", meaning: "two bytes, 11 significant bits" },
-        Choice { word: "f32", meaning: "four bytes, 24 significant bits" },
-        Choice { word: "bf16", meaning: "two bytes, 8 significant bits" },
+    allowed: AllowedValues::Words(&[
+        OptionWord { word: "f16", meaning: "two bytes, 11 significant bits" },
+        OptionWord { word: "f32", meaning: "four bytes, 24 significant bits" },
+        OptionWord { word: "bf16", meaning: "two bytes, 8 significant bits" },
     ]),
     default: "f16",
     meaning: "type of the numbers in the packet",

@@ -32,8 +32,8 @@ pub trait Codec: Send + Sync {
     }
 
     /// What a packet of this codec hands the server: an activation, of all codecs but `token-ids`.
-    fn receive(&self, packet: &Packet) -> Result<Received> {
-        self.decode(packet).map(Received::Activation)
+    fn receive(&self, packet: &Packet) -> Result<Delivery> {
+        self.decode(packet).map(Delivery::Activation)
     }
 
     /// Whether a call would first have to start something whose time is not the codec's; the next ones would not.
@@ -44,7 +44,7 @@ pub trait Codec: Send + Sync {
 
 /// What a packet hands the server.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Received {
+pub enum Delivery {
     /// An activation, to go on from.
     Activation(Activation),
     /// What the model was fed: the server runs the client half on it.

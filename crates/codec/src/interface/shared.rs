@@ -7,13 +7,13 @@ use sha2::{Digest, Sha256};
 pub(crate) const DIGEST_BYTES: usize = 8;
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Shared {
+pub(crate) struct SharedNumbers {
     pub numbers: Vec<f32>,
     /// The first bytes of the SHA-256 of the numbers, f32 in little endian.
     pub digest: [u8; DIGEST_BYTES],
 }
 
-impl Shared {
+impl SharedNumbers {
     pub fn new(numbers: Vec<f32>) -> Self {
         let mut hash = Sha256::new();
         numbers.iter().for_each(|number| hash.update(number.to_le_bytes()));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::values::ValueType;
 use crate::interface::calibration::CalibrationNeed;
-use crate::interface::info::{Allowed, CodecInfo, OptionInfo};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo};
 
 /// A codec and its options, checked. Two specs are equal where they mean the same, however they were written.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl CodecSpec {
                 return Err(crate::suggest::unknown(&format!("option of codec {name}"), key, keys));
             };
             ensure!(chosen[at].is_none(), "codec {text:?}: option {key} is given twice");
-            if matches!(info.options[at].allowed, Allowed::Command) {
+            if matches!(info.options[at].allowed, AllowedValues::Command) {
                 (value, rest) = (&unread[key.len() + 1..], None);
             }
             chosen[at] = Some(canonical(info, &info.options[at], value)?);
@@ -103,7 +103,7 @@ impl CodecSpec {
 /// Checks a value and brings it into its one spelling.
 fn canonical(info: &CodecInfo, option: &OptionInfo, value: &str) -> Result<String> {
     match &option.allowed {
-        Allowed::Words(choices) => match choices.iter().find(|c| c.word == value) {
+        AllowedValues::Words(choices) => match choices.iter().find(|c| c.word == value) {
             Some(choice) => Ok(choice.word.to_string()),
             None => Err(crate::suggest::unknown(
                 &format!("value of {}:{}", info.name, option.key),
@@ -111,13 +111,13 @@ fn canonical(info: &CodecInfo, option: &OptionInfo, value: &str) -> Result<Strin
                 choices.iter().map(|c| c.word),
             )),
         },
-        Allowed::Number { min, max } => match value.parse::<f64>() {
+        AllowedValues::Number { min, max } => match value.parse::<f64>() {
             // Adding zero turns -0 into 0: one meaning, one spelling.
             Ok(number) if (*min..=*max).contains(&number) => Ok((number + 0.0).to_string()),
             _ => bail!("codec {}: {}={value} is not a number from {min} to {max}", info.name, option.key),
         },
         // As written: quotes put where a shell might want them would hide what the user wrote.
-        Allowed::Command => {
+        AllowedValues::Command => {
             let (command, name) = (value.trim(), format!("{}:{}", info.name, option.key));
             ensure!(
                 !command.contains(char::is_control),

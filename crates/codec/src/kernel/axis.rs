@@ -1,4 +1,4 @@
-//! Fast transforms of many columns, eight at once: every operation is on a [`Line`], one number of each column, so nothing is
+//! Fast transforms of many columns, eight at once: every operation is on a [`ComplexLine`], one number of each column, so nothing is
 //! moved between the lanes of a vector.
 
 use std::f64::consts::TAU;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use rustfft::{Fft, FftPlanner, num_complex::Complex32};
 
-use super::short::{Cut, Factors, Places, Short};
+use super::short::{Places, Short, Truncation, Twiddles};
 use crate::vector::{LANES, Vector};
 
 /// Eight complex numbers: their real parts, then their imaginary parts; one cache line.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(64))]
-pub(super) struct Line {
+pub(super) struct ComplexLine {
     pub re: [f32; LANES],
     pub im: [f32; LANES],
 }
@@ -57,7 +57,7 @@ impl AxisPlan {
 
     /// Transforms in place, e^-, not normalised.
     #[inline(always)]
-    pub fn forward<V: Vector>(&self, lines: &mut [Line], scratch: &mut Buffers) {
+    pub fn forward<V: Vector>(&self, lines: &mut [ComplexLine], scratch: &mut Buffers) {
         match self {
             Self::Steps { first, second, factors } => {
                 let (n1, n2) = (first.size, second.size);
@@ -66,14 +66,21 @@ impl AxisPlan {
                     let count = first.batch().min(n2 - n);
                     let from = Places { first: n, step: n2, next: 1 };
                     let to = Places { first: n, step: n2, next: 1 };
-                    let factors = Factors::Scalars(&factors[n * n1..]);
-                    first.transform::<V>((lines, from), (between, to), count, short, factors, Cut::NOTHING);
+                    let factors = Twiddles::Scalars(&factors[n * n1..]);
+                    first.transform::<V>((lines, from), (between, to), count, short, factors, Truncation::NOTHING);
                 }
                 for k in (0..n1).step_by(second.batch()) {
                     let count = second.batch().min(n1 - k);
                     let from = Places { first: k * n2, step: 1, next: n2 };
                     let to = Places { first: k, step: n1, next: 1 };
-                    second.transform::<V>((between, from), (lines, to), count, short, Factors::None, Cut::NOTHING);
+                    second.transform::<V>(
+                        (between, from),
+                        (lines, to),
+                        count,
+                        short,
+                        Twiddles::None,
+                        Truncation::NOTHING,
+                    );
                 }
             }
             Self::Library(fft) => {
@@ -95,17 +102,17 @@ impl AxisPlan {
 /// Buffers that keep their size between calls.
 #[derive(Default)]
 pub(super) struct Buffers {
-    lines: Vec<Line>,
+    lines: Vec<ComplexLine>,
     complex: Vec<Complex32>,
 }
 
 impl Buffers {
     /// Lines, contents unspecified, in parts of these sizes.
     #[inline(always)]
-    pub fn split<const N: usize>(&mut self, sizes: [usize; N]) -> [&mut [Line]; N] {
+    pub fn split<const N: usize>(&mut self, sizes: [usize; N]) -> [&mut [ComplexLine]; N] {
         let total = sizes.iter().sum();
         if self.lines.len() < total {
-            self.lines.resize(total, Line::default());
+            self.lines.resize(total, ComplexLine::default());
         }
         let mut rest = &mut self.lines[..];
         sizes.map(

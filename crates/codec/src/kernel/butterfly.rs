@@ -1,28 +1,28 @@
 //! Short transforms in registers: butterflies of eight complex numbers at a time.
 
-use super::axis::Line;
+use super::axis::ComplexLine;
 use crate::vector::Vector;
 
 /// Eight complex numbers in registers.
 #[derive(Clone, Copy)]
-pub(super) struct Eight<V> {
+pub(super) struct ComplexRegisters<V> {
     re: V,
     im: V,
 }
 
-impl<V: Vector> Eight<V> {
+impl<V: Vector> ComplexRegisters<V> {
     #[inline(always)]
     pub fn zero() -> Self {
         Self { re: V::zero(), im: V::zero() }
     }
 
     #[inline(always)]
-    pub fn load(line: &Line) -> Self {
+    pub fn load(line: &ComplexLine) -> Self {
         Self { re: V::load(&line.re), im: V::load(&line.im) }
     }
 
     #[inline(always)]
-    pub fn store(self, line: &mut Line) {
+    pub fn store(self, line: &mut ComplexLine) {
         self.re.store(&mut line.re);
         self.im.store(&mut line.im);
     }
@@ -35,7 +35,7 @@ impl<V: Vector> Eight<V> {
 
     /// Each times its own factor.
     #[inline(always)]
-    pub fn times_line(self, factors: &Line) -> Self {
+    pub fn times_line(self, factors: &ComplexLine) -> Self {
         let (re, im) = (V::load(&factors.re), V::load(&factors.im));
         Self { re: self.im.neg_mul_add(im, self.re.mul(re)), im: self.re.mul_add(im, self.im.mul(re)) }
     }
@@ -78,7 +78,10 @@ impl<V: Vector> Eight<V> {
 /// The transform of R numbers, in place. `roots` are powers of the root of R. Those from `IN` on count as zeros: of 8 all but 3
 /// or 4, of 4 all but 2.
 #[inline(always)]
-pub(super) fn butterfly<V: Vector, const R: usize, const IN: usize>(x: &mut [Eight<V>; R], roots: &[[f32; 2]]) {
+pub(super) fn butterfly<V: Vector, const R: usize, const IN: usize>(
+    x: &mut [ComplexRegisters<V>; R],
+    roots: &[[f32; 2]],
+) {
     match R {
         2 => (x[0], x[1]) = (x[0].add(x[1]), x[0].sub(x[1])),
         4 => {
@@ -99,20 +102,20 @@ pub(super) fn butterfly<V: Vector, const R: usize, const IN: usize>(x: &mut [Eig
 }
 
 #[inline(always)]
-fn four<V: Vector>(x: [Eight<V>; 4]) -> [Eight<V>; 4] {
+fn four<V: Vector>(x: [ComplexRegisters<V>; 4]) -> [ComplexRegisters<V>; 4] {
     let (sum, difference, other, turned) = (x[0].add(x[2]), x[0].sub(x[2]), x[1].add(x[3]), x[1].sub(x[3]));
     [sum.add(other), difference.add_turned(turned), sum.sub(other), difference.sub_turned(turned)]
 }
 
 /// The first two and zeros.
 #[inline(always)]
-fn four_of_two<V: Vector>(x: Eight<V>, y: Eight<V>) -> [Eight<V>; 4] {
+fn four_of_two<V: Vector>(x: ComplexRegisters<V>, y: ComplexRegisters<V>) -> [ComplexRegisters<V>; 4] {
     [x.add(y), x.add_turned(y), x.sub(y), x.sub_turned(y)]
 }
 
 /// Two of four, transformed.
 #[inline(always)]
-fn eight<V: Vector>(x: &mut [Eight<V>], even: [Eight<V>; 4], odd: [Eight<V>; 4]) {
+fn eight<V: Vector>(x: &mut [ComplexRegisters<V>], even: [ComplexRegisters<V>; 4], odd: [ComplexRegisters<V>; 4]) {
     (x[0], x[4]) = (even[0].add(odd[0]), even[0].sub(odd[0]));
     (x[2], x[6]) = (even[2].add_turned(odd[2]), even[2].sub_turned(odd[2]));
     // Times the first and third power of the root, (1 - i) and (-1 - i) over the root of two.
@@ -124,14 +127,14 @@ fn eight<V: Vector>(x: &mut [Eight<V>], even: [Eight<V>; 4], odd: [Eight<V>; 4])
         } else {
             let plus = even[k].add_scaled(half, difference, sum);
             let minus = even[k].sub_scaled(half, difference, sum);
-            (Eight { re: plus.re, im: minus.im }, Eight { re: minus.re, im: plus.im })
+            (ComplexRegisters { re: plus.re, im: minus.im }, ComplexRegisters { re: minus.re, im: plus.im })
         };
     }
 }
 
 /// Two of three; `roots` are those of six.
 #[inline(always)]
-fn six<V: Vector>(x: &mut [Eight<V>], roots: &[[f32; 2]]) {
+fn six<V: Vector>(x: &mut [ComplexRegisters<V>], roots: &[[f32; 2]]) {
     let thirds = [roots[0], roots[2], roots[4]];
     let mut even = [x[0], x[2], x[4]];
     let mut odd_ones = [x[1], x[3], x[5]];
@@ -146,14 +149,14 @@ fn six<V: Vector>(x: &mut [Eight<V>], roots: &[[f32; 2]]) {
 
 /// Odd R by sums and differences of the inputs i and R - i.
 #[inline(always)]
-fn odd<V: Vector, const R: usize>(x: &mut [Eight<V>; R], roots: &[[f32; 2]]) {
+fn odd<V: Vector, const R: usize>(x: &mut [ComplexRegisters<V>; R], roots: &[[f32; 2]]) {
     let inputs = *x;
     for input in &inputs[1..] {
         x[0] = x[0].add(*input);
     }
     for k in 1..=R / 2 {
         let mut even = inputs[0];
-        let mut odd = Eight::zero();
+        let mut odd = ComplexRegisters::zero();
         for i in 1..=R / 2 {
             let (sum, difference) = (inputs[i].add(inputs[R - i]), inputs[i].sub(inputs[R - i]));
             let root = roots[i * k % R];

@@ -5,8 +5,8 @@
 //! A *stream* is a real sequence of such sums and differences: one for class 0; one for class R/2, whose angles lie halfway
 //! between; two for each other class, its complex numbers' parts.
 
-use super::axis::Line;
-use super::token_axis::{Rows, SIDE, channels, put, widths};
+use super::axis::ComplexLine;
+use super::token_axis::{AxisRows, SIDE, channels, put, widths};
 use crate::vector::Vector;
 
 /// Values of R that there is code for.
@@ -32,8 +32,8 @@ impl Classes {
     }
 
     /// The terms of a stream of the nth channels of a strip: stream 0 is class 0, stream 1 class R/2 where there is one.
-    pub fn stream(self, nth: usize, stream: usize) -> Rows {
-        Rows { first: (nth * self.radix + stream) * self.terms() * SIDE, step: SIDE, count: self.terms() }
+    pub fn stream(self, nth: usize, stream: usize) -> AxisRows {
+        AxisRows { first: (nth * self.radix + stream) * self.terms() * SIDE, step: SIDE, count: self.terms() }
     }
 
     /// The first of the two streams of complex class r.
@@ -81,13 +81,19 @@ macro_rules! by_radix {
 /// The terms of all streams of a strip of row-major S x D `values`, each times `gain`. Gives the values' largest magnitudes, lane
 /// by lane.
 #[inline(always)]
-pub(super) fn read<V: Vector>(classes: Classes, strip: &Strip<'_>, values: &[f32], gain: f32, terms: &mut [Line]) -> V {
+pub(super) fn read<V: Vector>(
+    classes: Classes,
+    strip: &Strip<'_>,
+    values: &[f32],
+    gain: f32,
+    terms: &mut [ComplexLine],
+) -> V {
     by_radix!(classes.radix, read_with::<V>(classes, strip, values, gain, terms))
 }
 
 /// The opposite of [`read`].
 #[inline(always)]
-pub(super) fn write<V: Vector>(classes: Classes, strip: &Strip<'_>, terms: &[Line], values: &mut [f32]) -> V {
+pub(super) fn write<V: Vector>(classes: Classes, strip: &Strip<'_>, terms: &[ComplexLine], values: &mut [f32]) -> V {
     by_radix!(classes.radix, write_with::<V>(classes, strip, terms, values))
 }
 
@@ -97,7 +103,7 @@ fn read_with<V: Vector, const R: usize>(
     strip: &Strip<'_>,
     values: &[f32],
     gain: f32,
-    terms: &mut [Line],
+    terms: &mut [ComplexLine],
 ) -> V {
     let m = classes.apart;
     let gain = V::splat(gain);
@@ -190,7 +196,12 @@ fn class_sums<V: Vector, const R: usize>(
 }
 
 #[inline(always)]
-fn write_with<V: Vector, const R: usize>(classes: Classes, strip: &Strip<'_>, terms: &[Line], values: &mut [f32]) -> V {
+fn write_with<V: Vector, const R: usize>(
+    classes: Classes,
+    strip: &Strip<'_>,
+    terms: &[ComplexLine],
+    values: &mut [f32],
+) -> V {
     let m = classes.apart;
     let mut top = V::zero();
     for s in 0..classes.terms() {
@@ -267,7 +278,7 @@ fn put_token<V: Vector>(
 
 /// Writes a term.
 #[inline(always)]
-fn put_term<V: Vector>(lines: &mut [Line], at: usize, even: [V; SIDE], odd: [V; SIDE]) {
+fn put_term<V: Vector>(lines: &mut [ComplexLine], at: usize, even: [V; SIDE], odd: [V; SIDE]) {
     let term = &mut lines[at..][..SIDE];
     for half in 0..SIDE {
         even[half].store(&mut term[half].re);
@@ -277,7 +288,7 @@ fn put_term<V: Vector>(lines: &mut [Line], at: usize, even: [V; SIDE], odd: [V; 
 
 /// Reads a term: what goes with cosines and what goes with sines.
 #[inline(always)]
-fn term<V: Vector>(lines: &[Line], at: usize) -> [[V; SIDE]; 2] {
+fn term<V: Vector>(lines: &[ComplexLine], at: usize) -> [[V; SIDE]; 2] {
     let term = &lines[at..][..SIDE];
     [[V::load(&term[0].re), V::load(&term[1].re)], [V::load(&term[0].im), V::load(&term[1].im)]]
 }

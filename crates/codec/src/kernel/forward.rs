@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use super::axis::Line;
+use super::axis::ComplexLine;
 use super::band::{Band, Block};
 use super::row::RowPlan;
-use super::token_axis::{Rows, SIDE, STRIP, WIDTH, up_to_middle, widths};
+use super::token_axis::{AxisRows, SIDE, STRIP, WIDTH, up_to_middle, widths};
 use super::work::{Workspace, pitch};
 use crate::shape::Shape;
 use crate::vector::{LANES, Vector, dispatch};
@@ -18,7 +18,7 @@ pub type Complex32 = rustfft::num_complex::Complex<f32>;
 pub struct Spectrum {
     shape: Shape,
     /// The rows up to the middle, [`pitch`] lines apart.
-    lines: Vec<Line>,
+    lines: Vec<ComplexLine>,
 }
 
 impl Spectrum {
@@ -36,14 +36,14 @@ impl Spectrum {
         coefficient(self.row(tokens - u), (hidden - v) % hidden).conj()
     }
 
-    fn row(&self, u: usize) -> &[Line] {
+    fn row(&self, u: usize) -> &[ComplexLine] {
         &self.lines[u * pitch(self.shape.hidden)..][..self.shape.hidden.div_ceil(LANES)]
     }
 
     /// Makes `out` the K_S x K_D block of a band, row-major, in the order of the packet: real and imaginary parts in turn.
     pub fn block(&self, band: Band, block: Block, out: &mut Vec<f32>) {
         out.resize(2 * block.ks * block.kd, 0.0);
-        let part = Part { band, block, shape: self.shape };
+        let part = SpectrumBlock { band, block, shape: self.shape };
         for u in 0..up_to_middle(self.shape.tokens) {
             let row = self.row(u);
             dispatch!(gather(row, u, part, out));
@@ -51,14 +51,14 @@ impl Spectrum {
     }
 }
 
-fn coefficient(row: &[Line], v: usize) -> Complex32 {
+fn coefficient(row: &[ComplexLine], v: usize) -> Complex32 {
     let line = &row[v / LANES];
     Complex32::new(line.re[v % LANES], line.im[v % LANES])
 }
 
 /// A block of a spectrum.
 #[derive(Clone, Copy)]
-pub(super) struct Part {
+pub(super) struct SpectrumBlock {
     pub band: Band,
     pub block: Block,
     /// Of the activation.
@@ -67,8 +67,8 @@ pub(super) struct Part {
 
 /// Puts what a block has of row frequency u, and of its mirror, into its places.
 #[inline(always)]
-fn gather<V: Vector>(row: &[Line], u: usize, part: Part, out: &mut [f32]) {
-    let Part { band, block, shape: Shape { tokens, hidden } } = part;
+fn gather<V: Vector>(row: &[ComplexLine], u: usize, part: SpectrumBlock, out: &mut [f32]) {
+    let SpectrumBlock { band, block, shape: Shape { tokens, hidden } } = part;
     let width = 2 * block.kd;
     if let Some(i) = band.row(u, block.ks, tokens) {
         interleave::<V>(row, &mut out[i * width..][..width]);
@@ -85,7 +85,7 @@ fn gather<V: Vector>(row: &[Line], u: usize, part: Part, out: &mut [f32]) {
 
 /// Real and imaginary parts in turn, as many as there is room for.
 #[inline(always)]
-fn interleave<V: Vector>(lines: &[Line], row: &mut [f32]) {
+fn interleave<V: Vector>(lines: &[ComplexLine], row: &mut [f32]) {
     let (chunks, rest) = row.as_chunks_mut::<{ 2 * LANES }>();
     for (line, to) in lines.iter().zip(&mut *chunks) {
         let (low, high) = V::interleave(V::load(&line.re), V::load(&line.im));
@@ -128,7 +128,7 @@ pub fn forward(
 ) -> Option<f32> {
     shape.assert_holds(values);
     out.resize(2 * block.ks * block.kd, 0.0);
-    let part = Part { band, block, shape };
+    let part = SpectrumBlock { band, block, shape };
     finite(dispatch!(forward_with(workspace, values, part, gain as f32, out)))
 }
 
@@ -138,7 +138,7 @@ pub fn forward(
 pub fn forward_all<'a>(values: &[f32], shape: Shape, gain: f64, workspace: &'a mut Workspace) -> &'a Spectrum {
     shape.assert_holds(values);
     let mut lines = std::mem::take(&mut workspace.spectrum.lines);
-    lines.resize(up_to_middle(shape.tokens) * pitch(shape.hidden), Line::default());
+    lines.resize(up_to_middle(shape.tokens) * pitch(shape.hidden), ComplexLine::default());
     dispatch!(all_with(workspace, values, shape, gain as f32, &mut lines));
     workspace.spectrum = Spectrum { shape, lines };
     &workspace.spectrum
@@ -154,11 +154,11 @@ pub(super) fn finite(bits: u32) -> Option<f32> {
 pub(super) fn forward_with<V: Vector>(
     work: &mut Workspace,
     values: &[f32],
-    part: Part,
+    part: SpectrumBlock,
     gain: f32,
     out: &mut [f32],
 ) -> u32 {
-    let Part { band, block, shape } = part;
+    let SpectrumBlock { band, block, shape } = part;
     let hidden = shape.hidden;
     let rows = needed(band, block, shape.tokens);
     let outputs = columns(band, block, rows, hidden);
@@ -172,7 +172,7 @@ pub(super) fn forward_with<V: Vector>(
 }
 
 #[inline(always)]
-fn all_with<V: Vector>(work: &mut Workspace, values: &[f32], shape: Shape, gain: f32, spectrum: &mut [Line]) {
+fn all_with<V: Vector>(work: &mut Workspace, values: &[f32], shape: Shape, gain: f32, spectrum: &mut [ComplexLine]) {
     let hidden = shape.hidden;
     let pitch = pitch(hidden);
     let (plan, _) = along_tokens::<V>(work, values, shape, spectrum.len() / pitch, gain);
@@ -198,7 +198,11 @@ fn along_tokens<V: Vector>(
     for strip in (0..hidden).step_by(STRIP * WIDTH) {
         top = top.larger_magnitude(token_axis.read::<V>(values, hidden, strip, gain));
         for (nth, first) in widths(hidden, strip) {
-            token_axis.forward::<V>(nth, lines, Rows { first: first / WIDTH * SIDE, step: pitch(hidden), count: rows });
+            token_axis.forward::<V>(
+                nth,
+                lines,
+                AxisRows { first: first / WIDTH * SIDE, step: pitch(hidden), count: rows },
+            );
         }
     }
     (plan, top.top_bits())

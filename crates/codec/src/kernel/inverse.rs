@@ -1,9 +1,9 @@
 //! A kept block back to the values it stands for.
 
-use super::axis::Line;
+use super::axis::ComplexLine;
 use super::band::{Band, Block};
-use super::forward::{Part, columns, finite, needed};
-use super::token_axis::{Rows, SIDE, STRIP, WIDTH, up_to_middle, widths};
+use super::forward::{SpectrumBlock, columns, finite, needed};
+use super::token_axis::{AxisRows, SIDE, STRIP, WIDTH, up_to_middle, widths};
 use super::work::{Workspace, pitch};
 use crate::shape::Shape;
 use crate::vector::{LANES, Vector, dispatch};
@@ -36,7 +36,7 @@ pub fn inverse(
     workspace: &mut Workspace,
 ) -> Option<f32> {
     assert_eq!(kept.len(), 2 * block.ks * block.kd, "the coefficients are not {} x {}", block.ks, block.kd);
-    let part = Part { band, block, shape };
+    let part = SpectrumBlock { band, block, shape };
     out.resize(shape.elements(), 0.0);
     // A power of two changes no digit, wherever it comes in, but where the range of f32 ends.
     let within = (MODERATE.recip()..=MODERATE).contains(&gain);
@@ -55,11 +55,11 @@ pub fn inverse(
 pub(super) fn inverse_with<V: Vector>(
     work: &mut Workspace,
     kept: &[f32],
-    part: Part,
+    part: SpectrumBlock,
     factor: f32,
     out: &mut [f32],
 ) -> u32 {
-    let Part { band, block, shape } = part;
+    let SpectrumBlock { band, block, shape } = part;
     let hidden = shape.hidden;
     let rows = needed(band, block, shape.tokens);
     let plan = work.prepare(shape, rows, true);
@@ -74,7 +74,7 @@ pub(super) fn inverse_with<V: Vector>(
     let mut top = V::zero();
     for strip in (0..hidden).step_by(STRIP * WIDTH) {
         for (nth, first) in widths(hidden, strip) {
-            token_axis.inverse::<V>(nth, lines, Rows { first: first / WIDTH * SIDE, step: pitch, count: rows });
+            token_axis.inverse::<V>(nth, lines, AxisRows { first: first / WIDTH * SIDE, step: pitch, count: rows });
         }
         top = top.larger_magnitude(token_axis.write::<V>(out, hidden, strip));
     }
@@ -85,8 +85,8 @@ pub(super) fn inverse_with<V: Vector>(
 /// times `norm` so that its inverse has the wanted real part. Real and imaginary parts change places: a forward transform
 /// between two such exchanges is the inverse.
 #[inline(always)]
-fn spread<V: Vector>(row: &mut [Line], kept: &[f32], part: Part, u: usize, norm: f32) {
-    let Part { band, block, shape: Shape { tokens, hidden } } = part;
+fn spread<V: Vector>(row: &mut [ComplexLine], kept: &[f32], part: SpectrumBlock, u: usize, norm: f32) {
+    let SpectrumBlock { band, block, shape: Shape { tokens, hidden } } = part;
     let width = 2 * block.kd;
     let alone = if band == Band::Corner { norm } else { 2.0 * norm };
     let kept_row = |u: usize| band.row(u, block.ks, tokens).map(|i| &kept[i * width..][..width]);
@@ -114,7 +114,7 @@ fn spread<V: Vector>(row: &mut [Line], kept: &[f32], part: Part, u: usize, norm:
 
 /// The opposite of `interleave`, each number times `weight`, parts exchanged; zeros in lines beyond the row.
 #[inline(always)]
-fn separate<V: Vector>(lines: &mut [Line], row: &[f32], weight: f32) {
+fn separate<V: Vector>(lines: &mut [ComplexLine], row: &[f32], weight: f32) {
     let weights = V::splat(weight);
     let (chunks, rest) = row.as_chunks::<{ 2 * LANES }>();
     let (whole, beyond) = lines.split_at_mut(chunks.len());
@@ -126,7 +126,7 @@ fn separate<V: Vector>(lines: &mut [Line], row: &[f32], weight: f32) {
         V::load(&im).mul(weights).store(&mut line.re);
         V::load(&re).mul(weights).store(&mut line.im);
     }
-    beyond.fill(Line::default());
+    beyond.fill(ComplexLine::default());
     for (lane, [re, im]) in rest.as_chunks::<2>().0.iter().enumerate() {
         (beyond[0].im[lane], beyond[0].re[lane]) = (weight * re, weight * im);
     }

@@ -8,24 +8,24 @@ use std::sync::Arc;
 
 use rustfft::{Fft, FftPlanner, num_complex::Complex32};
 
-use super::axis::{Buffers, Line, root};
-use super::short::{Cut, Factors, Places, Short};
+use super::axis::{Buffers, ComplexLine, root};
+use super::short::{Places, Short, Truncation, Twiddles};
 use crate::vector::{LANES, Vector};
 
 /// The transform of rows of one length.
 pub(super) struct RowPlan {
     pub length: usize,
-    method: Method,
+    method: RowMethod,
 }
 
-enum Method {
+enum RowMethod {
     Steps {
         /// n1, a multiple of eight: over inputs n2 apart.
         first: Short,
         /// n2, a multiple of eight: over neighbours.
         second: Short,
         /// Factors between the steps, powers of the root of unity: n1 for each line of n2 / 8.
-        factors: Vec<Line>,
+        factors: Vec<ComplexLine>,
     },
     /// No such n1 and n2 without a prime factor above 7.
     Library(Arc<dyn Fft<f32>>),
@@ -37,7 +37,7 @@ impl RowPlan {
         let steps = sides.filter(|n1| length.is_multiple_of(LANES * n1)).find_map(|n1| {
             let (first, second) = (Short::new(n1)?, Short::new(length / n1)?);
             let factor = |column: usize, k: usize| {
-                let mut line = Line::default();
+                let mut line = ComplexLine::default();
                 for lane in 0..LANES {
                     [line.re[lane], line.im[lane]] = root((LANES * column + lane) * k, length);
                 }
@@ -45,17 +45,17 @@ impl RowPlan {
             };
             let columns = second.size / LANES;
             let factors = (0..columns).flat_map(|column| (0..n1).map(move |k| factor(column, k))).collect();
-            Some(Method::Steps { first, second, factors })
+            Some(RowMethod::Steps { first, second, factors })
         });
-        let method = steps.unwrap_or_else(|| Method::Library(FftPlanner::new().plan_fft_forward(length)));
+        let method = steps.unwrap_or_else(|| RowMethod::Library(FftPlanner::new().plan_fft_forward(length)));
         Self { length, method }
     }
 
     /// Lines of a row that are read where inputs from `inputs` on are zeros.
     pub fn lines_read(&self, inputs: usize) -> usize {
         match &self.method {
-            Method::Steps { first, second, .. } => first.reads(inputs.div_ceil(second.size)) * second.size / LANES,
-            Method::Library(_) => self.length.div_ceil(LANES),
+            RowMethod::Steps { first, second, .. } => first.reads(inputs.div_ceil(second.size)) * second.size / LANES,
+            RowMethod::Library(_) => self.length.div_ceil(LANES),
         }
     }
 
@@ -64,22 +64,22 @@ impl RowPlan {
     #[inline(always)]
     pub fn forward<V: Vector>(
         &self,
-        (from, inputs): (&[Line], usize),
-        (to, outputs): (&mut [Line], usize),
+        (from, inputs): (&[ComplexLine], usize),
+        (to, outputs): (&mut [ComplexLine], usize),
         scratch: &mut Buffers,
     ) {
         match &self.method {
-            Method::Steps { first, second, factors } => {
+            RowMethod::Steps { first, second, factors } => {
                 let (n1, n2) = (first.size, second.size);
                 let (batch, columns) = (first.batch(), n2 / LANES);
                 let [between, tiles, short] =
                     scratch.split([n1 * columns, batch * n1, first.scratch().max(second.scratch())]);
-                let cut = Cut { inputs: inputs.div_ceil(n2), ..Cut::NOTHING };
+                let cut = Truncation { inputs: inputs.div_ceil(n2), ..Truncation::NOTHING };
                 for column in (0..columns).step_by(batch) {
                     let count = batch.min(columns - column);
                     let places = Places { first: column, step: columns, next: 1 };
                     let tiled = Places { first: 0, step: 1, next: n1 };
-                    let factors = Factors::Lines(&factors[column * n1..]);
+                    let factors = Twiddles::Lines(&factors[column * n1..]);
                     first.transform::<V>((from, places), (tiles, tiled), count, short, factors, cut);
                     for (nth, tiles) in tiles[..count * n1].chunks_exact(n1).enumerate() {
                         for (tile, between) in tiles.as_chunks().0.iter().zip(between.chunks_exact_mut(n2)) {
@@ -88,16 +88,16 @@ impl RowPlan {
                         }
                     }
                 }
-                let cut = Cut { outputs: outputs.div_ceil(n1), ..Cut::NOTHING };
+                let cut = Truncation { outputs: outputs.div_ceil(n1), ..Truncation::NOTHING };
                 let side = n1 / LANES;
                 for k in (0..side).step_by(second.batch()) {
                     let count = second.batch().min(side - k);
                     let turned = Places { first: k * n2, step: 1, next: n2 };
                     let places = Places { first: k, step: side, next: 1 };
-                    second.transform::<V>((between, turned), (to, places), count, short, Factors::None, cut);
+                    second.transform::<V>((between, turned), (to, places), count, short, Twiddles::None, cut);
                 }
             }
-            Method::Library(fft) => {
+            RowMethod::Library(fft) => {
                 let (values, short) = scratch.complex(self.length, fft.get_inplace_scratch_len());
                 for (values, line) in values.chunks_mut(LANES).zip(from) {
                     for (lane, value) in values.iter_mut().enumerate() {
@@ -117,7 +117,7 @@ impl RowPlan {
 
 /// Transposes a tile of 8 x 8.
 #[inline(always)]
-fn turn<V: Vector>(from: &[Line; LANES], to: &mut [Line]) {
+fn turn<V: Vector>(from: &[ComplexLine; LANES], to: &mut [ComplexLine]) {
     let (mut re, mut im) = ([V::zero(); LANES], [V::zero(); LANES]);
     for j in 0..LANES {
         (re[j], im[j]) = (V::load(&from[j].re), V::load(&from[j].im));

@@ -1,7 +1,7 @@
 //! Short transforms, a few at a time: Stockham's method with radices 8, 6, 4, 2, 3, 5 and 7.
 
-use super::axis::{Line, root};
-use super::butterfly::{Eight, butterfly};
+use super::axis::{ComplexLine, root};
+use super::butterfly::{ComplexRegisters, butterfly};
 use crate::vector::Vector;
 
 /// A short transform.
@@ -31,25 +31,25 @@ pub(super) struct Places {
 
 /// What need not be done: numbers of lines, of as many as the transform has.
 #[derive(Clone, Copy)]
-pub(super) struct Cut {
+pub(super) struct Truncation {
     /// Inputs from here on count as zeros: [`Short::reads`] of what there is.
     pub inputs: usize,
     /// Results from here on are not wanted.
     pub outputs: usize,
 }
 
-impl Cut {
+impl Truncation {
     pub const NOTHING: Self = Self { inputs: usize::MAX, outputs: usize::MAX };
 }
 
 /// What results are multiplied by: result k of transform t by number k + t * size.
 #[derive(Clone, Copy)]
-pub(super) enum Factors<'a> {
+pub(super) enum Twiddles<'a> {
     None,
     /// One number for all lanes.
     Scalars(&'a [[f32; 2]]),
     /// One number a lane.
-    Lines(&'a [Line]),
+    Lines(&'a [ComplexLine]),
 }
 
 /// Lines that the buffer of a batch may take: with the lines it comes from and goes to it fits the innermost cache.
@@ -117,14 +117,14 @@ impl Short {
     #[inline(always)]
     pub fn transform<V: Vector>(
         &self,
-        from: (&[Line], Places),
-        to: (&mut [Line], Places),
+        from: (&[ComplexLine], Places),
+        to: (&mut [ComplexLine], Places),
         count: usize,
-        scratch: &mut [Line],
-        factors: Factors<'_>,
-        cut: Cut,
+        scratch: &mut [ComplexLine],
+        factors: Twiddles<'_>,
+        cut: Truncation,
     ) {
-        let nothing = Cut::NOTHING;
+        let nothing = Truncation::NOTHING;
         let [first, middle @ .., last] = &self.passes[..] else {
             return match &self.passes[..] {
                 [only] => only.run::<V>(from, to, count, factors, cut),
@@ -133,12 +133,12 @@ impl Short {
         };
         let (mut here, mut there) = scratch.split_at_mut(self.batch() * self.size);
         let buffered = Places { first: 0, step: 1, next: self.size };
-        first.run::<V>(from, (here, buffered), count, Factors::None, Cut { outputs: usize::MAX, ..cut });
+        first.run::<V>(from, (here, buffered), count, Twiddles::None, Truncation { outputs: usize::MAX, ..cut });
         for step in middle {
-            step.run::<V>((here, buffered), (there, buffered), count, Factors::None, nothing);
+            step.run::<V>((here, buffered), (there, buffered), count, Twiddles::None, nothing);
             std::mem::swap(&mut here, &mut there);
         }
-        last.run::<V>((here, buffered), to, count, factors, Cut { inputs: usize::MAX, ..cut });
+        last.run::<V>((here, buffered), to, count, factors, Truncation { inputs: usize::MAX, ..cut });
     }
 }
 
@@ -156,11 +156,11 @@ impl Pass {
     #[inline(always)]
     fn run<V: Vector>(
         &self,
-        from: (&[Line], Places),
-        to: (&mut [Line], Places),
+        from: (&[ComplexLine], Places),
+        to: (&mut [ComplexLine], Places),
         count: usize,
-        factors: Factors<'_>,
-        cut: Cut,
+        factors: Twiddles<'_>,
+        cut: Truncation,
     ) {
         let ends = Ends::new(self, from, to, count, factors);
         let inputs = reads(self.radix, cut.inputs.div_ceil(self.groups));
@@ -216,14 +216,14 @@ impl Pass {
             for p in 0..groups {
                 let twiddles = &self.twiddles[p * (R - 1)..][..R - 1];
                 for q in 0..stride {
-                    let mut x = [Eight::<V>::zero(); R];
+                    let mut x = [ComplexRegisters::<V>::zero(); R];
                     // SAFETY: `Ends::new` has checked the last line of either side, and the last factor; these are not
                     // beyond them.
                     unsafe {
                         let from =
                             from.add(from_places.first + t * from_places.next + (q + stride * p) * from_places.step);
                         for (i, x) in x.iter_mut().enumerate().take(IN) {
-                            *x = Eight::load(&*from.add(i * from_far));
+                            *x = ComplexRegisters::load(&*from.add(i * from_far));
                         }
                     }
                     butterfly::<V, R, IN>(&mut x, &self.roots);
@@ -236,13 +236,13 @@ impl Pass {
                     // SAFETY: as above.
                     unsafe {
                         match factors {
-                            Factors::None => {}
-                            Factors::Scalars(all) => {
+                            Twiddles::None => {}
+                            Twiddles::Scalars(all) => {
                                 for (i, x) in x.iter_mut().enumerate() {
                                     *x = x.times(all.get_unchecked(t * size + k + i * stride));
                                 }
                             }
-                            Factors::Lines(all) => {
+                            Twiddles::Lines(all) => {
                                 for (i, x) in x.iter_mut().enumerate() {
                                     *x = x.times_line(all.get_unchecked(t * size + k + i * stride));
                                 }
@@ -262,12 +262,12 @@ impl Pass {
 /// Where a pass reads and writes.
 #[derive(Clone, Copy)]
 struct Ends<'a> {
-    from: *const Line,
+    from: *const ComplexLine,
     from_places: Places,
-    to: *mut Line,
+    to: *mut ComplexLine,
     to_places: Places,
     count: usize,
-    factors: Factors<'a>,
+    factors: Twiddles<'a>,
 }
 
 impl<'a> Ends<'a> {
@@ -275,18 +275,18 @@ impl<'a> Ends<'a> {
     #[inline(always)]
     fn new(
         pass: &Pass,
-        (from, from_places): (&'a [Line], Places),
-        (to, to_places): (&'a mut [Line], Places),
+        (from, from_places): (&'a [ComplexLine], Places),
+        (to, to_places): (&'a mut [ComplexLine], Places),
         count: usize,
-        factors: Factors<'a>,
+        factors: Twiddles<'a>,
     ) -> Self {
         let size = pass.radix * pass.groups * pass.stride;
         let last = |places: Places| places.first + (size - 1) * places.step + (count - 1) * places.next;
         assert!(count > 0 && last(from_places) < from.len() && last(to_places) < to.len());
         assert!(match factors {
-            Factors::None => true,
-            Factors::Scalars(all) => count * size <= all.len(),
-            Factors::Lines(all) => count * size <= all.len(),
+            Twiddles::None => true,
+            Twiddles::Scalars(all) => count * size <= all.len(),
+            Twiddles::Lines(all) => count * size <= all.len(),
         });
         Self { from: from.as_ptr(), from_places, to: to.as_mut_ptr(), to_places, count, factors }
     }

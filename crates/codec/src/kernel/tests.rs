@@ -1,4 +1,4 @@
-use super::forward::{Part, forward_with};
+use super::forward::{SpectrumBlock, forward_with};
 use super::inverse::inverse_with;
 use super::work::Workspace;
 use super::*;
@@ -10,7 +10,7 @@ fn both<V: Vector>(tokens: usize, hidden: usize, block: Block) -> (Vec<f32>, Vec
     let values: Vec<f32> = (0..tokens * hidden).map(|i| ((i * i + 7 * i) % 1013) as f32 / 500.0 - 1.0).collect();
     let mut work = Workspace::default();
     let shape = Shape { tokens, hidden };
-    let part = Part { band: Band::Mirrored, block, shape };
+    let part = SpectrumBlock { band: Band::Mirrored, block, shape };
     let mut kept = vec![0.0; 2 * block.ks * block.kd];
     let largest = |values: &[f32]| values.iter().fold(0f32, |top, v| top.max(v.abs())).to_bits();
     assert_eq!(forward_with::<V>(&mut work, &values, part, 1.0, &mut kept), largest(&values));

@@ -6,7 +6,7 @@ use std::iter::StepBy;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::axis::{AxisPlan, Buffers, Line};
+use super::axis::{AxisPlan, Buffers, ComplexLine};
 use super::classes::{self, Classes, RADICES, Strip};
 use crate::vector::{LANES, Vector};
 
@@ -29,13 +29,13 @@ const MOST_PRODUCTS: usize = 1 << 20;
 /// Rows or terms of [`WIDTH`] channels among lines: number i is at `first + i * step`, and its second half beside it. The
 /// real part goes with cosines, the imaginary part with sines.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rows {
+pub(super) struct AxisRows {
     pub first: usize,
     pub step: usize,
     pub count: usize,
 }
 
-impl Rows {
+impl AxisRows {
     /// Every `step`-th from number `first` on.
     fn every(self, step: usize, first: usize) -> Self {
         let count = self.count.saturating_sub(first).div_ceil(step);
@@ -48,7 +48,7 @@ impl Rows {
     }
 
     /// Whether all of them are among these lines.
-    fn are_within(self, lines: &[Line]) -> bool {
+    fn are_within(self, lines: &[ComplexLine]) -> bool {
         self.count == 0 || self.at(self.count - 1) + SIDE <= lines.len()
     }
 }
@@ -116,11 +116,11 @@ pub(super) struct TokenAxis {
     /// Their factors, of [`frequencies`].
     tables: [Vec<f32>; 3],
     /// Of each [`WIDTH`] channels, the terms of their streams.
-    terms: Vec<Line>,
+    terms: Vec<ComplexLine>,
     /// The two streams of a complex class, transformed or to be transformed.
-    pair: Vec<Line>,
+    pair: Vec<ComplexLine>,
     /// By fast transforms: of each, the tokens, eight channels as real parts and eight as imaginary ones.
-    columns: Vec<Line>,
+    columns: Vec<ComplexLine>,
     scratch: Buffers,
 }
 
@@ -132,7 +132,7 @@ impl TokenAxis {
         let strip = hidden.div_ceil(WIDTH).min(STRIP);
         self.classes = plan.classes(rows);
         match self.classes {
-            None => self.columns.resize(strip * tokens, Line::default()),
+            None => self.columns.resize(strip * tokens, ComplexLine::default()),
             Some(classes) => {
                 for (nth, table) in self.tables.iter_mut().enumerate() {
                     let (frequencies, terms) = (frequencies(classes, rows, nth), 0..classes.terms());
@@ -142,8 +142,8 @@ impl TokenAxis {
                         fill_table(table, &plan.roots, frequencies, terms);
                     }
                 }
-                self.terms.resize(strip * classes.radix * classes.terms() * SIDE, Line::default());
-                self.pair.resize(2 * frequencies(classes, rows, 2).len() * SIDE, Line::default());
+                self.terms.resize(strip * classes.radix * classes.terms() * SIDE, ComplexLine::default());
+                self.pair.resize(2 * frequencies(classes, rows, 2).len() * SIDE, ComplexLine::default());
             }
         }
         self.plan = Some(plan);
@@ -174,7 +174,7 @@ impl TokenAxis {
 
     /// The first rows of the spectrum of the nth channels of the strip.
     #[inline(always)]
-    pub fn forward<V: Vector>(&mut self, nth: usize, lines: &mut [Line], rows: Rows) {
+    pub fn forward<V: Vector>(&mut self, nth: usize, lines: &mut [ComplexLine], rows: AxisRows) {
         let Some(plan) = &self.plan else { return };
         let tokens = plan.roots.len();
         if let Some(classes) = self.classes {
@@ -228,7 +228,7 @@ impl TokenAxis {
     /// The opposite of `forward`, where rows u and S - u are conjugate: the real part of what `rows` alone stand for, whose
     /// real and imaginary parts have changed places.
     #[inline(always)]
-    pub fn inverse<V: Vector>(&mut self, nth: usize, lines: &[Line], rows: Rows) {
+    pub fn inverse<V: Vector>(&mut self, nth: usize, lines: &[ComplexLine], rows: AxisRows) {
         let Some(plan) = &self.plan else { return };
         let tokens = plan.roots.len();
         if let Some(classes) = self.classes {
@@ -259,7 +259,7 @@ impl TokenAxis {
             return;
         }
         let columns = &mut self.columns[nth * tokens..][..tokens];
-        columns.fill(Line::default());
+        columns.fill(ComplexLine::default());
         let half = V::splat(0.5);
         for u in 0..rows.count {
             let row = &lines[rows.at(u)..][..SIDE];
@@ -296,7 +296,7 @@ impl TokenAxis {
 
 /// Half of a row whose parts have changed places; zeros where it is not there.
 #[inline(always)]
-fn part<V: Vector>(lines: &[Line], rows: Rows, u: Option<usize>, half: usize) -> [V; 2] {
+fn part<V: Vector>(lines: &[ComplexLine], rows: AxisRows, u: Option<usize>, half: usize) -> [V; 2] {
     match u.filter(|u| *u < rows.count) {
         Some(u) => {
             let row = &lines[rows.at(u) + half];
@@ -307,14 +307,14 @@ fn part<V: Vector>(lines: &[Line], rows: Rows, u: Option<usize>, half: usize) ->
 }
 
 /// The two streams of a complex class.
-fn halves(pair: &[Line]) -> [Rows; 2] {
+fn halves(pair: &[ComplexLine]) -> [AxisRows; 2] {
     let count = pair.len() / SIDE / 2;
-    [0, count].map(|before| Rows { first: before * SIDE, step: SIDE, count })
+    [0, count].map(|before| AxisRows { first: before * SIDE, step: SIDE, count })
 }
 
 /// Adds to a line of exchanged parts.
 #[inline(always)]
-fn add<V: Vector>(line: &mut Line, re: V, im: V) {
+fn add<V: Vector>(line: &mut ComplexLine, re: V, im: V) {
     V::load(&line.im).add(re).store(&mut line.im);
     V::load(&line.re).add(im).store(&mut line.re);
 }
@@ -355,12 +355,12 @@ fn fill_table(
 #[inline(always)]
 fn sums<V: Vector, const EXCHANGED: bool>(
     table: &[f32],
-    (inputs, from): (&[Line], Rows),
-    (outputs, to): (&mut [Line], Rows),
+    (inputs, from): (&[ComplexLine], AxisRows),
+    (outputs, to): (&mut [ComplexLine], AxisRows),
 ) {
     assert!(from.are_within(inputs) && to.are_within(outputs));
     if from.count == 0 {
-        return (0..to.count).for_each(|i| outputs[to.at(i)..][..SIDE].fill(Line::default()));
+        return (0..to.count).for_each(|i| outputs[to.at(i)..][..SIDE].fill(ComplexLine::default()));
     }
     for (block, first) in table.chunks_exact(2 * OUTPUTS * from.count).zip((0..to.count).step_by(OUTPUTS)) {
         let mut even = [[V::zero(); SIDE]; OUTPUTS];

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::axis::{Buffers, Line};
+use super::axis::{Buffers, ComplexLine};
 use super::forward::Spectrum;
 use super::row::RowPlan;
 use super::token_axis::{SIDE, TokenAxis, TokenPlan, WIDTH};
@@ -27,9 +27,9 @@ pub struct Workspace {
     token_plans: HashMap<usize, Rc<TokenPlan>>,
     pub(super) token_axis: TokenAxis,
     /// The wanted row frequencies of each channel, [`pitch`] lines apart.
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<ComplexLine>,
     /// One row of the spectrum.
-    pub(super) row: Vec<Line>,
+    pub(super) row: Vec<ComplexLine>,
     pub(super) spectrum: Spectrum,
     pub(super) scratch: Buffers,
 }
@@ -58,8 +58,8 @@ impl Workspace {
         let plan = cached(&mut self.plans, hidden, || RowPlan::new(hidden));
         let token_plan = cached(&mut self.token_plans, tokens, || TokenPlan::new(tokens));
         self.token_axis.prepare(token_plan, hidden, rows, inverse);
-        self.lines.resize(rows * pitch(hidden), Line::default());
-        self.row.resize(pitch(hidden), Line::default());
+        self.lines.resize(rows * pitch(hidden), ComplexLine::default());
+        self.row.resize(pitch(hidden), ComplexLine::default());
         plan
     }
 }

@@ -39,12 +39,12 @@ impl Mask {
 
 /// A set of coefficients as ascending numbers below a limit, for [`super::bits`].
 #[derive(Debug, PartialEq)]
-pub(crate) struct Listed {
+pub(crate) struct MaskNumbers {
     pub numbers: Vec<u32>,
     pub below: usize,
 }
 
-/// The limit of [`Listed`] numbers of `kept` positions.
+/// The limit of [`MaskNumbers`] numbers of `kept` positions.
 pub(crate) fn below(mask: Mask, half: HalfSpectrum, kept: usize) -> usize {
     match mask {
         Mask::Free => half.count(),
@@ -53,7 +53,7 @@ pub(crate) fn below(mask: Mask, half: HalfSpectrum, kept: usize) -> usize {
     }
 }
 
-/// How many numbers [`Listed`] has; `None` where that must be told.
+/// How many numbers [`MaskNumbers`] has; `None` where that must be told.
 pub(crate) fn numbers(mask: Mask, half: HalfSpectrum, kept: usize) -> Option<usize> {
     match mask {
         Mask::Free => Some(kept),
@@ -109,12 +109,12 @@ pub(crate) struct Chooser {
     mask: Mask,
     energies: Vec<f64>,
     /// Of a staircase: runs of columns by falling energy a column.
-    runs: Vec<Run>,
+    runs: Vec<MaskRun>,
 }
 
 /// Columns of a row that are worth more together than any fewer of them: an edge of the upper concave hull of the energy
 /// below each width.
-struct Run {
+struct MaskRun {
     row: u32,
     width: u32,
     energy: f64,
@@ -132,7 +132,7 @@ impl Chooser {
     }
 
     /// At most `count` positions, ascending, and how they are listed. At least one.
-    pub fn choose(&self, count: usize) -> (Vec<u32>, Listed) {
+    pub fn choose(&self, count: usize) -> (Vec<u32>, MaskNumbers) {
         let (kept, numbers) = match self.mask {
             Mask::Free => {
                 let sizes: Vec<f32> = self.energies.iter().map(|e| e.sqrt() as f32).collect();
@@ -148,7 +148,7 @@ impl Chooser {
             Mask::Staircase => self.staircase(count),
         };
         let below = below(self.mask, self.half, kept.len());
-        (kept, Listed { numbers, below })
+        (kept, MaskNumbers { numbers, below })
     }
 
     /// The widths of most energy, as long as whole runs fit: the first that does not closes its row, and what is left in
@@ -258,10 +258,10 @@ impl Chooser {
 }
 
 /// Appends the runs of row u.
-fn hull(u: usize, energies: &[f64], runs: &mut Vec<Run>) {
+fn hull(u: usize, energies: &[f64], runs: &mut Vec<MaskRun>) {
     let first = runs.len();
     for &energy in energies {
-        let mut run = Run { row: u as u32, width: 1, energy };
+        let mut run = MaskRun { row: u as u32, width: 1, energy };
         // A run worth more a column than the one before it becomes one with it.
         while let Some(before) = runs[first..].last()
             && before.energy * f64::from(run.width) <= run.energy * f64::from(before.width)

@@ -8,18 +8,18 @@ use crate::activation::Activation;
 use crate::bytes::fields::Reader;
 use crate::bytes::values::{self, power_of_two, shift_for_f32};
 use crate::interface::calibration::{Calibration, CalibrationNeed};
-use crate::interface::info::{Allowed, Choice, OptionInfo};
+use crate::interface::info::{AllowedValues, OptionInfo, OptionWord};
 use crate::interface::packet::Packet;
-use crate::interface::shared::{self, DIGEST_BYTES, Shared};
+use crate::interface::shared::{self, DIGEST_BYTES, SharedNumbers};
 use crate::interface::spec::CodecSpec;
 use crate::parts::{hadamard, low_rank};
 
 pub(crate) const OPTION: OptionInfo = OptionInfo {
     key: "rotate",
-    allowed: Allowed::Words(&[
-        Choice { word: "none", meaning: "rows as they are" },
-        Choice { word: "hadamard", meaning: "each row times a block Walsh-Hadamard matrix" },
-        Choice { word: "whiten", meaning: "each channel over its root mean square in calibration rows" },
+    allowed: AllowedValues::Words(&[
+        OptionWord { word: "none", meaning: "rows as they are" },
+        OptionWord { word: "hadamard", meaning: "each row times a block Walsh-Hadamard matrix" },
+        OptionWord { word: "whiten", meaning: "each channel over its root mean square in calibration rows" },
     ]),
     default: "none",
     meaning: "what is done to the hidden axis before the transform and undone after it",
@@ -36,7 +36,7 @@ pub(crate) enum Rotation {
     None,
     Hadamard,
     /// Root mean square of each channel.
-    Whiten(Shared),
+    Whiten(SharedNumbers),
 }
 
 /// Which calibration a spec asks for.
@@ -45,7 +45,7 @@ pub(crate) fn need(spec: &CodecSpec) -> Option<CalibrationNeed> {
 }
 
 /// Rows ready to be transformed.
-pub(crate) struct Rotated<'a> {
+pub(crate) struct RotatedRows<'a> {
     pub rows: Cow<'a, [f32]>,
     /// What the transform has yet to multiply them by.
     pub gain: f64,
@@ -62,7 +62,9 @@ impl Rotation {
                     calibration.and_then(Calibration::rms).with_context(|| CalibrationNeed::Moments.missing(spec))?;
                 let floor = FLOOR * rms.iter().sum::<f64>() / rms.len() as f64;
                 ensure!(floor > 0.0, "codec {spec}: the calibration rows are zero in every channel");
-                Self::Whiten(Shared::new(rms.iter().map(|r| (r.max(floor) as f32).max(f32::MIN_POSITIVE)).collect()))
+                Self::Whiten(SharedNumbers::new(
+                    rms.iter().map(|r| (r.max(floor) as f32).max(f32::MIN_POSITIVE)).collect(),
+                ))
             }
             _ => Self::None,
         })
@@ -86,13 +88,13 @@ impl Rotation {
     }
 
     /// The rows after it, of which the largest is `top` before it.
-    pub fn apply<'a>(&self, activation: &'a Activation, top: f32) -> Result<Rotated<'a>> {
+    pub fn apply<'a>(&self, activation: &'a Activation, top: f32) -> Result<RotatedRows<'a>> {
         let (hidden, elements) = (activation.hidden(), activation.values().len());
         let mut wide = match self {
             Self::None => {
                 let shift = shift_for_f32(values::exponent(top), elements);
                 let rows = Cow::Borrowed(activation.values());
-                return Ok(Rotated { rows, gain: power_of_two(-shift), shift });
+                return Ok(RotatedRows { rows, gain: power_of_two(-shift), shift });
             }
             _ => low_rank::to_f64(activation),
         };
@@ -109,7 +111,7 @@ impl Rotation {
         // Not limited as above: a quotient may lie far outside of f32.
         let shift = values::exponent(top).filter(|e| !(-60..60).contains(e)).unwrap_or(0);
         let gain = power_of_two(-shift);
-        Ok(Rotated { rows: wide.into_iter().map(|v| (v * gain) as f32).collect(), gain: 1.0, shift })
+        Ok(RotatedRows { rows: wide.into_iter().map(|v| (v * gain) as f32).collect(), gain: 1.0, shift })
     }
 }
 

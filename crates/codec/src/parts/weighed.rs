@@ -11,14 +11,14 @@ use crate::interface::packet::Packet;
 use crate::interface::spec::CodecSpec;
 use crate::parts::low_rank;
 
-pub(crate) struct Weighed {
+pub(crate) struct WeightedTruncation {
     info: &'static CodecInfo,
     spec: CodecSpec,
     values: ValueType,
     weights: Vec<f64>,
 }
 
-impl Weighed {
+impl WeightedTruncation {
     /// Channel d weighs `measured[d]` to the power `power`. A channel with less than `floor` of the mean counts as if it
     /// had that much, so that one no calibration row depended on still counts for something. `what` names the measured
     /// values in the error for all zeros.
@@ -36,7 +36,7 @@ impl Weighed {
     }
 }
 
-impl Codec for Weighed {
+impl Codec for WeightedTruncation {
     fn spec(&self) -> &CodecSpec {
         &self.spec
     }

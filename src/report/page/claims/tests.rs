@@ -15,7 +15,7 @@ fn source(kind: Kind) -> Source {
         experiment: "test".into(),
         partial: false,
         plots: None,
-        made: Default::default(),
+        manifest: Default::default(),
         machine: Default::default(),
         kind,
     }

@@ -9,20 +9,20 @@ const LONGEST_LINE: usize = 4096;
 /// What a header line of a request says beside `bytes`.
 #[derive(Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
-pub(super) enum Request {
+pub(super) enum ProgramRequest {
     /// A `.npy` matrix follows.
     Encode { tokens: usize, hidden: usize, ratio: f64, accounting: String, budget: usize },
     /// The payload follows.
     Decode { tokens: usize, hidden: usize },
 }
 
-impl Request {
+impl ProgramRequest {
     /// The whole message.
     pub fn with(&self, body: &[u8]) -> Result<Vec<u8>> {
         #[derive(Serialize)]
         struct Line<'a> {
             #[serde(flatten)]
-            request: &'a Request,
+            request: &'a ProgramRequest,
             bytes: usize,
         }
         let mut message = serde_json::to_vec(&Line { request: self, bytes: body.len() })?;
@@ -34,7 +34,7 @@ impl Request {
 
 /// A whole answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ProgramAnswer {
     /// Numbers kept; an encoder says it.
     pub elements: Option<u64>,
     /// Why the program cannot do it; no bytes follow.
@@ -52,7 +52,7 @@ struct Line {
 }
 
 /// An answer on its way.
-pub(super) struct Incoming {
+pub(super) struct IncomingAnswer {
     /// Bytes the body may have.
     most: usize,
     line: Vec<u8>,
@@ -60,7 +60,7 @@ pub(super) struct Incoming {
     body: Vec<u8>,
 }
 
-impl Incoming {
+impl IncomingAnswer {
     pub fn new(most: usize) -> Self {
         Self { most, line: Vec::new(), header: None, body: Vec::new() }
     }
@@ -122,10 +122,10 @@ impl Incoming {
     }
 
     /// The answer; `None` where it is not whole.
-    pub fn finish(self) -> Option<Answer> {
+    pub fn finish(self) -> Option<ProgramAnswer> {
         let whole = self.is_whole();
         let Self { header, body, .. } = self;
-        header.filter(|_| whole).map(|Line { elements, error, .. }| Answer { elements, error, body })
+        header.filter(|_| whole).map(|Line { elements, error, .. }| ProgramAnswer { elements, error, body })
     }
 }
 
@@ -142,16 +142,17 @@ mod tests {
 
     #[test]
     fn requests_are_a_line_and_bytes() {
-        let encode = Request::Encode { tokens: 2, hidden: 3, ratio: 1.5, accounting: "wire".to_string(), budget: 4 }
-            .with(b"abc");
+        let encode =
+            ProgramRequest::Encode { tokens: 2, hidden: 3, ratio: 1.5, accounting: "wire".to_string(), budget: 4 }
+                .with(b"abc");
         let text = "{\"op\":\"encode\",\"tokens\":2,\"hidden\":3,\"ratio\":1.5,\"accounting\":\"wire\",\"budget\":4,\"bytes\":3}\nabc";
         assert_eq!(String::from_utf8(encode.unwrap()).unwrap(), text);
-        let decode = Request::Decode { tokens: 2, hidden: 3 }.with(b"").unwrap();
+        let decode = ProgramRequest::Decode { tokens: 2, hidden: 3 }.with(b"").unwrap();
         assert_eq!(decode, b"{\"op\":\"decode\",\"tokens\":2,\"hidden\":3,\"bytes\":0}\n");
     }
 
-    fn read(chunks: &[&[u8]]) -> Result<Answer> {
-        let mut incoming = Incoming::new(10);
+    fn read(chunks: &[&[u8]]) -> Result<ProgramAnswer> {
+        let mut incoming = IncomingAnswer::new(10);
         chunks.iter().try_for_each(|chunk| incoming.push(chunk))?;
         let progress = incoming.progress();
         incoming.finish().context(progress)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::message::Answer;
+use super::message::ProgramAnswer;
 
 pub(super) enum Program {}
 
@@ -13,7 +13,7 @@ impl Program {
         bail!("external codecs need Linux or another Unix")
     }
 
-    pub fn ask(&mut self, _: &[u8], _: usize, _: Duration) -> Result<Answer> {
+    pub fn ask(&mut self, _: &[u8], _: usize, _: Duration) -> Result<ProgramAnswer> {
         match *self {}
     }
 

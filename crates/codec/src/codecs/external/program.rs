@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use super::message::{Answer, Incoming};
+use super::message::{IncomingAnswer, ProgramAnswer};
 use super::processes;
 
 /// What numerical libraries ask for their number of threads. Codecs run on one thread each, as many as there are cores at a
@@ -74,8 +74,8 @@ impl Program {
 
     /// Sends a request and waits for its answer, of at most `most` bytes after the header line. Where that fails, the process
     /// has been ended, and the error has the last lines of its standard error.
-    pub fn ask(&mut self, request: &[u8], most: usize, timeout: Duration) -> Result<Answer> {
-        let mut answer = Incoming::new(most);
+    pub fn ask(&mut self, request: &[u8], most: usize, timeout: Duration) -> Result<ProgramAnswer> {
+        let mut answer = IncomingAnswer::new(most);
         let done = self.exchange(request, &mut answer, timeout);
         done.and_then(|()| answer.finish().context("its answer is not whole")).map_err(|error| {
             self.read_errors();
@@ -87,7 +87,7 @@ impl Program {
         })
     }
 
-    fn exchange(&mut self, request: &[u8], answer: &mut Incoming, timeout: Duration) -> Result<()> {
+    fn exchange(&mut self, request: &[u8], answer: &mut IncomingAnswer, timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + timeout;
         let mut unsent = request;
         let mut deaf = false;
@@ -138,7 +138,7 @@ impl Program {
     }
 
     /// The error where standard output ended.
-    fn gone(&mut self, answer: &Incoming) -> anyhow::Error {
+    fn gone(&mut self, answer: &IncomingAnswer) -> anyhow::Error {
         // The process ends a moment after its pipes.
         let by_itself = self.has_exited(Instant::now() + GRACE);
         let progress = answer.progress();
