@@ -53,7 +53,7 @@ pub struct Args {
     /// File of plain text, UTF-8.
     #[arg(long, value_name = "FILE", group = "material")]
     text: Option<PathBuf>,
-    /// Data set (`splitbench list datasets`).
+    /// Data set: a name (`splitbench list datasets`), or a TOML file that defines your own.
     #[arg(long, group = "material")]
     dataset: Option<String>,
     #[command(flatten)]
@@ -243,7 +243,8 @@ impl Args {
             "--window and --calibration are for --text, and a data set has training rows"
         );
         let source = Source::of(self.data_dir.as_deref());
-        let rows = data::load(dataset, &source, self.limit)?;
+        let info = data::find(dataset)?;
+        let rows = info.load(&source, self.limit)?;
         if let Some(note) = rows.note() {
             tell!("note: {note}");
         }
@@ -251,7 +252,7 @@ impl Args {
         let input = ModelInput { name: &name, config: &model.config, tokenizer: &model.tokenizer };
         let (rows, requests) = questions(&input, rows, self.skip_long)?;
         let calibration = match self.codec.calibration() {
-            Some(_) => train(&input, dataset, &source, self.calibration_rows, self.skip_long)?,
+            Some(_) => train(&input, info, &source, self.calibration_rows, self.skip_long)?,
             None => Vec::new(),
         };
         let material = Material::Questions { dataset: rows, requests };

@@ -53,6 +53,10 @@ impl Args {
                 say!("    {:<18} {}", text(&option["name"]), text(&option["about"]))?;
             }
         }
+        if let What::Datasets = self.what {
+            let about = "your own, given as the path of a file that defines it: columns, prompt, choices, gold";
+            say!("{:<20} {about} (docs/add-a-data-set.md)", "PATH.toml")?;
+        }
         Ok(())
     }
 }

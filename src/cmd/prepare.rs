@@ -1,11 +1,11 @@
 //! `splitbench prepare`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
-use super::selection::expand;
-use crate::data;
+use super::selection::{expand, split_list};
+use crate::data::{self, DatasetRef};
 use crate::experiment::Needs;
 use crate::experiment::spec::{Experiment, Many, find};
 use crate::model::place::HubModel;
@@ -31,8 +31,8 @@ pub struct Args {
     /// chooses a GGUF file by its name or a part of it, or `paper` for the paper's four.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     model: Vec<String>,
-    /// Data sets, separated by commas; instead of the experiment's where there is one.
-    #[arg(long, value_name = "NAME", value_delimiter = ',', alias = "datasets")]
+    /// Data sets, separated by commas; instead of the experiment's where there is one: names, or TOML files that define your own.
+    #[arg(long, value_name = "NAME", alias = "datasets")]
     dataset: Vec<String>,
     /// Folder with the rows of the data sets, as of `run`: only models are fetched.
     #[arg(long, value_name = "DIR", requires = "experiment", conflicts_with = "dir")]
@@ -74,18 +74,21 @@ impl Args {
             );
         }
         refuse_repeats("model", &models, String::clone)?;
-        refuse_repeats("data set", &self.dataset, String::clone)?;
+        let datasets = split_list("--dataset", &self.dataset, ',')?;
         let Some(experiment) = &self.experiment else {
             let models = models.iter().filter_map(|name| HubModel::parse(name)).collect();
-            let datasets = self.dataset.iter().map(|name| data::find(name)).collect::<Result<Vec<_>>>()?;
-            return Ok((Needs { models, datasets: datasets.into_iter().filter(|d| !d.mini).collect() }, None));
+            let mut datasets = datasets.iter().map(|name| data::find(name)).collect::<Result<Vec<_>>>()?;
+            data::refuse_namesakes(&datasets)?;
+            datasets.retain(|info| info.is_of_hub());
+            return Ok((Needs { models, datasets }, None));
         };
         let Experiment { mut spec, file, .. } = find(experiment)?;
         if !models.is_empty() {
             spec.models = models;
         }
-        if !self.dataset.is_empty() {
-            spec.datasets = Many::Some(self.dataset.clone());
+        if !datasets.is_empty() {
+            spec.datasets = Many::Some(datasets.into_iter().map(DatasetRef::Name).collect());
+            spec.resolve_datasets(Path::new(""))?;
         }
         spec.check()?;
         let needs = Needs::of(&spec)?;

@@ -29,7 +29,7 @@ pub struct Args {
     /// A tokenizer.json in place of a GGUF model's own, which it must fit token by token.
     #[arg(long, value_name = "tokenizer.json")]
     tokenizer: Option<PathBuf>,
-    /// Data set (`splitbench list datasets`).
+    /// Data set: a name (`splitbench list datasets`), or a TOML file that defines your own.
     #[arg(long)]
     dataset: String,
     /// Split layer, 1 up to the number of layers.
@@ -95,13 +95,14 @@ impl Args {
         );
         ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
         let source = Source::of(self.data_dir.as_deref());
+        let info = data::find(&self.dataset)?;
         if let Some(path) = &self.samples {
-            let mut read = source.files([self.dataset.as_str()]);
+            let mut read = source.files([info]);
             read.extend(source::locate(&self.model)?.paths());
             read.extend(codec.iter().flat_map(CodecSpec::files));
             output::check(&read, &[Output::file("--samples", path)])?;
         }
-        let dataset = data::load(&self.dataset, &source, self.limit)?;
+        let dataset = info.load(&source, self.limit)?;
         if let Some(note) = dataset.note() {
             tell!("note: {note}");
         }
@@ -114,7 +115,7 @@ impl Args {
         let input = ModelInput { name: &self.model, config: &model.config, tokenizer: &model.tokenizer };
         let (dataset, requests) = questions(&input, dataset, self.skip_long)?;
         let train = match codec.as_ref().and_then(CodecSpec::calibration) {
-            Some(_) => train(&input, &self.dataset, &source, self.calibration_rows, self.skip_long)?,
+            Some(_) => train(&input, info, &source, self.calibration_rows, self.skip_long)?,
             None => Vec::new(),
         };
         let cells: Vec<Cell> = codec

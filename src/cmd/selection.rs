@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::data::DatasetRef;
 use crate::experiment::largest_batch;
 use crate::experiment::spec::{Experiment, Many, find};
 use crate::model::{Placement, place, source};
@@ -28,8 +29,8 @@ pub struct Part {
     /// A tokenizer.json in place of a GGUF model's own, which it must fit token by token.
     #[arg(long, value_name = "tokenizer.json")]
     tokenizer: Option<PathBuf>,
-    /// Data sets instead of the experiment's, separated by commas.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    /// Data sets instead of the experiment's, separated by commas: names (`splitbench list datasets`), or TOML files that define your own.
+    #[arg(long, value_name = "NAME")]
     datasets: Vec<String>,
     /// First questions of each data set only.
     #[arg(long, value_name = "N")]
@@ -74,7 +75,9 @@ impl Part {
             *model = place::with_tokenizer(model, tokenizer);
         }
         if !self.datasets.is_empty() {
-            spec.datasets = Many::Some(self.datasets.clone());
+            spec.datasets =
+                Many::Some(split_list("--datasets", &self.datasets, ',')?.into_iter().map(DatasetRef::Name).collect());
+            spec.resolve_datasets(Path::new(""))?;
         }
         spec.limit = self.limit.or(spec.limit);
         ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");

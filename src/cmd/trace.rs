@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::data::{self, Dataset, Source};
+use super::selection::split_list;
+use crate::data::{self, Dataset, DatasetInfo, Source};
 use crate::experiment::check_memory;
 use crate::model::{Placement, SpecialTokens, SplitPoint, place, source};
 use crate::output::{self, Output};
-use crate::repeats::refuse_repeats;
 use crate::replay::record::{self, About};
 use crate::replay::trace::{self, TokenizerId, Trace, activations_path};
 use crate::save;
@@ -24,8 +24,8 @@ pub struct Args {
     /// Model: a name (`splitbench list models`), a folder or a GGUF file; `pocket` if not given.
     #[arg(long)]
     model: Option<String>,
-    /// Data sets, separated by commas; all ten if not given.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    /// Data sets, separated by commas: names, or TOML files that define your own; all ten if not given.
+    #[arg(long, value_name = "NAME")]
     datasets: Vec<String>,
     /// Split layer, 1 up to the number of layers.
     #[arg(long, value_name = "LAYER", default_value_t = 1)]
@@ -73,14 +73,16 @@ impl Args {
             self.output.display()
         );
         let source = Source::of(self.data_dir.as_deref());
-        let names: Vec<String> = match self.datasets.is_empty() {
-            true => data::registry().iter().filter(|d| !d.mini).map(|d| d.name.clone()).collect(),
-            false => self.datasets.clone(),
+        let infos: Vec<&'static DatasetInfo> = match self.datasets.is_empty() {
+            true => data::registry().iter().filter(|d| !d.mini).collect(),
+            false => {
+                let names = split_list("--datasets", &self.datasets, ',')?;
+                names.iter().map(|name| data::find(name)).collect::<Result<_>>()?
+            }
         };
-        refuse_repeats("data set", &names, String::clone)?;
-        self.check_places(&source, &names)?;
-        let datasets: Vec<Dataset> =
-            names.iter().map(|name| data::load(name, &source, self.limit)).collect::<Result<_>>()?;
+        data::refuse_namesakes(&infos)?;
+        self.check_places(&source, &infos)?;
+        let datasets: Vec<Dataset> = infos.iter().map(|info| info.load(&source, self.limit)).collect::<Result<_>>()?;
         datasets.iter().filter_map(Dataset::note).for_each(|note| tell!("note: {note}"));
         let (trace, activations) = match self.shapes {
             true => (self.shapes(&datasets)?, None),
@@ -101,8 +103,8 @@ impl Args {
 
     /// Fails where the trace and what lies beside it cannot be written, or would take the place of a file that is read or is of
     /// something else.
-    fn check_places(&self, source: &Source, names: &[String]) -> Result<()> {
-        let mut read = source.files(names.iter().map(String::as_str));
+    fn check_places(&self, source: &Source, infos: &[&DatasetInfo]) -> Result<()> {
+        let mut read = source.files(infos.iter().copied());
         match (&self.tokenizer, &self.model) {
             (Some(path), None) => read.push(path.clone()),
             _ => read.extend(source::locate(&self.model())?.paths()),

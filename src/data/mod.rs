@@ -1,11 +1,15 @@
-//! Data sets: registry, rows, prompts and where they come from.
+//! Data sets: definitions, registry, rows, prompts and where they come from.
 
+mod definition;
 mod prompt;
 mod registry;
 mod rows;
 mod source;
+mod template;
 
+pub use definition::{Choices, DatasetInfo, Labels, Metric, Scored, TrainInfo};
 pub use prompt::{Choice, Question, is_blank};
-pub use registry::{DatasetInfo, Metric, TrainInfo, find, registry};
-pub use rows::{Schema, read_rows};
+pub use registry::{DatasetRef, find, refuse_namesakes, registry};
+pub use rows::read_rows;
 pub use source::{Dataset, Source, is_prepared, load, load_train};
+pub use template::Template;

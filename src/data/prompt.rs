@@ -2,7 +2,10 @@
 //!
 //! A change here changes numbers: raise `prompt_version` in `datasets/<name>.toml` with it.
 
+use anyhow::{Result, bail, ensure};
 use sha2::{Digest, Sha256};
+
+use super::definition::Scored;
 
 /// A question with its choices, ready to be scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,13 +48,8 @@ impl Question {
                 hash.update([0]);
             }
         }
-        hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Whether Python's `str.strip` would take this character away: Unicode white space and the four ASCII separators
@@ -65,59 +63,24 @@ pub(super) fn strip(text: &str) -> &str {
     text.trim_matches(is_blank)
 }
 
-/// One context, and after it a space and the text of each choice.
-pub(super) fn same_context(context: &str, texts: &[String]) -> Vec<Choice> {
-    let choice =
-        |text: &String| Choice { context: context.to_owned(), continuation: format!(" {text}"), text: text.clone() };
-    texts.iter().map(choice).collect()
-}
-
-/// OpenBookQA: the stem alone.
-pub(super) fn openbookqa(stem: &str, texts: &[String]) -> Vec<Choice> {
-    same_context(stem, texts)
-}
-
-/// ARC, PIQA and QASC.
-pub(super) fn question_answer(question: &str, texts: &[String]) -> Vec<Choice> {
-    same_context(&format!("Question: {question}\nAnswer:"), texts)
-}
-
-/// CosmosQA: the same with the passage before it.
-pub(super) fn passage_question_answer(passage: &str, question: &str, texts: &[String]) -> Vec<Choice> {
-    same_context(&format!("{passage}\nQuestion: {question}\nAnswer:"), texts)
-}
-
-/// SIQA.
-pub(super) fn siqa(context: &str, question: &str, texts: &[String]) -> Vec<Choice> {
-    same_context(&format!("Q: {context} {question}\nA:"), texts)
-}
-
-/// WinoGrande's partial evaluation: the contexts differ (the sentence up to the blank with an option put in), the
-/// continuation is shared (the rest of the sentence). The harness counts the context's characters for `acc_norm`.
-pub(super) fn winogrande(before: &str, after: &str, options: &[String]) -> Vec<Choice> {
-    let choice = |option: &String| {
-        let context = format!("{before}{option}");
-        Choice { text: context.clone(), context, continuation: format!(" {}", strip(after)) }
-    };
-    options.iter().map(choice).collect()
-}
-
-/// CommonsenseQA: the choices are listed and the letter is scored.
-pub(super) fn commonsense_qa(question: &str, texts: &[String]) -> Vec<Choice> {
-    let context = format!("Question: {}\n{}Answer:", strip(question), listing(texts));
-    let letters: Vec<String> = (0..texts.len()).map(|i| letter(i).to_string()).collect();
-    same_context(&context, &letters)
-}
-
-/// LogiQA: the options are listed and the option's text is scored.
-pub(super) fn logiqa(passage: &str, question: &str, options: &[String]) -> Vec<Choice> {
-    let context = format!("Passage: {passage}\nQuestion: {question}\nChoices:\n{}Answer:", listing(options));
-    same_context(&context, options)
-}
-
-/// One line a choice: `A. text`.
-fn listing(texts: &[String]) -> String {
-    texts.iter().enumerate().map(|(i, text)| format!("{}. {text}\n", letter(i))).collect()
+/// A rendered prompt with each of the choices' texts, as `scored` has them.
+pub(super) fn choices(scored: Scored, prompt: &str, texts: &[String]) -> Result<Vec<Choice>> {
+    let after = |text: String| Choice { context: prompt.to_owned(), continuation: format!(" {text}"), text };
+    Ok(match scored {
+        Scored::Choice => texts.iter().cloned().map(after).collect(),
+        Scored::Letter => (0..texts.len()).map(|i| after(letter(i).to_string())).collect(),
+        // WinoGrande's partial evaluation: the contexts differ (the sentence up to the blank with an option put in), the
+        // continuation is shared (the rest of the sentence). The harness counts the context's characters for `acc_norm`.
+        Scored::Rest => {
+            let parts: Vec<&str> = prompt.split('_').collect();
+            let [before, rest] = parts[..] else { bail!("expected exactly one `_`, found {}", parts.len() - 1) };
+            let rest = strip(rest);
+            ensure!(!rest.is_empty(), "expected text after the `_`, which is what is scored; found none");
+            let put = |option: &String| format!("{before}{option}");
+            let choice = |context: String| Choice { text: context.clone(), context, continuation: format!(" {rest}") };
+            texts.iter().map(put).map(choice).collect()
+        }
+    })
 }
 
 /// The letter of a position: A, B, C, ... (readers allow at most 26 choices).

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use super::prompt::{Question, hex};
-use super::registry::{DatasetInfo, embedded, find};
+use super::definition::DatasetInfo;
+use super::prompt::Question;
+use super::registry::{embedded, find};
 use super::rows::read_rows;
 
 /// Where the rows of the real data sets are. Mini sets are always taken from the program itself.
@@ -20,12 +21,23 @@ pub enum Source {
 }
 
 impl Source {
-    /// The files that rows of these data sets may be read from.
-    pub fn files<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<PathBuf> {
-        let Self::Folder(folder) = self else { return Vec::new() };
-        let of =
-            |name: &str| ["eval.jsonl", "train.jsonl", "validation.jsonl"].map(|file| folder.join(name).join(file));
-        names.into_iter().flat_map(of).collect()
+    /// The files that these data sets may be read from.
+    pub fn files<'a>(&self, infos: impl IntoIterator<Item = &'a DatasetInfo>) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for info in infos {
+            files.extend(info.origin.clone());
+            match (self, &info.file) {
+                (_, Some(file)) => {
+                    let train = info.train.as_ref().map(|train| &train.file);
+                    files.extend([file].into_iter().chain(train).map(|file| info.beside(file)));
+                }
+                (Self::Folder(folder), None) => {
+                    files.extend([SCORED, TRAINING].concat().iter().map(|file| folder.join(&info.name).join(file)));
+                }
+                (Self::Embedded, None) => {}
+            }
+        }
+        files
     }
 
     /// The folder given, else the one that `prepare` fills if it has, else only what is built in.
@@ -35,6 +47,12 @@ impl Source {
     }
 }
 
+/// Where the rows that are scored are in a folder.
+const SCORED: &[&str] = &["eval.jsonl"];
+
+/// Where those are that codecs are calibrated on: the first that is there.
+const TRAINING: &[&str] = &["train.jsonl", "validation.jsonl"];
+
 /// Whether `prepare` has made the rows of a data set that are scored.
 pub fn is_prepared(info: &DatasetInfo) -> bool {
     crate::hub::datasets_folder().is_ok_and(|folder| folder.join(&info.name).join("eval.jsonl").is_file())
@@ -43,15 +61,15 @@ pub fn is_prepared(info: &DatasetInfo) -> bool {
 /// Questions of a data set and where they came from.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// The registry's entry.
+    /// Its definition.
     pub info: &'static DatasetInfo,
     /// The questions, in the file's order.
     pub questions: Vec<Question>,
     /// SHA-256 of the whole file, whatever the limit.
     pub sha256: String,
-    /// Whether that is the registry's; embedded rows always are.
+    /// Whether that is the one on record; embedded rows always are, and rows with none on record.
     pub verified: bool,
-    /// `embedded`, or the folder given.
+    /// `embedded`, the folder given, or the file that the user's definition names.
     pub source: String,
     /// Calibration rows left out because they are scored too.
     pub excluded: usize,
@@ -71,29 +89,56 @@ impl Dataset {
     }
 }
 
-/// The rows that are scored: the first `limit` of them, or all.
+/// The rows that are scored of the data set of this name or path: the first `limit` of them, or all.
 pub fn load(name: &str, source: &Source, limit: Option<usize>) -> Result<Dataset> {
-    let info = find(name)?;
-    let file = find_file(info, source, &["eval.jsonl"])?;
-    let questions = read_rows(info.schema, &file.shown, &file.bytes, checked(limit)?)?;
-    Ok(dataset(info, file, questions, info.sha256.as_deref(), 0))
+    find(name)?.load(source, limit)
 }
 
-/// The rows codecs are calibrated on, without those that are scored too: the first `limit` of what is left, or all.
-/// `train.jsonl` comes first, `validation.jsonl` where there is none.
+/// The rows codecs are calibrated on, of the data set of this name or path.
 pub fn load_train(name: &str, source: &Source, limit: Option<usize>) -> Result<Dataset> {
-    let info = find(name)?;
-    let limit = checked(limit)?.unwrap_or(usize::MAX);
-    let file = find_file(info, source, &["train.jsonl", "validation.jsonl"])?;
-    let mut questions = read_rows(info.schema, &file.shown, &file.bytes, None)?;
-    let scored: HashSet<String> = load(name, source, None)?.questions.iter().map(Question::prompt_sha256).collect();
-    let before = questions.len();
-    questions.retain(|q| !scored.contains(&q.prompt_sha256()));
-    let excluded = before - questions.len();
-    ensure!(!questions.is_empty(), "{}: every calibration row is scored too; expected other rows", file.shown);
-    questions.truncate(limit);
-    let recorded = info.train.as_ref().filter(|t| t.file == file.name).map(|t| t.sha256.as_str());
-    Ok(dataset(info, file, questions, recorded, excluded))
+    find(name)?.load_train(source, limit)
+}
+
+impl DatasetInfo {
+    /// The rows that are scored: the first `limit` of them, or all.
+    pub fn load(&'static self, source: &Source, limit: Option<usize>) -> Result<Dataset> {
+        let file = match &self.file {
+            Some(file) => own_file(self, file, self.sha256.as_deref(), self.rows)?,
+            None => stated(self, find_file(self, source, SCORED)?, self.sha256.as_ref(), "")?,
+        };
+        let questions = read_rows(self, &file.shown, &file.bytes, checked(limit)?)?;
+        let verified = file.verified || self.sha256.as_ref() == Some(&file.sha256());
+        Ok(dataset(self, file, questions, verified, 0))
+    }
+
+    /// The rows codecs are calibrated on, without those that are scored too: the first `limit` of what is left, or all.
+    /// `train.jsonl` comes first, `validation.jsonl` where there is none.
+    pub fn load_train(&'static self, source: &Source, limit: Option<usize>) -> Result<Dataset> {
+        let limit = checked(limit)?.unwrap_or(usize::MAX);
+        let file = match (&self.file, &self.train) {
+            (Some(_), Some(train)) => own_file(self, &train.file, train.sha256.as_deref(), train.rows)?,
+            (Some(_), None) => bail!(
+                "data set {:?}: {} names no rows to calibrate a codec on; add a [train] table with file = \"...\", or leave codecs \
+                 out that are calibrated",
+                self.name,
+                self.given()
+            ),
+            (None, train) => {
+                let recorded = train.as_ref().and_then(|train| train.sha256.as_ref());
+                stated(self, find_file(self, source, TRAINING)?, recorded, "a [train] table with ")?
+            }
+        };
+        let mut questions = read_rows(self, &file.shown, &file.bytes, None)?;
+        let scored: HashSet<String> = self.load(source, None)?.questions.iter().map(Question::prompt_sha256).collect();
+        let before = questions.len();
+        questions.retain(|q| !scored.contains(&q.prompt_sha256()));
+        let excluded = before - questions.len();
+        ensure!(!questions.is_empty(), "{}: every calibration row is scored too; expected other rows", file.shown);
+        questions.truncate(limit);
+        let recorded = self.train.as_ref().filter(|t| t.file == file.name).and_then(|t| t.sha256.as_ref());
+        let verified = file.verified || recorded == Some(&file.sha256());
+        Ok(dataset(self, file, questions, verified, excluded))
+    }
 }
 
 fn checked(limit: Option<usize>) -> Result<Option<usize>> {
@@ -102,74 +147,112 @@ fn checked(limit: Option<usize>) -> Result<Option<usize>> {
 }
 
 struct File {
-    name: &'static str,
+    name: String,
     shown: String,
     source: String,
     bytes: Vec<u8>,
-    embedded: bool,
+    /// Whether its SHA-256 need not be compared with any.
+    verified: bool,
+}
+
+impl File {
+    fn sha256(&self) -> String {
+        hex::encode(Sha256::digest(&self.bytes))
+    }
 }
 
 fn dataset(
     info: &'static DatasetInfo,
     file: File,
     questions: Vec<Question>,
-    recorded: Option<&str>,
+    verified: bool,
     excluded: usize,
 ) -> Dataset {
-    let sha256 = hex(&Sha256::digest(&file.bytes));
-    let verified = file.embedded || recorded == Some(&sha256);
-    Dataset { info, questions, sha256, verified, source: file.source, excluded, skipped: 0 }
+    Dataset { info, questions, sha256: file.sha256(), verified, source: file.source, excluded, skipped: 0 }
 }
 
-fn find_file(info: &DatasetInfo, source: &Source, names: &[&'static str]) -> Result<File> {
+/// Rows of the hub, whose sha256 a definition of the user's own has to state: they lie under its name alone, and could be those of
+/// another repository or split that it named before.
+fn stated(info: &DatasetInfo, file: File, recorded: Option<&String>, table: &str) -> Result<File> {
+    ensure!(
+        info.origin.is_none() || recorded.is_some(),
+        "{}: {} does not state the sha256 of these rows; add {table}sha256 = {:?} to it if they are the ones it means, or fetch them \
+         again with `splitbench prepare --dataset {1}`",
+        file.shown,
+        info.given(),
+        file.sha256()
+    );
+    Ok(file)
+}
+
+/// A file that the definition names. Fails where it is not the one that the definition means.
+fn own_file(info: &DatasetInfo, file: &str, recorded: Option<&str>, rows: Option<usize>) -> Result<File> {
+    let path = info.beside(file);
+    let shown = path.display().to_string();
+    let bytes =
+        std::fs::read(&path).with_context(|| format!("reading {shown}, the rows that {} names", info.given()))?;
+    let file = File { name: file.to_string(), source: shown.clone(), shown, bytes, verified: true };
+    let (recorded, found) = (recorded.unwrap_or_default(), file.sha256());
+    ensure!(
+        recorded.is_empty() || recorded == found,
+        "{}: its sha256 is {found}, and {} states {recorded}: these are other rows; correct the definition, or bring the rows back",
+        file.shown,
+        info.given()
+    );
+    let count = file.bytes.split(|b| *b == b'\n').filter(|line| !line.trim_ascii().is_empty()).count();
+    ensure!(
+        rows.is_none_or(|rows| rows == count),
+        "{} has {count} rows, and {} states {}",
+        file.shown,
+        info.given(),
+        rows.unwrap_or_default()
+    );
+    Ok(file)
+}
+
+fn find_file(info: &DatasetInfo, source: &Source, names: &[&str]) -> Result<File> {
     if info.mini {
         return embedded_file(info, names);
     }
+    let (name, given) = (&info.name, info.given());
     let Source::Folder(folder) = source else {
+        let mini = match info.origin {
+            None => format!(", or use {:?}, our own small questions of the same shape", format!("{name}-mini")),
+            Some(_) => String::new(),
+        };
         bail!(
-            "the rows of {:?} are not part of this program: fetch them with `splitbench prepare --dataset {}`, or pass \
-             --data-dir DIR, where DIR/{}/eval.jsonl and DIR/{}/train.jsonl are its rows in the schema of {} on the hub, or \
-             use {:?}, our own small questions of the same shape",
-            info.name,
-            info.name,
-            info.name,
-            info.name,
-            info.hub_id,
-            format!("{}-mini", info.name)
+            "the rows of {name:?} are not part of this program: fetch them with `splitbench prepare --dataset {given}`, or pass \
+             --data-dir DIR, where DIR/{name}/eval.jsonl and DIR/{name}/train.jsonl are its rows in the schema of {} on the hub{mini}",
+            info.hub_id
         )
     };
-    let set = folder.join(&info.name);
-    for &name in names {
-        let path = set.join(name);
+    let set = folder.join(name);
+    for &file in names {
+        let path = set.join(file);
         if path.is_file() {
             let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            return Ok(File { name, shown: path.display().to_string(), source: shown(folder), bytes, embedded: false });
+            let (shown, source) = (path.display().to_string(), folder.display().to_string());
+            return Ok(File { name: file.into(), shown, source, bytes, verified: false });
         }
     }
     bail!(
-        "data set {:?}: no {} in {}; pass as --data-dir the folder that holds {}/{}, or fetch it with `splitbench prepare \
-         --dataset {}`",
-        info.name,
+        "data set {name:?}: no {} in {}; pass as --data-dir the folder that holds {name}/{}, or fetch it with `splitbench prepare \
+         --dataset {given}`",
         names.join(" or "),
         set.display(),
-        info.name,
-        names[0],
-        info.name
+        names[0]
     )
 }
 
-fn embedded_file(info: &DatasetInfo, names: &[&'static str]) -> Result<File> {
+fn embedded_file(info: &DatasetInfo, names: &[&str]) -> Result<File> {
     for &name in names {
         if let Some(bytes) = embedded(info, name) {
             let shown = format!("datasets/mini/{}/{name} (embedded)", info.parent());
-            return Ok(File { name, shown, source: "embedded".into(), bytes: bytes.to_vec(), embedded: true });
+            let (name, source) = (name.into(), "embedded".into());
+            return Ok(File { name, shown, source, bytes: bytes.to_vec(), verified: true });
         }
     }
     bail!("data set {:?}: this build has no {} of it embedded", info.name, names.join(" or "))
-}
-
-fn shown(folder: &Path) -> String {
-    folder.display().to_string()
 }
 
 #[cfg(test)]

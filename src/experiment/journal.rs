@@ -46,7 +46,7 @@ impl Plan {
     }
 
     /// Everything that a score depends on beside its question and cell, by name.
-    fn inputs(&self) -> [(&'static str, String); 9] {
+    fn inputs(&self) -> [(&'static str, String); 10] {
         let row = &self.row;
         [
             ("version of the program", format!("{}{}", row.version, self.build.as_deref().unwrap_or_default())),
@@ -56,6 +56,7 @@ impl Plan {
             ("data set", row.dataset.clone()),
             ("rows (SHA-256)", row.data_sha256.clone()),
             ("prompt version", row.prompt_version.to_string()),
+            ("definition of the data set (SHA-256)", row.definition_sha256.clone().unwrap_or_default()),
             ("weight type", row.dtype.clone()),
             ("device", row.device.clone()),
         ]

@@ -202,12 +202,13 @@ fn other_inputs_and_other_formats_are_told() {
         (with(|row| row.version = "2".into()), "version of the program"),
         (with(|row| row.dtype = "bf16".into()), "weight type"),
         (with(|row| row.prompt_version = 2), "prompt version"),
+        (with(|row| row.definition_sha256 = Some("d".into())), "definition of the data set"),
     ] {
         assert!(message.contains(name) && message.contains("--run NAME") && message.contains("a.journal"), "{message}");
     }
     let text = fs::read_to_string(&path).unwrap();
-    let json = text.lines().next().unwrap().split_once(' ').unwrap().1.replace("\"format\":2", "\"format\":7");
+    let json = text.lines().next().unwrap().split_once(' ').unwrap().1.replace("\"format\":3", "\"format\":7");
     fs::write(&path, format!("{} {json}\n", checksum("", &json))).unwrap();
     let message = error(Journal::open(&path));
-    assert!(message.contains("format 7") && message.contains("reads 2"), "{message}");
+    assert!(message.contains("format 7") && message.contains("reads 3"), "{message}");
 }

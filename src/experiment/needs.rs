@@ -19,12 +19,16 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// What a run of the experiment takes from the hub. Folders and the embedded model bring what they need; the embedded
-    /// model alone is asked the embedded questions.
+    /// What a run of the experiment takes from the hub. Folders and the embedded model bring what they need, and so do the user's
+    /// own rows; the embedded model is asked the embedded questions in place of those of the built-in sets.
     pub fn of(spec: &Spec) -> Result<Self> {
         let models = spec.models.iter().filter_map(|name| HubModel::parse(name)).collect();
         let real = spec.models.iter().any(|name| name != POCKET);
-        let datasets = spec.dataset_infos()?.into_iter().filter(|info| real && !info.mini).collect();
+        let datasets = spec
+            .dataset_infos()?
+            .into_iter()
+            .filter(|info| info.is_of_hub() && (real || info.origin.is_some()))
+            .collect();
         Ok(Self { models, datasets })
     }
 
@@ -44,8 +48,8 @@ impl Needs {
     fn line(&self) -> String {
         let mut line = String::from("splitbench prepare");
         let models: Vec<&str> = self.models.iter().map(|m| m.name.as_str()).collect();
-        let datasets: Vec<&str> = self.datasets.iter().map(|d| d.name.as_str()).collect();
-        for (option, names) in [("--model", models), ("--dataset", datasets)] {
+        let datasets: Vec<String> = self.datasets.iter().map(|d| d.given()).collect();
+        for (option, names) in [("--model", models), ("--dataset", datasets.iter().map(String::as_str).collect())] {
             if !names.is_empty() {
                 line += &format!(" {option} {}", names.join(","));
             }

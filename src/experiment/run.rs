@@ -300,7 +300,7 @@ fn notes(model: &Model, task: &Task) -> Vec<String> {
 fn inputs(experiment: &Experiment, options: &Options) -> Result<Vec<PathBuf>> {
     let Experiment { spec, file, .. } = experiment;
     let names = spec.dataset_infos()?;
-    let rows = Source::of(options.data_dir.as_deref()).files(names.iter().map(|info| info.name.as_str()));
+    let rows = Source::of(options.data_dir.as_deref()).files(names);
     let mut read: Vec<PathBuf> = file.iter().cloned().chain(rows).collect();
     for model in &spec.models {
         read.extend(source::locate(model)?.paths());

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::report_spec::ReportSpec;
 use super::scope::Scope;
-use crate::data;
+use crate::data::{self, DatasetRef};
 use crate::embedded::{self, experiment_text};
 use crate::model::source;
 use crate::repeats::refuse_repeats;
@@ -22,8 +22,8 @@ pub struct Spec {
     /// Models: names or folders.
     #[serde(default = "default_models")]
     pub models: Vec<String>,
-    /// Data sets by name, or `"all"` ten.
-    pub datasets: Many<String>,
+    /// Data sets by name or by the path of a definition, or `"all"` ten.
+    pub datasets: Many<DatasetRef>,
     /// Split layers l, 1..=N, or `"all"`.
     #[serde(default = "first_layer")]
     pub split_layers: Many<usize>,
@@ -157,7 +157,9 @@ fn parse(name: &str, text: &str, origin: &str) -> Result<Experiment> {
     }
     let mut spec: Spec = toml::from_str(text).with_context(|| origin.to_string())?;
     spec.models.iter_mut().for_each(|model| *model = crate::model::source::canonical(model));
-    spec.check().with_context(|| origin.to_string())?;
+    // Paths of data sets begin where the experiment lies.
+    let folder = Path::new(origin).parent().unwrap_or(Path::new(""));
+    spec.resolve_datasets(folder).and_then(|()| spec.check()).with_context(|| origin.to_string())?;
     Ok(Experiment { name: name.to_string(), spec, file: None })
 }
 
@@ -174,9 +176,9 @@ impl Spec {
         refuse_repeats("accounting", &self.accounting, |accounting| *accounting)?;
         ensure!(self.calibration_rows > 0, "calibration_rows is 0");
         ensure!(self.limit != Some(0), "limit is 0; leave it out for all questions");
-        let datasets: Vec<&str> = self.dataset_infos()?.iter().map(|info| info.name.as_str()).collect();
+        let datasets = self.dataset_infos()?;
         ensure!(!datasets.is_empty(), "datasets is empty");
-        refuse_repeats("data set", &datasets, |name| *name)?;
+        data::refuse_namesakes(&datasets)?;
         self.codec_specs()?;
         match &self.split_layers {
             Many::Word(word) => {
@@ -186,7 +188,11 @@ impl Spec {
         }
         match &self.ratios {
             Ratios::Word(word) => {
-                ensure!(word == "paper", "ratios is {word:?}; expected \"paper\" or a list of numbers")
+                ensure!(word == "paper", "ratios is {word:?}; expected \"paper\" or a list of numbers");
+                let without = datasets.iter().find(|info| info.paper_ratio.is_none());
+                if let Some(info) = without {
+                    bail!("ratios is \"paper\", which has none for data set {}; give a list of numbers", info.given());
+                }
             }
             Ratios::Some(list) => {
                 ensure!(!list.is_empty(), "ratios is empty");
@@ -199,10 +205,16 @@ impl Spec {
         Ok(())
     }
 
+    /// Reads the definitions of the data sets that are given by paths, which begin in `folder`.
+    pub fn resolve_datasets(&mut self, folder: &Path) -> Result<()> {
+        let Many::Some(sets) = &mut self.datasets else { return Ok(()) };
+        sets.iter_mut().try_for_each(|set| set.resolve(folder))
+    }
+
     /// The data sets, in order.
     pub fn dataset_infos(&self) -> Result<Vec<&'static data::DatasetInfo>> {
         match &self.datasets {
-            Many::Some(names) => names.iter().map(|n| data::find(n)).collect(),
+            Many::Some(sets) => sets.iter().map(DatasetRef::info).collect(),
             Many::Word(word) if word == "all" => Ok(data::registry().iter().filter(|d| !d.mini).collect()),
             Many::Word(word) => bail!("datasets is {word:?}; expected \"all\" or a list of names"),
         }
@@ -211,15 +223,18 @@ impl Spec {
     /// The data sets that a model is asked: the embedded model knows the small world of the mini sets, so it gets these unless
     /// the user brings rows. Fails where two of them become one.
     pub fn datasets_for(&self, model: &str, rows_given: bool) -> Result<Vec<&'static data::DatasetInfo>> {
-        let asked = |info: &'static data::DatasetInfo| match info.mini || model != source::POCKET || rows_given {
-            true => Ok(info),
+        let own = |info: &data::DatasetInfo| info.mini || info.origin.is_some();
+        let asked = |info: &&'static data::DatasetInfo| match own(info) || model != source::POCKET || rows_given {
+            true => Ok(*info),
             false => data::find(&format!("{}-mini", info.name)),
         };
         let infos = self.dataset_infos()?;
+        let asked: Vec<_> = infos.iter().map(asked).collect::<Result<_>>()?;
         let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
-        refuse_repeats("data set", &names, |name| data::find(name).and_then(asked).ok())
+        let asked_for = |name: &&str| names.iter().position(|other| other == name).map(|at| &asked[at].name);
+        refuse_repeats("data set", &names, asked_for)
             .with_context(|| format!("model {model} is asked the mini set of each data set"))?;
-        infos.into_iter().map(asked).collect()
+        Ok(asked)
     }
 
     /// The codecs, in order; twice the same is an error.
@@ -245,7 +260,7 @@ impl Spec {
     pub fn budgets_for(&self, dataset: &data::DatasetInfo) -> Vec<Budget> {
         let ratios = match &self.ratios {
             Ratios::Some(list) => list.clone(),
-            Ratios::Word(_) => vec![f64::from(dataset.paper_ratio)],
+            Ratios::Word(_) => dataset.paper_ratio.map(f64::from).into_iter().collect(),
         };
         let budgets = |&accounting| ratios.iter().map(move |&ratio| Budget { ratio, accounting });
         self.accounting.iter().flat_map(budgets).collect()

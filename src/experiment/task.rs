@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 
 use super::cell::{Cell, cells};
 use super::spec::Spec;
-use crate::data::{self, Dataset, Question, Source};
+use crate::data::{Dataset, DatasetInfo, Question, Source};
 use crate::model::Config;
 use crate::progress;
 use crate::score::{ModelLimits, Request, encode_dataset, encode_request};
@@ -53,9 +53,9 @@ pub fn tasks(spec: &Spec, model: &ModelInput, data_dir: Option<&Path>, skip_long
         .into_iter()
         .map(|info| {
             let _activity = progress::begin(format!("{}: token ids of {}", model.name, info.name));
-            let (dataset, requests) = questions(model, data::load(&info.name, &source, spec.limit)?, skip_long)?;
+            let (dataset, requests) = questions(model, info.load(&source, spec.limit)?, skip_long)?;
             let train = match calibrated {
-                true => train(model, &info.name, &source, spec.calibration_rows, skip_long)?,
+                true => train(model, info, &source, spec.calibration_rows, skip_long)?,
                 false => Vec::new(),
             };
             Ok(Task { dataset, requests, train, cells: cells(&splits, &spec.scopes, &codecs, &spec.budgets_for(info)) })
@@ -72,8 +72,14 @@ pub fn questions(model: &ModelInput, mut dataset: Dataset, skip_long: bool) -> R
 }
 
 /// The gold choices of training questions.
-pub fn train(model: &ModelInput, dataset: &str, source: &Source, rows: usize, skip_long: bool) -> Result<Vec<Request>> {
-    let questions = data::load_train(dataset, source, Some(rows))?.questions;
+pub fn train(
+    model: &ModelInput,
+    info: &'static DatasetInfo,
+    source: &Source,
+    rows: usize,
+    skip_long: bool,
+) -> Result<Vec<Request>> {
+    let (dataset, questions) = (&info.name, info.load_train(source, Some(rows))?.questions);
     let about = |question: &Question| format!("data set {dataset}, training question {}", question.id);
     let encode = |question: &Question| {
         let choice = &question.choices[question.gold];

@@ -23,28 +23,27 @@ struct Part<'a> {
     split: &'a str,
     /// First rows of the split; all where `None`.
     first: Option<usize>,
-    /// Rows expected.
-    rows: usize,
-    /// SHA-256 on record; `None` where the rows on record cannot be had from the hub.
+    /// Rows expected; `None` where a definition of the user's own does not say.
+    rows: Option<usize>,
+    /// SHA-256 on record; `None` where none is, or the rows on record cannot be had from the hub.
     sha256: Option<&'a str>,
 }
 
-fn parts(info: &DatasetInfo) -> Result<Vec<Part<'_>>> {
-    let rows = info.rows.with_context(|| format!("{} is part of the program and not on the hub", info.name))?;
-    let (config, split) = (info.hub_config.as_str(), info.split.as_str());
+fn parts(info: &DatasetInfo) -> Vec<Part<'_>> {
+    let (config, split, rows) = (info.hub_config.as_str(), info.split.as_str(), info.rows);
     let mut parts = vec![Part { file: "eval.jsonl", config, split, first: None, rows, sha256: info.sha256.as_deref() }];
     parts.extend(info.train.as_ref().map(|train| {
-        let rows = train.hub_rows.unwrap_or(train.rows);
+        let rows = train.hub_rows.or(train.rows);
         Part {
             file: &train.file,
             config: train.hub_config.as_deref().unwrap_or(config),
             split: &train.split,
-            first: Some(rows),
+            first: rows,
             rows,
-            sha256: Some(train.sha256.as_str()).filter(|_| train.hub_rows.is_none()),
+            sha256: train.sha256.as_deref().filter(|_| train.hub_rows.is_none() || info.origin.is_some()),
         }
     }));
-    Ok(parts)
+    parts
 }
 
 /// Makes the files of a data set in `folder/<name>`, and leaves those that are there and right.
@@ -57,12 +56,14 @@ pub fn prepare(
 ) -> Result<()> {
     let folder = folder.join(&info.name);
     let mut found: Option<(Repo, Listing)> = None;
-    for part in parts(info)? {
+    for part in parts(info) {
         let path = folder.join(part.file);
         if let Ok(bytes) = fs::read(&path)
+            // With nothing to compare they could be the rows of what a definition named before.
+            && (info.origin.is_none() || part.sha256.is_some())
             && is_right(&part, &bytes)
         {
-            tell(&format!("{}: {} is there, {} rows", info.name, path.display(), part.rows));
+            tell(&format!("{}: {} is there, {} rows", info.name, path.display(), count(&bytes)));
             continue;
         }
         let is_written = |path: &Path| path.extension().is_some_and(|kind| kind == "jsonl");
@@ -75,7 +76,7 @@ pub fn prepare(
         let rows = read(hub, repo, listing, &part)?;
         let bytes = json::lines(&rows)?;
         // What no run can read is of no use, on record or not.
-        read_rows(info.schema, part.file, &bytes, None).with_context(|| {
+        read_rows(info, part.file, &bytes, None).with_context(|| {
             format!(
                 "no run can read the rows that {} has at commit {}; nothing was written",
                 repo.shown(),
@@ -85,15 +86,19 @@ pub fn prepare(
         let sha256 = sha256(&bytes);
         let state = match part.sha256 {
             None => {
+                let expected = part.rows.unwrap_or(rows.len());
                 ensure!(
-                    rows.len() == part.rows,
-                    "the {} split of {} has {} rows, expected at least {}: it changed upstream",
+                    rows.len() == expected,
+                    "the {} split of {} has {} rows, expected at least {expected}: it changed upstream",
                     part.split,
                     repo.id,
-                    rows.len(),
-                    part.rows
+                    rows.len()
                 );
-                format!("the first of the hub's {} split; those on record are another selection of it", part.split)
+                if info.origin.is_some() {
+                    format!("which {} has to state: sha256 = {sha256:?}", info.given())
+                } else {
+                    format!("the first of the hub's {} split; those on record are another selection of it", part.split)
+                }
             }
             Some(expected) if expected == sha256 => "as on record".to_string(),
             Some(expected) if !options.accept_changed => bail!(
@@ -104,7 +109,7 @@ pub fn prepare(
                 repo.shown(),
                 listing.commit,
                 rows.len(),
-                part.rows
+                part.rows.map_or("others".to_string(), |rows| rows.to_string())
             ),
             Some(_) => "not those on record, which every run with them will note".to_string(),
         };
@@ -118,11 +123,15 @@ pub fn prepare(
     Ok(())
 }
 
+fn count(bytes: &[u8]) -> usize {
+    bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()).count()
+}
+
 /// Whether a file has the rows on record, or as many rows as expected where none can be.
 fn is_right(part: &Part, bytes: &[u8]) -> bool {
     match part.sha256 {
         Some(expected) => sha256(bytes) == expected,
-        None => bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()).count() == part.rows,
+        None => part.rows.is_none_or(|rows| rows == count(bytes)),
     }
 }
 

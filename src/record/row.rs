@@ -18,14 +18,18 @@ pub struct Row {
     pub tokenizer_sha256: String,
     /// Data set name; the embedded small ones end in `-mini`.
     pub dataset: String,
-    /// Where the rows came from: `embedded`, or the folder given.
+    /// Title of a data set of the user's own; empty for a built-in one.
+    pub dataset_title: Option<String>,
+    /// Where the rows came from: `embedded`, the folder given, or the file that a definition names.
     pub data_source: String,
     /// SHA-256 of the rows' file.
     pub data_sha256: String,
-    /// Whether that equals the registry's.
+    /// Whether that equals the one on record, where one is.
     pub data_verified: bool,
     /// Version of the prompt template.
     pub prompt_version: u32,
+    /// SHA-256 of what a definition of the user's own says about prompts, choices and gold; empty for a built-in data set.
+    pub definition_sha256: Option<String>,
     /// The cut: after this layer, 1..=N. Empty for the unsplit baseline.
     pub split_layer: Option<u32>,
     /// `prompt+choice` or `prompt`.

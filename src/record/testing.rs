@@ -15,6 +15,8 @@ pub(crate) fn row(codec: &str, ratio: Option<f64>, acc: f64) -> Row {
         data_sha256: "d".into(),
         data_verified: true,
         prompt_version: 1,
+        definition_sha256: None,
+        dataset_title: None,
         split_layer: (!baseline).then_some(1),
         scope: "prompt+choice".into(),
         codec: codec.into(),

@@ -88,7 +88,14 @@ impl Ratio {
     pub fn of(&self, dataset: &str) -> Result<f64> {
         match self {
             Self::Number(ratio) => Ok(*ratio),
-            Self::Word(_) => Ok(f64::from(data::find(dataset).context("ratio \"paper\"")?.paper_ratio)),
+            Self::Word(_) => {
+                let papers =
+                    data::registry().iter().find(|info| info.name == dataset).and_then(|info| info.paper_ratio);
+                let papers = papers.map(f64::from);
+                papers.with_context(|| {
+                    format!("ratio \"paper\": the paper has none for data set {dataset}; give a number")
+                })
+            }
         }
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn provenance(view: &View, rows: &[&Row]) -> Vec<String> {
         out.push(format!("Limited to {limit} questions a set."));
     }
     let skipped =
-        |row: &&Row| Some(format!("{} of {} ({})", row.skipped?, names::title(&row.dataset), view.name(&row.model)));
+        |row: &&Row| Some(format!("{} of {} ({})", row.skipped?, names::row_title(row), view.name(&row.model)));
     let skipped = distinct(rows.iter().copied().filter_map(|row| skipped(&row)));
     if !skipped.is_empty() {
         out.push(format!("Questions left out as longer than the model takes: {}.", skipped.join(", ")));
@@ -72,7 +72,7 @@ pub(super) fn provenance(view: &View, rows: &[&Row]) -> Vec<String> {
         }
         _ => "Data: partly the embedded mini sets (titles end in `mini`), which are not the paper's.".into(),
     });
-    let changed = distinct(rows.iter().filter(|row| !row.data_verified).map(|row| names::title(&row.dataset)));
+    let changed = distinct(rows.iter().filter(|row| !row.data_verified).map(|row| names::row_title(row)));
     if !changed.is_empty() {
         out.push(format!("Rows differ from the registry's SHA-256: {}.", changed.join(", ")));
     }
@@ -80,13 +80,14 @@ pub(super) fn provenance(view: &View, rows: &[&Row]) -> Vec<String> {
     out
 }
 
-/// A folder by its last part only: where it lay is no matter of the table.
+/// A folder or file by its last part only: where it lay is no matter of the table.
 fn source(data_source: &str) -> String {
     if data_source == "embedded" {
         return "embedded".into();
     }
     let last = data_source.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or(data_source);
-    format!("folder `{last}`")
+    let kind = if last.ends_with(".jsonl") { "file" } else { "folder" };
+    format!("{kind} `{last}`")
 }
 
 fn list(rows: &[&Row], what: impl Fn(&Row) -> String) -> String {
@@ -101,7 +102,7 @@ fn by_dataset(view: &View, rows: &[&Row], what: impl Fn(&Row) -> String) -> Stri
     }
     let pairs = distinct(rows.iter().map(|row| (row.model.as_str(), what(row))));
     let by_model = pairs.len() == distinct(pairs.iter().map(|pair| pair.0)).len();
-    let label = |row: &Row| if by_model { view.name(&row.model) } else { names::title(&row.dataset) };
+    let label = |row: &Row| if by_model { view.name(&row.model) } else { names::row_title(row) };
     let parts = values.iter().map(|value| {
         let labels = distinct(rows.iter().filter(|row| what(row) == *value).map(|row| label(row)));
         format!("{value} ({})", labels.join(", "))

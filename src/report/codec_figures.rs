@@ -213,8 +213,11 @@ impl<'p, 'v, 'a> Sheet<'p, 'v, 'a> {
         }
         let marks = Marks::new(&self.lines.iter().collect::<Vec<_>>());
         let sets = &self.place.view.datasets;
-        let panel_title =
-            if sets.len() == 1 { names::title(sets[0]) } else { format!("average of {} data sets", sets.len()) };
+        let panel_title = if sets.len() == 1 {
+            self.place.view.title(sets[0])
+        } else {
+            format!("average of {} data sets", sets.len())
+        };
         let (what, y_label, edge) = match measure {
             Measure::Kl => (
                 "KL",

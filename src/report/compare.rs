@@ -85,6 +85,8 @@ impl Cell {
 struct Answers {
     file: PathBuf,
     dataset: String,
+    /// Of a data set of the user's own.
+    title: Option<String>,
     cell: Cell,
     samples: Vec<Sample>,
 }
@@ -114,6 +116,9 @@ pub struct Nearness {
 pub struct Compared {
     /// Data set name; none for the mean over all of them.
     pub dataset: Option<String>,
+    /// Title of a data set of the user's own; none of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
     /// Questions that both have.
     pub questions: u64,
     /// Questions of A that B does not have.
@@ -226,7 +231,7 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &Wanted, b: &Wanted, by_norm: bool
 
 /// What is said of a data set that one side alone has.
 fn alone(answers: &Answers, side: &str) -> String {
-    format!("{}: only in {side}, {} questions", names::title(&answers.dataset), answers.samples.len())
+    format!("{}: only in {side}, {} questions", answers.shown(), answers.samples.len())
 }
 
 /// The first few cells by name.
@@ -249,12 +254,15 @@ fn read(run: &Path, wanted: &Wanted) -> Result<Vec<Answers>> {
     files.sort();
     ensure!(!files.is_empty(), "{} has no samples: let the run score a data set first", folder.display());
     // The file's name may have lost something of the model's, the manifest has not.
-    let models = RecordedRun::find(run).ok().flatten().map(|known| known.spec.models).unwrap_or_default();
+    let spec = RecordedRun::find(run).ok().flatten().map(|known| known.spec);
+    let models = spec.iter().flat_map(|spec| &spec.models);
+    let datasets = spec.iter().flat_map(|spec| spec.dataset_infos().unwrap_or_default());
+    let own: Vec<_> = datasets.filter(|info| info.origin.is_some()).collect();
     let (mut out, mut seen): (Vec<Answers>, Vec<Cell>) = (Vec::new(), Vec::new());
     for file in files {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let model = stem.rsplit_once("--").map_or(stem, |(model, _)| model);
-        let model = models.iter().find(|name| file_name(name) == model).map_or(model, |name| name);
+        let model = models.clone().find(|name| file_name(name) == model).map_or(model, |name| name);
         let opened = std::fs::File::open(&file).with_context(|| format!("opening {}", file.display()))?;
         let mut here: Vec<Answers> = Vec::new();
         for (nth, text) in BufReader::new(opened).lines().enumerate() {
@@ -278,7 +286,10 @@ fn read(run: &Path, wanted: &Wanted) -> Result<Vec<Answers>> {
             let dataset = line.sample.dataset.clone();
             match here.iter_mut().find(|one| one.cell == cell && one.dataset == dataset) {
                 Some(one) => one.samples.push(line.sample),
-                None => here.push(Answers { file: file.clone(), dataset, cell, samples: vec![line.sample] }),
+                None => {
+                    let title = own.iter().find(|info| info.name == dataset).map(|info| info.title.clone());
+                    here.push(Answers { file: file.clone(), dataset, title, cell, samples: vec![line.sample] });
+                }
             }
         }
         for one in &here {
@@ -401,13 +412,19 @@ fn partners<'a>(
     Ok(both)
 }
 
+impl Answers {
+    fn shown(&self) -> String {
+        self.title.clone().unwrap_or_else(|| names::title(&self.dataset))
+    }
+}
+
 impl Comparison {
     fn add(&mut self, a: &Answers, b: &Answers, by_norm: bool) -> Result<()> {
         let right = |sample: &Sample| if by_norm { sample.right_norm() } else { sample.right() };
         let both = partners(a, b, right)?;
         let [only_a, only_b] = [a, b].map(|side| (side.samples.len() - both.len()) as u64);
         if only_a + only_b > 0 {
-            let title = names::title(&a.dataset);
+            let title = a.shown();
             self.notes.push(format!("{title}: {only_a} questions only in A and {only_b} only in B are left out"));
         }
         if both.is_empty() {
@@ -425,6 +442,7 @@ impl Comparison {
         let (sent_a, sent_b) = (bytes(&mut both.iter().map(|pair| pair.0)), bytes(&mut both.iter().map(|pair| pair.1)));
         self.lines.push(Compared {
             dataset: Some(a.dataset.clone()),
+            title: a.title.clone(),
             questions: both.len() as u64,
             only_a,
             only_b,
@@ -468,6 +486,7 @@ impl Comparison {
         let Some(accuracy) = over(&|line| Some(line.accuracy)) else { return };
         let line = Compared {
             dataset: None,
+            title: None,
             questions: self.lines.iter().map(|line| line.questions).sum(),
             only_a: self.lines.iter().map(|line| line.only_a).sum(),
             only_b: self.lines.iter().map(|line| line.only_b).sum(),
@@ -531,7 +550,7 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
     };
     let row = |line: &Compared| {
         let mut cells = vec![
-            line.dataset.as_deref().map_or("mean".into(), names::title),
+            line.title.clone().unwrap_or_else(|| line.dataset.as_deref().map_or("mean".into(), names::title)),
             line.questions.to_string(),
             number::tenths(line.a),
             number::tenths(line.b),

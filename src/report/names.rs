@@ -1,6 +1,7 @@
 //! How data sets are called in tables and figures, how they are ordered, and what files of figures are called.
 
 use crate::file_name::file_name;
+use crate::record::Row;
 
 /// The paper's ten data sets, in its order: registry name and title.
 pub(super) const DATASETS: [(&str, &str); 10] = [
@@ -34,6 +35,11 @@ pub(super) fn title(dataset: &str) -> String {
         Some(place) => DATASETS[place].1.to_string(),
         None => dataset.to_string(),
     }
+}
+
+/// Title of the data set of a row: a set of the user's own brings it.
+pub(super) fn row_title(row: &Row) -> String {
+    row.dataset_title.clone().unwrap_or_else(|| title(&row.dataset))
 }
 
 /// Codec without its options: `fc` of `fc:band=centered`.

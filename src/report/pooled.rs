@@ -29,6 +29,7 @@ fn facts(row: &Row) -> Vec<(&'static str, String)> {
         ("the hash of the tokenizer", row.tokenizer_sha256.clone()),
         ("the hash of the data", row.data_sha256.clone()),
         ("the version of the prompts", row.prompt_version.to_string()),
+        ("the definition of the data set", row.definition_sha256.clone().unwrap_or_default()),
         ("the metric", row.metric.clone()),
     ];
     if row.err.is_none() {
@@ -139,6 +140,7 @@ mod tests {
         };
         refused(Row { questions: 50, ..base.clone() }, "number of questions");
         refused(Row { data_sha256: "e".into(), ..base.clone() }, "hash of the data");
+        refused(Row { definition_sha256: Some("d".into()), ..base.clone() }, "definition of the data set");
         refused(Row { model_sha256: "n".into(), ..base.clone() }, "hash of the model");
         refused(Row { acc: Some(0.71), ..base.clone() }, "accuracy");
         let fc = row("fc", Some(8.0), 0.5);

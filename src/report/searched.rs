@@ -75,7 +75,7 @@ pub(super) fn table(view: &View, points: f64) -> Rendered {
             format!("{} ({low} to {high})", signed(100.0 * tried.loss()))
         });
         let cells = vec![
-            names::title(&row.dataset),
+            names::row_title(row),
             row.codec.clone(),
             one.cut(),
             row.accounting.clone(),

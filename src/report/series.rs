@@ -142,11 +142,11 @@ impl Sheet<'_, '_> {
     fn figure(&self, only_average: bool) -> Figure {
         let mut panels = Vec::new();
         if !only_average {
-            panels.extend(self.view.datasets.iter().map(|name| self.panel(&[*name], names::title(name))));
+            panels.extend(self.view.datasets.iter().map(|name| self.panel(&[*name], self.view.title(name))));
         }
         let sets = &self.view.datasets;
         match sets.as_slice() {
-            [one] if only_average => panels.push(self.panel(&[*one], names::title(one))),
+            [one] if only_average => panels.push(self.panel(&[*one], self.view.title(one))),
             [_] => {}
             _ => panels.push(self.panel(sets, format!("average of {} data sets", sets.len()))),
         }
@@ -277,7 +277,7 @@ impl Sheet<'_, '_> {
             out += &format!(" {sentence}");
         }
         let lacks = |set: &&&str| self.view.baseline(self.model, set).and_then(view::accuracy).is_none();
-        let lacking: Vec<String> = self.view.datasets.iter().filter(lacks).map(|set| names::title(set)).collect();
+        let lacking: Vec<String> = self.view.datasets.iter().filter(lacks).map(|set| self.view.title(set)).collect();
         if !lacking.is_empty() {
             out += &format!(" No baseline for {}.", lacking.join(", "));
         }
@@ -299,7 +299,7 @@ impl Sheet<'_, '_> {
                 let of = |set: &&str| {
                     let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| row.dataset == *set).collect();
                     let ratios: Vec<String> = view::ratios(&rows).into_iter().map(number::ratio).collect();
-                    format!("{} {}", names::title(set), ratios.join("/"))
+                    format!("{} {}", self.view.title(set), ratios.join("/"))
                 };
                 format!(", ratio {}", self.view.datasets.iter().map(of).collect::<Vec<_>>().join(", "))
             }

@@ -161,7 +161,7 @@ impl<'a> Group<'_, 'a> {
             sections.push(self.models_section(&all_near));
         }
         let mut columns = vec!["model".to_string(), "ratio".into()];
-        columns.extend(self.view.datasets.iter().map(|name| names::title(name)));
+        columns.extend(self.view.datasets.iter().map(|name| self.view.title(name)));
         columns.push("avg".into());
         columns.extend(self.measured.then(|| fidelity::COLUMNS[0].into()));
         columns.push("wire".into());

@@ -101,7 +101,7 @@ impl<'a> Group<'_, 'a> {
             sections.push(Section { name: self.view.name(model), rows });
         }
         let mut columns = vec!["model".to_string(), "method".into()];
-        columns.extend(self.view.datasets.iter().map(|name| names::title(name)));
+        columns.extend(self.view.datasets.iter().map(|name| self.view.title(name)));
         columns.extend(["avg", "drop"].map(String::from));
         columns.extend(fidelity::COLUMNS.into_iter().filter(|_| self.measured).map(String::from));
         columns.push("wire".into());

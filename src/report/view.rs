@@ -62,6 +62,12 @@ impl<'a> View<'a> {
         crate::model::short_name(model, self.models.iter().copied().chain(self.beside.iter().map(String::as_str)))
     }
 
+    /// What a data set is called where it is shown.
+    pub fn title(&self, dataset: &str) -> String {
+        let row = self.rows.iter().find(|row| row.dataset == dataset);
+        row.map_or_else(|| names::title(dataset), names::row_title)
+    }
+
     /// The unsplit run of a model on a data set.
     pub fn baseline(&self, model: &'a str, dataset: &'a str) -> Option<&'a Row> {
         self.baselines.get(&(model, dataset)).copied()
@@ -151,9 +157,11 @@ mod tests {
         let mut own = row("topk", Some(6.0), 0.3);
         own.dataset = "own".into();
         own.split_layer = None;
+        own.dataset_title = Some("My own".into());
         rows.insert(0, own);
         let view = View::new(&rows).unwrap();
         assert_eq!(view.datasets, ["arc_easy", "own"]);
+        assert_eq!(["arc_easy", "own", "other"].map(|name| view.title(name)), ["ARC-Easy", "My own", "other"]);
         let cuts = view.cuts();
         assert_eq!(cuts.iter().map(|(cut, _)| cut.split_layer).collect::<Vec<_>>(), [None, Some(1)]);
         let fc = &cuts[1].1;

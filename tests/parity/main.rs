@@ -3,6 +3,7 @@
 
 mod harness;
 mod loglik;
+mod own;
 mod prompts;
 mod real_rows;
 mod statistics;
@@ -24,5 +25,5 @@ fn json<T: DeserializeOwned>(path: &str) -> T {
 /// Our own rows for a data set.
 fn own_rows(dataset: &str) -> Vec<Question> {
     let path = reference(&format!("rows/{dataset}.jsonl"));
-    read_rows(find(dataset).unwrap().schema, dataset, &std::fs::read(path).unwrap(), None).unwrap()
+    read_rows(find(dataset).unwrap(), dataset, &std::fs::read(path).unwrap(), None).unwrap()
 }

@@ -462,6 +462,48 @@ fn parquet_becomes_the_rows_that_python_prints() {
 }
 
 #[test]
+fn rows_of_the_hub_that_a_definition_names_are_fetched() {
+    let here = Here::new();
+    put_arc_easy(&here.hub);
+    let path = here.home.path().join("easy.toml");
+    let own = path.display().to_string();
+    let definition = "hub_id = \"allenai/ai2_arc\"\nhub_config = \"ARC-Easy\"\nsplit = \"test\"\nprompt = \"{{question}}\"\n\
+                      choices = \"choices.text\"\nlabels = \"choices.label\"\ngold = \"answerKey\"\n";
+    fs::write(&path, definition).unwrap();
+    let fetch = format!("fetch with `splitbench prepare --dataset {own}`");
+    here.fails(&["plan", "smoke", "--datasets", &own], &["not on this machine: easy", &fetch]);
+    here.fails(&["score", "--dataset", &own], &["not part of this program", &format!("prepare --dataset {own}`")]);
+    let said = here.works(&["prepare", "--dataset", &own]);
+    let rows = fs::read(here.rows("easy/eval.jsonl")).unwrap();
+    let states = format!("sha256 = {:?}", sha256(&rows));
+    assert!(said.contains("5 rows, which ") && said.contains(&states), "{said}");
+    // Rows that nothing compares could be those of another split that the definition named before.
+    here.fails(&["score", "--dataset", &own], &["easy/eval.jsonl", "does not state", &states]);
+    fs::write(here.rows("easy/eval.jsonl"), "rows of another split").unwrap();
+    let said = here.works(&["prepare", "--dataset", &own]);
+    assert!(said.contains("eval.jsonl.old") && said.contains(&states), "{said}");
+    assert_eq!(fs::read(here.rows("easy/eval.jsonl")).unwrap(), rows);
+    // What the definition states of them has to hold, as of the built-in sets.
+    let stated = |sha256: &str| fs::write(&path, format!("rows = 5\nsha256 = \"{sha256}\"\n{definition}")).unwrap();
+    stated(&sha256(&rows));
+    assert!(here.works(&["prepare", "--dataset", &own]).contains("is there, 5 rows"));
+    let said = here.works(&["score", "--dataset", &own]);
+    assert!(said.contains("pocket easy baseline") && said.contains("5 questions") && !said.contains("note"), "{said}");
+    here.fails(&["score", "--dataset", &own, "--codec", "asvd", "--ratio", "4"], &["no train.jsonl"]);
+    fs::write(here.rows("easy/train.jsonl"), &rows).unwrap();
+    here.fails(
+        &["score", "--dataset", &own, "--codec", "asvd", "--ratio", "4"],
+        &["train.jsonl", "a [train] table with"],
+    );
+    stated(&sha256(b"other rows"));
+    here.fails(&["prepare", "--dataset", &own], &["changed upstream", "on record are 5", "--accept-changed"]);
+    let said = here.works(&["score", "--dataset", &own, "--limit", "2"]);
+    assert!(said.contains("not the one on record"), "{said}");
+    fs::write(&path, definition.replace("split = \"test\"\n", "")).unwrap();
+    here.fails(&["prepare", "--dataset", &own], &["easy.toml", "expected split beside hub_id"]);
+}
+
+#[test]
 fn rows_that_no_run_can_read_are_refused_before_they_are_kept() {
     let prepare = ["prepare", "--dataset", "arc_easy", "--accept-changed"];
     for (file, says) in [
@@ -516,7 +558,7 @@ fn official_rows_come_out_as_on_record() {
         let read = |file: &str| fs::read(shared.join(&info.name).join(file)).unwrap();
         let (eval, mut calibration) = (read("eval.jsonl"), read(&train.file));
         if train.hub_rows.is_some() {
-            calibration = calibration.repeat(2000usize.div_ceil(train.rows));
+            calibration = calibration.repeat(2000usize.div_ceil(train.rows.unwrap()));
         }
         let in_config = |config: &str, split: &str| format!("{config}/{split}-00000-of-00001.jsonl");
         let config = train.hub_config.as_ref().unwrap_or(&info.hub_config);

@@ -4,17 +4,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Number, Value};
 
 use crate::data::prompt::strip;
+use splitbench_codec::suggest;
 
-/// The fields of one row.
+/// The fields of one row. A field is found by its path, such as `question`, `choices.text` or `choices[0]`.
 pub struct Fields<'a>(pub &'a Map<String, Value>);
-
-/// Labels and texts of the choices of a row, of one length, at least two.
-pub struct Labelled {
-    /// What the gold field may name.
-    pub labels: Vec<String>,
-    /// The choices themselves.
-    pub texts: Vec<String>,
-}
 
 /// A JSON type in words.
 pub fn kind(value: &Value) -> &'static str {
@@ -49,25 +42,36 @@ fn whole(number: &Number) -> Option<i64> {
     number.as_i64().or_else(|| number.as_f64().filter(exact).map(|float| float as i64))
 }
 
-fn strings(name: &str, value: &Value) -> Result<Vec<String>> {
-    let Value::Array(items) = value else {
-        bail!("field {name:?}: expected an array of strings, found {}", kind(value))
-    };
-    items.iter().enumerate().map(|(i, item)| string(&format!("{name}[{i}]"), item)).collect()
-}
-
-fn checked(name: &str, texts: Vec<String>) -> Result<Vec<String>> {
-    ensure!(!texts.is_empty(), "field {name:?}: no choices; expected at least two");
-    ensure!((2..=26).contains(&texts.len()), "field {name:?}: expected 2 to 26 choices, found {}", texts.len());
-    if let Some(i) = texts.iter().position(|t| strip(t).is_empty()) {
-        bail!("field {name:?}: choice {} of {} is empty", i + 1, texts.len());
-    }
-    Ok(texts)
+/// A field that a row lacks.
+fn missing<'k>(name: &str, expected: &str, last: &str, known: impl Iterator<Item = &'k String>) -> anyhow::Error {
+    suggest::unknown("field", last, known.map(String::as_str))
+        .context(format!("field {name:?} is missing; expected {expected}"))
 }
 
 impl Fields<'_> {
-    fn get(&self, name: &str, expected: &str) -> Result<&Value> {
-        self.0.get(name).with_context(|| format!("field {name:?} is missing; expected {expected}"))
+    fn get(&self, path: &str, expected: &str) -> Result<&Value> {
+        let parts = path.replace('[', ".").replace(']', "");
+        let mut parts = parts.split('.');
+        let first = parts.next().unwrap_or_default();
+        let mut name = first.to_string();
+        let mut value = self.0.get(first).ok_or_else(|| missing(&name, expected, first, self.0.keys()))?;
+        for part in parts {
+            value = match value {
+                Value::Object(map) => {
+                    name = format!("{name}.{part}");
+                    map.get(part).ok_or_else(|| missing(&name, expected, part, map.keys()))?
+                }
+                Value::Array(items) if part.parse::<usize>().is_ok() => {
+                    name = format!("{name}[{part}]");
+                    let item = part.parse().ok().and_then(|at: usize| items.get(at));
+                    item.with_context(|| {
+                        format!("field {name:?} is missing; expected {expected}, found {} items", items.len())
+                    })?
+                }
+                other => bail!("field {name:?}: expected an object with {part:?}, found {}", kind(other)),
+            };
+        }
+        Ok(value)
     }
 
     /// A text that is not blank.
@@ -85,68 +89,57 @@ impl Fields<'_> {
         }
     }
 
-    /// One choice a field, each not empty.
-    pub fn choices(&self, names: &[&str]) -> Result<Vec<String>> {
-        names.iter().map(|name| self.text(name)).collect()
+    /// The items of an array, or of an array of objects the same field of each: `choices.text` may be either. Each with its path.
+    fn items(&self, path: &str) -> Result<Vec<(String, &Value)>> {
+        if let Some((parent, last)) = path.rsplit_once('.')
+            && let Value::Array(items) = self.get(parent, &format!("an object with {last:?}"))?
+        {
+            let found = items.iter().enumerate().map(|(i, item)| {
+                let field = format!("{parent}[{i}].{last}");
+                let value = item.get(last);
+                let value = value.with_context(|| format!("field {field:?} is missing; expected a string"))?;
+                Ok((field, value))
+            });
+            return found.collect();
+        }
+        match self.get(path, "an array of strings")? {
+            Value::Array(items) => Ok(items.iter().enumerate().map(|(i, v)| (format!("{path}[{i}]"), v)).collect()),
+            other => bail!("field {path:?}: expected an array of strings, found {}", kind(other)),
+        }
     }
 
-    /// An array of choices.
-    pub fn array(&self, name: &str) -> Result<Vec<String>> {
-        checked(name, strings(name, self.get(name, "an array of strings")?)?)
+    /// An array of choices, each not blank.
+    pub fn choices(&self, path: &str) -> Result<Vec<String>> {
+        let texts: Vec<String> =
+            self.items(path)?.into_iter().map(|(field, value)| string(&field, value)).collect::<Result<_>>()?;
+        ensure!(!texts.is_empty(), "field {path:?}: no choices; expected at least two");
+        ensure!((2..=26).contains(&texts.len()), "field {path:?}: expected 2 to 26 choices, found {}", texts.len());
+        if let Some(i) = texts.iter().position(|t| strip(t).is_empty()) {
+            bail!("field {path:?}: choice {} of {} is empty", i + 1, texts.len());
+        }
+        Ok(texts)
     }
 
-    /// The field `choices`: an object of two arrays, `text` and `label`, or an array of objects with one of each.
-    pub fn labelled(&self) -> Result<Labelled> {
-        let expected = "an object with the arrays \"text\" and \"label\"";
-        let value = self.get("choices", expected)?;
-        // Each value with the field it stands in.
-        let part = |name: &str| -> Result<Vec<(String, &Value)>> {
-            let full = format!("choices.{name}");
-            match value {
-                Value::Object(map) => {
-                    let list = map.get(name);
-                    let list =
-                        list.with_context(|| format!("field {full:?} is missing; expected an array of strings"))?;
-                    let Value::Array(items) = list else {
-                        bail!("field {full:?}: expected an array of strings, found {}", kind(list))
-                    };
-                    Ok(items.iter().enumerate().map(|(i, item)| (format!("{full}[{i}]"), item)).collect())
-                }
-                Value::Array(items) => {
-                    let named = items.iter().enumerate().map(|(i, item)| {
-                        let field = format!("choices[{i}].{name}");
-                        let value = item.get(name);
-                        let value = value.with_context(|| format!("field {field:?} is missing; expected a string"))?;
-                        Ok((field, value))
-                    });
-                    named.collect()
-                }
-                other => bail!("field \"choices\": expected {expected}, found {}", kind(other)),
-            }
-        };
-        let texts: Result<Vec<String>> =
-            part("text")?.into_iter().map(|(field, value)| string(&field, value)).collect();
-        let texts = checked("choices.text", texts?)?;
-        let labels: Result<Vec<String>> =
-            part("label")?.into_iter().map(|(field, value)| label(&field, value)).collect();
-        let labels = labels?;
+    /// An array of the choices' labels, one each.
+    pub fn labels(&self, path: &str, choices: usize) -> Result<Vec<String>> {
+        let labels: Vec<String> =
+            self.items(path)?.into_iter().map(|(field, value)| label(&field, value)).collect::<Result<_>>()?;
         ensure!(
-            labels.len() == texts.len(),
-            "field \"choices.label\": expected {} labels, one a choice, found {}",
-            texts.len(),
+            labels.len() == choices,
+            "field {path:?}: expected {choices} labels, one a choice, found {}",
             labels.len()
         );
-        Ok(Labelled { labels, texts })
+        Ok(labels)
     }
 
     /// A gold field that holds one of `labels`: the position of that label, the first where it occurs twice.
-    pub fn gold_label<S: AsRef<str>>(&self, name: &str, labels: &[S]) -> Result<usize> {
-        let known = || labels.iter().map(|l| format!("{:?}", l.as_ref())).collect::<Vec<_>>().join(", ");
+    pub fn gold_label(&self, name: &str, labels: &[String]) -> Result<usize> {
+        let known = || labels.iter().map(|l| format!("{l:?}")).collect::<Vec<_>>().join(", ");
         let gold = label(name, self.get(name, &format!("the gold label, one of {}", known()))?)?;
         ensure!(!strip(&gold).is_empty(), "field {name:?}: no gold; expected one of {}", known());
         labels
             .iter()
-            .position(|label| label.as_ref() == gold || label.as_ref() == strip(&gold))
+            .position(|label| *label == gold || *label == strip(&gold))
             .with_context(|| format!("field {name:?}: {gold:?} names no choice; expected one of {}", known()))
     }
 

@@ -135,9 +135,9 @@ fn text(document: Document) -> Result<Vec<Part>> {
     match document {
         Document::Text(text) => Ok(vec![Part::plain(text)]),
         Document::Row { dataset, row } => {
-            let schema = data::find(dataset)?.schema;
+            let info = data::find(dataset)?;
             let line = serde_json::to_string(&row)?;
-            let mut read = data::read_rows(schema, "training row", line.as_bytes(), None)
+            let mut read = data::read_rows(info, "training row", line.as_bytes(), None)
                 .with_context(|| format!("a {dataset} row of the corpus: {line}"))?;
             let question = read.remove(0);
             let choice = question.choices.into_iter().nth(question.gold).context("no gold choice")?;

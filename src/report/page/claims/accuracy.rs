@@ -120,7 +120,7 @@ impl<'a> Cells<'_, 'a> {
         let found = format!(
             "{beyond} of {} surely lose more than {most} points; worst: {}, {}",
             sets(pairs.len()),
-            names::title(&worst.cell.dataset),
+            names::row_title(worst.cell),
             worst.loss().text(1)
         );
         Some((Verdict::of(holds, beyond > 0), found, pairs.len()))
