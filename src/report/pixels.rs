@@ -31,17 +31,16 @@ pub(super) fn color(share: f64) -> RGBColor {
 pub(super) fn image(shares: &[f64], columns: usize, (left, top): (i32, i32), (width, height): (i32, i32)) -> String {
     let data = STANDARD.encode(png(shares, columns));
     format!(
-        "<image x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\" image-rendering=\"pixelated\" style=\"image-rendering:pixelated\" xlink:href=\"data:image/png;base64,{data}\" href=\"data:image/png;base64,{data}\"/>\n"
+        "<image x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\" image-rendering=\"pixelated\" style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{data}\"/>\n"
     )
 }
 
 /// Puts pictures right above the background, beneath all that was drawn.
 pub(super) fn beneath(svg: &str, images: &str) -> String {
-    let svg = svg.replacen("<svg ", "<svg xmlns:xlink=\"http://www.w3.org/1999/xlink\" ", 1);
     let background = svg.find("<rect").and_then(|at| svg[at..].find("/>").map(|end| at + end + 2));
     match background {
         Some(at) => format!("{}\n{images}{}", &svg[..at], &svg[at..]),
-        None => svg,
+        None => svg.to_string(),
     }
 }
 
