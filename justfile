@@ -51,10 +51,10 @@ readings model="pocket" *args="":
 
 # What CI runs, without the smoke experiment: format, lints, tests, docs.
 check:
-    cargo fmt --check
-    cargo clippy --release --all-targets -- -D warnings
-    cargo test --release
-    RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps
+    cargo fmt --all --check
+    cargo clippy --release --workspace --all-targets -- -D warnings
+    cargo test --release --workspace
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 
 # Speed, as ratios against a peer in the same run.
 bench *args="":
