@@ -13,7 +13,7 @@
 //!    other codec has, whether a budget steers it, and four functions (what it needs, how to build it, how long its
 //!    packets are, how to decode one).
 //! 2. Name it in `codecs/mod.rs`, and in the list of `registry.rs`.
-//! 3. Tell `tests/codecs.rs` how much its packets hold (five lists); all other tests find it by themselves.
+//! 3. Say in its `SizeRule`, beside the `CodecInfo`, how much its packets hold; the suite of all codecs finds it by itself.
 //! 4. Let `tests/golden.rs` write its packet: `GOLDEN=write cargo test --release -p splitbench-codec --test golden`.
 #![doc = include_str!("../README.md")]
 
@@ -30,6 +30,8 @@ mod registry;
 mod round_trip;
 mod shape;
 pub mod suggest;
+#[cfg(test)]
+mod suite;
 #[doc(hidden)]
 pub mod vector;
 

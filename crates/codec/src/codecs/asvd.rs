@@ -5,6 +5,8 @@ use anyhow::{Context, Result};
 use crate::interface::Codec;
 use crate::interface::calibration::{Calibration, CalibrationNeed};
 use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, Rate, VALUES};
+#[cfg(test)]
+use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
 use crate::parts::low_rank;
 use crate::parts::weighed::WeightedTruncation;
@@ -27,6 +29,8 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build,
     layout: low_rank::layout,
     decode: low_rank::decode,
+    #[cfg(test)]
+    size: SizeRule::LOW_RANK,
 };
 
 /// Least share of the mean channel.

@@ -8,6 +8,8 @@ use crate::bytes::values::{self, EXPONENT_BYTES};
 use crate::interface::budget::{Accounting, Budget, wire_items};
 use crate::interface::info::{CodecInfo, Rate, VALUES};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+#[cfg(test)]
+use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
 use crate::interface::{Codec, check_finite};
 
@@ -21,6 +23,18 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(Decimate { spec: spec.clone() })),
     layout,
     decode,
+    #[cfg(test)]
+    size: SIZE,
+};
+
+/// Whole rows.
+#[cfg(test)]
+const SIZE: SizeRule = SizeRule {
+    bytes: |spec, _, kept| 4 + 2 + kept * size_rule::width(spec),
+    elements: |_, [s, d], ratio| Some(((s as f64 / ratio).floor() as usize).max(1) * d),
+    least: |_, [_, d], _| d,
+    more: |_, [_, d], kept| kept + d,
+    ..SizeRule::WHOLE
 };
 
 /// Bytes before the numbers: how many tokens were kept, and the section's exponent.

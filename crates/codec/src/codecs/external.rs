@@ -29,6 +29,8 @@ use crate::interface::Codec;
 use crate::interface::budget::{self, Accounting, Budget};
 use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+#[cfg(test)]
+use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
 use crate::npy;
 
@@ -65,6 +67,8 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
              P.bin --output B.npy --codec external:cmd=...`"
         )
     },
+    #[cfg(test)]
+    size: SizeRule::ADAPTIVE,
 };
 
 /// Own header: elements 4, bytes of the payload 4.

@@ -11,6 +11,8 @@ use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
 use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+#[cfg(test)]
+use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
 use crate::kernel::{self, Band, Block, with_workspace};
 use crate::parts::block_shape::{self, Allowance, Aspect};
@@ -62,6 +64,38 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     },
     layout,
     decode: |packet| Ok(restore(packet, None)?.values),
+    #[cfg(test)]
+    size: SIZE,
+};
+
+/// A block of K_S x K_D complex coefficients. It is less than a row or a column short of what there is room for.
+#[cfg(test)]
+const SIZE: SizeRule = SizeRule {
+    bytes: |spec, _, kept| 1 + 4 + 4 + size_rule::digest_bytes(spec) + size_rule::coefficient_bytes(spec, 2 * kept),
+    stated: |spec, _, packet| {
+        let at = 24 + size_rule::digest_bytes(spec);
+        size_rule::coded_coefficients(spec, packet.as_bytes(), at, 2 * packet.elements())
+    },
+    elements: |spec, [s, d], ratio| {
+        let most = if spec.option("band") == Some("centered") { d / 2 + 1 } else { d };
+        let beside = |k: usize, top: usize| (((s * d) as f64 / (ratio * k as f64)).floor() as usize).clamp(1, top);
+        Some(match spec.option("aspect") {
+            Some("proportional") => {
+                let ks = ((s as f64 / ratio.sqrt()).round() as usize).clamp(1, s);
+                if beside(ks, usize::MAX) > most { beside(most, s) * most } else { ks * beside(ks, most) }
+            }
+            Some("tokens") => s * beside(s, most),
+            Some("hidden") => beside(most, s) * most,
+            _ => return None,
+        })
+    },
+    least: |spec, [s, d], accounting| match (spec.option("aspect"), accounting) {
+        (Some("tokens"), Accounting::Elements) => s,
+        (Some("hidden"), Accounting::Elements) => d,
+        _ => 1,
+    },
+    more: |_, [s, d], kept| kept + s.max(d),
+    ..SizeRule::WHOLE
 };
 
 /// Own header: band and rotation 1, K_S 4, K_D 4; where the rotation is calibrated, its digest.

@@ -12,6 +12,8 @@ use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
 use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+#[cfg(test)]
+use crate::interface::size_rule::{self, Amount, SizeRule};
 use crate::interface::spec::CodecSpec;
 use crate::kernel::{self, Spectrum, with_workspace};
 use crate::parts::half_spectrum::HalfSpectrum;
@@ -43,6 +45,31 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     },
     layout,
     decode,
+    #[cfg(test)]
+    size: SIZE,
+};
+
+/// Coefficients, each of which stands for its mirror too, and an index of them.
+#[cfg(test)]
+const SIZE: SizeRule = SizeRule {
+    amount: Amount::Indexed,
+    stated: |spec, _, packet| {
+        let bytes = packet.as_bytes();
+        let at = if bytes[15] == 1 { 29 + size_rule::count(bytes, 25) } else { 25 + size_rule::count(bytes, 21) };
+        let numbers = 2 * packet.elements();
+        let plain = at + size_rule::coefficient_bytes(spec, numbers);
+        Some(size_rule::coded_coefficients(spec, bytes, at, numbers).unwrap_or(plain))
+    },
+    elements: |spec, [s, d], ratio| {
+        if spec.option("mask") == Some("separable") {
+            return None;
+        }
+        // Numbers that are their own mirrors, and one of each pair.
+        let own = (1 + usize::from(s.is_multiple_of(2))) * (1 + usize::from(d.is_multiple_of(2)));
+        Some((((s * d) as f64 / ratio).floor() as usize).clamp(1, (s * d + own) / 2))
+    },
+    least: |_, _, _| 1,
+    ..SizeRule::WHOLE
 };
 
 /// Own header: mask 1, K 4, coding 1, bytes of the index 4; a separable mask has its rows and columns, 4, before the coding.

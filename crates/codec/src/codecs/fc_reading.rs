@@ -14,6 +14,8 @@ use crate::interface::calibration::{Calibration, CalibrationNeed};
 use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::shared::{self, DIGEST_BYTES, SharedNumbers};
+#[cfg(test)]
+use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
 use crate::kernel::{self, Band, Block, with_workspace};
 use crate::parts::block_shape::{self, Allowance, Aspect};
@@ -61,7 +63,59 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build,
     layout,
     decode: |packet| restore(packet, None),
+    #[cfg(test)]
+    size: SIZE,
 };
+
+/// A block as of `fc` over padded tokens, and a mean row where one is sent. Of that each number is one, a complex coefficient has two.
+#[cfg(test)]
+const SIZE: SizeRule = SizeRule {
+    bytes: |spec, a, kept| {
+        1 + 4
+            + 4
+            + 4
+            + size_rule::digest_bytes(spec)
+            + size_rule::coefficient_bytes(spec, numbers(spec, a.hidden(), kept))
+    },
+    stated: |spec, a, packet| {
+        let at = 28 + size_rule::digest_bytes(spec);
+        let numbers = numbers(spec, a.hidden(), packet.elements());
+        size_rule::coded_coefficients(spec, packet.as_bytes(), at, numbers)
+    },
+    elements: |spec, [s, d], ratio| {
+        if mean_numbers(spec, d) > 0 {
+            return None;
+        }
+        let s = padded_tokens(spec, s);
+        let ks = ((s as f64 / ratio.sqrt()).round() as usize).clamp(1, s);
+        let kd = (((s * d) as f64 / (ratio * ks as f64)).floor() as usize).max(1);
+        let rows = || (((s * d) as f64 / (ratio * d as f64)).floor() as usize).clamp(1, s);
+        Some(if kd > d { rows() * d } else { ks * kd })
+    },
+    least: |spec, [_, d], _| 1 + mean_numbers(spec, d),
+    more: |spec, [s, d], kept| kept + padded_tokens(spec, s).max(d),
+    ..SizeRule::WHOLE
+};
+
+/// Numbers in a packet with so many elements.
+#[cfg(test)]
+fn numbers(spec: &CodecSpec, hidden: usize, elements: usize) -> usize {
+    let row = mean_numbers(spec, hidden);
+    row + (elements - row) * if spec.option("transform") == Some("dct") { 1 } else { 2 }
+}
+
+/// Numbers of the mean row that is sent.
+#[cfg(test)]
+fn mean_numbers(spec: &CodecSpec, hidden: usize) -> usize {
+    if spec.option("mean") == Some("tokens") { hidden } else { 0 }
+}
+
+/// The tokens that a transform has, padding included.
+#[cfg(test)]
+pub(crate) fn padded_tokens(spec: &CodecSpec, tokens: usize) -> usize {
+    let length = spec.option("pad").and_then(|length| length.parse().ok());
+    length.unwrap_or(0).max(tokens)
+}
 
 /// Own header: transform and mean 1, padded tokens 4, K_S 4, K_D 4.
 const OWN_BYTES: usize = 13;

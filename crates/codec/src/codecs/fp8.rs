@@ -4,6 +4,8 @@ use float8::F8E4M3;
 
 use crate::grids::quantiser::{self, Grid, OPTIONS, Quantiser};
 use crate::interface::info::{CodecInfo, Rate};
+#[cfg(test)]
+use crate::interface::size_rule::SizeRule;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "fp8",
@@ -15,6 +17,8 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(Quantiser::<E4m3>::new(spec))),
     layout: quantiser::layout::<E4m3>,
     decode: quantiser::decode::<E4m3>,
+    #[cfg(test)]
+    size: SizeRule::QUANTISER,
 };
 
 /// Sign, 4 bits of exponent with bias 7, 3 bits of mantissa; subnormal down to 2^-9, no infinity, two codes of NaN.

@@ -10,6 +10,8 @@ use crate::interface::Codec;
 use crate::interface::budget::Budget;
 use crate::interface::info::{CodecInfo, Rate};
 use crate::interface::packet::Packet;
+#[cfg(test)]
+use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
 use crate::parts::hadamard::rotate;
 
@@ -23,6 +25,8 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(HadamardInt4 { spec: spec.clone() })),
     layout: quantiser::layout::<Int4>,
     decode,
+    #[cfg(test)]
+    size: SizeRule::QUANTISER4,
 };
 
 struct HadamardInt4 {

@@ -2,6 +2,8 @@
 
 use crate::grids::quantiser::{self, Grid, OPTIONS, Quantiser};
 use crate::interface::info::{CodecInfo, Rate};
+#[cfg(test)]
+use crate::interface::size_rule::SizeRule;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "int4",
@@ -13,6 +15,8 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(Quantiser::<Int4>::new(spec))),
     layout: quantiser::layout::<Int4>,
     decode: quantiser::decode::<Int4>,
+    #[cfg(test)]
+    size: SizeRule::QUANTISER4,
 };
 
 /// Symmetric, so that -A is coded as the negative of A; -8 has no code.

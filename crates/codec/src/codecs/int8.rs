@@ -3,6 +3,8 @@
 use crate::grids::int8::Int8;
 use crate::grids::quantiser::{self, OPTIONS, Quantiser};
 use crate::interface::info::{CodecInfo, Rate};
+#[cfg(test)]
+use crate::interface::size_rule::SizeRule;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "int8",
@@ -14,4 +16,6 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(Quantiser::<Int8>::new(spec))),
     layout: quantiser::layout::<Int8>,
     decode: quantiser::decode::<Int8>,
+    #[cfg(test)]
+    size: SizeRule::QUANTISER,
 };

@@ -16,6 +16,8 @@ use crate::interface::calibration::{Calibration, CalibrationNeed};
 use crate::interface::info::{CodecInfo, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::shared::{self, DIGEST_BYTES, SharedNumbers};
+#[cfg(test)]
+use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
 use crate::linalg;
 use crate::parts::low_rank;
@@ -30,6 +32,19 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build,
     layout,
     decode: |_| Err(shared::missing(INFO.name, INFO.name)),
+    #[cfg(test)]
+    size: SIZE,
+};
+
+/// r coefficients of each row.
+#[cfg(test)]
+const SIZE: SizeRule = SizeRule {
+    bytes: |spec, _, kept| 4 + size_rule::digest_bytes(spec) + size_rule::coefficient_bytes(spec, kept),
+    stated: |spec, _, packet| size_rule::coded_coefficients(spec, packet.as_bytes(), 27, packet.elements()),
+    elements: |_, [s, d], ratio| Some(((d as f64 / ratio).floor() as usize).max(1) * s),
+    least: |_, [s, _], _| s,
+    more: |_, [s, _], kept| kept + s,
+    ..SizeRule::WHOLE
 };
 
 /// Own header: r 4, digest of the basis.

@@ -9,6 +9,8 @@ use crate::interface::Codec;
 use crate::interface::budget::Budget;
 use crate::interface::info::{CodecInfo, Rate};
 use crate::interface::packet::{self, Frame, Packet};
+#[cfg(test)]
+use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
@@ -21,6 +23,8 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(Noop { spec: spec.clone() })),
     layout,
     decode,
+    #[cfg(test)]
+    size: SizeRule::WHOLE,
 };
 
 struct Noop {

@@ -15,6 +15,8 @@ use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
 use crate::interface::info::{CodecInfo, Rate, VALUES};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+#[cfg(test)]
+use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
@@ -27,6 +29,19 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(Slicer { spec: spec.clone(), values: spec.values() })),
     layout,
     decode,
+    #[cfg(test)]
+    size: SIZE,
+};
+
+#[cfg(test)]
+const SIZE: SizeRule = SizeRule {
+    stated: |spec, _, packet| {
+        let bytes = packet.as_bytes();
+        let blocks = usize::from(bytes[19]) + usize::from(bytes[20]);
+        let bits = 4 * blocks + size_rule::count(bytes, 26);
+        Some(30 + size_rule::count(bytes, 22) + 2 + 2 * blocks * size_rule::width(spec) + bits.div_ceil(8))
+    },
+    ..SizeRule::ADAPTIVE
 };
 
 /// Own header: k 4, positive blocks 1, negative blocks 1, coding 1, bytes of positions 4, bits of block numbers and codes 4.

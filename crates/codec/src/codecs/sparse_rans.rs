@@ -14,6 +14,8 @@ use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
 use crate::interface::info::{CodecInfo, Rate};
 use crate::interface::packet::{self, Frame, Packet};
+#[cfg(test)]
+use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
@@ -26,6 +28,20 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(SparseRans { spec: spec.clone() })),
     layout,
     decode,
+    #[cfg(test)]
+    size: SIZE,
+};
+
+#[cfg(test)]
+const SIZE: SizeRule = SizeRule {
+    stated: |spec, a, packet| {
+        let (bytes, scales) = (packet.as_bytes(), size_rule::scale_bytes(spec, a));
+        let groups = (scales - 2) / if spec.option("scales") == Some("f32") { 4 } else { 2 };
+        let coded = |at| size_rule::coded(bytes, at);
+        let counts = 26 + scales + groups;
+        Some(coded(if bytes[20] > 1 { coded(coded(counts)) } else { coded(counts) }))
+    },
+    ..SizeRule::ADAPTIVE
 };
 
 /// Own header: channels of a group 4, levels less one 1, places of a row 1, nonzero values 4, largest symbol 1.

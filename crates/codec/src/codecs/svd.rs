@@ -9,6 +9,8 @@ use crate::interface::Codec;
 use crate::interface::budget::Budget;
 use crate::interface::info::{CodecInfo, Rate, VALUES};
 use crate::interface::packet::Packet;
+#[cfg(test)]
+use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
 use crate::parts::low_rank;
 
@@ -22,6 +24,8 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(Svd { spec: spec.clone(), values: spec.values() })),
     layout: low_rank::layout,
     decode: low_rank::decode,
+    #[cfg(test)]
+    size: SizeRule::LOW_RANK,
 };
 
 struct Svd {

@@ -13,6 +13,8 @@ use crate::interface::budget::Budget;
 use crate::interface::calibration::{Calibration, CalibrationNeed};
 use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, VALUES};
 use crate::interface::packet::Packet;
+#[cfg(test)]
+use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
 use crate::linalg;
 use crate::parts::low_rank;
@@ -42,6 +44,8 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build,
     layout: low_rank::layout,
     decode: low_rank::decode,
+    #[cfg(test)]
+    size: SizeRule::LOW_RANK,
 };
 
 /// Added to the diagonal, as a share of the mean diagonal element: with fewer calibration rows than channels the matrix is

@@ -16,6 +16,8 @@ use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
 use crate::interface::info::{CodecInfo, Rate, VALUES};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+#[cfg(test)]
+use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
 use crate::parts::largest::largest;
 
@@ -29,6 +31,19 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(ThresholdSplit { spec: spec.clone(), values: spec.values() })),
     layout,
     decode,
+    #[cfg(test)]
+    size: SIZE,
+};
+
+#[cfg(test)]
+const SIZE: SizeRule = SizeRule {
+    stated: |spec, a, packet| {
+        let (bytes, width) = (packet.as_bytes(), size_rule::width(spec));
+        let bits = 4 * a.tokens() + size_rule::count(bytes, 24);
+        let (values, positions) = (size_rule::count(bytes, 15), size_rule::count(bytes, 20));
+        Some(28 + positions + 2 + values * width + 2 + 2 * a.tokens() * width + bits.div_ceil(8))
+    },
+    ..SizeRule::ADAPTIVE
 };
 
 /// Own header: k 4, coding 1, bytes of positions 4, bits of codes 4.

@@ -9,6 +9,8 @@ use crate::bytes::values::ValueType;
 use crate::interface::budget::{Budget, NUMBER_BITS};
 use crate::interface::info::{CodecInfo, Rate};
 use crate::interface::packet::{self, Frame, Packet};
+#[cfg(test)]
+use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
 use crate::interface::{Codec, Delivery};
 use crate::shape::MAX_ELEMENTS;
@@ -28,6 +30,8 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
              runs one"
         )
     },
+    #[cfg(test)]
+    size: SizeRule::ADAPTIVE,
 };
 
 /// Own header: vocabulary 4.

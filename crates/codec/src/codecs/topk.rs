@@ -11,6 +11,8 @@ use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
 use crate::interface::info::{CodecInfo, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+#[cfg(test)]
+use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
 use crate::parts::largest::largest;
 
@@ -24,7 +26,42 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(TopK { spec: spec.clone(), coefficients: Coefficients::of(spec) })),
     layout,
     decode,
+    #[cfg(test)]
+    size: SIZE,
 };
+
+/// k values, and where they are.
+#[cfg(test)]
+const SIZE: SizeRule = SizeRule {
+    bytes: |spec, a, kept| 4 + 1 + 4 + position_bytes(a, kept) + size_rule::coefficient_bytes(spec, kept),
+    stated: |spec, _, packet| {
+        let bytes = packet.as_bytes();
+        size_rule::coded_coefficients(spec, bytes, 24 + size_rule::count(bytes, 20), packet.elements())
+    },
+    elements: |_, [s, d], ratio| Some((((s * d) as f64 / ratio).floor() as usize).max(1)),
+    least: |_, _, _| 1,
+    more: |_, _, kept| kept + 1,
+    ..SizeRule::WHOLE
+};
+
+/// The shorter of a bitmap and the best Rice code of the gaps between the positions kept.
+#[cfg(test)]
+fn position_bytes(a: &Activation, k: usize) -> usize {
+    let values = a.values();
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&i, &j| values[j].abs().total_cmp(&values[i].abs()).then(i.cmp(&j)));
+    order.truncate(k);
+    order.sort_unstable();
+    let rice = |width: usize| {
+        let (mut next, mut bits) = (0, 0);
+        for &at in &order {
+            bits += ((at - next) >> width) + 1 + width;
+            next = at + 1;
+        }
+        bits.div_ceil(8)
+    };
+    (0..=27).map(rice).min().unwrap().min(values.len().div_ceil(8))
+}
 
 /// Own header: k 4, coding 1, bytes of positions 4.
 const OWN_BYTES: usize = 9;

@@ -10,6 +10,8 @@ use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
 use crate::interface::info::{CodecInfo, Rate};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+#[cfg(test)]
+use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
@@ -22,6 +24,16 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     build: |spec, _| Ok(Box::new(Zfp { spec: spec.clone() })),
     layout,
     decode,
+    #[cfg(test)]
+    size: SIZE,
+};
+
+/// Whole words of 64 bits: four elements at least.
+#[cfg(test)]
+const SIZE: SizeRule = SizeRule {
+    stated: |_, _, packet| Some(21 + size_rule::count(packet.as_bytes(), 17)),
+    least: |_, _, _| 4,
+    ..SizeRule::ADAPTIVE
 };
 
 /// Own header: tolerance 2, bytes of the stream 4.

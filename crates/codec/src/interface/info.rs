@@ -28,6 +28,9 @@ pub struct CodecInfo {
     pub(crate) layout: fn(&Frame<'_>) -> Result<usize>,
     /// Decodes the S * D values of a packet that passed `layout`.
     pub(crate) decode: fn(&Packet) -> Result<Vec<f32>>,
+    /// How much its packets hold, for the suite of all codecs.
+    #[cfg(test)]
+    pub(crate) size: super::size_rule::SizeRule,
 }
 
 /// What decides how much a codec sends.

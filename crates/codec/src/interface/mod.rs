@@ -5,6 +5,8 @@ pub(crate) mod calibration;
 pub(crate) mod info;
 pub(crate) mod packet;
 pub(crate) mod shared;
+#[cfg(test)]
+pub(crate) mod size_rule;
 pub(crate) mod spec;
 
 use anyhow::{Result, ensure};

@@ -1,13 +1,14 @@
-//! What every registered codec must do, at every value of every option. A new codec is found by itself; only
-//! `expected_len` must be told how long its packets are. `external` has tests of its own (`tests/external`), as size and error
+//! What every registered codec must do, at every value of every option. A new codec is found by itself; how much its packets
+//! hold stands beside it (`SizeRule`). `external` has tests of its own (`tests/external`), as size and error
 //! of its packets are the user's program's, and so has `token-ids` (beside its code, `tests/split.rs`), which takes no matrix.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use splitbench_codec::{
+use crate::interface::size_rule::{Amount, SizeRule};
+use crate::{
     Accounting, Activation, AllowedValues, Budget, Calibration, CalibrationBuilder, Codec, CodecInfo, CodecSpec,
     Packet, Rate, ValueType, build, decode, registered,
 };
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 const HIDDEN: usize = 96;
 
@@ -107,185 +108,17 @@ fn round_trip(codec: &dyn Codec, a: &Activation, budget: Budget) -> (Packet, Act
     (packet, back)
 }
 
-fn width(spec: &CodecSpec) -> usize {
-    match spec.values() {
-        ValueType::F32 => 4,
-        ValueType::F16 | ValueType::Bf16 => 2,
-        ValueType::Int8 => 1,
-    }
-}
-
-/// Bytes of `count` coefficients: a section, or int8 codes with coder, exponent and steps of blocks of 32.
-fn coefficient_bytes(spec: &CodecSpec, count: usize) -> usize {
-    match spec.values() {
-        ValueType::Int8 => 1 + 2 + 2 * count.div_ceil(32) + count,
-        _ => 2 + count * width(spec),
-    }
-}
-
-/// Bytes a packet of `kept` elements must have, by the wire format as written down, and not by the codec's code.
-fn expected_len(spec: &CodecSpec, a: &Activation, kept: usize) -> usize {
-    let all = a.tokens() * a.hidden();
-    let header = 4 + 1 + 1 + 1 + 4 + 4;
-    header
-        + match spec.name() {
-            "noop" => 4 * all,
-            "fc" => 1 + 4 + 4 + digest_bytes(spec) + coefficient_bytes(spec, 2 * kept),
-            "fc-reading" => {
-                1 + 4 + 4 + 4 + digest_bytes(spec) + coefficient_bytes(spec, reading_numbers(spec, a, kept))
-            }
-            "klt" => 4 + digest_bytes(spec) + coefficient_bytes(spec, kept),
-            "topk" => 4 + 1 + 4 + position_bytes(a, kept) + coefficient_bytes(spec, kept),
-            "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" => 4 + 2 + 2 + kept * width(spec),
-            "int8" | "fp8" => 4 + 1 + scale_bytes(spec, a) + all,
-            "int4" | "hadamard-int4" => 4 + 1 + scale_bytes(spec, a) + all.div_ceil(2),
-            other => panic!("expected_len does not know {other}"),
-        }
-}
-
-/// What tells which calibration both sides need.
-fn digest_bytes(spec: &CodecSpec) -> usize {
-    let shared = spec.option("rotate") == Some("whiten") || spec.option("mean") == Some("calibrated");
-    if spec.name() == "klt" || shared { 8 } else { 0 }
-}
-
-/// Numbers in a packet of `fc-reading` with so many elements: of a mean row each is one, a complex coefficient has two.
-fn reading_numbers(spec: &CodecSpec, a: &Activation, elements: usize) -> usize {
-    let row = mean_row(spec, a.hidden());
-    row + (elements - row) * if spec.option("transform") == Some("dct") { 1 } else { 2 }
-}
-
-/// Numbers of the mean row that is sent.
-fn mean_row(spec: &CodecSpec, hidden: usize) -> usize {
-    if spec.option("mean") == Some("tokens") { hidden } else { 0 }
+fn size(spec: &CodecSpec) -> SizeRule {
+    spec.info().size
 }
 
 /// The tokens that a transform has, padding included.
 fn padded(spec: &CodecSpec, tokens: usize) -> usize {
-    let length = spec.option("pad").and_then(|length| length.parse().ok());
-    length.unwrap_or(0).max(tokens)
+    crate::codecs::fc_reading::padded_tokens(spec, tokens)
 }
 
-/// Codecs whose packets tell which coefficients they have, in bytes that follow the activation.
-fn indexed(spec: &CodecSpec) -> bool {
-    spec.name() == "fc-mask"
-}
-
-/// A quantiser's section of scales.
-fn scale_bytes(spec: &CodecSpec, a: &Activation) -> usize {
-    let group = spec.option("group").unwrap().parse().unwrap_or(a.hidden());
-    let width = if spec.option("scales") == Some("f32") { 4 } else { 2 };
-    2 + width * a.tokens() * a.hidden().div_ceil(group)
-}
-
-/// Codecs whose bits follow the activation: they send the bits there is room for, and 16 bits are an element.
-fn adaptive(spec: &CodecSpec) -> bool {
-    ["threshold-split", "slicer", "sparse-rans", "zfp"].contains(&spec.name())
-}
-
-/// Bytes of a packet by the lengths it states itself, where its codes are entropy-coded or have widths of their own.
-fn stated_len(packet: &Packet, spec: &CodecSpec, a: &Activation) -> Option<usize> {
-    let bytes = packet.as_bytes();
-    let count = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-    let coded = |at: usize| at + 9 + count(at + 1) + count(at + 5);
-    Some(match spec.name() {
-        "threshold-split" => {
-            let bits = 4 * a.tokens() + count(24);
-            28 + count(20) + 2 + count(15) * width(spec) + 2 + 2 * a.tokens() * width(spec) + bits.div_ceil(8)
-        }
-        "slicer" => {
-            let blocks = usize::from(bytes[19]) + usize::from(bytes[20]);
-            30 + count(22) + 2 + 2 * blocks * width(spec) + (4 * blocks + count(26)).div_ceil(8)
-        }
-        "sparse-rans" => {
-            let scales = scale_bytes(spec, a);
-            let groups = (scales - 2) / if spec.option("scales") == Some("f32") { 4 } else { 2 };
-            let counts = 26 + scales + groups;
-            coded(if bytes[20] > 1 { coded(coded(counts)) } else { coded(counts) })
-        }
-        "zfp" => 21 + count(17),
-        _ if indexed(spec) || spec.values() == ValueType::Int8 => {
-            let (before, numbers) = match spec.name() {
-                "fc" => (24 + digest_bytes(spec), 2 * packet.elements()),
-                "topk" => (24 + count(20), packet.elements()),
-                "klt" => (27, packet.elements()),
-                "fc-reading" => (28 + digest_bytes(spec), reading_numbers(spec, a, packet.elements())),
-                _ if bytes[15] == 1 => (29 + count(25), 2 * packet.elements()),
-                _ => (25 + count(21), 2 * packet.elements()),
-            };
-            match spec.values() == ValueType::Int8 && bytes[before] == 1 {
-                true => coded(before + 3 + 2 * numbers.div_ceil(32)),
-                false if indexed(spec) => before + coefficient_bytes(spec, numbers),
-                false => return None,
-            }
-        }
-        _ if spec.info().rate == Rate::Fixed && spec.option("coder") == Some("rans") && bytes[19] == 1 => {
-            coded(20 + scale_bytes(spec, a))
-        }
-        _ => return None,
-    })
-}
-
-/// The shorter of a bitmap and the best Rice code of the gaps between the positions kept.
-fn position_bytes(a: &Activation, k: usize) -> usize {
-    let values = a.values();
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&i, &j| values[j].abs().total_cmp(&values[i].abs()).then(i.cmp(&j)));
-    order.truncate(k);
-    order.sort_unstable();
-    let rice = (0..=27)
-        .map(|b| {
-            let mut next = 0;
-            let mut bits = 0;
-            for &at in &order {
-                bits += ((at - next) >> b) + 1 + b;
-                next = at + 1;
-            }
-            bits.div_ceil(8)
-        })
-        .min()
-        .unwrap();
-    rice.min(values.len().div_ceil(8))
-}
-
-/// Kept numbers under the `elements` rule, from the text: none where block or bits depend on the values.
-fn expected_elements(spec: &CodecSpec, s: usize, d: usize, ratio: f64) -> Option<usize> {
-    let (sf, df) = (s as f64, d as f64);
-    let low_rank = ((sf * df / (ratio * (sf + df))).floor() as usize).max(1) * (s + d);
-    Some(match spec.name() {
-        _ if spec.info().rate == Rate::Fixed => s * d,
-        "topk" => ((sf * df / ratio).floor() as usize).max(1),
-        "klt" => ((df / ratio).floor() as usize).max(1) * s,
-        "fc-mask" if spec.option("mask") == Some("separable") => return None,
-        "fc-mask" => {
-            // Numbers that are their own mirrors, and one of each pair.
-            let own = (1 + usize::from(s.is_multiple_of(2))) * (1 + usize::from(d.is_multiple_of(2)));
-            ((sf * df / ratio).floor() as usize).clamp(1, (s * d + own) / 2)
-        }
-        _ if adaptive(spec) => return None,
-        "fc-reading" if mean_row(spec, d) > 0 => return None,
-        "fc-reading" => {
-            let (s, sf) = (padded(spec, s), padded(spec, s) as f64);
-            let ks = ((sf / ratio.sqrt()).round() as usize).clamp(1, s);
-            let kd = ((sf * df / (ratio * ks as f64)).floor() as usize).max(1);
-            if kd > d { ((sf * df / (ratio * df)).floor() as usize).clamp(1, s) * d } else { ks * kd }
-        }
-        "fc" => {
-            let most = if spec.option("band") == Some("centered") { d / 2 + 1 } else { d };
-            let beside = |k: usize, top: usize| ((sf * df / (ratio * k as f64)).floor() as usize).clamp(1, top);
-            match spec.option("aspect").unwrap() {
-                "proportional" => {
-                    let ks = ((sf / ratio.sqrt()).round() as usize).clamp(1, s);
-                    if beside(ks, usize::MAX) > most { beside(most, s) * most } else { ks * beside(ks, most) }
-                }
-                "tokens" => s * beside(s, most),
-                "hidden" => beside(most, s) * most,
-                _ => return None,
-            }
-        }
-        _ => low_rank,
-    })
-}
+/// Bytes of the common header: magic, version, codec, value type, S, D.
+const HEADER: usize = 4 + 1 + 1 + 1 + 4 + 4;
 
 #[test]
 fn packets_have_the_size_the_format_says_and_the_elements_the_rule_says() {
@@ -298,28 +131,18 @@ fn packets_have_the_size_the_format_says_and_the_elements_the_rule_says() {
                 let (packet, _) = round_trip(codec.as_ref(), &a, elements(ratio));
                 let spec = codec.spec();
                 let what = format!("{spec}, S = {tokens}, ratio {ratio}");
-                let stated = stated_len(&packet, spec, &a);
-                let plain = (!adaptive(spec) && !indexed(spec)).then(|| expected_len(spec, &a, packet.elements()));
+                let (rule, sides) = (size(spec), [tokens, HIDDEN]);
+                let stated = (rule.stated)(spec, &a, &packet);
+                let counted = rule.amount == Amount::Counted;
+                let plain = counted.then(|| HEADER + (rule.bytes)(spec, &a, packet.elements()));
                 assert_eq!(Some(packet.len()), stated.or(plain), "{what}");
                 assert!(stated.is_none() || plain.is_none_or(|p| packet.len() < p), "{what}: longer than plain codes");
-                if let Some(kept) = expected_elements(spec, tokens, HIDDEN, ratio) {
+                if let Some(kept) = (rule.elements)(spec, sides, ratio) {
                     assert_eq!(packet.elements(), kept, "{what}");
                 }
                 // Every rule keeps at least one of something: one component of a low-rank codec is S + D elements, one
                 // column of all tokens is S, one row of all channels is D.
-                let least = match (spec.name(), spec.option("aspect")) {
-                    _ if spec.info().rate == Rate::Fixed => tokens * HIDDEN,
-                    ("topk" | "fc-mask", _) => 1,
-                    // Whole words of 64 bits.
-                    ("zfp", _) => 4,
-                    _ if adaptive(spec) => 1,
-                    ("klt", _) => tokens,
-                    ("fc", Some("tokens")) => tokens,
-                    ("fc", Some("hidden")) => HIDDEN,
-                    ("fc", _) => 1,
-                    ("fc-reading", _) => 1 + mean_row(spec, HIDDEN),
-                    _ => tokens + HIDDEN,
-                };
+                let least = (rule.least)(spec, sides, Accounting::Elements);
                 let allowed = ((padded(spec, tokens) * HIDDEN) as f64 / ratio).max(least as f64);
                 assert!(packet.elements() as f64 <= allowed, "{what}: {} elements", packet.elements());
                 assert_eq!(packet.ratio_elements(), (tokens * HIDDEN) as f64 / packet.elements() as f64);
@@ -337,7 +160,8 @@ fn wire_budgets_hold_and_one_more_would_not_fit() {
         for ratio in [1.0, 2.0, 4.0, 8.0] {
             let (packet, _) = round_trip(codec.as_ref(), &a, Budget::new(ratio, Accounting::Wire).unwrap());
             let limit = (2 * 24 * HIDDEN) as f64 / ratio;
-            if adaptive(spec) {
+            let (rule, sides) = (size(spec), [24, HIDDEN]);
+            if rule.amount == Amount::Adaptive {
                 let (smallest, _) = round_trip(codec.as_ref(), &a, Budget::new(1e9, Accounting::Wire).unwrap());
                 let len = packet.len() as f64;
                 assert!(len <= limit || packet == smallest, "{spec}, ratio {ratio}: {len} bytes of {limit}");
@@ -346,7 +170,7 @@ fn wire_budgets_hold_and_one_more_would_not_fit() {
                 continue;
             }
             let kept = packet.elements();
-            if indexed(spec) {
+            if rule.amount == Amount::Indexed {
                 let len = packet.len() as f64;
                 assert!(len <= limit, "{spec}, ratio {ratio}: {len} bytes of {limit}");
                 // One coefficient more, and now and then a step or a longer index; a row or a column of them, or coding them.
@@ -365,15 +189,8 @@ fn wire_budgets_hold_and_one_more_would_not_fit() {
                 assert!(kept >= least, "{spec}, ratio {ratio}: {kept} elements, {least} without rans");
                 continue;
             }
-            let fits = |kept| expected_len(spec, &a, kept) as f64 <= limit;
-            let (one, next) = match spec.name() {
-                "topk" => (1, kept + 1),
-                // A block is K_S x K_D: one row or one column more than fits is less than this many.
-                "fc" => (1, (kept + 24).max(kept + HIDDEN)),
-                "fc-reading" => (1 + mean_row(spec, HIDDEN), kept + padded(spec, 24).max(HIDDEN)),
-                "klt" => (24, kept + 24),
-                _ => (24 + HIDDEN, kept + 24 + HIDDEN),
-            };
+            let fits = |kept| (HEADER + (rule.bytes)(spec, &a, kept)) as f64 <= limit;
+            let (one, next) = ((rule.least)(spec, sides, Accounting::Wire), (rule.more)(spec, sides, kept));
             assert!(fits(kept) || kept == one, "{spec}, ratio {ratio}: {} bytes", packet.len());
             let all_there = kept >= padded(spec, 24) * HIDDEN || (spec.name() == "fc" && kept >= 24 * (HIDDEN / 2 + 1));
             assert!(!fits(next) || all_there, "{spec}, ratio {ratio}: {next} elements would have fitted, kept {kept}");
@@ -403,7 +220,7 @@ fn lossy_codecs_lose_and_lose_less_with_a_larger_budget() {
             }
             // 8 bits a value at ratio 2, where their unit is bits.
             // Half of the numbers are nearly all pairs.
-            let least = if adaptive(spec) || indexed(spec) { 1e-4 } else { 0.05 };
+            let least = if size(spec).amount == Amount::Counted { 0.05 } else { 1e-4 };
             assert!(error > least, "{spec}, ratio {ratio}: compression was not used");
             assert!(error < 1.01, "{spec}, ratio {ratio}: worse than sending nothing, {error}");
             // The weighted codecs minimise another norm, in which random rows may move the plain error up a little.
@@ -468,15 +285,7 @@ fn edges() {
         assert!(packet.elements() >= 1);
         let (packet, _) =
             round_trip(codec.as_ref(), &random(2, HIDDEN, 10), Budget::new(1e9, Accounting::Wire).unwrap());
-        let least = match spec.name() {
-            _ if spec.info().rate == Rate::Fixed => 2 * HIDDEN,
-            "fc" | "topk" | "fc-mask" => 1,
-            "fc-reading" => 1 + mean_row(spec, HIDDEN),
-            "klt" => 2,
-            "zfp" => 4,
-            _ if adaptive(spec) => 1,
-            _ => 2 + HIDDEN,
-        };
+        let least = (size(spec).least)(spec, [2, HIDDEN], Accounting::Wire);
         assert_eq!(packet.elements(), least, "{spec}");
         // Nothing to send.
         let zero = Activation::new(5, HIDDEN, vec![0.0; 5 * HIDDEN]).unwrap();
