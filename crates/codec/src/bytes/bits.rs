@@ -1,7 +1,9 @@
-//! Which of n positions are kept, in few bits: a bitmap, or Rice-coded gaps.
+//! Which of n positions are kept, in few bits: a bitmap, or gaps in Rice codes (Rice 1979: Golomb's codes of 1966 with
+//! a power of two as parameter).
 //!
-//! At density p the entropy is H(p)/p bits a kept position: 4.3 at p = 1/8, where a bitmap takes 8, plain 17-bit indices
-//! 17 and Rice codes 4.5. Charging Top-k more than it needs would flatter the others under the `wire` accounting.
+//! At density p the entropy is H(p)/p bits per kept position: 4.3 at p = 1/8, where a bitmap takes 8, plain 17-bit
+//! indices 17 and Rice codes 4.5. Charging Top-k more than it needs would flatter the others under the `wire`
+//! accounting.
 
 use anyhow::{Result, ensure};
 
@@ -69,6 +71,7 @@ pub(crate) fn write(out: &mut Vec<u8>, positions: &[u32], coding: Coding) {
         // A unary quotient of ones closed by a zero, then the remainder, lowest bit first.
         let mut quotient = gap >> coding.id;
         let remainder = gap & ((1u32 << coding.id) - 1);
+        // Nearly every code is this short, and written in one go.
         if quotient + u32::from(coding.id) < 31 {
             let ones = (1u32 << quotient) - 1;
             writer.put(ones | remainder << (quotient + 1), quotient + 1 + u32::from(coding.id));
@@ -94,6 +97,7 @@ pub(crate) fn read(bytes: &[u8], id: u8, count: usize, n: usize) -> Result<Scrat
         ensure!(bytes.len() == n.div_ceil(8), "packet field positions: a bitmap of {n} bits has {} bytes", bytes.len());
         for (i, &byte) in bytes.iter().enumerate() {
             let mut rest = byte;
+            // From the lowest bit on, so that positions ascend.
             while rest != 0 {
                 ensure!(positions.len() < count, "packet field positions: more than the {count} announced");
                 positions.push(i as u32 * 8 + rest.trailing_zeros());

@@ -33,7 +33,7 @@ pub(crate) fn empty<T: BufferNumber>(capacity: usize) -> Vec<T> {
     buffer
 }
 
-/// A vector of `length` numbers, which are what they are: all are to be written.
+/// A vector of `length` numbers of unspecified value, all of them to be written.
 pub(crate) fn floats(length: usize) -> Vec<f32> {
     let mut buffer = unspecified(length, length);
     buffer.resize(length, 0.0);

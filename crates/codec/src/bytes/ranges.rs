@@ -18,8 +18,8 @@ pub(crate) const MAX_WIDTH: usize = 15;
 /// Bits of a width in a packet.
 pub(crate) const WIDTH_BITS: u32 = 4;
 
-/// Up to here the squared error is computed; beyond, it is taken as that of numbers spread evenly over their cells.
-/// Computing it for ranges that an outlier stretches, too, took twice the time and chose the same packets.
+/// Up to this width the squared error is computed; beyond it, numbers are taken as spread evenly over their cells. To
+/// compute it as well for ranges that an outlier stretches took twice the time and chose the same packets.
 const EXACT_WIDTH: usize = 4;
 
 /// The grid of a block.
@@ -68,6 +68,7 @@ impl RangeBlock {
         let error = |width: usize| match width {
             _ if span == 0.0 => 0.0,
             0..=EXACT_WIDTH => exact(width as u8),
+            // The variance of a number spread evenly over a cell is the cell's square over 12.
             _ => count as f64 * (span / f64::from(1u32 << width)).powi(2) / 12.0,
         };
         Self { count, low, high, mean, errors: std::array::from_fn(error) }
@@ -90,6 +91,7 @@ impl RangeBlock {
     /// The step from `width` to a wider code below `limit` that takes most error off for a bit.
     fn step(&self, block: usize, width: u8, limit: u8) -> Option<Step> {
         let gain = |to: u8| (self.error(width) - self.error(to)) / (self.count * usize::from(to - width)) as f64;
+        // All wider codes are looked at, not only the next: two bits together may take more off per bit than the first.
         let wider = (width + 1..limit).map(|to| Step { gain: gain(to), block, to });
         wider.filter(|step| step.gain > 0.0).max()
     }
@@ -125,8 +127,9 @@ impl PartialEq for Step {
 
 impl Eq for Step {}
 
-/// The width of each block's codes, so that all of them take at most `bits`: each step goes where a bit takes off most of
-/// the squared error, which is the least error there is wherever errors fall ever more slowly with the bits.
+/// The width of each block's codes, so that all of them take at most `bits`: each step goes where a bit takes off most
+/// of the squared error (marginal analysis, Fox 1966). The error is the least there is wherever errors fall ever more
+/// slowly with the bits.
 pub(crate) fn allocate(blocks: &[RangeBlock], mut bits: u64) -> Vec<u8> {
     let mut widths = vec![0u8; blocks.len()];
     let all = MAX_WIDTH as u8 + 1;

@@ -1,4 +1,5 @@
-//! Codes by their frequencies: a static asymmetric numeral system, the frequencies in the packet as integers.
+//! Entropy coding by frequencies: a static range asymmetric numeral system (rANS, Duda 2013), its frequencies in the
+//! packet as integers.
 //!
 //! `constriction` turns symbols into words and back by integer arithmetic alone, given integer frequencies that sum to a
 //! power of two; they are made and sent here, so no floating-point number has a part in what the decoder sees.
@@ -41,6 +42,7 @@ pub(crate) fn encode(codes: &[u8], symbols: usize) -> Result<Vec<u8>> {
         .map_err(|e| anyhow!("coding by frequencies: {e:?}"))?;
     let Ok(words) = coder.into_compressed();
 
+    // As gaps between positions the frequencies go through the coder of positions.
     let table = cumulated(&frequencies);
     let coding = bits::shortest(&table, table_positions(symbols));
     let mut out = vec![coding.id];

@@ -64,7 +64,7 @@ pub(crate) const EXPONENT_BYTES: usize = 2;
 /// up, and 2^28 above its smallest normal number, so that small values beside a huge one keep their 11 bits.
 const STORED_TOP: i32 = 14;
 
-/// No finite f32, and no sum over [`super::MAX_ELEMENTS`] of them, needs an exponent beyond this.
+/// No finite f32, and no sum over [`crate::shape::MAX_ELEMENTS`] of them, needs an exponent beyond this.
 const EXPONENT_LIMIT: i32 = 300;
 
 /// `floor(log2(|value|))` of a finite number that is normal in f64; `None` for zero.
@@ -110,6 +110,7 @@ fn max_bits<V: Vector>(values: &[f32]) -> u32 {
 pub(crate) fn write_section(out: &mut Vec<u8>, kind: ValueType, values: &[f32], extra: i32) -> Result<()> {
     let Some(top) = max_magnitude(values) else { bail!("a value to be sent is not finite") };
     let own = exponent(top).map_or(0, |e| e - STORED_TOP);
+    // Zeros are stored alike, whatever they were divided by.
     let stored = own + if top == 0.0 { 0 } else { extra };
     out.extend_from_slice(&(stored as i16).to_le_bytes());
     out.reserve(values.len() * kind.bytes());
@@ -142,6 +143,7 @@ const CHUNK: usize = 512;
 fn scale(values: &[f32], exponent: i32, out: &mut [f32]) {
     let gain = power_of_two(exponent);
     let narrow = gain as f32;
+    // A product by a power of two is rounded only where f32's range ends, and then once: the same in f32 and in f64.
     if narrow.is_normal() {
         out.iter_mut().zip(values).for_each(|(out, v)| *out = v * narrow);
     } else {

@@ -29,7 +29,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     decode: low_rank::decode,
 };
 
-/// Least share of the mean channel.
+/// The least that a channel counts for, as a share of the mean channel.
 const FLOOR: f64 = 1e-6;
 
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {

@@ -123,6 +123,8 @@ impl External {
                 Some(error) => Err(error.clone()),
                 None => Ok(read(answer)?),
             };
+            // Only after an answer that was read to its end: what a failed process still writes would be taken for the
+            // next one.
             self.pool.give_back(role, process);
             Ok(read)
         };
@@ -153,6 +155,7 @@ impl Codec for External {
             budget: room(budget, tokens, hidden),
         };
         let request = request.with(&npy::to_bytes(activation))?;
+        // The budget is a request to the program, not a limit: its payload is measured as it comes.
         let most = longest_payload(tokens, hidden);
         let (elements, payload) = self.ask(Role::Encoder, &request, most, |answer| {
             let elements = answer.elements.context("its header line has no \"elements\", the numbers it kept")?;

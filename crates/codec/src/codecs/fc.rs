@@ -85,12 +85,15 @@ impl Codec for Fc {
         let shape @ (tokens, hidden) = (activation.tokens(), activation.hidden());
         let own_bytes = OWN_BYTES + self.rotation.digest().len();
         let room = wire_items(budget.ratio, shape, HEADER_BYTES + own_bytes, 1);
+        // A coefficient is two numbers. Plain numbers fill the room with this many; entropy-coded ones may leave some.
         let certain = self.coefficients.certain(room, 2).max(1);
         let allowance = match budget.accounting {
             Accounting::Elements => Allowance::Ratio(budget.ratio),
             Accounting::Wire => Allowance::Count(certain),
         };
+        // Only of entropy-coded numbers the size is unknown until they are coded, so blocks are tried.
         let searched = self.coefficients.coded && budget.accounting == Accounting::Wire;
+        // The block depends on the coefficients: the whole spectrum is computed once, and blocks are cut out of it.
         let (block, payload) = if searched || self.aspect == Aspect::Adaptive {
             let RotatedRows { rows, gain, shift } =
                 self.rotation.apply(activation, crate::interface::check_finite(activation)?)?;
@@ -113,12 +116,14 @@ impl Codec for Fc {
                 }
             })?
         } else {
+            // The block is known beforehand, so the transform computes nothing else.
             let block = block_shape::choose(self.aspect, self.band, shape, allowance);
             let mut kept = Scratch::new(2 * block.ks * block.kd);
             let shift = self.transform(activation, block, &mut kept)?;
             (block, self.coefficients.encode(&kept, shift)?)
         };
         let mut bytes = packet::begin(&INFO, self.coefficients.kind, shape, own_bytes + payload.len())?;
+        // Both are small numbers: half a byte each.
         bytes.push(self.band.id() | self.rotation.id() << 4);
         put_u32(&mut bytes, block.ks);
         put_u32(&mut bytes, block.kd);
@@ -130,6 +135,7 @@ impl Codec for Fc {
     fn decode(&self, packet: &Packet) -> Result<Activation> {
         crate::interface::check_codec(&self.spec, packet)?;
         let Reconstruction { values, finite } = restore(packet, Some(&self.rotation))?;
+        // The inverse transform has told that all values are finite: they are not read again.
         if finite {
             Activation::new(packet.tokens(), packet.hidden(), values)
         } else {
@@ -204,6 +210,8 @@ fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Reconstruction> {
     if rotation.0 == 0 {
         return Ok(inverse(gain));
     }
+    // Stored numbers have a moderate size whatever their exponent is. The transform works on these; the exponent comes
+    // in last, in f64.
     let values = rotation::undo(own, packet, rotation, inverse(1.0).values, gain)?;
     Ok(Reconstruction { values, finite: false })
 }

@@ -22,7 +22,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     decode: low_rank::decode,
 };
 
-/// Least share of the mean Fisher information.
+/// The least that a channel counts for, as a share of the mean Fisher information.
 const FLOOR: f64 = 1e-9;
 
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {

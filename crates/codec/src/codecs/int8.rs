@@ -6,7 +6,7 @@ use crate::interface::info::{CodecInfo, Rate};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "int8",
-    summary: "Rounds every value to an integer from -127 to 127 times one scale a group.",
+    summary: "Rounds every value to an integer from -127 to 127 times one scale per group.",
     options: OPTIONS,
     id: 8,
     rate: Rate::Fixed,

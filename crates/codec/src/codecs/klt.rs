@@ -38,6 +38,8 @@ const OWN_BYTES: usize = 4 + DIGEST_BYTES;
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
     let missing = || CalibrationNeed::Moments.missing(spec);
     let calibration = calibration.with_context(missing)?;
+    // The Karhunen-Loeve basis: no other r directions keep as much energy of the calibration rows (Eckart and Young
+    // 1936). The covariance is not centred, since energy and not variance is kept.
     let basis = calibration.principal().with_context(|| format!("codec {spec}"))?.with_context(missing)?;
     Ok(Box::new(Klt { spec: spec.clone(), coefficients: Coefficients::of(spec), hidden: calibration.hidden(), basis }))
 }
@@ -46,7 +48,7 @@ struct Klt {
     spec: CodecSpec,
     coefficients: Coefficients,
     hidden: usize,
-    /// A direction a row, in falling order of the calibration rows' energy in it.
+    /// One direction per row, in falling order of the calibration rows' energy along it.
     basis: Arc<SharedNumbers>,
 }
 
@@ -78,6 +80,7 @@ impl Codec for Klt {
             Accounting::Wire => (certain, certain),
         };
 
+        // A coefficient is a sum of D products with entries of a unit vector.
         let shift = shift_for_f32(values::exponent(top), hidden);
         let mut rows = Cow::Borrowed(activation.values());
         if shift != 0 {
@@ -102,6 +105,7 @@ impl Codec for Klt {
         let frame = packet.frame();
         let mut reader = Reader::new(frame.body);
         let (rank, digest) = own_header(&mut reader)?;
+        // With another basis the packet would decode to wrong values, and nothing would tell.
         self.basis.check(digest, INFO.name)?;
         ensure!(
             frame.hidden == self.hidden,

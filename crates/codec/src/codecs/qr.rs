@@ -63,6 +63,7 @@ pub(crate) fn pivoted(activation: &Activation, rank: usize) -> (Mat<f64>, Mat<f6
     let mut q: Vec<Vec<f64>> = Vec::with_capacity(rank);
     let mut r = vec![0f64; rank * hidden];
     for step in 0..rank {
+        // Businger and Golub's rule (1965): the column of which most is left.
         let mut pivot = 0;
         for (d, &n) in left.iter().enumerate() {
             if n > left[pivot] {
@@ -74,6 +75,8 @@ pub(crate) fn pivoted(activation: &Activation, rank: usize) -> (Mat<f64>, Mat<f6
             break;
         }
         let mut column: Vec<f64> = (0..tokens).map(|s| a[s * hidden + pivot]).collect();
+        // Gram-Schmidt, direction by direction. The second pass takes off what cancellation left in the first: "twice
+        // is enough" (Kahan, in Parlett 1980).
         for _ in 0..2 {
             for direction in &q {
                 let along = dot(direction, &column);
@@ -90,6 +93,7 @@ pub(crate) fn pivoted(activation: &Activation, rank: usize) -> (Mat<f64>, Mat<f6
             row.iter_mut().zip(values).for_each(|(to, v)| *to += weight * v);
         }
         q.push(column);
+        // Q is orthonormal: a column loses the square of its coefficient along the new direction.
         left.iter_mut().zip(row.iter()).for_each(|(n, v)| *n = (*n - v * v).max(0.0));
         left[pivot] = 0.0;
         for d in 0..hidden {
@@ -100,6 +104,7 @@ pub(crate) fn pivoted(activation: &Activation, rank: usize) -> (Mat<f64>, Mat<f6
         }
     }
     let columns = q.len();
+    // A matrix of lower rank leaves zeros, so that the packet has the size that its header states.
     let q = Mat::from_fn(tokens, rank, |i, j| if j < columns { q[j][i] } else { 0.0 });
     (q, MatRef::from_row_major_slice(&r, rank, hidden).to_owned())
 }

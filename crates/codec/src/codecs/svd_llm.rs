@@ -114,6 +114,8 @@ impl Codec for SvdLlm {
         let (shape, budget) = low_rank::checked(activation, budget, &self.spec)?;
         low_rank::check_hidden(INFO.name, self.weight.nrows(), shape.1)?;
         let rank = low_rank::rank(budget, shape, self.values);
+        // The error that is made small is that of A W. For `weights` it is the error of the next layer's q, k and v
+        // outputs; for `covariance` a direction counts by the energy that calibration rows have in it.
         low_rank::truncate_lower(activation, &self.weight, rank)?.pack(&INFO, self.values, shape)
     }
 }

@@ -89,7 +89,7 @@ impl TopK {
             let bytes = bits::shortest(&positions, all.len()).bytes + self.payload(all, &positions)?.len();
             Ok((positions, bytes))
         };
-        // Entropy-coded, at least as many fit.
+        // Entropy-coded numbers are never longer, so at least as many fit.
         let most = if self.coefficients.coded { all.len() } else { fits };
         if most == fits {
             return Ok(largest(all, fits));
@@ -122,6 +122,7 @@ fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let positions = bits::read(reader.bytes(coding.bytes, "positions")?, coding.id, k, n)?;
     let kept = coefficients::read(&mut reader, packet.values(), k, "values")?.into_values();
     let mut out = buffers::floats(n);
+    // The buffer still holds what it was used for before.
     out.fill(0.0);
     positions.iter().zip(&*kept).for_each(|(&at, &v)| out[at as usize] = v);
     Ok(out)

@@ -50,6 +50,7 @@ impl Codec for Zfp {
         let budget = Budget::required(budget, &self.spec)?;
         let top = crate::interface::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
+        // zfp has no numbers to count: under `elements`, 16 bits of its stream count as one.
         let most = match budget.accounting {
             Accounting::Elements => (tokens * hidden) as f64 / budget.ratio * (NUMBER_BITS / 8) as f64,
             Accounting::Wire => raw_bytes(tokens, hidden) as f64 / budget.ratio - (HEADER_BYTES + OWN_BYTES) as f64,
@@ -88,6 +89,7 @@ fn parameters(tolerance: i32) -> (ZfpConfig, f32) {
 fn compress(a: &Activation, tolerance: i32) -> Result<Vec<u8>> {
     let (config, scale) = parameters(tolerance);
     let scaled: Vec<f32> = a.values().iter().map(|v| v * scale).collect();
+    // zfp names the dimension first in which neighbours lie side by side.
     let field = ZfpField::new(&scaled, [a.hidden(), a.tokens()])?;
     let most = config.maximum_size(ZfpScalarType::F32, field.dims()).context("zfp: the matrix is too large")?;
     let mut stream = ZfpBitStream::new(most)?;

@@ -1,4 +1,4 @@
-//! One scale a group of channels: what a quantiser's grid is stretched by.
+//! One scale per group of channels: the factor by which a quantiser's grid is stretched.
 
 use anyhow::Result;
 
@@ -21,7 +21,7 @@ pub(crate) const GROUP: OptionInfo = OptionInfo {
     meaning: "which values share one scale",
 };
 
-/// What a scale is sent as.
+/// The option that says in which type scales are sent.
 pub(crate) const SCALES: OptionInfo =
     OptionInfo { key: "scales", allowed: VALUES.allowed, default: "f16", meaning: "type of the scales in the packet" };
 
@@ -38,7 +38,7 @@ pub(crate) fn channels(spec: &CodecSpec, hidden: usize) -> Result<usize> {
     }
 }
 
-/// Groups a matrix has; the last of a row may be shorter.
+/// How many groups a matrix has; the last of a row may be shorter.
 pub(crate) fn count(tokens: usize, hidden: usize, channels: usize) -> usize {
     tokens * hidden.div_ceil(channels)
 }

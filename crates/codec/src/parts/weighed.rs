@@ -1,4 +1,4 @@
-//! What `asvd` and `fwsvd` share: truncation under one weight a channel, measured on calibration rows.
+//! What `asvd` and `fwsvd` share: truncation under one weight per channel, measured on calibration rows.
 
 use anyhow::{Result, ensure};
 
