@@ -77,6 +77,7 @@ pub(crate) fn write(out: &mut Vec<u8>, positions: &[u32], coding: Coding) {
             writer.put(ones | remainder << (quotient + 1), quotient + 1 + u32::from(coding.id));
             continue;
         }
+        // A gap far beyond the mean: its ones go out in words of 32.
         while quotient >= 32 {
             writer.put(u32::MAX, 32);
             quotient -= 32;

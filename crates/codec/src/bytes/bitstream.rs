@@ -53,6 +53,7 @@ impl<'a> BitReader<'a> {
         if let Some(window) = self.bytes[first..].first_chunk() {
             return u64::from_le_bytes(*window) >> (self.at % 8);
         }
+        // The zeros past the end close any run of ones; what is really there, `left` tells.
         let mut window = [0u8; 8];
         let there = self.bytes.len().saturating_sub(first).min(8);
         window[..there].copy_from_slice(&self.bytes[first..first + there]);
@@ -67,6 +68,7 @@ impl<'a> BitReader<'a> {
     pub fn unary(&mut self) -> Result<u64> {
         let mut ones = 0;
         loop {
+            // A window has at least 57 bits; a run of 56 ones may go on in the next.
             let run = (self.peek().trailing_ones() as usize).min(56);
             ensure!(run < self.left(), "packet field {}: the bits end early", self.field);
             ones += run as u64;

@@ -34,6 +34,7 @@ impl Range {
     pub fn code(self, value: f64, width: u8) -> u32 {
         let span = self.high - self.low;
         let cells = 1u32 << width;
+        // The cast takes what lies below the range to the first cell, and the limit takes its upper end to the last.
         if span > 0.0 { (((value - self.low) / span * f64::from(cells)) as u32).min(cells - 1) } else { 0 }
     }
 
@@ -134,6 +135,7 @@ pub(crate) fn allocate(blocks: &[RangeBlock], mut bits: u64) -> Vec<u8> {
     let mut widths = vec![0u8; blocks.len()];
     let all = MAX_WIDTH as u8 + 1;
     let mut steps: BinaryHeap<Step> = blocks.iter().enumerate().filter_map(|(at, b)| b.step(at, 0, all)).collect();
+    // The heap holds one step per block: when it is taken or refused, the block's next one replaces it.
     while let Some(Step { block, to, .. }) = steps.pop() {
         let cost = blocks[block].count as u64 * u64::from(to - widths[block]);
         let limit = if cost <= bits {

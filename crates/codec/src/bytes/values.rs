@@ -92,6 +92,7 @@ pub(crate) fn shift_for_f32(top: Option<i32>, terms: usize) -> i32 {
 /// Largest magnitude; `None` where a value is not finite.
 pub(crate) fn max_magnitude(values: &[f32]) -> Option<f32> {
     let bits = dispatch!(max_bits(values));
+    // From these bits on are infinity and NaN.
     (bits < 0x7f80_0000).then(|| f32::from_bits(bits))
 }
 
@@ -221,6 +222,7 @@ pub(crate) fn read_section(
         ValueType::Bf16 => widened(bytes, bf16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out)),
         ValueType::Int8 => bail!("packet field {field}: a section holds floating-point numbers, not int8"),
     };
+    // The encoder refuses such values, so the packet is damaged.
     if max_magnitude(&stored).is_none() {
         bail!("packet field {field}: a number is not finite");
     }

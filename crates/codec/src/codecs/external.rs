@@ -116,6 +116,8 @@ impl External {
             bail!("{failed}");
         }
         let named = || format!("{role} `{}`", self.command);
+        // Three outcomes: a value; the program's own refusal of this activation; a failure, after which the process is
+        // not used again.
         let answered = || -> Result<Result<T, String>> {
             let mut process = self.pool.take(role)?;
             let answer = process.ask(request, most, self.timeout)?;
@@ -158,6 +160,7 @@ impl Codec for External {
         // The budget is a request to the program, not a limit: its payload is measured as it comes.
         let most = longest_payload(tokens, hidden);
         let (elements, payload) = self.ask(Role::Encoder, &request, most, |answer| {
+            // Nothing else is known of the program's bytes, so it says itself how many numbers they hold.
             let elements = answer.elements.context("its header line has no \"elements\", the numbers it kept")?;
             check_elements(elements, tokens, hidden).context("field elements of its header line")?;
             Ok((elements, answer.body))

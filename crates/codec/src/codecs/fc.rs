@@ -157,6 +157,7 @@ impl Fc {
         };
         let top = top.map_or_else(|| crate::interface::check_finite(activation), Ok)?;
         let RotatedRows { rows, gain, shift } = self.rotation.apply(activation, top)?;
+        // Otherwise the first transform was of these very rows.
         if !(matches!(self.rotation, Rotation::None) && shift == 0) {
             forward(&rows, gain);
         }
@@ -185,6 +186,7 @@ fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<FcHeader
 
 fn layout(frame: &Frame<'_>) -> Result<usize> {
     let FcHeader { block, rotation: (_, digest), .. } = own_header(&mut Reader::new(frame.body), frame)?;
+    // A complex coefficient counts as one number, as in the paper.
     let kept = block.ks * block.kd;
     coefficients::expect(frame, OWN_BYTES + digest.len(), 2 * kept)?;
     Ok(kept)

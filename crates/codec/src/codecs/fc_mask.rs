@@ -138,6 +138,7 @@ fn own_header(reader: &mut Reader<'_>, half: HalfSpectrum) -> Result<MaskHeader>
     let mask = Mask::from_id(reader.u8("mask")?)?;
     let (kept, most) = (reader.u32("K")? as usize, half.count());
     ensure!((1..=most).contains(&kept), "packet field K: {kept} is not in 1..={most}");
+    // Two of the masks have a number that follows from K; a separable one states it.
     let numbers = match mask::numbers(mask, half, kept) {
         Some(numbers) => numbers,
         None => reader.u32("rows and columns")? as usize,

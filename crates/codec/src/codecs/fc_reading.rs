@@ -150,6 +150,7 @@ impl Codec for FcReading {
                 Allowance::Count(self.coefficients.certain(rest, parts).max(1))
             }
         };
+        // As `fc` by its defaults, of the padded matrix.
         let block = block_shape::choose(Aspect::Proportional, Band::Mirrored, (padded, hidden), allowance);
 
         // A value less its mean may be twice as large as either, so twice the number of terms is assumed.

@@ -70,9 +70,11 @@ impl Codec for Klt {
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         low_rank::check_hidden(INFO.name, self.hidden, hidden)?;
         let room = wire_items(budget.ratio, (tokens, hidden), HEADER_BYTES + OWN_BYTES, 1);
+        // A direction costs one coefficient per token.
         let certain = self.coefficients.certain(room, tokens).clamp(1, hidden);
         let (least, most) = match budget.accounting {
             Accounting::Elements => {
+                // S r coefficients for S D values: the ratio is D / r.
                 let rank = ((hidden as f64 / budget.ratio).floor() as usize).max(1);
                 (rank, rank)
             }

@@ -89,12 +89,14 @@ pub(crate) fn pivoted(activation: &Activation, rank: usize) -> (Mat<f64>, Mat<f6
         }
         column.iter_mut().for_each(|c| *c /= norm);
         let row = &mut r[step * hidden..(step + 1) * hidden];
+        // Token by token, as A lies in memory.
         for (weight, values) in column.iter().zip(a.chunks_exact(hidden)) {
             row.iter_mut().zip(values).for_each(|(to, v)| *to += weight * v);
         }
         q.push(column);
         // Q is orthonormal: a column loses the square of its coefficient along the new direction.
         left.iter_mut().zip(row.iter()).for_each(|(n, v)| *n = (*n - v * v).max(0.0));
+        // Rounding may leave a remainder, and no column is taken twice.
         left[pivot] = 0.0;
         for d in 0..hidden {
             if left[d] > 0.0 && left[d] < STALE * direct[d] {

@@ -194,6 +194,7 @@ impl Codec for Slicer {
 
 /// The k largest, split into about so many blocks each time.
 fn slices<'a>(sorted: &'a SignedMagnitudes<'_>, k: usize, counts: &'a [usize]) -> impl Iterator<Item = Slices> + 'a {
+    // Positions cost the same however the values are split.
     let coding = bits::shortest(&sorted.positions(k), sorted.all.len());
     let tails = sorted.tails(k);
     counts.iter().filter_map(move |&most| sorted.split(&tails, coding, most))
@@ -300,6 +301,8 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     );
     let fixed = (OWN_BYTES + range_bytes(frame.values, own.blocks)) as u64 + own.coding.bytes as u64;
     frame.expect_len(fixed + stream_bytes(own.blocks, own.bits))?;
+    // 16 bits of codes and block numbers count as one number; positions and ranges are free, as all indices and
+    // headers.
     Ok((own.bits.div_ceil(NUMBER_BITS) as usize).max(1))
 }
 

@@ -218,6 +218,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     let fixed = EXPONENT_BYTES + groups * (frame.values.bytes() + 1);
     reader.bytes(fixed, "scales")?;
     let mut length = (OWN_BYTES + fixed) as u64;
+    // Counts, columns and values; rows of one place need no columns.
     for _ in 0..if own.places > 1 { 3 } else { 2 } {
         let coded = rans::stated_len(&mut reader)?;
         reader.bytes((coded - rans::HEADER_BYTES) as usize, "length")?;
@@ -260,6 +261,7 @@ fn dense(reader: &mut Reader<'_>, own: &SparseHeader, n: usize) -> Result<Vec<u8
         let mut next = 0;
         for (column, value) in kept.by_ref().take(count.into()) {
             let column = usize::from(column);
+            // Columns ascend within a row; a place that comes twice is damage.
             ensure!((next..row.len()).contains(&column), "packet field columns: {column} out of order or of its row");
             ensure!(value < own.largest, "packet field values: symbol {value} is beyond the largest");
             row[column] = value + 1;

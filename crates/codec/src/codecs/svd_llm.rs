@@ -82,6 +82,7 @@ fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn 
 /// The lower triangular W with W W^T = C + epsilon * trace(C) / D * I.
 fn factor(square: &[f64], hidden: usize) -> Result<Mat<f64>> {
     let square = MatRef::from_row_major_slice(square, hidden, hidden);
+    // What is added is relative to this, so that the scale of the numbers does not matter.
     let mean = (0..hidden).map(|i| square[(i, i)]).sum::<f64>() / hidden as f64;
     ensure!(mean > 0.0, "the matrix to whiten with has no positive diagonal");
     let mut epsilon = EPSILON;

@@ -181,6 +181,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     ensure!(k <= most, "packet field k: {k} is more than the activation's {most} values");
     let sections = section_bytes(frame.values, k, frame.tokens) as u64;
     frame.expect_len(OWN_BYTES as u64 + coding.bytes as u64 + sections + stream_bytes(frame.tokens, code_bits))?;
+    // A value sent apart is one number, and so are 16 bits of codes.
     Ok((k + code_bits.div_ceil(NUMBER_BITS) as usize).max(1))
 }
 

@@ -95,6 +95,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     ensure!(frame.values == ValueType::F32, "packet field value type: token-ids has f32, found {}", frame.values);
     let vocabulary = vocabulary(&mut Reader::new(frame.body))?;
     frame.expect_len((OWN_BYTES + packed_bytes(frame.tokens, vocabulary)) as u64)?;
+    // 16 bits count as one number.
     let bits = frame.tokens as u64 * u64::from(id_bits(vocabulary));
     Ok((bits.div_ceil(NUMBER_BITS) as usize).max(1))
 }

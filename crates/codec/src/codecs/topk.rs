@@ -43,6 +43,7 @@ impl Codec for TopK {
         let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
         let all = activation.values();
+        // Positions are free under `elements`, so the budget is a count; under `wire` they take their share.
         let positions = match budget.accounting {
             Accounting::Elements => largest(all, ((all.len() as f64 / budget.ratio).floor() as usize).max(1)),
             Accounting::Wire => self.largest_that_fit(activation, budget.ratio)?,

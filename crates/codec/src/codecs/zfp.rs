@@ -108,6 +108,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     ensure!(frame.values == ValueType::F32, "packet field value type: zfp has f32, found {}", frame.values);
     let (_, stream) = own_header(&mut Reader::new(frame.body))?;
     frame.expect_len((OWN_BYTES + stream) as u64)?;
+    // zfp writes words of 64 bits.
     ensure!(stream > 0 && stream % 8 == 0, "packet field stream: {stream} bytes are not words of 8");
     Ok(stream * 8 / NUMBER_BITS as usize)
 }

@@ -88,6 +88,7 @@ impl Coefficients {
         let top = |block: &[f32]| block.iter().fold(0f64, |top, v| top.max(f64::from(v.abs()))) * gain;
         let mut tops = Scratch::new(numbers.len().div_ceil(BLOCK));
         tops.extend(numbers.chunks(BLOCK).map(top));
+        // Replaced below where coding makes the codes shorter.
         out.push(PLAIN);
         let steps = groups::write(&mut out, ValueType::F16, &tops, Int8::TOP)?;
         let mut codes = Scratch::new(numbers.len());
@@ -124,6 +125,7 @@ fn coder(reader: &mut Reader<'_>) -> Result<u8> {
 /// Fails unless `count` numbers come after the first bytes of the body, `before` in number, and nothing comes after them.
 pub(crate) fn expect(frame: &Frame<'_>, before: usize, count: usize) -> Result<()> {
     let mut length = plain_bytes(frame.values, count);
+    // The length of int8 numbers depends on their coder, which the body names.
     if frame.values == ValueType::Int8 {
         let mut reader = Reader::new(frame.body);
         reader.bytes(before, "length")?;

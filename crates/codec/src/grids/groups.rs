@@ -34,6 +34,7 @@ const LEAST_SHARE: f64 = 1.0 / (1u64 << 28) as f64;
 pub(crate) fn channels(spec: &CodecSpec, hidden: usize) -> Result<usize> {
     match spec.option(GROUP.key) {
         Some("token") => Ok(hidden),
+        // A row narrower than a group is one group.
         _ => Ok(spec.typed::<usize>(GROUP.key)?.min(hidden)),
     }
 }

@@ -20,7 +20,7 @@ pub trait Codec: Send + Sync {
     /// The name and options this codec was built from.
     fn spec(&self) -> &CodecSpec;
 
-    /// Compresses one activation to the budget; a codec of fixed rate ([`Rate::Fixed`]) does not look at it. Fails where a
+    /// Compresses one activation to the budget; a codec of fixed rate ([`Rate::Fixed`](crate::Rate::Fixed)) does not look at it. Fails where a
     /// value is not finite, where the budget is not a ratio of at least 1, or where the shape is not the one the codec was
     /// calibrated for.
     fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet>;
@@ -36,7 +36,7 @@ pub trait Codec: Send + Sync {
         self.decode(packet).map(Delivery::Activation)
     }
 
-    /// Whether a call would first have to start something whose time is not the codec's; the next ones would not.
+    /// Whether the next call would first have to start something whose time is not the codec's; later calls would not.
     fn is_cold(&self) -> bool {
         false
     }
@@ -51,7 +51,7 @@ pub enum Delivery {
     TokenIds(TokenIds),
 }
 
-/// Fails where a packet is of another codec than was built.
+/// Fails where a packet was made by another codec than `spec`'s.
 pub(crate) fn check_codec(spec: &CodecSpec, packet: &Packet) -> Result<()> {
     let own = spec.name();
     ensure!(packet.codec() == own, "packet field codec: {} was built, the packet is of {}", own, packet.codec());

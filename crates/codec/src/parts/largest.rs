@@ -20,6 +20,7 @@ pub(crate) fn largest(values: &[f32], k: usize) -> Scratch<u32> {
     magnitudes.extend(positions.iter().map(magnitude));
     // Selection takes linear time; nothing is sorted.
     let (larger, &mut threshold, _) = magnitudes.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
+    // Of those equal to the threshold, the lower positions fill up what is missing.
     let mut ties = k - larger.iter().filter(|m| **m > threshold).count();
     let mut kept = 0;
     for i in 0..positions.len() {
@@ -41,7 +42,7 @@ const SAMPLE: usize = 1024;
 /// Bits of a magnitude that, as a sample says, most likely at least k values have, and not many more.
 fn likely_least(values: &[f32], k: usize) -> u32 {
     let n = values.len();
-    // With so few values a sample would cost as much as it saves.
+    // So few values are searched as they are.
     if n < 8 * SAMPLE {
         return 0;
     }
