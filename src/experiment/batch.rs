@@ -90,7 +90,7 @@ impl<'a> QuestionGroup<'a> {
         let same_prompt = prompt_tokens <= shared && prompt_tokens == self.sequences[0].prompt_tokens;
         match sharing {
             Sharing::Computed => shared,
-            // Beyond the prompt no codec has been: the rows are those computed.
+            // Both receive the one packet of the prompt, and beyond it the rows as computed.
             Sharing::Received(Scope::Prompt) if same_prompt => shared,
             Sharing::Received(_) => 0,
         }
