@@ -236,7 +236,7 @@ fn score_part(
                     }
                 });
             }
-            // Written before it is told: what was counted once is never computed again.
+            // Written before it is told: what was counted outlives this process.
             journal.append(lines)?;
             done(sequences)?;
         }

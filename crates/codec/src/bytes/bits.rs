@@ -62,6 +62,7 @@ pub(crate) fn shortest(positions: &[u32], n: usize) -> Coding {
 pub(crate) fn write(out: &mut Vec<u8>, positions: &[u32], coding: Coding) {
     let start = out.len();
     if coding.id == BITMAP {
+        // Bit p mod 8 of byte p / 8 is position p.
         out.resize(start + coding.bytes, 0);
         positions.iter().for_each(|&at| out[start + at as usize / 8] |= 1 << (at % 8));
         return;
@@ -100,6 +101,7 @@ pub(crate) fn read(bytes: &[u8], id: u8, count: usize, n: usize) -> Result<Scrat
             let mut rest = byte;
             // From the lowest bit on, so that positions ascend.
             while rest != 0 {
+                // Before the push: the buffer was made for `count`.
                 ensure!(positions.len() < count, "packet field positions: more than the {count} announced");
                 positions.push(i as u32 * 8 + rest.trailing_zeros());
                 rest &= rest - 1;

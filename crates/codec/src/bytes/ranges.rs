@@ -59,6 +59,7 @@ impl RangeBlock {
         let count = numbers.len();
         let low = numbers.iter().copied().reduce(f32::min).unwrap_or(0.0);
         let high = numbers.iter().copied().reduce(f32::max).unwrap_or(0.0);
+        // In f64, and divided by one where the block is empty.
         let mean = (numbers.iter().map(|&v| f64::from(v)).sum::<f64>() / count.max(1) as f64) as f32;
         let range = Range { low: low.into(), high: high.into() };
         let span = range.high - range.low;
@@ -166,6 +167,7 @@ pub(crate) fn error(blocks: &[RangeBlock], widths: &[u8]) -> f64 {
 pub(crate) fn write(out: &mut Vec<u8>, kind: ValueType, blocks: &[RangeBlock], widths: &[u8]) -> Result<Vec<Range>> {
     let ends = |(block, &width): (&RangeBlock, &u8)| if width == 0 { [block.mean; 2] } else { [block.low, block.high] };
     let ends: Vec<f32> = blocks.iter().zip(widths).flat_map(ends).collect();
+    // Written, then read back: codes are made with the rounded ends.
     let start = out.len();
     values::write_section(out, kind, &ends, 0)?;
     read(&mut Reader::new(&out[start..]), kind, blocks.len())

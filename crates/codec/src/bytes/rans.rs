@@ -89,6 +89,7 @@ pub(crate) fn decode(reader: &mut Reader<'_>, symbols: usize, count: usize) -> R
         let symbol = symbol.map_err(|e| anyhow!("packet field coded words: {e:?}"))?;
         codes.push(present[symbol] as u8);
     }
+    // The state the encoder began with must be left, and no word: a check that costs no byte.
     let (left, state) = coder.into_raw_parts();
     ensure!(left.is_empty() && state == START, "packet field coded words: they do not end with the last code");
     Ok(codes)

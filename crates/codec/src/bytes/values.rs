@@ -115,6 +115,7 @@ pub(crate) fn write_section(out: &mut Vec<u8>, kind: ValueType, values: &[f32], 
     let stored = own + if top == 0.0 { 0 } else { extra };
     out.extend_from_slice(&(stored as i16).to_le_bytes());
     out.reserve(values.len() * kind.bytes());
+    // Scaled and converted chunk by chunk, so that no second copy of all values is made.
     let mut scaled = [0f32; CHUNK];
     for values in values.chunks(CHUNK) {
         let scaled = &mut scaled[..values.len()];

@@ -175,6 +175,7 @@ impl Codec for External {
     fn decode(&self, packet: &Packet) -> Result<Activation> {
         crate::interface::check_codec(&self.spec, packet)?;
         let (tokens, hidden) = (packet.tokens(), packet.hidden());
+        // The program gets its own bytes alone: another process may have made them.
         let request = ProgramRequest::Decode { tokens, hidden }.with(&packet.frame().body[OWN_BYTES..])?;
         self.ask(Role::Decoder, &request, npy::longest(tokens, hidden), |answer| {
             let received = npy::read_from(answer.body.as_slice()).context("its matrix")?;

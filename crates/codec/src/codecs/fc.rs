@@ -111,6 +111,7 @@ impl Codec for Fc {
                 let most = if searched { tokens * hidden } else { certain };
                 let make = |count| send(block(Allowance::Count(count)));
                 match allowance {
+                    // `least` fits for certain: only more is tried.
                     Allowance::Count(least) => largest_that_fits(least, most, make, |(_, sent)| sent.len() <= room),
                     ratio => send(block(ratio)),
                 }

@@ -146,6 +146,7 @@ impl Codec for FcReading {
             // What is sent counts, whatever the transform was of.
             Accounting::Wire => {
                 let room = wire_items(budget.ratio, (tokens, hidden), HEADER_BYTES + own, 1);
+                // The mean row takes its bytes first.
                 let rest = room.saturating_sub(self.coefficients.bytes(sent_row));
                 Allowance::Count(self.coefficients.certain(rest, parts).max(1))
             }
@@ -313,6 +314,7 @@ fn restore(packet: &Packet, shared: Option<&SharedNumbers>) -> Result<Vec<f32>> 
     let own = own_header(&mut reader, &frame)?;
     let (hidden, Block { ks, kd }) = (frame.hidden, own.block);
     let sent = coefficients::read(&mut reader, frame.values, own.numbers(hidden), "coefficients")?;
+    // The mean row and the coefficients share one section, and with it one exponent.
     let (row, kept) = sent.stored.split_at(own.sent_row(hidden));
     let gain = power_of_two(sent.exponent);
     let mean: Vec<f64> = match own.mean {

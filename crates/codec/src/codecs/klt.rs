@@ -92,6 +92,7 @@ impl Codec for Klt {
         let rows = MatRef::from_row_major_slice(&rows, tokens, hidden);
         // Direction by direction: neighbours have one size, which is what shares a step in int8.
         let projected = linalg::product_f32(self.leading(most), rows.transpose(), 1.0);
+        // Directions are in the order of their energy, so a smaller rank is a shorter slice of the same product.
         let make = |rank| Ok((rank, self.coefficients.encode(&projected[..rank * tokens], shift)?));
         let (rank, payload) = largest_that_fits(least, most, make, |(_, sent)| sent.len() <= room)?;
 

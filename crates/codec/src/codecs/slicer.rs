@@ -101,6 +101,7 @@ impl<'a> SignedMagnitudes<'a> {
 
     /// The squares of what is not among the k largest.
     fn dropped(&self, k: usize) -> f64 {
+        // Left out means zero: the error of a value is the value.
         self.order[k..].iter().map(|&at| f64::from(self.all[at as usize]).powi(2)).sum()
     }
 }
@@ -220,6 +221,7 @@ impl Slicer {
             let shape = (activation.tokens(), activation.hidden());
             let Some(room) = slices.room(self.values, budget, shape) else { continue };
             let widths = ranges::allocate(&slices.blocks, room);
+            // Squared errors of values left out and of values sent add up, so any two choices compare.
             let error = dropped + ranges::error(&slices.blocks, &widths);
             if best.as_ref().is_none_or(|best| error < best.error) {
                 *best = Some(SlicerChoice { error, slices, widths });

@@ -113,6 +113,7 @@ impl SparseRans {
     fn within(&self, activation: &Activation, steps: f64, budget: Budget) -> Result<Option<Packet>> {
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let packet = self.packet(activation, steps)?;
+        // What rANS makes of the numbers is known only when it is done, so whole packets are tried.
         let fits = match budget.accounting {
             Accounting::Elements => packet.elements() as f64 <= (tokens * hidden) as f64 / budget.ratio,
             Accounting::Wire => packet.len() as f64 <= raw_bytes(tokens, hidden) as f64 / budget.ratio,
@@ -140,6 +141,7 @@ impl SparseRans {
 /// Integers from zero on, `steps` of them in the range of each group with zero in it; zero itself is one of them.
 fn quantise(activation: &Activation, steps: f64, channels: usize, kind: ValueType) -> Result<SparseCodes> {
     let (all, hidden) = (activation.values(), activation.hidden());
+    // Steps may be a fraction, levels not: the last level may lie beyond the range.
     let most = steps.ceil();
     let ranges: Vec<(f64, f64)> = groups::of(all, hidden, channels)
         .map(|group| group.iter().fold((0f64, 0f64), |(low, high), &v| (low.min(v.into()), high.max(v.into()))))
@@ -240,6 +242,7 @@ fn decode(packet: &Packet) -> Result<Vec<f32>> {
     for ((group, &scale), &zero) in groups::of(&symbols, frame.hidden, own.channels).zip(&*scales).zip(zeros) {
         ensure!(usize::from(zero) < own.levels, "packet field zero points: {zero} of {} levels", own.levels);
         for &symbol in group {
+            // Modulo 256, as the encoder subtracted it.
             let integer = zero.wrapping_add(distance(symbol));
             ensure!(usize::from(integer) < own.levels, "packet field values: level {integer} of {}", own.levels);
             out.push(saturated((f64::from(integer) - f64::from(zero)) * scale));

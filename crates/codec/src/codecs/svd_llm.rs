@@ -76,6 +76,7 @@ fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn 
     };
     let square = square.with_context(|| need(spec).missing(spec))?;
     let weight = factor(square, calibration.hidden()).with_context(|| format!("codec {spec}"))?;
+    // Factored once, when the codec is built: every activation is multiplied by the same triangle.
     Ok(Box::new(SvdLlm { spec: spec.clone(), values: spec.values(), weight: Arc::new(weight) }))
 }
 

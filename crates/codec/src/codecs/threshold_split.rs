@@ -78,6 +78,7 @@ impl Split {
         match budget.accounting {
             Accounting::Elements => {
                 let allowed = ((shape.0 * shape.1) as f64 / budget.ratio).floor() as usize;
+                // Each value sent apart is one number of the budget; positions are free.
                 Some(allowed.checked_sub(k)? as u64 * NUMBER_BITS)
             }
             Accounting::Wire => {

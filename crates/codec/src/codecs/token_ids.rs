@@ -52,6 +52,7 @@ impl Codec for SendsTokenIds {
         let mut bytes = packet::begin(&INFO, ValueType::F32, shape, OWN_BYTES + packed_bytes(ids.len(), *vocabulary))?;
         put_u32(&mut bytes, *vocabulary as usize);
         let mut writer = BitWriter::new(&mut bytes);
+        // Plain binary codes of one width: ceil(log2 vocabulary) bits.
         ids.iter().for_each(|&id| writer.put(id, id_bits(*vocabulary)));
         writer.finish();
         Packet::finish(&INFO, bytes)

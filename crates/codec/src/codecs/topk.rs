@@ -75,6 +75,7 @@ impl TopK {
         let all = activation.values();
         let room = wire_items(ratio, (activation.tokens(), activation.hidden()), HEADER_BYTES + OWN_BYTES, 1);
         let mut fits = 1;
+        // Positions take room as well, so no more fit than without them.
         let mut too_many = self.coefficients.certain(room, 1).min(all.len()) + 1;
         while fits + 1 < too_many {
             let k = fits.midpoint(too_many);

@@ -91,6 +91,7 @@ fn compress(a: &Activation, tolerance: i32) -> Result<Vec<u8>> {
     let scaled: Vec<f32> = a.values().iter().map(|v| v * scale).collect();
     // zfp names the dimension first in which neighbours lie side by side.
     let field = ZfpField::new(&scaled, [a.hidden(), a.tokens()])?;
+    // zfp writes into a buffer of fixed size: the longest that this shape can take.
     let most = config.maximum_size(ZfpScalarType::F32, field.dims()).context("zfp: the matrix is too large")?;
     let mut stream = ZfpBitStream::new(most)?;
     stream.compress(&config, &field)?;

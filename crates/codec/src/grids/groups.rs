@@ -53,12 +53,13 @@ pub(crate) fn of<T>(values: &[T], hidden: usize, channels: usize) -> impl Iterat
 /// decoder will read them: quantising by these, and not by the unrounded ones, keeps every value within half a step.
 pub(crate) fn write(out: &mut Vec<u8>, kind: ValueType, tops: &[f64], grid_top: f64) -> Result<Scratch<f64>> {
     let most = tops.iter().copied().fold(0.0, f64::max);
-    // Around one, where neither the quotients nor the sums of a rotation leave f32.
+    // Scales are brought around one, where neither the quotients nor the sums of a rotation leave f32.
     let shared = values::exponent(most).unwrap_or(0);
     let gain = power_of_two(-shared);
     let scale = |top: f64| if top == 0.0 { 0.0 } else { (top.max(most * LEAST_SHARE) / grid_top * gain) as f32 };
     let mut scales = Scratch::new(tops.len());
     scales.extend(tops.iter().map(|&top| scale(top)));
+    // Written, then read back: codes are made with the rounded scales.
     let start = out.len();
     values::write_section(out, kind, &scales, shared)?;
     read(&mut Reader::new(&out[start..]), kind, scales.len())

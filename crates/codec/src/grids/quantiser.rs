@@ -89,6 +89,7 @@ pub(crate) fn pack<G: Grid, T: Copy + Into<f64>>(
     let channels = groups::channels(spec, hidden)?;
     let kind: ValueType = spec.typed(groups::SCALES.key)?;
     let mut tops = Scratch::new(groups::count(shape.0, hidden, channels));
+    // The largest magnitude of a group falls on the end of the grid, so all of the grid is used.
     tops.extend(
         groups::of(values, hidden, channels).map(|group| group.iter().map(|&v| v.into().abs()).fold(0.0, f64::max)),
     );

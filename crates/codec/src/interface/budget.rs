@@ -78,6 +78,7 @@ pub(crate) const NUMBER_BITS: u64 = 16;
 /// How many items of `item_bytes` a packet with `fixed_bytes` of headers has room for under the `wire` accounting.
 pub(crate) fn wire_items(ratio: f64, shape: (usize, usize), fixed_bytes: usize, item_bytes: usize) -> usize {
     let limit = (raw_bytes(shape.0, shape.1) as f64 / ratio).floor() as usize;
+    // Headers alone may exceed the budget: then no item fits, and the codec sends the least it can.
     limit.saturating_sub(fixed_bytes) / item_bytes
 }
 

@@ -126,6 +126,7 @@ impl CalibrationBuilder {
         for i in 0..d {
             for j in 0..i {
                 let (a, b) = (gram[i * d + j], gram[j * d + i]);
+                // Symmetric but for rounding: the two halves may be sums in different orders.
                 ensure!((a - b).abs() <= 1e-6 * top, "calibration: the Gram matrix is not symmetric at {i}, {j}");
             }
         }

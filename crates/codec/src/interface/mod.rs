@@ -60,6 +60,7 @@ pub(crate) fn check_codec(spec: &CodecSpec, packet: &Packet) -> Result<()> {
 
 /// The activation of a packet with the values it decodes to; fails, naming token and channel, where one is not finite.
 pub(crate) fn received(packet: &Packet, values: Vec<f32>) -> Result<Activation> {
+    // Finite numbers of a packet may still sum to more than f32 holds.
     if values::max_magnitude(&values).is_none() {
         let at = values.iter().position(|v| !v.is_finite()).expect("one was found");
         anyhow::bail!(

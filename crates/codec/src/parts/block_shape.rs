@@ -155,6 +155,8 @@ impl Energies {
         let kept = self.sum(&rows, &[0..kd, 0..0]);
         let both = self.sum(&both_rows, &[0..1, (d + 1 - kd).max(1)..kd]);
         match band {
+            // A pair of which one was kept counts 2 - 1/2 instead of 2; where both were kept, the energy counts as it
+            // is.
             Band::Corner => 1.5 * kept - 0.5 * both,
             Band::Mirrored | Band::Centered => 2.0 * kept - both,
         }

@@ -113,6 +113,7 @@ impl Rotation {
         // Not limited as above: a quotient may lie far outside of f32.
         let shift = values::exponent(top).filter(|e| !(-60..60).contains(e)).unwrap_or(0);
         let gain = power_of_two(-shift);
+        // The shift is applied here, in f64, before the values become f32.
         Ok(RotatedRows { rows: wide.into_iter().map(|v| (v * gain) as f32).collect(), gain: 1.0, shift })
     }
 }
