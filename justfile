@@ -51,10 +51,10 @@ readings model="pocket" *args="":
 
 # What CI runs, without the smoke experiment: format, lints, tests, docs.
 check:
-    cargo fmt --check
-    cargo clippy --release --all-targets -- -D warnings
-    cargo test --release
-    RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps
+    cargo fmt --all --check
+    cargo clippy --release --workspace --all-targets -- -D warnings
+    cargo test --release --workspace
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 
 # Speed, as ratios against a peer in the same run.
 bench *args="":
@@ -128,11 +128,15 @@ figures limit="32":
     cargo run --release -- run figure6 --limit {{limit}} --run figures
     cargo run --release -- simulate figure7 --from results/figure6/figures --run figures
 
-# One page of the pocket model's runs: the paper's claims, tables and figures, as HTML and as Markdown, in results/report/pocket.
+# The pages of the pocket model's runs and of the real models: the paper's claims, tables and figures, as HTML and as Markdown, in
+# results/report. The points of Figure 7 are simulated again first, 2 minutes.
 report:
+    cargo run --release -- simulate figure7 --from results/figure6/pocket --run pocket --out target/report
+    cargo run --release -- simulate figure7 --profile experiments/services/rtx4090-llama-3.2-1b.toml --run assumed --out target/report
+    rm -r target/report/plots
     cargo run --release -- report results/table2/pocket results/table3/pocket results/table4/ten-sets results/figure2/pocket \
-        results/layer-sweep/pocket results/ratio-sweep/pocket results/figure6/pocket results/figure7/pocket \
-        results/figure7/assumed results/codecs/pocket results/layers/pocket --page results/report/pocket
+        results/layer-sweep/pocket results/ratio-sweep/pocket results/figure6/pocket target/report/results/figure7/pocket \
+        target/report/results/figure7/assumed results/codecs/pocket results/layers/pocket --page results/report/pocket
     cargo run --release -- report results/table2/smollm2-135m results/table2/qwen2.5-coder-0.5b results/table3/smollm2-135m \
         results/codecs/smollm2-135m results/wire/smollm2-135m results/codecs/qwen2.5-coder-0.5b results/layer-sweep/smollm2-135m \
         results/figure2/smollm2-135m results/readings/smollm2-135m --page results/report/real

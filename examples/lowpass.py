@@ -3,8 +3,8 @@
 
     splitbench codec --input A.npy --codec "external:cmd=python3 examples/lowpass.py" --ratio 8
 
-To make a codec of your own, replace encode() and decode(); serve() is the protocol and stays (METHODOLOGY.md, "External
-codecs"). Encoder and decoder are two processes: only the bytes go from one to the other, so keep nothing between requests.
+To make a codec of your own, replace encode() and decode(); serve() is the protocol and stays (docs/wire-format.md).
+Encoder and decoder are two processes: only the bytes go from one to the other, so keep nothing between requests.
 """
 
 import functools

@@ -1,5 +1,5 @@
 //! What does it cost, in accuracy, bytes and time, to compress the activation that crosses the cut of a split
-//! language model? See README.md for use, METHODOLOGY.md for every definition.
+//! language model? See docs/README.md for use and for every definition.
 
 /// `eprintln!` that does not panic: a word on the way is no reason to end a run, such as where nobody reads it any more.
 macro_rules! tell {

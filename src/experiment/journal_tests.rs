@@ -152,11 +152,11 @@ fn a_line_that_was_changed_is_named() {
         fs::write(&path, text.replacen(from, to, 1)).unwrap();
         error(Journal::open(&path))
     };
-    let message = changed("\"wire_bytes\":[30,30]", "\"wire_bytes\":[10,30]");
+    let message = changed("\"wire_bytes\":30", "\"wire_bytes\":10");
     assert!(message.contains("a.journal, line 3") && message.contains("changed or damaged"), "{message}");
     assert!(changed("broken", "BROKEN").contains("line 5"));
     assert!(changed("topk", "klt").contains("line 1"));
-    assert!(changed("-1.1e0", "\u{7f}").contains("line 4"));
+    assert!(changed("-1.1]", "\u{7f}").contains("line 4"));
     assert!(changed("{\"baseline\"", "").contains("line 2"));
     // A line of bytes that are no text.
     let mut bytes = text.clone().into_bytes();

@@ -7,6 +7,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::canvas::{Canvas, text_width};
 use super::figure::{AXIS, GRID, HEAD, INK, MARGIN, SMALL, TITLE, fit, grid};
 use super::picture::{Picture, TextPlace, few};
+use super::slim::slim;
 
 /// A figure of bars: panels that share the meaning of the parts; each has its own scale from zero.
 #[derive(Debug)]
@@ -103,7 +104,7 @@ impl Bars {
         }
         canvas.text(&self.x_label, (left + WIDTH / 2, y), AXIS, (HPos::Center, VPos::Top))?;
         canvas.finish()?;
-        Ok(svg)
+        Ok(slim(&svg))
     }
 }
 

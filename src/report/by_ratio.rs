@@ -10,7 +10,7 @@ use super::table3;
 use super::view::{RowView, distinct};
 use crate::record::Row;
 
-/// KL, nats a position, that is called near-lossless here: what `splitbench gate` is asked for in the README.
+/// KL, nats a position, that is called near-lossless here: what docs/perplexity-and-gate.md asks `splitbench gate` for.
 const NEAR_LOSSLESS_KL: f64 = 0.01;
 
 /// The mean of the ratios in the paper's Table III, at which rows are ordered and what was sent is shown.

@@ -6,6 +6,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::canvas::{Canvas, Type, text_width};
 use super::picture::{Picture, TextPlace, few};
+use super::slim::slim;
 use super::table::wrap;
 use super::{legend, number};
 
@@ -274,7 +275,7 @@ impl Figure {
         canvas.text(&self.x_label, (middle, x_label_top), AXIS, (HPos::Center, VPos::Top))?;
         legend::draw(&canvas, &self.series, (MARGIN, legend_top), inner, !apart)?;
         canvas.finish()?;
-        Ok(svg)
+        Ok(slim(&svg))
     }
 
     fn x_values(&self) -> Vec<f64> {
@@ -365,6 +366,8 @@ impl Panel {
                         canvas.path(&[(x - 3, y), (x + 3, y)], look.color, 1)?;
                     }
                 }
+            }
+            for point in points {
                 canvas.marker(&look, place(point, point.y))?;
             }
         }

@@ -10,6 +10,7 @@ use super::names;
 use super::number::significant;
 use super::picture::{Picture, TextPlace, few};
 use super::pixels::{beneath, image};
+use super::slim::slim;
 use super::view;
 use crate::record::{Heat, HeatKind as Kind};
 use splitbench_codec::Activation;
@@ -113,7 +114,7 @@ fn drawn((width, height): (i32, i32), fill: impl FnOnce(&mut HeatSheet) -> Resul
         sheet.canvas.finish()?;
         sheet.images
     };
-    Ok(beneath(&svg, &images))
+    Ok(slim(&beneath(&svg, &images)))
 }
 
 fn head(sheet: &HeatSheet, title: &[String], subtitle: &[String]) -> Result<()> {

@@ -52,7 +52,7 @@ fn a_panel_a_matrix_and_a_scale_a_layer() {
         // Pictures lie beneath what is drawn over them.
         assert!(heat.rfind("<image").unwrap() < heat.find("<text").unwrap());
         for svg in [heat, spectrum] {
-            assert!(svg.starts_with("<svg xmlns:xlink") && svg.trim_end().ends_with("</svg>"));
+            assert!(svg.starts_with("<svg ") && !svg.contains("xlink") && svg.trim_end().ends_with("</svg>"));
         }
     }
 }

@@ -37,6 +37,7 @@ mod response;
 mod searched;
 mod series;
 pub mod simulation;
+mod slim;
 mod speed;
 mod table;
 mod table2;

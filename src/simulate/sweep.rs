@@ -12,7 +12,7 @@ use crate::score::student_quantile;
 
 /// A line of `simulation.csv`. Times are simulated, from asking to the last answer, seconds; `_ci` is half of the 95 %
 /// confidence interval of the mean over seeds (Student's t), missing with one seed. Times are missing where the system had not
-/// settled (METHODOLOGY.md, "Many clients").
+/// settled (docs/methodology/simulation.md, "Many clients").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SweepPoint {
     /// Where the service times come from.

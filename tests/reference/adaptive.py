@@ -2,7 +2,7 @@
 
     python tests/reference/adaptive.py
 
-Written from METHODOLOGY.md, "Three split-inference papers", not from the Rust code.
+Written from docs/methodology/split-papers.md, not from the Rust code.
 """
 
 import json

@@ -3,7 +3,7 @@
     pip install -r tests/reference/requirements.txt
     python tests/reference/codecs.py
 
-Written from METHODOLOGY.md, not from the Rust code: a Hadamard matrix and a product instead of butterflies, a search for
+Written from docs/methodology, not from the Rust code: a Hadamard matrix and a product instead of butterflies, a search for
 the nearest number of a table instead of bit operations.
 """
 

@@ -3,7 +3,7 @@ compares.
 
     python tests/reference/coefficients.py
 
-Written from METHODOLOGY.md, not from the Rust code: full complex spectra, sorting, a dynamic programme over all staircases
+Written from docs/methodology, not from the Rust code: full complex spectra, sorting, a dynamic programme over all staircases
 and a search through all products of rows and columns instead of hulls and alternation.
 """
 

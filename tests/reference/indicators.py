@@ -2,7 +2,7 @@
 
     python tests/reference/indicators.py
 
-Written from METHODOLOGY.md, "Indicators of a split layer" and "FourierCompress", not from the Rust code.
+Written from docs/methodology/indicators.md and fourier-compress.md, not from the Rust code.
 """
 
 import json

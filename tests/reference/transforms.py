@@ -4,7 +4,7 @@ transforms.json; `--check` compares.
     pip install -r tests/reference/requirements.txt
     python tests/reference/transforms.py
 
-Written from METHODOLOGY.md, not from the Rust code: masks over the full spectrum and `ifft2`, sorting, LAPACK.
+Written from docs/methodology, not from the Rust code: masks over the full spectrum and `ifft2`, sorting, LAPACK.
 """
 
 import json

@@ -8,7 +8,7 @@
 //! Everything here is sequential and deterministic; callers parallelise over activations.
 //!
 //! # Add a codec
-//! The page "Add a codec" of splitbench's docs does it with a codec of few lines. In short:
+//! `docs/add-a-codec.md` of splitbench does it with a codec of few lines. In short:
 //! 1. Write `codecs/<name>.rs` with a `pub(crate) const INFO: CodecInfo`: name, summary, options, a wire id that no
 //!    other codec has, whether a budget steers it, and four functions (what it needs, how to build it, how long its
 //!    packets are, how to decode one).

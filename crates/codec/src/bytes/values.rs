@@ -98,6 +98,7 @@ pub(crate) fn max_magnitude(values: &[f32]) -> Option<f32> {
 
 /// Magnitudes are ordered as their bits are, which keeps the loop free of branches and sees NaN as the largest.
 #[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
 fn max_bits<V: Vector>(values: &[f32]) -> u32 {
     let mut top = 0;
     for value in values {

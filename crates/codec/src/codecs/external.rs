@@ -1,8 +1,8 @@
 //! `external`: a program of the user's own, in any language, behind a pipe.
 //!
 //! The program is given a `.npy` matrix and answers with bytes, and later is given the bytes and answers with a matrix;
-//! METHODOLOGY.md, "External codecs", has the messages byte by byte. One process encodes and another decodes, so that
-//! nothing but the packet's bytes goes from one to the other.
+//! docs/wire-format.md has the messages byte by byte. One process encodes and another decodes, so that nothing but the
+//! packet's bytes goes from one to the other.
 
 mod message;
 mod pool;

@@ -3,6 +3,8 @@
 #[cfg(test)]
 pub(crate) mod adaptive_reference;
 pub(crate) mod asvd;
+#[cfg(test)]
+mod decimate;
 pub(crate) mod external;
 pub(crate) mod fc;
 pub(crate) mod fc_mask;

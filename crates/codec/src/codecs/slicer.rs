@@ -1,6 +1,6 @@
 //! `slicer`: the largest positive and negative values, split by magnitude into blocks of equal cardinality, each in bits of
 //! its own (SLICER, arXiv 2511.11608: asymmetric top-K filtering, magnitude-splitting, adaptive bit quantisation).
-//! METHODOLOGY.md says what is our reading.
+//! docs/methodology/split-papers.md says what is our reading.
 
 use anyhow::{Result, ensure};
 

@@ -1,5 +1,6 @@
 //! `sparse-rans`: integers with a zero point, those that are not zero in sparse form, entropy-coded (arXiv 2511.11664:
-//! asymmetric integer quantisation, CSR of the reshaped matrix, rANS). METHODOLOGY.md says what is our reading.
+//! asymmetric integer quantisation, CSR of the reshaped matrix, rANS). docs/methodology/split-papers.md says what is
+//! our reading.
 
 use anyhow::{Context, Result, ensure};
 

@@ -1,5 +1,6 @@
 //! `threshold-split`: values above a threshold apart, the others in as many bits as their token needs (arXiv 2511.04002:
-//! threshold splitting, TS, and token-wise adaptive bit quantisation, TAB-Q). METHODOLOGY.md says what is our reading.
+//! threshold splitting, TS, and token-wise adaptive bit quantisation, TAB-Q). docs/methodology/split-papers.md says
+//! what is our reading.
 
 use anyhow::{Result, ensure};
 

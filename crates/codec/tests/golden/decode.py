@@ -1,4 +1,4 @@
-"""Decodes the packets beside it after METHODOLOGY.md, "Wire format", alone, and compares: python3 decode.py (NumPy)."""
+"""Decodes the packets beside it after docs/wire-format.md alone, and compares: python3 decode.py (NumPy)."""
 
 import hashlib
 import pathlib

@@ -1,4 +1,4 @@
-//! The paper's claims against runs: what each says, and what rows say of it. METHODOLOGY.md, "Claims of the paper".
+//! The paper's claims against runs: what each says, and what rows say of it. docs/methodology/claims.md.
 
 mod accuracy;
 mod activations;
