@@ -9,8 +9,8 @@ use crate::experiment::merge;
 
 /// Merge the shards of a run: ends in rows, tables and plots.
 ///
-/// Takes the folders that `run --shard` wrote (a single one where all machines write to the same place) and writes into the first
-/// of them what a run of all questions would have written. Examples:
+/// Takes the folders that `run --shard` wrote (a single one where all machines write to the same place) and writes into
+/// the first of them what a run of all questions would have written. Examples:
 ///   splitbench collect results/table2/cluster
 ///   splitbench collect results/table2/cluster other-machine/results/table2/cluster
 ///   splitbench collect results/table2/stopped --datasets piqa,arc_easy

@@ -38,8 +38,8 @@ impl Codec for HadamardInt4 {
         crate::interface::check_finite(activation)?;
         let mut rotated = Scratch::new(activation.values().len());
         rotated.extend(activation.values().iter().map(|&v| f64::from(v)));
-        // An outlier is spread over its block of channels, so the range of a row, and with it the step, usually gets smaller.
-        // The rotation is orthonormal: it makes an error neither larger nor smaller.
+        // An outlier is spread over its block of channels, so the range of a row, and with it the step, usually gets
+        // smaller. The rotation is orthonormal: it makes an error neither larger nor smaller.
         rotate(&mut rotated, activation.hidden());
         quantiser::pack::<Int4, f64>(&self.spec, (activation.tokens(), activation.hidden()), &rotated)
     }

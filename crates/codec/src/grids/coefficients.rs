@@ -131,7 +131,8 @@ pub(crate) fn expect(frame: &Frame<'_>, before: usize, count: usize) -> Result<(
         reader.bytes(before, "length")?;
         if coder(&mut reader)? == RANS {
             let steps = EXPONENT_BYTES + 2 * count.div_ceil(BLOCK);
-            // The steps must be there, as codes may take no bytes at all: each byte of steps stands for at most 16 codes.
+            // The steps must be there, as codes may take no bytes at all: each byte of steps stands for at most 16
+            // codes.
             reader.bytes(steps, "steps")?;
             length = (1 + steps) as u64 + rans::stated_len(&mut reader)?;
         }

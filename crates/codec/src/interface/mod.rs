@@ -20,9 +20,9 @@ pub trait Codec: Send + Sync {
     /// The name and options this codec was built from.
     fn spec(&self) -> &CodecSpec;
 
-    /// Compresses one activation to the budget; a codec of fixed rate ([`Rate::Fixed`](crate::Rate::Fixed)) does not look at it. Fails where a
-    /// value is not finite, where the budget is not a ratio of at least 1, or where the shape is not the one the codec was
-    /// calibrated for.
+    /// Compresses one activation to the budget, which a codec of fixed rate ([`Rate::Fixed`](crate::Rate::Fixed))
+    /// ignores. Fails where a value is not finite, where the budget is not a ratio of at least 1, or where the shape is
+    /// not the one the codec was calibrated for.
     fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet>;
 
     /// Reads a packet of this codec. Fails on a packet of another codec and on bytes that do not make sense.
