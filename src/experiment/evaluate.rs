@@ -143,7 +143,7 @@ pub fn evaluate(
     let clients = Clients { decoder, groups: &groups, cells, most_rows, wanted, clock };
     thread::scope(|scope| {
         let (sender, arrivals) = sync_channel(WAITING);
-        // The server stays on this thread, as `consume` borrows what may not leave it, such as the journal.
+        // The server stays on this thread, since `consume` need not be `Send`.
         let clients = scope.spawn(move || clients.run(&sender));
         let served = {
             let mut server = Server { decoder, clock, baseline: wanted.baseline, unsplit: None, arrivals };

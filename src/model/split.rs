@@ -194,7 +194,7 @@ impl Decoder {
                 };
                 RowScore { log_probabilities: targets.iter().map(found).collect(), divergence: reference.map(diverge) }
             };
-            // One thread per row: neither the batch nor the number of threads changes a bit of a score.
+            // A row is scored by one thread, so the number of threads changes no bit of a score.
             logits.par_chunks_exact(vocabulary).enumerate().map(one).collect()
         };
         Ok(match unsplit {

@@ -38,7 +38,7 @@ const OWN_BYTES: usize = 4 + DIGEST_BYTES;
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
     let missing = || CalibrationNeed::Moments.missing(spec);
     let calibration = calibration.with_context(missing)?;
-    // The Karhunen-Loeve basis: no other r directions keep as much energy of the calibration rows (Eckart and Young
+    // The Karhunen-Loeve basis: no other r directions keep more energy of the calibration rows (Eckart and Young
     // 1936). The covariance is not centred, since energy and not variance is kept.
     let basis = calibration.principal().with_context(|| format!("codec {spec}"))?.with_context(missing)?;
     Ok(Box::new(Klt { spec: spec.clone(), coefficients: Coefficients::of(spec), hidden: calibration.hidden(), basis }))
