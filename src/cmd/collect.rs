@@ -9,8 +9,8 @@ use crate::experiment::merge;
 
 /// Merge the shards of a run: ends in rows, tables and plots.
 ///
-/// Takes the folders that `run --shard` wrote, one where all machines write to the same place, and writes into the first what a
-/// run in one go would have. Examples:
+/// Takes the folders that `run --shard` wrote (a single one where all machines write to the same place) and writes into
+/// the first of them what a run of all questions would have written. Examples:
 ///   splitbench collect results/table2/cluster
 ///   splitbench collect results/table2/cluster other-machine/results/table2/cluster
 ///   splitbench collect results/table2/stopped --datasets piqa,arc_easy
@@ -20,7 +20,7 @@ pub struct Args {
     /// Folders of runs, results/<experiment>/<run>.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// Data sets to leave the others out, finished or not; separated by commas.
+    /// Collect these data sets only, separated by commas; the others are left out, finished or not.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     datasets: Vec<String>,
     /// Print the rows as JSON instead of tables.

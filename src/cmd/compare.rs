@@ -8,9 +8,10 @@ use crate::report::compare::{CellFilter, compare, text};
 
 /// Compare two runs on the same questions: paired differences with 95 % intervals.
 ///
-/// Questions go together by data set, prompt and right choice, whatever their order; those without a partner are counted and left out.
-/// Two versions of the program or two models: cells that are alike go together. Two codecs: choose one cell of each with --a and
-/// --b, of one run given twice if they are in one. Needs the runs' samples. Examples:
+/// Questions are paired by data set, prompt and right choice, in whatever order; those without a partner are counted
+/// and left out. To compare two versions of the program or two models, give their runs: cells that are alike are
+/// paired. To compare two codecs, choose one cell of each with --a and --b; if one run has both, give it twice. Needs
+/// the runs' samples. Examples:
 ///   splitbench compare results/table2/OLD results/table2/NEW
 ///   splitbench compare results/codecs/RUN results/codecs/RUN --a fc@8 --b topk@8
 #[derive(clap::Args)]

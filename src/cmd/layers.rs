@@ -11,8 +11,9 @@ use crate::report::layers::sweeps;
 
 /// Compare split layers: what each activation is like, what a codec loses there, and how its error grows behind the cut.
 ///
-/// The experiment `layers` with a codec and ratio of your own: every layer, whether some number of the activation would have
-/// chosen the best one. Writes results/layers/<run>/ and plots/layers/<run>/. Examples:
+/// Runs the experiment `layers` with a codec and ratio of your own: it cuts after every layer, and tells whether some
+/// indicator of the activation would have chosen the best one. Writes results/layers/<run>/ and plots/layers/<run>/.
+/// Examples:
 ///   splitbench layers --datasets piqa-mini,qasc-mini --codec fc --ratio 8
 ///   splitbench layers --model qwen2.5-0.5b --datasets piqa --codec topk --ratio 8 --limit 50
 #[derive(clap::Args)]
@@ -27,7 +28,7 @@ pub struct Args {
     ratio: RatioArgs,
     #[command(flatten)]
     place: RunPlace,
-    /// Print a JSON object a model instead of tables.
+    /// Print one JSON object per model instead of tables.
     #[arg(long)]
     json: bool,
 }

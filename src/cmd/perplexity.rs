@@ -45,7 +45,7 @@ pub struct Args {
     /// First windows only.
     #[arg(long, value_name = "WINDOWS", value_parser = at_least_one)]
     limit: Option<usize>,
-    /// Write one JSON object a window to this file.
+    /// Write one JSON object per window to this file.
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
     /// Print one JSON object instead of the table.

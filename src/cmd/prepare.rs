@@ -40,7 +40,7 @@ pub struct Args {
     /// Put models into DIR/hub and data sets into DIR/<dataset> instead of the hub's cache.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Take rows that are no longer those on record; every run with them notes it.
+    /// Accept rows that differ from those on record; every run with them notes it.
     #[arg(long)]
     accept_changed: bool,
 }

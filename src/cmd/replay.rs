@@ -44,7 +44,7 @@ pub struct Args {
     /// commas, or the option once for each. A comma that belongs to a path is written `\,`.
     #[arg(long, value_name = "LIST")]
     devices: Vec<String>,
-    /// Time for timing, s: a sample of the sequences is run and scaled, and the error of that is printed.
+    /// Seconds to spend on timing: a sample of the sequences is run and scaled up, and the error of that is printed.
     #[arg(long, value_name = "S")]
     seconds: Option<f64>,
     /// Seed of the sample and of seeded activations.

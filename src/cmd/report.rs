@@ -29,8 +29,8 @@ pub struct Args {
     /// Write only one page of all runs, into this folder.
     #[arg(long, value_name = "DIR", conflicts_with = "plots")]
     page: Option<PathBuf>,
-    /// Write into this folder rows.csv, tables and plots of the rows of all runs as if of one, each row once. Runs of one model and data set
-    /// must be of the same questions; those of several models stand side by side.
+    /// Write rows.csv, tables and plots of all runs' rows into this folder as if they were one run, each row once. Runs
+    /// of one model and data set must be of the same questions; runs of several models stand side by side.
     #[arg(long, value_name = "DIR", conflicts_with = "page")]
     out: Option<PathBuf>,
     /// With --out: these data sets only, separated by commas.

@@ -25,7 +25,7 @@ pub struct Args {
     selection: Selection,
     #[command(flatten)]
     place: RunPlace,
-    /// Score this share of the questions only, i/n: shares take about as long as one another.
+    /// Score only this share of the questions, i/n; all shares take about the same time.
     #[arg(long, value_name = "I/N", requires = "run", conflicts_with = "json")]
     shard: Option<Shard>,
     /// Print the rows as JSON instead of tables.

@@ -49,13 +49,13 @@ pub struct Args {
     /// Folder with the rows of the real data sets.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Training rows a codec is calibrated on.
+    /// How many training rows a codec is calibrated on.
     #[arg(long, value_name = "N", default_value_t = 128)]
     calibration_rows: usize,
-    /// Write one JSON object a question to this file.
+    /// Write one JSON object per question to this file.
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
-    /// Rows of the residual stream a batch has at most, but of one question at least; no score depends on it.
+    /// Most rows of the residual stream per batch, which has one question at least; no score depends on it.
     #[arg(long, value_name = "N", default_value_t = 2048)]
     batch_tokens: usize,
     /// Where the decoder runs: cpu, cuda or cuda:N (the latter in a build with --features cuda-model).

@@ -38,7 +38,7 @@ pub struct SelectionPart {
     /// Folder with the rows of the real data sets: DIR/<dataset>/eval.jsonl and train.jsonl in the hub's schema.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Rows of the residual stream a batch has at most, but of one question at least; no score depends on it.
+    /// Most rows of the residual stream per batch, which has one question at least; no score depends on it.
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub batch_tokens: usize,
     /// Memory a run may take, such as 4GiB or 800MB: batches are as large as fit beside the weights. No score depends on it.

@@ -36,10 +36,10 @@ pub struct Args {
     /// Simulated time instead of the simulation's, s.
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
-    /// Runs with different random numbers instead of the simulation's.
+    /// Number of runs, each with other random numbers, instead of the simulation's.
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
-    /// Requests a worker takes at once instead of the simulation's.
+    /// Most requests that a worker takes at once, instead of the simulation's.
     #[arg(long, value_name = "N")]
     most_batch: Option<usize>,
     /// Codecs instead of the simulation's, as the profile names them or without their ratio; once for each.

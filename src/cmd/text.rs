@@ -21,7 +21,7 @@ pub(super) struct ModelArgs {
     /// A tokenizer.json in place of a GGUF model's own, which it must fit token by token.
     #[arg(long, value_name = "tokenizer.json")]
     tokenizer: Option<PathBuf>,
-    /// Rows of the residual stream a batch has at most, but of one window or question at least; no score depends on it.
+    /// Most rows of the residual stream per batch, which has one window or question at least; no score depends on it.
     #[arg(long, value_name = "N", default_value = "2048", value_parser = at_least_one)]
     pub batch_tokens: usize,
     /// Where the decoder runs: cpu, cuda or cuda:N (the latter in a build with --features cuda-model).

@@ -45,7 +45,7 @@ pub struct Args {
     /// Folder with the rows of the real data sets.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Rows of the residual stream a batch has at most; no value depends on it.
+    /// Most rows of the residual stream per batch; no value depends on it.
     #[arg(long, value_name = "N", default_value_t = 2048)]
     batch_tokens: usize,
     /// Type the weight matrices are kept in: f32 or bf16.

@@ -4,7 +4,7 @@ use super::scope::Scope;
 use crate::model::{Continuation, Packing};
 use crate::score::Request;
 
-/// The requests of one question, or one by itself.
+/// The requests of one question, or a single request.
 pub struct QuestionGroup<'a> {
     requests: &'a [Request],
     /// Its place among all questions.
@@ -18,9 +18,9 @@ pub struct QuestionGroup<'a> {
 /// What a model is fed.
 struct GroupSequence<'a> {
     tokens: &'a [u32],
-    /// Those of the prompt.
+    /// How many of them are the prompt's.
     prompt_tokens: usize,
-    /// First tokens that are those of the trunk; none of the trunk's own.
+    /// How many first tokens it has in common with the trunk; 0 for the trunk itself.
     shared: usize,
 }
 
@@ -39,8 +39,11 @@ impl<'a> QuestionGroup<'a> {
         let of_request = requests
             .iter()
             .map(|Request { tokens, prompt_tokens, .. }| {
+                // Choices of one token have the same input, the prompt: it is computed once.
                 let known = sequences.iter().position(|s| s.tokens == tokens && s.prompt_tokens == *prompt_tokens);
                 known.unwrap_or_else(|| {
+                    // Rows are shared from the first token on, since a row depends on all tokens before it and on none
+                    // after.
                     let shared = sequences
                         .first()
                         .map_or(0, |trunk| trunk.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count());
@@ -72,7 +75,7 @@ impl<'a> QuestionGroup<'a> {
         self.sequences[sequence].tokens
     }
 
-    /// First tokens of a sequence that go through a codec.
+    /// How many first tokens of a sequence go through a codec.
     pub fn compressed(&self, sequence: usize, scope: Scope) -> usize {
         match scope {
             Scope::PromptAndChoice | Scope::Question => self.tokens(sequence),
@@ -80,13 +83,14 @@ impl<'a> QuestionGroup<'a> {
         }
     }
 
-    /// First tokens of a sequence whose rows are the trunk's.
+    /// How many first tokens of a sequence have the trunk's rows.
     pub fn shared(&self, sequence: usize, sharing: Sharing) -> usize {
         let GroupSequence { prompt_tokens, shared, .. } = self.sequences[sequence];
         // A prompt that is the trunk's is sent once.
         let same_prompt = prompt_tokens <= shared && prompt_tokens == self.sequences[0].prompt_tokens;
         match sharing {
             Sharing::Computed => shared,
+            // Both receive the one packet of the prompt, and beyond it the rows as computed.
             Sharing::Received(Scope::Prompt) if same_prompt => shared,
             Sharing::Received(_) => 0,
         }
@@ -123,14 +127,15 @@ impl<'a> QuestionGroup<'a> {
         self.requests.iter().zip(&self.of_request).map(|(request, sequence)| (*sequence, request.targets.as_slice()))
     }
 
-    /// For each distinct sequence the rows at whose positions tokens are scored, where the group's sequences begin at `at` in a
-    /// packing.
+    /// For each distinct sequence, the rows at whose positions tokens are scored; the group's sequences begin at `at`
+    /// in the packing.
     pub fn positions(
         &self,
         packing: &Packing,
         at: usize,
     ) -> impl Iterator<Item = impl Iterator<Item = usize> + use<'a>> {
         (0..self.sequences()).map(move |sequence| {
+            // The longest of the continuations that end in this sequence.
             let targets = self.requests().filter(|(of, _)| *of == sequence).map(|(_, targets)| targets.len());
             let scored = targets.max().unwrap_or(0);
             packing.rows_of(at + sequence).skip(self.tokens(sequence).saturating_sub(scored))
@@ -143,8 +148,8 @@ impl<'a> QuestionGroup<'a> {
     }
 }
 
-/// A group a question, those with the longest sequences first: memory trouble shows at once and time estimates only
-/// shrink.
+/// One group per question, those with the longest sequences first: a lack of memory shows at once, and time estimates
+/// only shrink.
 pub fn groups<Q: AsRef<[Request]>>(questions: &[Q]) -> Vec<QuestionGroup<'_>> {
     let asked = questions.iter().map(Q::as_ref).enumerate().filter(|(_, requests)| !requests.is_empty());
     let mut groups: Vec<QuestionGroup> =

@@ -30,26 +30,29 @@ pub struct CellCodec<'a> {
     pub codec: Result<&'a dyn Codec, String>,
 }
 
-/// What has come to its end.
+/// What the server has finished.
 pub enum Scores {
-    /// A question, by its place among those given, and its log-likelihoods without cut and codec, one a request.
+    /// The log-likelihoods of a question without cut and codec, one per request. Questions go by their place among
+    /// those given.
     Unsplit { question: usize, logliks: Vec<f64> },
-    /// A question in a cell.
+    /// The outcomes of a question in a cell.
     Cell { question: usize, cell: usize, outcomes: Vec<Outcome>, fidelity: PositionFidelity },
-    /// A cell that came to an end, and why. What it has of other questions stays.
+    /// A cell that failed, and why. What it scored of other questions stays.
     Failed { cell: usize, error: String },
 }
 
-/// What to look at beside the cells.
+/// What is computed beside the cells.
 #[derive(Clone, Copy)]
 pub struct ScoreTargets {
-    /// The unsplit model. Where there are cells it is computed in any case: they are compared with it.
+    /// Whether the unsplit model's scores are wanted. Where there are cells it runs in any case, since they are
+    /// compared with it.
     pub baseline: bool,
-    /// Each activation that is sent.
+    /// The examination of each activation that is sent, if wanted.
     pub probe: Option<Probe>,
 }
 
-/// Server batches that may wait: while one is computed the codecs make the next, and none needs more memory than its rows.
+/// Server batches that may wait. While one is computed the codecs make the next; more of them would only hold more rows
+/// in memory.
 const WAITING: usize = 1;
 
 /// From the clients to the server.
@@ -58,7 +61,7 @@ enum Message<'a> {
     Unsplit(UnsplitBatch<'a>),
     /// Questions in cells at one cut.
     Cells(CellBatch<'a>),
-    /// A cell that gets no further.
+    /// A cell that failed, and why.
     Failed { cell: usize, error: String },
 }
 
@@ -66,7 +69,7 @@ enum Message<'a> {
 struct UnsplitBatch<'a> {
     begin: ServerInput,
     packing: Arc<Packing>,
-    /// Those that are scored or compared with.
+    /// The rows of the packing that are scored or compared with.
     rows: Vec<u32>,
     targets: Vec<Target>,
     /// Each question's place and requests.
@@ -87,11 +90,11 @@ struct CellBatch<'a> {
     split: SplitPoint,
     packing: Arc<Packing>,
     rows: Vec<u32>,
-    /// For each of `rows` the one of the unsplit batch that belongs to the same position.
+    /// For each of `rows`, the row of the unsplit batch at the same position.
     unsplit: Vec<usize>,
     targets: Vec<Target>,
     questions: Vec<SentQuestion<'a>>,
-    /// Where errors are followed: the sequences as computed.
+    /// The sequences as computed, where errors are followed.
     origins: Option<Origins>,
 }
 
@@ -100,32 +103,33 @@ struct SentQuestion<'a> {
     cell: usize,
     question: usize,
     requests: &'a [Request],
-    /// One a request, without a log-likelihood.
+    /// One outcome per request, still without its log-likelihood.
     outcomes: Vec<Outcome>,
     /// The sequence of each request in the packing.
     sequences: Vec<usize>,
-    /// Places among the batch's rows of the positions at which tokens are scored, each sequence's once.
+    /// The positions at which tokens are scored, as places among the batch's rows; each sequence's once.
     positions: Vec<usize>,
 }
 
-/// The residual streams at the cut and after each later layer as computed, and for each sequence of a server batch the one it was
-/// computed as.
+/// The residual streams as computed, at the cut and after each later layer, and for each sequence of a server batch its
+/// sequence among them.
 struct Origins {
     computed: Vec<Tensor>,
     packing: Arc<Packing>,
     of: Vec<usize>,
 }
 
-/// Scores the requests of `questions` in every cell. Batches have at most `most_rows` rows, of one question in one cell at least; the
-/// scores do not depend on it. `consume` gets the scores batch by batch, each when it is done; it may stop early.
+/// Scores the requests of `questions` in every cell. A batch has at most `most_rows` rows, or one question in one cell
+/// where that has more; no score depends on it. `consume` gets the scores batch by batch, as soon as each is done; an
+/// error of it ends the work.
 ///
 /// ```text
 /// clients: client half -> unsplit batch -> codecs -> cell batch -> codecs -> ...      (the next questions) ...
 /// server:                 rest of the model          server half     server half ...
 /// ```
 ///
-/// Clients and server are two threads: codecs run while the server half computes. The decoder has one of them at a time, since
-/// either keeps all of its device busy.
+/// Clients and server are two threads, so codecs run while the server half computes. Only one of the threads uses the
+/// decoder at a time ([`Clock::time`] sees to it), since either keeps the whole device busy.
 pub fn evaluate(
     decoder: &Decoder,
     questions: &[&[Request]],
@@ -139,6 +143,7 @@ pub fn evaluate(
     let clients = Clients { decoder, groups: &groups, cells, most_rows, wanted, clock };
     thread::scope(|scope| {
         let (sender, arrivals) = sync_channel(WAITING);
+        // The server stays on this thread, since `consume` need not be `Send`.
         let clients = scope.spawn(move || clients.run(&sender));
         let served = {
             let mut server = Server { decoder, clock, baseline: wanted.baseline, unsplit: None, arrivals };
@@ -146,6 +151,7 @@ pub fn evaluate(
             // Dropping the server, and with it the receiver, makes the clients' next send fail, which stops them.
         };
         let sent = clients.join().unwrap_or_else(|panic| resume_unwind(panic));
+        // The server's error comes first: the clients' then says only that nobody listens any more.
         served.and(sent)
     })
 }
@@ -156,7 +162,7 @@ struct Server<'a> {
     clock: &'a Clock,
     /// Whether the unsplit model's log-likelihoods are asked for.
     baseline: bool,
-    /// The last layer's residual stream of the unsplit model, at the rows that are compared with.
+    /// The unsplit model's residual stream after the last layer, at the rows that cells are compared with.
     unsplit: Option<Tensor>,
     arrivals: Receiver<Message<'a>>,
 }
@@ -200,6 +206,7 @@ impl Server<'_> {
                 scores.push(Scores::Unsplit { question, logliks });
             }
         }
+        // The next messages are cells of the same questions, and are compared with these rows.
         self.unsplit = Some(last);
         Ok(scores)
     }
@@ -219,6 +226,7 @@ impl Server<'_> {
         };
         let RowScores { log_probabilities, divergences } =
             self.decoder.score_rows(&last, &targets, Some((reference, &unsplit)))?;
+        // Targets lie in the order of the questions and their requests, so each request takes its own from the front.
         let mut each = log_probabilities.into_iter();
         let score = |sent: SentQuestion| {
             let SentQuestion { cell, question, requests, mut outcomes, sequences, positions } = sent;
@@ -246,14 +254,14 @@ struct Clients<'a> {
     clock: &'a Clock,
 }
 
-/// To the server; fails where there is none any more.
+/// The clients' end of the channel; to send fails where the server has ended.
 type Sender<'a> = SyncSender<Message<'a>>;
 
 fn send<'a>(sender: &Sender<'a>, message: Message<'a>) -> Result<()> {
     sender.send(message).map_err(|_| anyhow!("the server half has ended"))
 }
 
-/// Numbers of the residual streams of a client batch, over all its cuts (256 MiB of f32).
+/// Most numbers in the residual streams of a client batch, over all its cuts (256 MiB of f32).
 const MOST_STREAMS: usize = 1 << 26;
 
 impl<'a> Clients<'a> {
@@ -269,8 +277,10 @@ impl<'a> Clients<'a> {
         }
         let mut failed: Vec<bool> = cells.iter().map(|cell| cell.codec.is_err()).collect();
         let streams = splits.len().max(1) * decoder.config().hidden_size;
+        // The residual streams of all cuts are kept until the batch is sent.
         let rows = most_rows.min(MOST_STREAMS / streams);
         for batch in runs(groups, rows, |group| group.rows(Sharing::Computed)) {
+            // All questions of a batch go through the client half in one pass, which serves every cut.
             let (mut packing, mut ids, mut scored) = (Packing::default(), Vec::new(), Vec::new());
             let mut firsts = Vec::with_capacity(batch.len());
             for group in batch {
@@ -293,6 +303,7 @@ impl<'a> Clients<'a> {
             let questions = batch.iter().map(|group| (group.question(), group.all_requests())).collect();
             let unsplit =
                 UnsplitBatch { begin, packing: packing.clone(), rows: rows.rows().to_vec(), targets, questions };
+            // First, so that the server can compare the cells with it; the server computes it while the codecs run.
             send(sender, Message::Unsplit(unsplit))?;
             for (nth, &split) in splits.iter().enumerate() {
                 let values = to_values(&hidden[nth])?;
@@ -350,8 +361,8 @@ struct CodecDelivery {
 }
 
 impl<'b> SplitWork<'_, 'b> {
-    /// Question by question in all cells of this split, as server batches: weights are read once for many cells, and the unsplit
-    /// model's logits are computed once for those of a question.
+    /// Sends question after question in all cells of this split, as server batches: weights are read once for many
+    /// cells, and the unsplit model's logits are computed once for all cells of a question.
     fn run(&self, most_rows: usize, failed: &mut [bool], sender: &Sender<'b>) -> Result<()> {
         let jobs: Vec<CellJob> = (0..self.batch.len())
             .flat_map(|group| (0..self.cells.len()).map(move |cell| CellJob { cell, group }))
@@ -365,6 +376,8 @@ impl<'b> SplitWork<'_, 'b> {
                 .flat_map(|(nth, job)| (0..self.batch[job.group].sequences()).map(move |sequence| (nth, sequence)))
                 .filter(|&(nth, sequence)| self.carrier(chunk[nth], sequence) == sequence)
                 .collect();
+            // Codecs are sequential, so packets run in parallel. `collect` keeps their order: which failure of a cell
+            // is told does not depend on threads.
             let sent: Vec<Result<CodecDelivery>> = self.clock.time(Stage::Codecs, || {
                 packets.par_iter().map(|&(nth, sequence)| self.send(chunk[nth], sequence)).collect()
             });
@@ -375,6 +388,7 @@ impl<'b> SplitWork<'_, 'b> {
                 let cell = chunk[nth].cell;
                 match sent {
                     Ok(sent) => drop(packet_of.insert((nth, sequence), sent)),
+                    // A cell fails once, by its first error.
                     Err(_) if failed[cell] => {}
                     Err(error) => {
                         failed[cell] = true;
@@ -404,10 +418,13 @@ impl<'b> SplitWork<'_, 'b> {
                     positions: Vec::new(),
                 });
             }
+            // Every cell of the batch has failed.
             if scored.is_empty() {
                 continue;
             }
             let (mut rows, targets) = logit_rows(&packing, &scored)?;
+            // Rows of the server batch and of the unsplit batch go in pairs of one position: both lists have the same
+            // sequences in the same order.
             let mut unsplit = vec![0; rows.rows().len()];
             let jobs = chunk.iter().filter(|job| !failed[job.cell]);
             for (job, question) in jobs.zip(&mut questions) {
@@ -449,7 +466,7 @@ impl<'b> SplitWork<'_, 'b> {
         rows.flat_map(move |row| &self.values[row * width..][..width]).copied()
     }
 
-    /// The sequence with whose packet the compressed rows of a sequence travel.
+    /// The sequence whose packet carries the compressed rows of a sequence.
     fn carrier(&self, job: CellJob, sequence: usize) -> usize {
         let together = self.cells[job.cell].cell.scope == Scope::Question || self.shared(job, sequence) > 0;
         if together { 0 } else { sequence }
@@ -460,7 +477,7 @@ impl<'b> SplitWork<'_, 'b> {
         self.batch[job.group].compressed(sequence, self.cells[job.cell].cell.scope)
     }
 
-    /// The sequences in the packet of one that has a packet.
+    /// The sequences that travel in a sequence's packet, where it has one.
     fn carried(&self, job: CellJob, sequence: usize) -> Range<usize> {
         match self.cells[job.cell].cell.scope {
             Scope::Question => 0..self.batch[job.group].sequences(),
@@ -468,10 +485,12 @@ impl<'b> SplitWork<'_, 'b> {
         }
     }
 
-    /// Adds what the server has of a sequence beside what it shares with the trunk; `sent` is the packet that it travels with.
+    /// Adds the rows that the server has of a sequence beyond those shared with the trunk; `sent` is the packet that
+    /// carries them.
     fn receive(&self, job: CellJob, sequence: usize, sent: &CodecDelivery, values: &mut Vec<f32>) {
         let shared = self.shared(job, sequence);
         if shared > 0 {
+            // The trunk's packet has the whole prompt, so all own rows are beyond what is compressed.
             return values.extend(self.computed(job, sequence, shared));
         }
         let width = self.decoder.config().hidden_size;
@@ -481,11 +500,13 @@ impl<'b> SplitWork<'_, 'b> {
             .map(|one| self.compressed(job, one))
             .sum();
         let compressed = self.compressed(job, sequence);
+        // The packet of a question holds its sequences one after another.
         values.extend_from_slice(&sent.received[before * width..][..compressed * width]);
+        // What the scope leaves out reaches the server as it was computed.
         values.extend(self.computed(job, sequence, compressed));
     }
 
-    /// The rows that travel with a sequence's packet through the codec and back.
+    /// Sends the rows of a sequence's packet through the codec and back.
     fn send(&self, job: CellJob, sequence: usize) -> Result<CodecDelivery> {
         let CellCodec { cell, codec } = &self.cells[job.cell];
         let codec = *codec.as_ref().map_err(|e| anyhow::anyhow!("{e}"))?;
@@ -494,6 +515,7 @@ impl<'b> SplitWork<'_, 'b> {
         for sequence in self.carried(job, sequence) {
             let rows = self.compressed(job, sequence);
             part.extend(self.computed(job, sequence, 0).take(rows * width));
+            // With the matrix go the token ids it was made of, for the codec that sends these instead.
             ids.extend_from_slice(&self.batch[job.group].token_ids(sequence)[..rows]);
         }
         let rows = ids.len();
@@ -513,6 +535,7 @@ impl<'b> SplitWork<'_, 'b> {
         let rel_error = part.rel_error(&decoded);
         let probed = self.probe.map(|probe| probe.look(cell, &part, rel_error)).transpose()?;
         let outcome = Outcome {
+            // Filled in by the server.
             loglik: 0.0,
             tokens: rows,
             raw_elements: rows * width,

@@ -45,24 +45,26 @@ pub struct ScoreRequest<'a> {
     pub limit: Option<usize>,
     /// Which of the questions to score, if not all.
     pub shard: Option<Shard>,
-    /// Rows of the residual stream a batch has at most.
+    /// Most rows of the residual stream per batch.
     pub batch_tokens: usize,
-    /// To predict how long it takes.
+    /// The predictor of how long scoring takes.
     pub predictor: Option<&'a Predictor>,
-    /// Whether to look at each layer's indicators; the low band of a cell without a budget of its own has this one.
+    /// Whether each layer's indicators are computed; the low band of a cell without a budget of its own is taken at
+    /// this one.
     pub probe: Option<Budget>,
 }
 
-/// What scoring came to beside the journal.
+/// The outcome of scoring, beside the journal.
 pub struct ScoreSummary {
-    /// What it was expected to take.
+    /// The time that scoring was expected to take.
     pub predicted: PredictedSeconds,
-    /// Cells that came to an end, and why.
+    /// The cells that failed, and why.
     pub failed: Vec<(usize, String)>,
 }
 
-/// Scores what the journal does not have yet. `done` hears of sequences, those of the journal first, when it is known what the rest is
-/// expected to take. A cell that fails is a line of the journal; an error here means that nothing more could be scored.
+/// Scores what the journal does not have yet. `done` is told numbers of sequences: first those that the journal has,
+/// once it is known how long the rest will take, then those of each batch. A cell that fails is a line of the journal;
+/// an error of this function means that nothing more could be scored.
 pub fn score(
     request: &ScoreRequest,
     journal: &mut Journal,
@@ -71,6 +73,7 @@ pub fn score(
 ) -> Result<ScoreSummary> {
     let mut cells = build(request, clock)?;
     begin(request, &cells, journal)?;
+    // The journal is the state: whatever ended an earlier run, only what it lacks is computed.
     let (pending, there) = find_pending(request, &cells, journal);
     let predicted = predict(request, &cells, &pending);
     done(there)?;
@@ -87,13 +90,13 @@ struct CellState<'a> {
     cell: &'a Cell,
     key: CellKey,
     codec: Option<Box<dyn Codec>>,
-    /// Why it came to an end, in this call.
+    /// Why it failed, in this call.
     ended: Option<String>,
 }
 
-/// Questions that lack the same.
+/// Questions that lack the same scores.
 struct Pending {
-    /// Whether the unsplit model's answers are among it.
+    /// Whether the unsplit model's scores are among them.
     baseline: bool,
     /// The cells, by their places.
     cells: Vec<usize>,
@@ -106,6 +109,7 @@ fn build<'a>(request: &ScoreRequest<'a>, clock: &Clock) -> Result<Vec<CellState<
     let calibrations = clock.time(Stage::Calibrate, || calibrations(request, clock))?;
     let state = |cell: &'a Cell| {
         let calibration = calibrations.iter().find(|(split, _)| *split == cell.split).and_then(|(_, one)| one.as_ref());
+        // A cell is the same only with the same calibration, so its digest is part of the key.
         let used = cell.codec.calibration().and(calibration).map(Calibration::sha256);
         let key = CellKey::new(cell, used, request.probe.is_some());
         match codec::build(&cell.codec, calibration) {
@@ -124,6 +128,7 @@ fn begin(request: &ScoreRequest, cells: &[CellState], journal: &mut Journal) -> 
     journal.begin(JournalPlan::new(blank_row(experiment, model, dataset, limit), keys, questions))?;
     let unbuilt = cells.iter().enumerate().filter_map(|(nth, state)| {
         let error = state.ended.as_ref()?;
+        // A repeated run does not repeat the line.
         (journal.failure(&state.key) != Some(error)).then(|| JournalLine::Failed(nth, error.clone()))
     });
     let unbuilt = unbuilt.collect();
@@ -136,6 +141,7 @@ fn find_pending(request: &ScoreRequest, cells: &[CellState], journal: &Journal) 
     let mine = shard.map(|shard| shard.of(requests));
     let is_mine = |nth: &usize| mine.as_ref().is_none_or(|mine| mine[*nth]);
     // By whether the unsplit model's answer is lacking, and by the cells that are.
+    // In a sorted map, so that the order of the parts is the same in every run.
     let mut pending: BTreeMap<(bool, Vec<usize>), Vec<usize>> = BTreeMap::new();
     let mut there = 0;
     for nth in (0..requests.len()).filter(is_mine) {
@@ -159,7 +165,7 @@ impl Pending {
     }
 }
 
-/// What all of it is expected to take.
+/// The time that all pending work is expected to take.
 fn predict(request: &ScoreRequest, cells: &[CellState], pending: &[Pending]) -> PredictedSeconds {
     let mut predicted = PredictedSeconds::default();
     let Some(predictor) = request.predictor else { return predicted };
@@ -173,7 +179,7 @@ fn predict(request: &ScoreRequest, cells: &[CellState], pending: &[Pending]) -> 
     predicted
 }
 
-/// Scores questions that lack the same, a line of the journal for each as soon as its batch is done.
+/// Scores questions that lack the same, and writes a line of the journal for each as soon as its batch is done.
 fn score_part(
     request: &ScoreRequest,
     part: &Pending,
@@ -223,25 +229,28 @@ fn score_part(
                         JournalLine::Cell(part.cells[cell], CellAnswer { index, outcomes, fidelity })
                     }
                     Scores::Failed { cell, error } => {
+                        // What a failed cell leaves out counts as done, so that the share done reaches the whole.
                         sequences += all - scored[cell];
                         ended[part.cells[cell]] = Some(error.clone());
                         JournalLine::Failed(part.cells[cell], error)
                     }
                 });
             }
+            // Written before it is told: what was counted outlives this process.
             journal.append(lines)?;
             done(sequences)?;
         }
         Ok(())
     })?;
-    // Those that had failed before.
+    // Cells that had failed before count as done, with all their sequences.
     done(prepared.iter().filter(|one| one.codec.is_err()).count() as u64 * all)?;
     drop(prepared);
     cells.iter_mut().zip(ended).for_each(|(state, ended)| state.ended = ended);
     Ok(())
 }
 
-/// Scores without keeping a journal. Gives what it comes to, and the samples of the baseline and of each cell.
+/// Scores without a journal on disk. Returns the records and the samples, those of the baseline first, then each
+/// cell's.
 pub fn score_in_memory(request: &ScoreRequest) -> Result<(RunRecords, Vec<Vec<Sample>>)> {
     let mut journal = Journal::in_memory();
     score(request, &mut journal, &Clock::default(), |_| Ok(()))?;
@@ -253,7 +262,7 @@ pub fn score_in_memory(request: &ScoreRequest) -> Result<(RunRecords, Vec<Vec<Sa
     Ok((collected, samples))
 }
 
-/// One calibration a split layer at which a codec asks for one.
+/// The calibrations: one per split layer at which a codec asks for one.
 fn calibrations(request: &ScoreRequest, clock: &Clock) -> Result<Vec<(SplitPoint, Option<Calibration>)>> {
     let mut splits: Vec<SplitPoint> = request.cells.iter().map(|c| c.split).collect();
     splits.sort_unstable();

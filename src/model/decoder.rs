@@ -1,4 +1,4 @@
-//! The decoder: token ids to the residual stream to logits, cut where one likes.
+//! The decoder: from token ids to the residual stream to logits, with a cut after any layer.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -77,6 +77,7 @@ impl Decoder {
         }
         let norm = tensor("model.norm.weight", &[d])?;
         let head = match config.tie_word_embeddings {
+            // The same storage: a clone of a tensor copies no numbers.
             true => embedding.clone(),
             false => tensor("lm_head.weight", &[config.vocab_size, d])?,
         };
@@ -110,10 +111,12 @@ impl Decoder {
             anyhow::bail!("token id {id} is outside the model's vocabulary of {}", self.config.vocab_size);
         }
         let ids = Tensor::from_slice(ids, ids.len(), &self.device)?;
+        // Arithmetic is f32, whatever type the weights are kept in.
         Ok(self.embedding.index_select(&ids, 0)?.to_dtype(DType::F32)?)
     }
 
-    /// Runs layers `after + 1 ..= until` on the residual stream (rows x D) of packed sequences.
+    /// Runs a range of layers, counted from 0, on the residual stream (rows x D) of packed sequences: `after..until`
+    /// runs layers after + 1 to until.
     pub fn run_layers(&self, mut hidden: Tensor, packing: &Arc<Packing>, layers: Range<usize>) -> Result<Tensor> {
         let rows = hidden.dim(0)?;
         ensure!(rows == packing.rows(), "{rows} rows for sequences of {}", packing.rows());
@@ -128,14 +131,15 @@ impl Decoder {
         Ok(hidden)
     }
 
-    /// As `run_layers` from `after + 1` to the last layer, but only these rows of its result: the last layer's other rows, of which
-    /// nothing further is made, end at its keys and values.
+    /// Runs the layers after layer `after` and returns only these rows of the result. In the last layer the other rows
+    /// are needed for keys and values alone, so its feed-forward part leaves them out.
     pub fn run_to_rows(&self, hidden: Tensor, packing: &Arc<Packing>, after: usize, rows: &[u32]) -> Result<Tensor> {
         let index = Tensor::from_slice(rows, rows.len(), &self.device)?;
         let last = after.max(self.layers.len().saturating_sub(1));
         let hidden = self.run_layers(hidden, packing, after..last)?;
         let chosen = hidden.index_select(&index, 0)?;
         let Some(layer) = self.layers.get(last) else { return Ok(chosen) };
+        // Attention needs all rows; what follows works row by row, so the chosen ones come out the same.
         let attended = self.attend(layer, &hidden, packing)?.index_select(&index, 0)?;
         Ok(self.feed_forward(layer, &chosen, &attended)?)
     }
@@ -144,7 +148,7 @@ impl Decoder {
         self.feed_forward(layer, hidden, &self.attend(layer, hidden, packing)?)
     }
 
-    /// What each row gathers from those it sees: rows x heads * head_dim.
+    /// The attention of each row over those it sees: rows x (heads * head_dim).
     fn attend(&self, layer: &Layer, hidden: &Tensor, packing: &Arc<Packing>) -> candle_core::Result<Tensor> {
         let heads = Heads {
             query: self.config.num_attention_heads,
@@ -159,6 +163,7 @@ impl Decoder {
 
     /// The rest of a layer, each row by itself.
     fn feed_forward(&self, layer: &Layer, hidden: &Tensor, attended: &Tensor) -> candle_core::Result<Tensor> {
+        // Pre-norm: what is added to the residual stream was computed from its normalised rows.
         let hidden = (hidden + layer.o.forward(attended)?)?;
         let x = rms_norm(&hidden, &layer.post_norm, self.config.rms_norm_eps)?;
         let inner = swiglu(&layer.gate.forward(&x)?, &layer.up.forward(&x)?)?;
@@ -171,14 +176,16 @@ impl Decoder {
         Ok(linear(&x, &self.head, None)?)
     }
 
-    /// `W^T W` of the stacked q, k and v weights of layer `layer + 1` (D x D, row-major), what the activation after
-    /// `layer` meets next; none after the last.
+    /// `W^T W` of the stacked q, k and v weights of layer `layer + 1` (D x D, row-major), which the activation after
+    /// `layer` meets next; `None` after the last layer.
     pub fn next_projection_gram(&self, layer: usize) -> Result<Option<Vec<f64>>> {
         let Some(next) = self.layers.get(layer) else { return Ok(None) };
         let d = self.config.hidden_size;
+        // In f64: a Cholesky factor is made of it.
         let mut gram = Tensor::zeros((d, d), DType::F64, &Device::Cpu)?;
         for projection in [&next.q, &next.k, &next.v] {
             let w = projection.weight.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+            // The Gram matrix of stacked rows is the sum of the parts' Gram matrices.
             gram = (gram + w.t()?.matmul(&w)?)?;
         }
         Ok(Some(gram.flatten_all()?.to_vec1()?))

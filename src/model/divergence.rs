@@ -27,12 +27,14 @@ const SMALL: f64 = 0.25;
 
 /// KL(p || q) and sum min(p, q), added in f64.
 ///
-/// KL is added as sum p (e^-d - 1 + d) with d = ln p - ln q: the same number, as sum p e^-d = sum q = 1, but no term is negative
-/// and a rounding error of the normalisers enters squared. The plain sum of p d would lose a divergence of 1e-6 in them.
+/// KL is added as sum p (e^-d - 1 + d) with d = ln p - ln q (as an estimator, Schulman's k3, 2020). It is the same
+/// number, as sum p e^-d = sum q = 1, but no term is negative and a rounding error of the normalisers enters squared.
+/// The plain sum of p d would lose a divergence of 1e-6 in them.
 #[inline(always)]
 #[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
 fn sums<V>((p, p_sum): (&[f32], LogSumExp), (q, q_sum): (&[f32], LogSumExp)) -> (f64, f64) {
     let (p_ln, q_ln) = (p_sum.value(), q_sum.value());
+    // Shares are e^(logit - max) times this: the exponentials of f32 see no number above zero, and their scale is f64.
     let (p_scale, q_scale) = ((f64::from(p_sum.max()) - p_ln).exp(), (f64::from(q_sum.max()) - q_ln).exp());
     let term = |p_logit: f32, q_logit: f32| {
         let p = f64::from(exp(p_logit - p_sum.max())) * p_scale;
@@ -45,6 +47,8 @@ fn sums<V>((p, p_sum): (&[f32], LogSumExp), (q, q_sum): (&[f32], LogSumExp)) -> 
         let series = 1.0 / 24.0 - d * series;
         let series = 1.0 / 6.0 - d * series;
         let series = p * d * d * (0.5 - d * series);
+        // p e^-d is q, so the direct form takes no further exponential. Both forms are computed and one is chosen: a
+        // branch would keep the loop out of vector registers.
         let direct = q - p + p * d;
         (if d.abs() < SMALL { series } else { direct }, if p < q { p } else { q })
     };
@@ -59,6 +63,7 @@ fn sums<V>((p, p_sum): (&[f32], LogSumExp), (q, q_sum): (&[f32], LogSumExp)) -> 
             acceptance[lane] += shared;
         }
     }
+    // The last few go to the first lanes, so the order depends on the vocabulary's size alone.
     for (lane, (p, q)) in rest.enumerate() {
         let (one, shared) = term(*p, *q);
         kl[lane] += one;

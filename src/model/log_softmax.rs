@@ -3,7 +3,7 @@
 use super::exp::exp;
 use splitbench_codec::vector::dispatch;
 
-/// Numbers summed side by side, so that the compiler can use vector instructions.
+/// Running sums side by side, so that the compiler can use vector instructions.
 pub(super) const LANES: usize = 16;
 
 /// Turns logits into log-probabilities: the softmax over all of them, padding ids included, as the harness has it.
@@ -20,6 +20,7 @@ impl LogSumExp {
     /// Of the logits of one row.
     pub fn new(logits: &[f32]) -> Self {
         let max = maximum(logits);
+        // Less the largest logit no exponential is above one, so none overflows.
         let ln_sum = if max.is_finite() { dispatch!(sum(logits, max)).ln() } else { f64::NAN };
         Self { max, ln_sum }
     }
@@ -48,10 +49,12 @@ pub fn log_softmax_at(logits: &[f32], target: u32) -> f64 {
     LogSumExp::new(logits).log_probability(logits[target as usize])
 }
 
-/// Of `e^(logit - max)`, in an order that depends on nothing but the number of logits.
+/// The sum of `e^(logit - max)`, in an order that depends on nothing but the number of logits.
 #[inline(always)]
 #[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
 fn sum<V>(logits: &[f32], max: f32) -> f64 {
+    // One running sum per lane, in f64, added up at the end: the order is the same on every processor, however wide its
+    // vectors are.
     let mut sums = [0f64; LANES];
     let mut chunks = logits.chunks_exact(LANES);
     for chunk in &mut chunks {
@@ -63,12 +66,13 @@ fn sum<V>(logits: &[f32], max: f32) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// The largest logit; NaN where there is one.
+/// The largest logit; NaN where any is NaN.
 fn maximum(logits: &[f32]) -> f32 {
     let mut best = [f32::NEG_INFINITY; LANES];
     let mut nan = [false; LANES];
     for chunk in logits.chunks(LANES) {
         for ((best, nan), logit) in best.iter_mut().zip(&mut nan).zip(chunk) {
+            // No comparison with NaN holds, so it would be passed over; the flag beside keeps it.
             *best = if *logit > *best { *logit } else { *best };
             *nan |= logit.is_nan();
         }

@@ -48,13 +48,14 @@ impl Config {
 
 impl Decoder {
     /// The client half: the residual stream (rows x D) of packed sequences after each of the split layers, which must
-    /// ascend. One pass serves them all. `ids` has a token id a row.
+    /// ascend. One pass serves all of them. `ids` has one token id per row.
     pub fn client(&self, ids: &[u32], packing: &Arc<Packing>, splits: &[SplitPoint]) -> Result<Vec<Tensor>> {
         let (mut hidden, mut done) = (self.embed(ids)?, 0);
         let mut out = Vec::with_capacity(splits.len());
         for &split in splits {
             self.config().check_split(split)?;
             ensure!(split.after_layer >= done, "split layers must ascend");
+            // Each cut goes on from the one before: the layers up to the last run once for all.
             hidden = self.run_layers(hidden, packing, done..split.after_layer)?;
             done = split.after_layer;
             out.push(hidden.clone());
@@ -64,8 +65,8 @@ impl Decoder {
         Ok(out)
     }
 
-    /// The server half: layers after the split on the residual stream (rows x D), norm and head at the scored positions.
-    /// Gives the log-likelihood, nats, of each continuation: the sum over its targets.
+    /// The server half: runs the layers after the split on the residual stream (rows x D), then norm and head at the
+    /// scored positions. Returns the log-likelihood of each continuation in nats: the sum over its targets.
     pub fn server(
         &self,
         hidden: Tensor,
@@ -90,9 +91,10 @@ impl Decoder {
         Ok(scored.iter().map(|s| each.by_ref().take(s.targets.len()).sum()).collect())
     }
 
-    /// Norm and head on rows of the last layer's residual stream (rows x D), and what their logits say: the log-probability of each
-    /// target, and where there is a reference (rows x D, and for each row the one of it that belongs to the same position) how far each
-    /// row's distribution is from it. At most [`MOST_LOGITS`] logits are there at once.
+    /// Runs norm and head on rows of the last layer's residual stream (rows x D) and reads their logits: the
+    /// log-probability of each target and, where there is a reference (rows x D, and for each row the reference row of
+    /// the same position), how far the distribution of each row is from it. At most [`MOST_LOGITS`] logits exist at
+    /// once.
     pub fn score_rows(
         &self,
         last: &Tensor,
@@ -100,6 +102,7 @@ impl Decoder {
         reference: Option<(&Tensor, &[usize])>,
     ) -> Result<RowScores> {
         let rows = last.dim(0)?;
+        // At least a row and the one it is compared with.
         let most = (MOST_LOGITS / self.config().vocab_size).max(2);
         // In the order of the reference, so that each of its rows is computed once.
         let mut order: Vec<usize> = (0..rows).collect();
@@ -124,6 +127,7 @@ impl Decoder {
             let mut end = begin;
             let mut compared: Vec<usize> = Vec::new();
             while end < rows {
+                // A reference row that the chunk already has costs nothing more: the choices of a question share one.
                 let new = reference.map(|(_, belongs)| belongs[order[end]]).filter(|row| compared.last() != Some(row));
                 if end > begin && end + 1 - begin + compared.len() + usize::from(new.is_some()) > most {
                     break;
@@ -137,6 +141,7 @@ impl Decoder {
                 Some((reference, _)) => Some(self.logits_of(reference, &compared)?),
                 None => None,
             };
+            // In rising order, as the rows were sorted by it.
             let place = |row: usize| reference.and_then(|(_, belongs)| compared.binary_search(&belongs[row]).ok());
             let row = |nth: usize| (place(chunk[nth]), targets_of[chunk[nth]].as_slice());
             for (row, score) in chunk.iter().zip(self.compare(&logits, unsplit.as_ref(), row)?) {
@@ -155,6 +160,7 @@ impl Decoder {
     /// Logits of some rows of the last layer's residual stream.
     fn logits_of(&self, last: &Tensor, rows: &[usize]) -> Result<Tensor> {
         let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        // Neighbouring rows are a view of the tensor; others are copied.
         let contiguous = index.windows(2).all(|pair| pair[1] == pair[0] + 1);
         let chosen = match index.first() {
             Some(&first) if contiguous => last.narrow(0, first as usize, index.len())?,
@@ -163,8 +169,8 @@ impl Decoder {
         self.logits(&chosen)
     }
 
-    /// For each row of logits its targets' log-probabilities, by number of the target, and its divergence from a row of the
-    /// unsplit model's.
+    /// For each row of logits: the log-probabilities of its targets, with each target's number, and the divergence from
+    /// a row of the unsplit model's logits.
     fn compare<'a>(
         &self,
         logits: &Tensor,
@@ -177,6 +183,7 @@ impl Decoder {
             return compare_on_gpu(logits, unsplit, row);
         }
         let score = |logits: &[f32], unsplit: &[f32]| {
+            // Once per reference row, of which many rows may be compared with the same.
             let sums: Vec<LogSumExp> = unsplit.par_chunks_exact(vocabulary).map(LogSumExp::new).collect();
             let one = |(nth, logits): (usize, &[f32])| {
                 let (reference, targets) = row(nth);
@@ -187,6 +194,7 @@ impl Decoder {
                 };
                 RowScore { log_probabilities: targets.iter().map(found).collect(), divergence: reference.map(diverge) }
             };
+            // A row is scored by one thread, so the number of threads changes no bit of a score.
             logits.par_chunks_exact(vocabulary).enumerate().map(one).collect()
         };
         Ok(match unsplit {
@@ -196,7 +204,7 @@ impl Decoder {
     }
 }
 
-/// [`Decoder::compare`] where the logits are: of these only what is asked for leaves the GPU.
+/// [`Decoder::compare`] on the GPU, where the logits are: only what is asked for leaves it.
 #[cfg(feature = "cuda-model")]
 fn compare_on_gpu<'a>(
     logits: &Tensor,
@@ -232,18 +240,18 @@ pub struct Target {
     pub id: u32,
 }
 
-/// What one row of logits says.
+/// The scores of one row of logits.
 struct RowScore {
-    /// Of its targets, each with its number among all.
+    /// The log-probability of each of its targets, with the target's number among all.
     log_probabilities: Vec<(usize, f64)>,
     divergence: Option<Divergence>,
 }
 
-/// What rows of logits came to.
+/// The scores of all rows.
 pub struct RowScores {
-    /// Of each target, nats.
+    /// The log-probability of each target, nats.
     pub log_probabilities: Vec<f64>,
-    /// Of each row from the reference; empty without one.
+    /// The divergence of each row from the reference; empty without one.
     pub divergences: Vec<Option<Divergence>>,
 }
 
@@ -261,12 +269,12 @@ impl LogitRows {
         &self.rows
     }
 
-    /// The place among them of a row of the packing, if it is one of them.
+    /// The place of a packing's row among these rows, if it is one of them.
     pub fn get(&self, row: usize) -> Option<usize> {
         self.places.get(&row).copied()
     }
 
-    /// The place among them of a row of the packing, which is added where it is new.
+    /// The place of a packing's row among these rows; a new row is added.
     pub fn place(&mut self, row: usize) -> usize {
         *self.places.entry(row).or_insert_with(|| {
             self.rows.push(row as u32);
@@ -275,7 +283,8 @@ impl LogitRows {
     }
 }
 
-/// The rows whose logits are needed, and the targets in order. Fails where a sequence is shorter than what is to be scored of it.
+/// The rows whose logits are needed, and the targets in order. Fails where a sequence is shorter than the tokens to
+/// score.
 pub fn logit_rows(packing: &Packing, scored: &[Continuation]) -> Result<(LogitRows, Vec<Target>)> {
     let (mut rows, mut wanted) = (LogitRows::default(), Vec::new());
     for Continuation { sequence, targets } in scored {

@@ -1,7 +1,9 @@
-//! Which of n positions are kept, in few bits: a bitmap, or Rice-coded gaps.
+//! Which of n positions are kept, in few bits: a bitmap, or gaps in Rice codes (Rice 1979: Golomb's codes of 1966 with
+//! a power of two as parameter).
 //!
-//! At density p the entropy is H(p)/p bits a kept position: 4.3 at p = 1/8, where a bitmap takes 8, plain 17-bit indices
-//! 17 and Rice codes 4.5. Charging Top-k more than it needs would flatter the others under the `wire` accounting.
+//! At density p the entropy is H(p)/p bits per kept position: 4.3 at p = 1/8, where a bitmap takes 8, plain 17-bit
+//! indices 17 and Rice codes 4.5. Charging Top-k more than it needs would flatter the others under the `wire`
+//! accounting.
 
 use anyhow::{Result, ensure};
 
@@ -60,6 +62,7 @@ pub(crate) fn shortest(positions: &[u32], n: usize) -> Coding {
 pub(crate) fn write(out: &mut Vec<u8>, positions: &[u32], coding: Coding) {
     let start = out.len();
     if coding.id == BITMAP {
+        // Bit p mod 8 of byte p / 8 is position p.
         out.resize(start + coding.bytes, 0);
         positions.iter().for_each(|&at| out[start + at as usize / 8] |= 1 << (at % 8));
         return;
@@ -69,11 +72,13 @@ pub(crate) fn write(out: &mut Vec<u8>, positions: &[u32], coding: Coding) {
         // A unary quotient of ones closed by a zero, then the remainder, lowest bit first.
         let mut quotient = gap >> coding.id;
         let remainder = gap & ((1u32 << coding.id) - 1);
+        // Nearly every code is this short, and written in one go.
         if quotient + u32::from(coding.id) < 31 {
             let ones = (1u32 << quotient) - 1;
             writer.put(ones | remainder << (quotient + 1), quotient + 1 + u32::from(coding.id));
             continue;
         }
+        // A gap far beyond the mean: its ones go out in words of 32.
         while quotient >= 32 {
             writer.put(u32::MAX, 32);
             quotient -= 32;
@@ -94,7 +99,9 @@ pub(crate) fn read(bytes: &[u8], id: u8, count: usize, n: usize) -> Result<Scrat
         ensure!(bytes.len() == n.div_ceil(8), "packet field positions: a bitmap of {n} bits has {} bytes", bytes.len());
         for (i, &byte) in bytes.iter().enumerate() {
             let mut rest = byte;
+            // From the lowest bit on, so that positions ascend.
             while rest != 0 {
+                // Before the push: the buffer was made for `count`.
                 ensure!(positions.len() < count, "packet field positions: more than the {count} announced");
                 positions.push(i as u32 * 8 + rest.trailing_zeros());
                 rest &= rest - 1;

@@ -1,4 +1,4 @@
-//! Numbers of any few bits one after another, lowest bit of a byte first.
+//! Numbers of a few bits each, one after another, lowest bit of a byte first.
 
 use anyhow::{Result, ensure};
 
@@ -19,6 +19,7 @@ impl<'a> BitWriter<'a> {
         debug_assert!(count == 32 || bits < 1 << count);
         self.pending |= u64::from(bits) << self.filled;
         self.filled += count;
+        // Less than 32 bits stay pending, so the next 32 always fit.
         if self.filled >= 32 {
             self.out.extend_from_slice(&(self.pending as u32).to_le_bytes());
             self.pending >>= 32;
@@ -48,9 +49,11 @@ impl<'a> BitReader<'a> {
     /// Up to 64 - 7 bits from the current place, zeros past the end.
     fn peek(&self) -> u64 {
         let first = self.at / 8;
+        // One load of eight bytes, except near the end.
         if let Some(window) = self.bytes[first..].first_chunk() {
             return u64::from_le_bytes(*window) >> (self.at % 8);
         }
+        // The zeros past the end close any run of ones; what is really there, `left` tells.
         let mut window = [0u8; 8];
         let there = self.bytes.len().saturating_sub(first).min(8);
         window[..there].copy_from_slice(&self.bytes[first..first + there]);
@@ -65,6 +68,7 @@ impl<'a> BitReader<'a> {
     pub fn unary(&mut self) -> Result<u64> {
         let mut ones = 0;
         loop {
+            // A window has at least 57 bits; a run of 56 ones may go on in the next.
             let run = (self.peek().trailing_ones() as usize).min(56);
             ensure!(run < self.left(), "packet field {}: the bits end early", self.field);
             ones += run as u64;
@@ -80,6 +84,7 @@ impl<'a> BitReader<'a> {
     pub fn unary_and(&mut self, count: u8) -> Result<(u64, u64)> {
         let window = self.peek();
         let (ones, whole) = (window.trailing_ones(), usize::from(count) + 1);
+        // Both parts from one window: 24 ones, a zero and 28 bits are 53 of the 57 that it has.
         if ones > 24 || self.left() < ones as usize + whole {
             return Ok((self.unary()?, self.take(count)?));
         }

@@ -33,7 +33,7 @@ pub(crate) fn empty<T: BufferNumber>(capacity: usize) -> Vec<T> {
     buffer
 }
 
-/// A vector of `length` numbers, which are what they are: all are to be written.
+/// A vector of `length` numbers of unspecified value, all of them to be written.
 pub(crate) fn floats(length: usize) -> Vec<f32> {
     let mut buffer = unspecified(length, length);
     buffer.resize(length, 0.0);
@@ -42,6 +42,7 @@ pub(crate) fn floats(length: usize) -> Vec<f32> {
 
 /// The smallest kept buffer that is large enough; where there is none the largest, to be grown.
 fn unspecified<T: BufferNumber>(length: usize, capacity: usize) -> Vec<T> {
+    // At the end of a thread its buffers are gone, and a new one is made.
     let taken = T::kept().try_with(|kept| {
         let mut kept = kept.borrow_mut();
         let fits = (0..kept.len()).filter(|i| kept[*i].capacity() >= capacity).min_by_key(|i| kept[*i].capacity());
@@ -59,6 +60,7 @@ fn unspecified<T: BufferNumber>(length: usize, capacity: usize) -> Vec<T> {
 
 /// Keeps a buffer, in place of a smaller one where there are enough.
 pub(crate) fn give<T: BufferNumber>(buffer: Vec<T>) {
+    // A thread keeps its buffers for good, so large ones go back to the allocator.
     if buffer.capacity() == 0 || buffer.capacity() * size_of::<T>() > MOST_BYTES {
         return;
     }

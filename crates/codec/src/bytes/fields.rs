@@ -21,6 +21,7 @@ impl<'a> Reader<'a> {
     }
 
     pub fn bytes(&mut self, count: usize, field: &str) -> Result<&'a [u8]> {
+        // A stated count is checked against the bytes before anyone allocates by it.
         let Some((taken, rest)) = self.rest.split_at_checked(count) else {
             bail!("packet field {field}: {count} bytes expected, {} left", self.rest.len());
         };

@@ -18,8 +18,8 @@ pub(crate) const MAX_WIDTH: usize = 15;
 /// Bits of a width in a packet.
 pub(crate) const WIDTH_BITS: u32 = 4;
 
-/// Up to here the squared error is computed; beyond, it is taken as that of numbers spread evenly over their cells.
-/// Computing it for ranges that an outlier stretches, too, took twice the time and chose the same packets.
+/// Up to this width the squared error is computed; beyond it, numbers are taken as spread evenly over their cells. To
+/// compute it as well for ranges that an outlier stretches took twice the time and chose the same packets.
 const EXACT_WIDTH: usize = 4;
 
 /// The grid of a block.
@@ -34,6 +34,7 @@ impl Range {
     pub fn code(self, value: f64, width: u8) -> u32 {
         let span = self.high - self.low;
         let cells = 1u32 << width;
+        // The cast takes what lies below the range to the first cell, and the limit takes its upper end to the last.
         if span > 0.0 { (((value - self.low) / span * f64::from(cells)) as u32).min(cells - 1) } else { 0 }
     }
 
@@ -58,6 +59,7 @@ impl RangeBlock {
         let count = numbers.len();
         let low = numbers.iter().copied().reduce(f32::min).unwrap_or(0.0);
         let high = numbers.iter().copied().reduce(f32::max).unwrap_or(0.0);
+        // In f64, and divided by one where the block is empty.
         let mean = (numbers.iter().map(|&v| f64::from(v)).sum::<f64>() / count.max(1) as f64) as f32;
         let range = Range { low: low.into(), high: high.into() };
         let span = range.high - range.low;
@@ -68,6 +70,7 @@ impl RangeBlock {
         let error = |width: usize| match width {
             _ if span == 0.0 => 0.0,
             0..=EXACT_WIDTH => exact(width as u8),
+            // The variance of a number spread evenly over a cell is the cell's square over 12.
             _ => count as f64 * (span / f64::from(1u32 << width)).powi(2) / 12.0,
         };
         Self { count, low, high, mean, errors: std::array::from_fn(error) }
@@ -90,6 +93,7 @@ impl RangeBlock {
     /// The step from `width` to a wider code below `limit` that takes most error off for a bit.
     fn step(&self, block: usize, width: u8, limit: u8) -> Option<Step> {
         let gain = |to: u8| (self.error(width) - self.error(to)) / (self.count * usize::from(to - width)) as f64;
+        // All wider codes are looked at, not only the next: two bits together may take more off per bit than the first.
         let wider = (width + 1..limit).map(|to| Step { gain: gain(to), block, to });
         wider.filter(|step| step.gain > 0.0).max()
     }
@@ -125,12 +129,14 @@ impl PartialEq for Step {
 
 impl Eq for Step {}
 
-/// The width of each block's codes, so that all of them take at most `bits`: each step goes where a bit takes off most of
-/// the squared error, which is the least error there is wherever errors fall ever more slowly with the bits.
+/// The width of each block's codes, so that all of them take at most `bits`: each step goes where a bit takes off most
+/// of the squared error (marginal analysis, Fox 1966). The error is the least there is wherever errors fall ever more
+/// slowly with the bits.
 pub(crate) fn allocate(blocks: &[RangeBlock], mut bits: u64) -> Vec<u8> {
     let mut widths = vec![0u8; blocks.len()];
     let all = MAX_WIDTH as u8 + 1;
     let mut steps: BinaryHeap<Step> = blocks.iter().enumerate().filter_map(|(at, b)| b.step(at, 0, all)).collect();
+    // The heap holds one step per block: when it is taken or refused, the block's next one replaces it.
     while let Some(Step { block, to, .. }) = steps.pop() {
         let cost = blocks[block].count as u64 * u64::from(to - widths[block]);
         let limit = if cost <= bits {
@@ -161,6 +167,7 @@ pub(crate) fn error(blocks: &[RangeBlock], widths: &[u8]) -> f64 {
 pub(crate) fn write(out: &mut Vec<u8>, kind: ValueType, blocks: &[RangeBlock], widths: &[u8]) -> Result<Vec<Range>> {
     let ends = |(block, &width): (&RangeBlock, &u8)| if width == 0 { [block.mean; 2] } else { [block.low, block.high] };
     let ends: Vec<f32> = blocks.iter().zip(widths).flat_map(ends).collect();
+    // Written, then read back: codes are made with the rounded ends.
     let start = out.len();
     values::write_section(out, kind, &ends, 0)?;
     read(&mut Reader::new(&out[start..]), kind, blocks.len())

@@ -1,4 +1,5 @@
-//! Codes by their frequencies: a static asymmetric numeral system, the frequencies in the packet as integers.
+//! Entropy coding by frequencies: a static range asymmetric numeral system (rANS, Duda 2013), its frequencies in the
+//! packet as integers.
 //!
 //! `constriction` turns symbols into words and back by integer arithmetic alone, given integer frequencies that sum to a
 //! power of two; they are made and sent here, so no floating-point number has a part in what the decoder sees.
@@ -31,6 +32,7 @@ type Decoder = ContiguousLookupDecoderModel<u16, Vec<u16>, Box<[u16]>, PRECISION
 /// Codes below `symbols` as bytes: coding 1, bytes of the table 4, bytes of the words 4, table, words.
 pub(crate) fn encode(codes: &[u8], symbols: usize) -> Result<Vec<u8>> {
     let frequencies = frequencies(codes, symbols);
+    // The library's models take no frequency of zero, so codes are numbered among those that occur.
     let (present, index) = present(&frequencies);
     let model = Encoder::from_nonzero_fixed_point_probabilities(present.iter().map(|&s| frequencies[s] as u16), false)
         .map_err(|()| anyhow!("frequencies of codes do not sum to {TOTAL}"))?;
@@ -41,6 +43,7 @@ pub(crate) fn encode(codes: &[u8], symbols: usize) -> Result<Vec<u8>> {
         .map_err(|e| anyhow!("coding by frequencies: {e:?}"))?;
     let Ok(words) = coder.into_compressed();
 
+    // As gaps between positions the frequencies go through the coder of positions.
     let table = cumulated(&frequencies);
     let coding = bits::shortest(&table, table_positions(symbols));
     let mut out = vec![coding.id];
@@ -76,6 +79,7 @@ pub(crate) fn decode(reader: &mut Reader<'_>, symbols: usize, count: usize) -> R
     let words: Vec<u32> =
         words.chunks_exact(WORD_BYTES).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     let (present, _) = present(&frequencies);
+    // A table of all 2^14 places finds a code by one look-up.
     let model = Decoder::from_nonzero_fixed_point_probabilities(present.iter().map(|&s| frequencies[s] as u16), false)
         .map_err(|()| anyhow!("packet field table: the frequencies do not sum to {TOTAL}"))?;
     let mut coder = DefaultAnsCoder::from_compressed(words)
@@ -85,6 +89,7 @@ pub(crate) fn decode(reader: &mut Reader<'_>, symbols: usize, count: usize) -> R
         let symbol = symbol.map_err(|e| anyhow!("packet field coded words: {e:?}"))?;
         codes.push(present[symbol] as u8);
     }
+    // The state the encoder began with must be left, and no word: a check that costs no byte.
     let (left, state) = coder.into_raw_parts();
     ensure!(left.is_empty() && state == START, "packet field coded words: they do not end with the last code");
     Ok(codes)
@@ -96,6 +101,7 @@ fn frequencies(codes: &[u8], symbols: usize) -> Vec<usize> {
     let mut counts = vec![0usize; symbols];
     codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
     let n = codes.len();
+    // A code that occurs keeps at least one part: without any it could not be coded.
     let share = |count: usize| if count == 0 { 0 } else { ((count * TOTAL + n / 2) / n).max(1) };
     let mut frequencies: Vec<usize> = counts.into_iter().map(share).collect();
     // What rounding left over or took too much goes to the most frequent codes, one by one: it costs least there.

@@ -64,7 +64,7 @@ pub(crate) const EXPONENT_BYTES: usize = 2;
 /// up, and 2^28 above its smallest normal number, so that small values beside a huge one keep their 11 bits.
 const STORED_TOP: i32 = 14;
 
-/// No finite f32, and no sum over [`super::MAX_ELEMENTS`] of them, needs an exponent beyond this.
+/// No finite f32, and no sum over [`crate::shape::MAX_ELEMENTS`] of them, needs an exponent beyond this.
 const EXPONENT_LIMIT: i32 = 300;
 
 /// `floor(log2(|value|))` of a finite number that is normal in f64; `None` for zero.
@@ -92,6 +92,7 @@ pub(crate) fn shift_for_f32(top: Option<i32>, terms: usize) -> i32 {
 /// Largest magnitude; `None` where a value is not finite.
 pub(crate) fn max_magnitude(values: &[f32]) -> Option<f32> {
     let bits = dispatch!(max_bits(values));
+    // From these bits on are infinity and NaN.
     (bits < 0x7f80_0000).then(|| f32::from_bits(bits))
 }
 
@@ -111,9 +112,11 @@ fn max_bits<V: Vector>(values: &[f32]) -> u32 {
 pub(crate) fn write_section(out: &mut Vec<u8>, kind: ValueType, values: &[f32], extra: i32) -> Result<()> {
     let Some(top) = max_magnitude(values) else { bail!("a value to be sent is not finite") };
     let own = exponent(top).map_or(0, |e| e - STORED_TOP);
+    // Zeros are stored alike, whatever they were divided by.
     let stored = own + if top == 0.0 { 0 } else { extra };
     out.extend_from_slice(&(stored as i16).to_le_bytes());
     out.reserve(values.len() * kind.bytes());
+    // Scaled and converted chunk by chunk, so that no second copy of all values is made.
     let mut scaled = [0f32; CHUNK];
     for values in values.chunks(CHUNK) {
         let scaled = &mut scaled[..values.len()];
@@ -143,6 +146,7 @@ const CHUNK: usize = 512;
 fn scale(values: &[f32], exponent: i32, out: &mut [f32]) {
     let gain = power_of_two(exponent);
     let narrow = gain as f32;
+    // A product by a power of two is rounded only where f32's range ends, and then once: the same in f32 and in f64.
     if narrow.is_normal() {
         out.iter_mut().zip(values).for_each(|(out, v)| *out = v * narrow);
     } else {
@@ -220,6 +224,7 @@ pub(crate) fn read_section(
         ValueType::Bf16 => widened(bytes, bf16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out)),
         ValueType::Int8 => bail!("packet field {field}: a section holds floating-point numbers, not int8"),
     };
+    // The encoder refuses such values, so the packet is damaged.
     if max_magnitude(&stored).is_none() {
         bail!("packet field {field}: a number is not finite");
     }

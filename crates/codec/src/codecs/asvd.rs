@@ -33,7 +33,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     size: SizeRule::LOW_RANK,
 };
 
-/// Least share of the mean channel.
+/// The least that a channel counts for, as a share of the mean channel.
 const FLOOR: f64 = 1e-6;
 
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {

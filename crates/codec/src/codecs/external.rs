@@ -120,6 +120,8 @@ impl External {
             bail!("{failed}");
         }
         let named = || format!("{role} `{}`", self.command);
+        // Three outcomes: a value; the program's own refusal of this activation; a failure, after which the process is
+        // not used again.
         let answered = || -> Result<Result<T, String>> {
             let mut process = self.pool.take(role)?;
             let answer = process.ask(request, most, self.timeout)?;
@@ -127,6 +129,8 @@ impl External {
                 Some(error) => Err(error.clone()),
                 None => Ok(read(answer)?),
             };
+            // Only after an answer that was read to its end: what a failed process still writes would be taken for the
+            // next one.
             self.pool.give_back(role, process);
             Ok(read)
         };
@@ -157,8 +161,10 @@ impl Codec for External {
             budget: room(budget, tokens, hidden),
         };
         let request = request.with(&npy::to_bytes(activation))?;
+        // The budget is a request to the program, not a limit: its payload is measured as it comes.
         let most = longest_payload(tokens, hidden);
         let (elements, payload) = self.ask(Role::Encoder, &request, most, |answer| {
+            // Nothing else is known of the program's bytes, so it says itself how many numbers they hold.
             let elements = answer.elements.context("its header line has no \"elements\", the numbers it kept")?;
             check_elements(elements, tokens, hidden).context("field elements of its header line")?;
             Ok((elements, answer.body))
@@ -173,6 +179,7 @@ impl Codec for External {
     fn decode(&self, packet: &Packet) -> Result<Activation> {
         crate::interface::check_codec(&self.spec, packet)?;
         let (tokens, hidden) = (packet.tokens(), packet.hidden());
+        // The program gets its own bytes alone: another process may have made them.
         let request = ProgramRequest::Decode { tokens, hidden }.with(&packet.frame().body[OWN_BYTES..])?;
         self.ask(Role::Decoder, &request, npy::longest(tokens, hidden), |answer| {
             let received = npy::read_from(answer.body.as_slice()).context("its matrix")?;

@@ -119,12 +119,15 @@ impl Codec for Fc {
         let shape @ (tokens, hidden) = (activation.tokens(), activation.hidden());
         let own_bytes = OWN_BYTES + self.rotation.digest().len();
         let room = wire_items(budget.ratio, shape, HEADER_BYTES + own_bytes, 1);
+        // A coefficient is two numbers. Plain numbers fill the room with this many; entropy-coded ones may leave some.
         let certain = self.coefficients.certain(room, 2).max(1);
         let allowance = match budget.accounting {
             Accounting::Elements => Allowance::Ratio(budget.ratio),
             Accounting::Wire => Allowance::Count(certain),
         };
+        // Only of entropy-coded numbers the size is unknown until they are coded, so blocks are tried.
         let searched = self.coefficients.coded && budget.accounting == Accounting::Wire;
+        // The block depends on the coefficients: the whole spectrum is computed once, and blocks are cut out of it.
         let (block, payload) = if searched || self.aspect == Aspect::Adaptive {
             let RotatedRows { rows, gain, shift } =
                 self.rotation.apply(activation, crate::interface::check_finite(activation)?)?;
@@ -142,17 +145,20 @@ impl Codec for Fc {
                 let most = if searched { tokens * hidden } else { certain };
                 let make = |count| send(block(Allowance::Count(count)));
                 match allowance {
+                    // `least` fits for certain: only more is tried.
                     Allowance::Count(least) => largest_that_fits(least, most, make, |(_, sent)| sent.len() <= room),
                     ratio => send(block(ratio)),
                 }
             })?
         } else {
+            // The block is known beforehand, so the transform computes nothing else.
             let block = block_shape::choose(self.aspect, self.band, shape, allowance);
             let mut kept = Scratch::new(2 * block.ks * block.kd);
             let shift = self.transform(activation, block, &mut kept)?;
             (block, self.coefficients.encode(&kept, shift)?)
         };
         let mut bytes = packet::begin(&INFO, self.coefficients.kind, shape, own_bytes + payload.len())?;
+        // Both are small numbers: half a byte each.
         bytes.push(self.band.id() | self.rotation.id() << 4);
         put_u32(&mut bytes, block.ks);
         put_u32(&mut bytes, block.kd);
@@ -164,6 +170,7 @@ impl Codec for Fc {
     fn decode(&self, packet: &Packet) -> Result<Activation> {
         crate::interface::check_codec(&self.spec, packet)?;
         let Reconstruction { values, finite } = restore(packet, Some(&self.rotation))?;
+        // The inverse transform has told that all values are finite: they are not read again.
         if finite {
             Activation::new(packet.tokens(), packet.hidden(), values)
         } else {
@@ -185,6 +192,7 @@ impl Fc {
         };
         let top = top.map_or_else(|| crate::interface::check_finite(activation), Ok)?;
         let RotatedRows { rows, gain, shift } = self.rotation.apply(activation, top)?;
+        // Otherwise the first transform was of these very rows.
         if !(matches!(self.rotation, Rotation::None) && shift == 0) {
             forward(&rows, gain);
         }
@@ -213,6 +221,7 @@ fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<FcHeader
 
 fn layout(frame: &Frame<'_>) -> Result<usize> {
     let FcHeader { block, rotation: (_, digest), .. } = own_header(&mut Reader::new(frame.body), frame)?;
+    // A complex coefficient counts as one number, as in the paper.
     let kept = block.ks * block.kd;
     coefficients::expect(frame, OWN_BYTES + digest.len(), 2 * kept)?;
     Ok(kept)
@@ -238,6 +247,8 @@ fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Reconstruction> {
     if rotation.0 == 0 {
         return Ok(inverse(gain));
     }
+    // Stored numbers have a moderate size whatever their exponent is. The transform works on these; the exponent comes
+    // in last, in f64.
     let values = rotation::undo(own, packet, rotation, inverse(1.0).values, gain)?;
     Ok(Reconstruction { values, finite: false })
 }

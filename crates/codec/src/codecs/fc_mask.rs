@@ -28,7 +28,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
             allowed: AllowedValues::Words(&[
                 OptionWord { word: "free", meaning: "the largest, wherever they are" },
                 OptionWord { word: "separable", meaning: "chosen row frequencies times chosen columns" },
-                OptionWord { word: "staircase", meaning: "the lowest columns of each row, their number a row's own" },
+                OptionWord { word: "staircase", meaning: "the lowest columns of each row, as many as the row needs" },
             ]),
             default: "free",
             meaning: "which sets of coefficients may be kept; fewer sets take fewer bytes to tell",
@@ -101,6 +101,7 @@ impl Codec for FcMask {
         let top = crate::interface::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let shift = shift_for_f32(values::exponent(top), tokens * hidden);
+        // The values are real: of each conjugate pair one coefficient says all.
         let half = HalfSpectrum { tokens, hidden };
         let sent = with_workspace(|workspace| {
             let gain = values::power_of_two(-shift);
@@ -123,9 +124,10 @@ impl Codec for FcMask {
 }
 
 impl FcMask {
-    /// The coefficients of a spectrum that the budget has room for, divided by 2^`shift`.
+    /// Chooses the coefficients that the budget has room for, of a spectrum divided by 2^`shift`.
     fn choose(&self, half: HalfSpectrum, spectrum: &Spectrum, shift: i32, budget: Budget) -> Result<MaskPayload> {
         let HalfSpectrum { tokens, hidden } = half;
+        // By Parseval's theorem the energy left out is S D times the squared error: what keeps most loses least.
         let chooser = Chooser::new(self.mask, half, half.energies(spectrum));
         let make = |count| -> Result<MaskPayload> {
             let (kept, listed) = chooser.choose(count);
@@ -140,6 +142,7 @@ impl FcMask {
             Accounting::Wire => {
                 let room = wire_items(budget.ratio, (tokens, hidden), HEADER_BYTES + own_bytes(self.mask), 1);
                 let certain = |room| self.coefficients.certain(room, 2).clamp(1, half.count());
+                // Entropy-coded numbers may leave room for more than is certain.
                 let most = if self.coefficients.coded { half.count() } else { certain(room) };
                 // An index is no longer than a bitmap.
                 let bitmap = mask::below(self.mask, half, certain(room)).div_ceil(8);
@@ -162,6 +165,7 @@ fn own_header(reader: &mut Reader<'_>, half: HalfSpectrum) -> Result<MaskHeader>
     let mask = Mask::from_id(reader.u8("mask")?)?;
     let (kept, most) = (reader.u32("K")? as usize, half.count());
     ensure!((1..=most).contains(&kept), "packet field K: {kept} is not in 1..={most}");
+    // Two of the masks have a number that follows from K; a separable one states it.
     let numbers = match mask::numbers(mask, half, kept) {
         Some(numbers) => numbers,
         None => reader.u32("rows and columns")? as usize,

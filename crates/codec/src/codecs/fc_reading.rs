@@ -200,23 +200,28 @@ impl Codec for FcReading {
             // What is sent counts, whatever the transform was of.
             Accounting::Wire => {
                 let room = wire_items(budget.ratio, (tokens, hidden), HEADER_BYTES + own, 1);
+                // The mean row takes its bytes first.
                 let rest = room.saturating_sub(self.coefficients.bytes(sent_row));
                 Allowance::Count(self.coefficients.certain(rest, parts).max(1))
             }
         };
+        // As `fc` by its defaults, of the padded matrix.
         let block = block_shape::choose(Aspect::Proportional, Band::Mirrored, (padded, hidden), allowance);
 
+        // A value less its mean may be twice as large as either, so twice the number of terms is assumed.
         let reach = values::exponent(top.max(values::max_magnitude(&row).unwrap_or(0.0)));
         let shift = shift_for_f32(reach, 2 * padded * hidden);
         let gain = power_of_two(-shift);
         let mut rows = vec![0f32; padded * hidden];
         for (out, values) in rows.chunks_exact_mut(hidden).zip(activation.values().chunks_exact(hidden)) {
             for ((out, value), mean) in out.iter_mut().zip(values).zip(&row) {
+                // In f64, whose range holds the difference and the gain.
                 *out = ((f64::from(*value) - f64::from(*mean)) * gain) as f32;
             }
         }
         let mut numbers: Vec<f32> = row[..sent_row].iter().map(|mean| (f64::from(*mean) * gain) as f32).collect();
         if self.is_dct {
+            // Orthonormal, so its coefficients already have the size of the mean row; and real, so each is one number.
             cosine(&mut rows, hidden);
             rows.chunks_exact(hidden).take(block.ks).for_each(|kept| numbers.extend_from_slice(&kept[..block.kd]));
         } else {
@@ -255,6 +260,7 @@ fn unitary(values: usize) -> i32 {
 
 /// The mean over the tokens.
 fn mean_row(activation: &Activation) -> Vec<f32> {
+    // f64 has 29 bits more than f32, which long sums use up.
     let mut sums = vec![0f64; activation.hidden()];
     for row in activation.values().chunks_exact(activation.hidden()) {
         sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
@@ -262,7 +268,7 @@ fn mean_row(activation: &Activation) -> Vec<f32> {
     sums.iter().map(|sum| (sum / activation.tokens() as f64) as f32).collect()
 }
 
-/// What an orthonormal DCT-II of `length` numbers multiplies the plain sums by, of coefficient `nth`.
+/// The factor by which coefficient `nth` of an orthonormal DCT-II of `length` numbers differs from the plain sum.
 fn scale(nth: usize, length: usize) -> f32 {
     (if nth == 0 { 1.0 } else { 2.0 } / length as f32).sqrt()
 }
@@ -277,6 +283,7 @@ fn cosine(values: &mut [f32], hidden: usize) {
         transform.process_dct2(line);
         line.iter_mut().enumerate().for_each(|(nth, value)| *value *= scale(nth, length));
     };
+    // The 2-D transform is separable: along each row, then along each column.
     values.chunks_exact_mut(hidden).for_each(|row| forward(&*along, row));
     columns(values, hidden, |column| forward(&*across, column));
 }
@@ -361,6 +368,7 @@ fn restore(packet: &Packet, shared: Option<&SharedNumbers>) -> Result<Vec<f32>> 
     let own = own_header(&mut reader, &frame)?;
     let (hidden, Block { ks, kd }) = (frame.hidden, own.block);
     let sent = coefficients::read(&mut reader, frame.values, own.numbers(hidden), "coefficients")?;
+    // The mean row and the coefficients share one section, and with it one exponent.
     let (row, kept) = sent.stored.split_at(own.sent_row(hidden));
     let gain = power_of_two(sent.exponent);
     let mean: Vec<f64> = match own.mean {
@@ -388,6 +396,7 @@ fn restore(packet: &Packet, shared: Option<&SharedNumbers>) -> Result<Vec<f32>> 
         with_workspace(|work| kernel::inverse(kept, shape, Band::Mirrored, own.block, gain, &mut values, work));
     }
     let add = |(value, mean): (&f32, &f64)| (f64::from(*value) * gain + mean) as f32;
+    // Rows beyond the tokens are padding, and end here.
     Ok(values[..size].chunks_exact(hidden).flat_map(|row| row.iter().zip(&mean).map(add)).collect())
 }
 

@@ -9,7 +9,7 @@ use crate::interface::size_rule::SizeRule;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "fp8",
-    summary: "Rounds every value to an 8-bit floating-point number (e4m3fn, largest 448) times one scale a group.",
+    summary: "Rounds every value to an 8-bit floating-point number (e4m3fn, largest 448) times one scale per group.",
     options: OPTIONS,
     id: 10,
     rate: Rate::Fixed,

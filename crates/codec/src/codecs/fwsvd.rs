@@ -26,10 +26,11 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     size: SizeRule::LOW_RANK,
 };
 
-/// Least share of the mean Fisher information.
+/// The least that a channel counts for, as a share of the mean Fisher information.
 const FLOOR: f64 = 1e-9;
 
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
     let fisher = calibration.and_then(Calibration::fisher).with_context(|| CalibrationNeed::Fisher.missing(spec))?;
+    // To second order an error costs its square times the Fisher information, so the weight is the root of that.
     WeightedTruncation::build(&INFO, spec, fisher, (FLOOR, 0.5), "gradients")
 }

@@ -42,6 +42,8 @@ impl Codec for HadamardInt4 {
         crate::interface::check_finite(activation)?;
         let mut rotated = Scratch::new(activation.values().len());
         rotated.extend(activation.values().iter().map(|&v| f64::from(v)));
+        // An outlier is spread over its block of channels, so the range of a row, and with it the step, usually gets
+        // smaller. The rotation is orthonormal: it makes an error neither larger nor smaller.
         rotate(&mut rotated, activation.hidden());
         quantiser::pack::<Int4, f64>(&self.spec, (activation.tokens(), activation.hidden()), &rotated)
     }
@@ -49,6 +51,7 @@ impl Codec for HadamardInt4 {
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let mut values = Scratch::from(quantiser::unpack::<Int4, f64>(packet, |v| v)?);
+    // The matrix is symmetric and orthonormal, and so its own inverse.
     rotate(&mut values, packet.hidden());
     let mut out = buffers::empty(values.len());
     out.extend(values.iter().map(|&v| quantiser::saturated(v)));

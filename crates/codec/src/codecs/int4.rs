@@ -1,4 +1,4 @@
-//! `int4`: the integers -7..=7 times a scale, two in a byte.
+//! `int4`: the integers -7..=7 times a scale, two per byte.
 
 use crate::grids::quantiser::{self, Grid, OPTIONS, Quantiser};
 use crate::interface::info::{CodecInfo, Rate};
@@ -7,7 +7,7 @@ use crate::interface::size_rule::SizeRule;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "int4",
-    summary: "Rounds every value to an integer from -7 to 7 times one scale a group.",
+    summary: "Rounds every value to an integer from -7 to 7 times one scale per group.",
     options: OPTIONS,
     id: 9,
     rate: Rate::Fixed,

@@ -8,7 +8,7 @@ use crate::interface::size_rule::SizeRule;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "int8",
-    summary: "Rounds every value to an integer from -127 to 127 times one scale a group.",
+    summary: "Rounds every value to an integer from -127 to 127 times one scale per group.",
     options: OPTIONS,
     id: 8,
     rate: Rate::Fixed,

@@ -53,6 +53,8 @@ const OWN_BYTES: usize = 4 + DIGEST_BYTES;
 fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn Codec>> {
     let missing = || CalibrationNeed::Moments.missing(spec);
     let calibration = calibration.with_context(missing)?;
+    // The Karhunen-Loeve basis: no other r directions keep more energy of the calibration rows (Eckart and Young
+    // 1936). The covariance is not centred, since energy and not variance is kept.
     let basis = calibration.principal().with_context(|| format!("codec {spec}"))?.with_context(missing)?;
     Ok(Box::new(Klt { spec: spec.clone(), coefficients: Coefficients::of(spec), hidden: calibration.hidden(), basis }))
 }
@@ -61,7 +63,7 @@ struct Klt {
     spec: CodecSpec,
     coefficients: Coefficients,
     hidden: usize,
-    /// A direction a row, in falling order of the calibration rows' energy in it.
+    /// One direction per row, in falling order of the calibration rows' energy along it.
     basis: Arc<SharedNumbers>,
 }
 
@@ -83,9 +85,11 @@ impl Codec for Klt {
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         low_rank::check_hidden(INFO.name, self.hidden, hidden)?;
         let room = wire_items(budget.ratio, (tokens, hidden), HEADER_BYTES + OWN_BYTES, 1);
+        // A direction costs one coefficient per token.
         let certain = self.coefficients.certain(room, tokens).clamp(1, hidden);
         let (least, most) = match budget.accounting {
             Accounting::Elements => {
+                // S r coefficients for S D values: the ratio is D / r.
                 let rank = ((hidden as f64 / budget.ratio).floor() as usize).max(1);
                 (rank, rank)
             }
@@ -93,6 +97,7 @@ impl Codec for Klt {
             Accounting::Wire => (certain, certain),
         };
 
+        // A coefficient is a sum of D products with entries of a unit vector.
         let shift = shift_for_f32(values::exponent(top), hidden);
         let mut rows = Cow::Borrowed(activation.values());
         if shift != 0 {
@@ -102,6 +107,7 @@ impl Codec for Klt {
         let rows = MatRef::from_row_major_slice(&rows, tokens, hidden);
         // Direction by direction: neighbours have one size, which is what shares a step in int8.
         let projected = linalg::product_f32(self.leading(most), rows.transpose(), 1.0);
+        // Directions are in the order of their energy, so a smaller rank is a shorter slice of the same product.
         let make = |rank| Ok((rank, self.coefficients.encode(&projected[..rank * tokens], shift)?));
         let (rank, payload) = largest_that_fits(least, most, make, |(_, sent)| sent.len() <= room)?;
 
@@ -117,6 +123,7 @@ impl Codec for Klt {
         let frame = packet.frame();
         let mut reader = Reader::new(frame.body);
         let (rank, digest) = own_header(&mut reader)?;
+        // With another basis the packet would decode to wrong values, and nothing would tell.
         self.basis.check(digest, INFO.name)?;
         ensure!(
             frame.hidden == self.hidden,

@@ -67,6 +67,7 @@ pub(crate) fn pivoted(activation: &Activation, rank: usize) -> (Mat<f64>, Mat<f6
     let mut q: Vec<Vec<f64>> = Vec::with_capacity(rank);
     let mut r = vec![0f64; rank * hidden];
     for step in 0..rank {
+        // Businger and Golub's rule (1965): the column of which most is left.
         let mut pivot = 0;
         for (d, &n) in left.iter().enumerate() {
             if n > left[pivot] {
@@ -78,6 +79,8 @@ pub(crate) fn pivoted(activation: &Activation, rank: usize) -> (Mat<f64>, Mat<f6
             break;
         }
         let mut column: Vec<f64> = (0..tokens).map(|s| a[s * hidden + pivot]).collect();
+        // Gram-Schmidt, direction by direction. The second pass takes off what cancellation left in the first: "twice
+        // is enough" (Kahan, in Parlett 1980).
         for _ in 0..2 {
             for direction in &q {
                 let along = dot(direction, &column);
@@ -90,11 +93,14 @@ pub(crate) fn pivoted(activation: &Activation, rank: usize) -> (Mat<f64>, Mat<f6
         }
         column.iter_mut().for_each(|c| *c /= norm);
         let row = &mut r[step * hidden..(step + 1) * hidden];
+        // Token by token, as A lies in memory.
         for (weight, values) in column.iter().zip(a.chunks_exact(hidden)) {
             row.iter_mut().zip(values).for_each(|(to, v)| *to += weight * v);
         }
         q.push(column);
+        // Q is orthonormal: a column loses the square of its coefficient along the new direction.
         left.iter_mut().zip(row.iter()).for_each(|(n, v)| *n = (*n - v * v).max(0.0));
+        // Rounding may leave a remainder, and no column is taken twice.
         left[pivot] = 0.0;
         for d in 0..hidden {
             if left[d] > 0.0 && left[d] < STALE * direct[d] {
@@ -104,6 +110,7 @@ pub(crate) fn pivoted(activation: &Activation, rank: usize) -> (Mat<f64>, Mat<f6
         }
     }
     let columns = q.len();
+    // A matrix of lower rank leaves zeros, so that the packet has the size that its header states.
     let q = Mat::from_fn(tokens, rank, |i, j| if j < columns { q[j][i] } else { 0.0 });
     (q, MatRef::from_row_major_slice(&r, rank, hidden).to_owned())
 }

@@ -62,7 +62,7 @@ struct Slicer {
 struct Slices {
     k: usize,
     coding: Coding,
-    /// Members of a block, the last of each sign's aside.
+    /// Members per block; the last block of each sign may have fewer.
     members: usize,
     /// Blocks of positive values, then of negative ones; the largest magnitudes first.
     blocks: Vec<RangeBlock>,
@@ -79,6 +79,8 @@ struct SignedMagnitudes<'a> {
 impl<'a> SignedMagnitudes<'a> {
     fn new(all: &'a [f32]) -> Self {
         let mut order: Vec<u32> = (0..all.len() as u32).collect();
+        // Sorted once and cut at every k that is tried. Magnitudes have the order of their bits, and the sort is
+        // stable.
         order.sort_by_key(|&at| std::cmp::Reverse(all[at as usize].to_bits() & 0x7fff_ffff));
         Self { all, order }
     }
@@ -96,13 +98,15 @@ impl<'a> SignedMagnitudes<'a> {
         [positive, negative]
     }
 
-    /// As few blocks of equal cardinality as `most` allows; `None` where both signs need one and there is only one.
+    /// Splits into blocks of equal cardinality, at most `most` of them; `None` where both signs need a block and there
+    /// is only one.
     fn split(&self, tails: &[Vec<u32>; 2], coding: Coding, most: usize) -> Option<Slices> {
         let k = tails[0].len() + tails[1].len();
         if tails.iter().filter(|tail| !tail.is_empty()).count() > most {
             return None;
         }
         let needed = |members: usize| tails.iter().map(|tail| tail.len().div_ceil(members)).sum::<usize>();
+        // k / most members would do if both signs shared blocks; they do not, so a few more may be needed.
         let members = (k.div_ceil(most)..=k).find(|&members| needed(members) <= most)?;
         let magnitudes = |tail: &Vec<u32>| tail.iter().map(|&at| self.all[at as usize].abs()).collect::<Vec<f32>>();
         let blocks =
@@ -112,6 +116,7 @@ impl<'a> SignedMagnitudes<'a> {
 
     /// The squares of what is not among the k largest.
     fn dropped(&self, k: usize) -> f64 {
+        // Left out means zero: the error of a value is the value.
         self.order[k..].iter().map(|&at| f64::from(self.all[at as usize]).powi(2)).sum()
     }
 }
@@ -133,6 +138,7 @@ impl Slices {
 
     /// Bits of codes there is room for; `None` where the rest alone is too much.
     fn room(&self, values: ValueType, budget: Budget, shape: (usize, usize)) -> Option<u64> {
+        // Every kept value says which block it is in.
         let numbers = self.k as u64 * u64::from(self.number_bits());
         match budget.accounting {
             Accounting::Elements => {
@@ -204,6 +210,7 @@ impl Codec for Slicer {
 
 /// The k largest, split into about so many blocks each time.
 fn slices<'a>(sorted: &'a SignedMagnitudes<'_>, k: usize, counts: &'a [usize]) -> impl Iterator<Item = Slices> + 'a {
+    // Positions cost the same however the values are split.
     let coding = bits::shortest(&sorted.positions(k), sorted.all.len());
     let tails = sorted.tails(k);
     counts.iter().filter_map(move |&most| sorted.split(&tails, coding, most))
@@ -221,6 +228,7 @@ impl Slicer {
         budget: Budget,
     ) {
         let dropped = sorted.dropped(k);
+        // What is dropped is the least error of this k, whatever the widths are.
         if best.as_ref().is_some_and(|best| dropped >= best.error) {
             return;
         }
@@ -228,6 +236,7 @@ impl Slicer {
             let shape = (activation.tokens(), activation.hidden());
             let Some(room) = slices.room(self.values, budget, shape) else { continue };
             let widths = ranges::allocate(&slices.blocks, room);
+            // Squared errors of values left out and of values sent add up, so any two choices compare.
             let error = dropped + ranges::error(&slices.blocks, &widths);
             if best.as_ref().is_none_or(|best| error < best.error) {
                 *best = Some(SlicerChoice { error, slices, widths });
@@ -260,10 +269,12 @@ impl Slicer {
         bits::write(&mut bytes, &positions, slices.coding);
         let ranges = ranges::write(&mut bytes, self.values, blocks, widths)?;
         let mut stream = BitWriter::new(&mut bytes);
+        // Widths come first: a decoder needs them to tell where codes end.
         widths.iter().for_each(|&width| stream.put(width.into(), WIDTH_BITS));
         for &at in positions.iter() {
             let block = usize::from(block_of[at as usize]);
             stream.put(block as u32, number_bits);
+            // The sign is the block's: a code is of the magnitude alone.
             stream.put(ranges[block].code(all[at as usize].abs().into(), widths[block]), widths[block].into());
         }
         stream.finish();
@@ -298,7 +309,7 @@ fn own_header(reader: &mut Reader<'_>, n: usize) -> Result<SlicerHeader> {
 
 fn layout(frame: &Frame<'_>) -> Result<usize> {
     let own = own_header(&mut Reader::new(frame.body), frame.tokens * frame.hidden)?;
-    // A position takes a bit at least, so memory is bounded by the packet.
+    // A position takes at least one bit, so the packet's size bounds the memory.
     ensure!(
         own.k <= own.coding.bytes.saturating_mul(8),
         "packet field k: {} positions in {} bytes",
@@ -307,6 +318,8 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     );
     let fixed = (OWN_BYTES + range_bytes(frame.values, own.blocks)) as u64 + own.coding.bytes as u64;
     frame.expect_len(fixed + stream_bytes(own.blocks, own.bits))?;
+    // 16 bits of codes and block numbers count as one number; positions and ranges are free, as all indices and
+    // headers.
     Ok((own.bits.div_ceil(NUMBER_BITS) as usize).max(1))
 }
 

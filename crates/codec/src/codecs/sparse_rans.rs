@@ -20,7 +20,7 @@ use crate::interface::spec::CodecSpec;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "sparse-rans",
-    summary: "Rounds to integers with a zero point a group; those that are not zero go in sparse form through rANS.",
+    summary: "Rounds to integers with a zero point per group; those that are not zero go in sparse form through rANS.",
     options: &[groups::GROUP, groups::SCALES],
     id: 14,
     rate: Rate::Budget,
@@ -47,7 +47,7 @@ const SIZE: SizeRule = SizeRule {
 /// Own header: channels of a group 4, levels less one 1, places of a row 1, nonzero values 4, largest symbol 1.
 const OWN_BYTES: usize = 11;
 
-/// Most integers of a group, so that one is a byte.
+/// Most levels of a group, so that a level fits in a byte.
 const MAX_LEVELS: usize = 256;
 
 /// The step of a group is its range over a whole number of these parts of one: between 2 and 3 levels, or 3 and 4, the
@@ -67,7 +67,7 @@ struct SparseRans {
 /// An activation quantised.
 struct SparseCodes {
     levels: usize,
-    /// A section of scales, then a zero point a group.
+    /// A section of scales, then one zero point per group.
     groups: Vec<u8>,
     /// A symbol for each value, zero for zero.
     symbols: Vec<u8>,
@@ -82,6 +82,8 @@ struct Sparse {
 /// 0, -1, 1, -2, .. as 0, 1, 2, 3, ...: the distance of an integer from its zero point, modulo 256. Levels number 256 at
 /// most, so that zero point and distance give the integer back.
 fn symbol(distance: u8) -> u8 {
+    // The zigzag map of Protocol Buffers: small distances of either sign become small symbols, which are frequent and
+    // take few bits.
     let distance = distance as i8;
     ((distance << 1) ^ (distance >> 7)) as u8
 }
@@ -96,7 +98,7 @@ fn code_bits(levels: usize) -> u64 {
     levels.next_power_of_two().ilog2().into()
 }
 
-/// What a nonzero value counts as, all together.
+/// The kept numbers that the codes of the nonzero values count as.
 fn elements(nonzero: usize, levels: usize) -> usize {
     ((nonzero as u64 * code_bits(levels)).div_ceil(NUMBER_BITS) as usize).max(1)
 }
@@ -128,6 +130,7 @@ impl SparseRans {
     fn within(&self, activation: &Activation, steps: f64, budget: Budget) -> Result<Option<Packet>> {
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let packet = self.packet(activation, steps)?;
+        // What rANS makes of the numbers is known only when it is done, so whole packets are tried.
         let fits = match budget.accounting {
             Accounting::Elements => packet.elements() as f64 <= (tokens * hidden) as f64 / budget.ratio,
             Accounting::Wire => packet.len() as f64 <= raw_bytes(tokens, hidden) as f64 / budget.ratio,
@@ -155,6 +158,7 @@ impl SparseRans {
 /// Integers from zero on, `steps` of them in the range of each group with zero in it; zero itself is one of them.
 fn quantise(activation: &Activation, steps: f64, channels: usize, kind: ValueType) -> Result<SparseCodes> {
     let (all, hidden) = (activation.values(), activation.hidden());
+    // Steps may be a fraction, levels not: the last level may lie beyond the range.
     let most = steps.ceil();
     let ranges: Vec<(f64, f64)> = groups::of(all, hidden, channels)
         .map(|group| group.iter().fold((0f64, 0f64), |(low, high), &v| (low.min(v.into()), high.max(v.into()))))
@@ -166,6 +170,7 @@ fn quantise(activation: &Activation, steps: f64, channels: usize, kind: ValueTyp
     for ((group, &scale), (low, _)) in groups::of(all, hidden, channels).zip(&*scales).zip(ranges) {
         // A group of zeros has no scale.
         let scale = if scale == 0.0 { 1.0 } else { scale };
+        // The zero point is an integer, so zero comes back as exactly zero and stays out of the sparse form.
         let zero = (-low / scale).round_ties_even().min(most);
         groups.push(zero as u8);
         let integer = |v: &f32| ((f64::from(*v) / scale).round_ties_even() + zero).clamp(0.0, most) as u8;
@@ -177,9 +182,11 @@ fn quantise(activation: &Activation, steps: f64, channels: usize, kind: ValueTyp
 /// The reshaping whose coded form is shortest.
 fn shortest(symbols: &[u8], hidden: usize) -> Result<Sparse> {
     let kept: Vec<u8> = symbols.iter().filter(|&&s| s != 0).map(|s| s - 1).collect();
+    // The nonzero values come in the same order in every reshaping: they are coded once, for whichever is shortest.
     let values = rans::encode(&kept, alphabet(kept.iter().copied().max().map_or(0, |last| last + 1)))?;
     let mut best: Option<Sparse> = None;
     for places in PLACES.into_iter().chain((hidden <= MAX_PLACES).then_some(hidden)) {
+        // CSR of the numbers taken as rows of `places`: a count per row and a column per value.
         let rows = || symbols.chunks(places);
         let counts: Vec<u8> = rows().map(|row| row.iter().filter(|&&s| s != 0).count() as u8).collect();
         let mut bytes = rans::encode(&counts, places + 1)?;
@@ -230,6 +237,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     let fixed = EXPONENT_BYTES + groups * (frame.values.bytes() + 1);
     reader.bytes(fixed, "scales")?;
     let mut length = (OWN_BYTES + fixed) as u64;
+    // Counts, columns and values; rows of one place need no columns.
     for _ in 0..if own.places > 1 { 3 } else { 2 } {
         let coded = rans::stated_len(&mut reader)?;
         reader.bytes((coded - rans::HEADER_BYTES) as usize, "length")?;
@@ -251,6 +259,7 @@ fn decode(packet: &Packet) -> Result<Vec<f32>> {
     for ((group, &scale), &zero) in groups::of(&symbols, frame.hidden, own.channels).zip(&*scales).zip(zeros) {
         ensure!(usize::from(zero) < own.levels, "packet field zero points: {zero} of {} levels", own.levels);
         for &symbol in group {
+            // Modulo 256, as the encoder subtracted it.
             let integer = zero.wrapping_add(distance(symbol));
             ensure!(usize::from(integer) < own.levels, "packet field values: level {integer} of {}", own.levels);
             out.push(saturated((f64::from(integer) - f64::from(zero)) * scale));
@@ -272,6 +281,7 @@ fn dense(reader: &mut Reader<'_>, own: &SparseHeader, n: usize) -> Result<Vec<u8
         let mut next = 0;
         for (column, value) in kept.by_ref().take(count.into()) {
             let column = usize::from(column);
+            // Columns ascend within a row; a place that comes twice is damage.
             ensure!((next..row.len()).contains(&column), "packet field columns: {column} out of order or of its row");
             ensure!(value < own.largest, "packet field values: symbol {value} is beyond the largest");
             row[column] = value + 1;

@@ -43,6 +43,7 @@ impl Codec for Svd {
         let rank = low_rank::rank(budget, shape, self.values);
         let a = low_rank::to_f64(activation);
         let a = MatRef::from_row_major_slice(&a, shape.0, shape.1);
+        // Without a weight: no matrix of rank r is nearer to A than its truncated SVD (Eckart and Young 1936).
         low_rank::truncate(a, a, rank)?.pack(&INFO, self.values, shape)
     }
 }

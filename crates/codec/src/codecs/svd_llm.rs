@@ -80,12 +80,14 @@ fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn 
     };
     let square = square.with_context(|| need(spec).missing(spec))?;
     let weight = factor(square, calibration.hidden()).with_context(|| format!("codec {spec}"))?;
+    // Factored once, when the codec is built: every activation is multiplied by the same triangle.
     Ok(Box::new(SvdLlm { spec: spec.clone(), values: spec.values(), weight: Arc::new(weight) }))
 }
 
 /// The lower triangular W with W W^T = C + epsilon * trace(C) / D * I.
 fn factor(square: &[f64], hidden: usize) -> Result<Mat<f64>> {
     let square = MatRef::from_row_major_slice(square, hidden, hidden);
+    // What is added is relative to this, so that the scale of the numbers does not matter.
     let mean = (0..hidden).map(|i| square[(i, i)]).sum::<f64>() / hidden as f64;
     ensure!(mean > 0.0, "the matrix to whiten with has no positive diagonal");
     let mut epsilon = EPSILON;
@@ -118,6 +120,8 @@ impl Codec for SvdLlm {
         let (shape, budget) = low_rank::checked(activation, budget, &self.spec)?;
         low_rank::check_hidden(INFO.name, self.weight.nrows(), shape.1)?;
         let rank = low_rank::rank(budget, shape, self.values);
+        // The error that is made small is that of A W. For `weights` it is the error of the next layer's q, k and v
+        // outputs; for `covariance` a direction counts by the energy that calibration rows have in it.
         low_rank::truncate_lower(activation, &self.weight, rank)?.pack(&INFO, self.values, shape)
     }
 }

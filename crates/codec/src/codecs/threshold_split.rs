@@ -61,7 +61,7 @@ struct Split {
     coding: Coding,
     /// The values below it, row-major.
     below: Vec<f32>,
-    /// The values below it of each token.
+    /// The values below it, one block per token.
     blocks: Vec<RangeBlock>,
 }
 
@@ -94,6 +94,7 @@ impl Split {
         match budget.accounting {
             Accounting::Elements => {
                 let allowed = ((shape.0 * shape.1) as f64 / budget.ratio).floor() as usize;
+                // Each value sent apart is one number of the budget; positions are free.
                 Some(allowed.checked_sub(k)? as u64 * NUMBER_BITS)
             }
             Accounting::Wire => {
@@ -126,6 +127,8 @@ impl Codec for ThresholdSplit {
         crate::interface::check_finite(activation)?;
         let shape = (activation.tokens(), activation.hidden());
         let mut best: Option<(f64, Split, Vec<u8>)> = None;
+        // A threshold trades numbers sent apart for narrower ranges of the tokens. Which one pays depends on the
+        // values, so all are tried.
         for count in counts(activation.values().len()) {
             let split = Split::new(activation, count);
             let Some(room) = split.room(self.values, budget, shape) else { continue };
@@ -163,6 +166,7 @@ impl ThresholdSplit {
         values::write_section(&mut bytes, self.values, &above, 0)?;
         let ranges = ranges::write(&mut bytes, self.values, &split.blocks, widths)?;
         let mut stream = BitWriter::new(&mut bytes);
+        // Widths come first: a decoder needs them to tell where codes end.
         widths.iter().for_each(|&width| stream.put(width.into(), WIDTH_BITS));
         let mut below = split.below.iter();
         for ((block, &width), range) in split.blocks.iter().zip(widths).zip(ranges) {
@@ -194,6 +198,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     ensure!(k <= most, "packet field k: {k} is more than the activation's {most} values");
     let sections = section_bytes(frame.values, k, frame.tokens) as u64;
     frame.expect_len(OWN_BYTES as u64 + coding.bytes as u64 + sections + stream_bytes(frame.tokens, code_bits))?;
+    // A value sent apart is one number, and so are 16 bits of codes.
     Ok((k + code_bits.div_ceil(NUMBER_BITS) as usize).max(1))
 }
 
@@ -208,6 +213,7 @@ fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let rest = reader.bytes(stream_bytes(frame.tokens, code_bits) as usize, "codes")?;
     let mut stream = BitReader::new(rest, "codes");
     let widths = (0..frame.tokens).map(|_| Ok(stream.take(WIDTH_BITS as u8)? as u8)).collect::<Result<Vec<u8>>>()?;
+    // Positions ascend, so one pass puts them between the codes.
     let mut apart = positions.iter().zip(&*above).peekable();
     let mut out = Vec::with_capacity(n);
     for (token, (&width, range)) in widths.iter().zip(ranges).enumerate() {

@@ -56,6 +56,7 @@ impl Codec for SendsTokenIds {
         let mut bytes = packet::begin(&INFO, ValueType::F32, shape, OWN_BYTES + packed_bytes(ids.len(), *vocabulary))?;
         put_u32(&mut bytes, *vocabulary as usize);
         let mut writer = BitWriter::new(&mut bytes);
+        // Plain binary codes of one width: ceil(log2 vocabulary) bits.
         ids.iter().for_each(|&id| writer.put(id, id_bits(*vocabulary)));
         writer.finish();
         Packet::finish(&INFO, bytes)
@@ -99,6 +100,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     ensure!(frame.values == ValueType::F32, "packet field value type: token-ids has f32, found {}", frame.values);
     let vocabulary = vocabulary(&mut Reader::new(frame.body))?;
     frame.expect_len((OWN_BYTES + packed_bytes(frame.tokens, vocabulary)) as u64)?;
+    // 16 bits count as one number.
     let bits = frame.tokens as u64 * u64::from(id_bits(vocabulary));
     Ok((bits.div_ceil(NUMBER_BITS) as usize).max(1))
 }

@@ -80,6 +80,7 @@ impl Codec for TopK {
         let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
         let all = activation.values();
+        // Positions are free under `elements`, so the budget is a count; under `wire` they take their share.
         let positions = match budget.accounting {
             Accounting::Elements => largest(all, ((all.len() as f64 / budget.ratio).floor() as usize).max(1)),
             Accounting::Wire => self.largest_that_fit(activation, budget.ratio)?,
@@ -111,6 +112,7 @@ impl TopK {
         let all = activation.values();
         let room = wire_items(ratio, (activation.tokens(), activation.hidden()), HEADER_BYTES + OWN_BYTES, 1);
         let mut fits = 1;
+        // Positions take room as well, so no more fit than without them.
         let mut too_many = self.coefficients.certain(room, 1).min(all.len()) + 1;
         while fits + 1 < too_many {
             let k = fits.midpoint(too_many);
@@ -126,7 +128,7 @@ impl TopK {
             let bytes = bits::shortest(&positions, all.len()).bytes + self.payload(all, &positions)?.len();
             Ok((positions, bytes))
         };
-        // Entropy-coded, at least as many fit.
+        // Entropy-coded numbers are never longer, so at least as many fit.
         let most = if self.coefficients.coded { all.len() } else { fits };
         if most == fits {
             return Ok(largest(all, fits));
@@ -159,6 +161,7 @@ fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let positions = bits::read(reader.bytes(coding.bytes, "positions")?, coding.id, k, n)?;
     let kept = coefficients::read(&mut reader, packet.values(), k, "values")?.into_values();
     let mut out = buffers::floats(n);
+    // The buffer still holds what it was used for before.
     out.fill(0.0);
     positions.iter().zip(&*kept).for_each(|(&at, &v)| out[at as usize] = v);
     Ok(out)

@@ -62,6 +62,7 @@ impl Codec for Zfp {
         let budget = Budget::required(budget, &self.spec)?;
         let top = crate::interface::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
+        // zfp has no numbers to count: under `elements`, 16 bits of its stream count as one.
         let most = match budget.accounting {
             Accounting::Elements => (tokens * hidden) as f64 / budget.ratio * (NUMBER_BITS / 8) as f64,
             Accounting::Wire => raw_bytes(tokens, hidden) as f64 / budget.ratio - (HEADER_BYTES + OWN_BYTES) as f64,
@@ -100,7 +101,9 @@ fn parameters(tolerance: i32) -> (ZfpConfig, f32) {
 fn compress(a: &Activation, tolerance: i32) -> Result<Vec<u8>> {
     let (config, scale) = parameters(tolerance);
     let scaled: Vec<f32> = a.values().iter().map(|v| v * scale).collect();
+    // zfp names the dimension first in which neighbours lie side by side.
     let field = ZfpField::new(&scaled, [a.hidden(), a.tokens()])?;
+    // zfp writes into a buffer of fixed size: the longest that this shape can take.
     let most = config.maximum_size(ZfpScalarType::F32, field.dims()).context("zfp: the matrix is too large")?;
     let mut stream = ZfpBitStream::new(most)?;
     stream.compress(&config, &field)?;
@@ -118,6 +121,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
     ensure!(frame.values == ValueType::F32, "packet field value type: zfp has f32, found {}", frame.values);
     let (_, stream) = own_header(&mut Reader::new(frame.body))?;
     frame.expect_len((OWN_BYTES + stream) as u64)?;
+    // zfp writes words of 64 bits.
     ensure!(stream > 0 && stream % 8 == 0, "packet field stream: {stream} bytes are not words of 8");
     Ok(stream * 8 / NUMBER_BITS as usize)
 }

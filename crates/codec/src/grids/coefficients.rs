@@ -13,7 +13,7 @@ use crate::interface::info::{AllowedValues, OptionInfo, OptionWord};
 use crate::interface::packet::Frame;
 use crate::interface::spec::CodecSpec;
 
-/// What the numbers are sent as.
+/// The option that says in which type the numbers are sent.
 pub(crate) const VALUES: OptionInfo = OptionInfo {
     key: "values",
     allowed: AllowedValues::Words(&[
@@ -26,7 +26,7 @@ pub(crate) const VALUES: OptionInfo = OptionInfo {
     meaning: "type of the numbers in the packet",
 };
 
-/// How int8 codes are sent.
+/// The option that says how int8 codes are sent.
 pub(crate) const CODER: OptionInfo = OptionInfo {
     key: "coder",
     allowed: AllowedValues::Words(&[
@@ -37,7 +37,7 @@ pub(crate) const CODER: OptionInfo = OptionInfo {
     meaning: "how the numbers are sent; rans needs values=int8",
 };
 
-/// Numbers that share a step: half a bit a number for the step, and a large coefficient spoils few others.
+/// Numbers that share a step: a step costs half a bit per number, and a large coefficient spoils few others.
 const BLOCK: usize = 32;
 
 /// In the packet's coder field: codes as they are, or [`rans`].
@@ -67,6 +67,7 @@ impl Coefficients {
     /// The largest number of items of `numbers` each that certainly fit in so many bytes.
     pub fn certain(self, room: usize, numbers: usize) -> usize {
         let fits = |items: &usize| self.bytes(items * numbers) <= room;
+        // By bisection: of int8, every 32 numbers have a step as well, so no single division gives the count.
         let (mut held, mut too_many) = (0, room / (numbers * self.kind.bytes()) + 1);
         while held + 1 < too_many {
             let items = held.midpoint(too_many);
@@ -82,10 +83,12 @@ impl Coefficients {
             values::write_section(&mut out, self.kind, numbers, shift)?;
             return Ok(out);
         }
+        // Steps are those of the numbers as they were before the shift.
         let gain = power_of_two(shift);
         let top = |block: &[f32]| block.iter().fold(0f64, |top, v| top.max(f64::from(v.abs()))) * gain;
         let mut tops = Scratch::new(numbers.len().div_ceil(BLOCK));
         tops.extend(numbers.chunks(BLOCK).map(top));
+        // Replaced below where coding makes the codes shorter.
         out.push(PLAIN);
         let steps = groups::write(&mut out, ValueType::F16, &tops, Int8::TOP)?;
         let mut codes = Scratch::new(numbers.len());
@@ -96,6 +99,7 @@ impl Coefficients {
         }
         if self.coded {
             let coded = rans::encode(&codes, SYMBOLS)?;
+            // The table of frequencies may cost more than it saves; then codes go as they are.
             if coded.len() < codes.len() {
                 out[0] = RANS;
                 codes = coded.into();
@@ -121,12 +125,14 @@ fn coder(reader: &mut Reader<'_>) -> Result<u8> {
 /// Fails unless `count` numbers come after the first bytes of the body, `before` in number, and nothing comes after them.
 pub(crate) fn expect(frame: &Frame<'_>, before: usize, count: usize) -> Result<()> {
     let mut length = plain_bytes(frame.values, count);
+    // The length of int8 numbers depends on their coder, which the body names.
     if frame.values == ValueType::Int8 {
         let mut reader = Reader::new(frame.body);
         reader.bytes(before, "length")?;
         if coder(&mut reader)? == RANS {
             let steps = EXPONENT_BYTES + 2 * count.div_ceil(BLOCK);
-            // They must be there: codes may take no bytes at all, but are 16 at most for each byte of their steps.
+            // The steps must be there, as codes may take no bytes at all: each byte of steps stands for at most 16
+            // codes.
             reader.bytes(steps, "steps")?;
             length = (1 + steps) as u64 + rans::stated_len(&mut reader)?;
         }

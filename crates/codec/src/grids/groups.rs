@@ -1,4 +1,4 @@
-//! One scale a group of channels: what a quantiser's grid is stretched by.
+//! One scale per group of channels: the factor by which a quantiser's grid is stretched.
 
 use anyhow::Result;
 
@@ -21,7 +21,7 @@ pub(crate) const GROUP: OptionInfo = OptionInfo {
     meaning: "which values share one scale",
 };
 
-/// What a scale is sent as.
+/// The option that says in which type scales are sent.
 pub(crate) const SCALES: OptionInfo =
     OptionInfo { key: "scales", allowed: VALUES.allowed, default: "f16", meaning: "type of the scales in the packet" };
 
@@ -34,11 +34,12 @@ const LEAST_SHARE: f64 = 1.0 / (1u64 << 28) as f64;
 pub(crate) fn channels(spec: &CodecSpec, hidden: usize) -> Result<usize> {
     match spec.option(GROUP.key) {
         Some("token") => Ok(hidden),
+        // A row narrower than a group is one group.
         _ => Ok(spec.typed::<usize>(GROUP.key)?.min(hidden)),
     }
 }
 
-/// Groups a matrix has; the last of a row may be shorter.
+/// How many groups a matrix has; the last of a row may be shorter.
 pub(crate) fn count(tokens: usize, hidden: usize, channels: usize) -> usize {
     tokens * hidden.div_ceil(channels)
 }
@@ -52,12 +53,13 @@ pub(crate) fn of<T>(values: &[T], hidden: usize, channels: usize) -> impl Iterat
 /// decoder will read them: quantising by these, and not by the unrounded ones, keeps every value within half a step.
 pub(crate) fn write(out: &mut Vec<u8>, kind: ValueType, tops: &[f64], grid_top: f64) -> Result<Scratch<f64>> {
     let most = tops.iter().copied().fold(0.0, f64::max);
-    // Around one, where neither the quotients nor the sums of a rotation leave f32.
+    // Scales are brought around one, where neither the quotients nor the sums of a rotation leave f32.
     let shared = values::exponent(most).unwrap_or(0);
     let gain = power_of_two(-shared);
     let scale = |top: f64| if top == 0.0 { 0.0 } else { (top.max(most * LEAST_SHARE) / grid_top * gain) as f32 };
     let mut scales = Scratch::new(tops.len());
     scales.extend(tops.iter().map(|&top| scale(top)));
+    // Written, then read back: codes are made with the rounded scales.
     let start = out.len();
     values::write_section(out, kind, &scales, shared)?;
     read(&mut Reader::new(&out[start..]), kind, scales.len())

@@ -1,4 +1,4 @@
-//! What the quantisers share: a grid of numbers, one scale a group, and how codes lie in a packet.
+//! What the quantisers share: a grid of numbers, one scale per group, and how codes lie in a packet.
 
 use std::marker::PhantomData;
 
@@ -16,7 +16,7 @@ use crate::interface::info::{AllowedValues, OptionInfo, OptionWord};
 use crate::interface::packet::{self, Frame, Packet};
 use crate::interface::spec::CodecSpec;
 
-/// How codes are sent.
+/// The option that says how codes are sent.
 pub(crate) const CODER: OptionInfo = OptionInfo {
     key: "coder",
     allowed: AllowedValues::Words(&[
@@ -89,10 +89,12 @@ pub(crate) fn pack<G: Grid, T: Copy + Into<f64>>(
     let channels = groups::channels(spec, hidden)?;
     let kind: ValueType = spec.typed(groups::SCALES.key)?;
     let mut tops = Scratch::new(groups::count(shape.0, hidden, channels));
+    // The largest magnitude of a group falls on the end of the grid, so all of the grid is used.
     tops.extend(
         groups::of(values, hidden, channels).map(|group| group.iter().map(|&v| v.into().abs()).fold(0.0, f64::max)),
     );
     let mut scales = Scratch::new(EXPONENT_BYTES + tops.len() * kind.bytes());
+    // Codes are made with the scales as the decoder will have them.
     let steps = groups::write(&mut scales, kind, &tops, G::TOP)?;
     let mut codes = Scratch::new(values.len());
     for (group, &step) in groups::of(values, hidden, channels).zip(&*steps) {
@@ -114,6 +116,7 @@ pub(crate) fn pack<G: Grid, T: Copy + Into<f64>>(
     match coded {
         Some(coded) => bytes.extend_from_slice(&coded),
         None if G::BITS == 8 => bytes.extend_from_slice(&codes),
+        // Two codes per byte, the first in the low half; an odd last one leaves zeros.
         None => bytes.extend(codes.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4))),
     }
     Packet::finish(spec.info(), bytes)
@@ -164,6 +167,7 @@ pub(crate) fn unpack<G: Grid, T: BufferNumber>(packet: &Packet, to: impl Fn(f64)
             &codes[..]
         }
     };
+    // A code is a byte: a table of all 256 makes a number one look-up.
     let numbers: [f64; 256] = std::array::from_fn(|code| G::value(code as u8));
     let mut out = buffers::empty(elements);
     for (group, step) in groups::of(codes, frame.hidden, channels).zip(&*steps) {
@@ -172,7 +176,7 @@ pub(crate) fn unpack<G: Grid, T: BufferNumber>(packet: &Packet, to: impl Fn(f64)
     Ok(out)
 }
 
-/// One code a byte, of two in each byte of a packet, low half first.
+/// One code per byte, from packet bytes that hold two codes each, low half first.
 fn halves(bytes: &[u8], count: usize) -> Result<Scratch<u8>> {
     let mut codes = Scratch::new(2 * bytes.len());
     codes.extend(bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]));

@@ -47,7 +47,8 @@ impl Budget {
         Self::new(ratio, Accounting::Wire)
     }
 
-    /// The budget of a codec that has one ([`Rate::Budget`](crate::Rate)). Fails where none is given, and where [`Budget::check`] does.
+    /// The budget of a codec that needs one ([`Rate::Budget`](crate::Rate)). Fails where none is given, and where
+    /// [`Budget::check`] fails.
     pub(crate) fn required(budget: Option<Self>, spec: &CodecSpec) -> Result<Self> {
         let budget = budget.with_context(|| format!("codec {spec} needs a ratio: how much it may send"))?;
         budget.check()?;
@@ -70,18 +71,20 @@ pub fn raw_bytes(tokens: usize, hidden: usize) -> usize {
     2 * tokens * hidden
 }
 
-/// Bits that count as one kept number where codes have widths of their own: those of a number of the raw activation.
+/// Bits that count as one kept number where codes have widths of their own: as many as a number of the raw activation
+/// has.
 pub(crate) const NUMBER_BITS: u64 = 16;
 
 /// How many items of `item_bytes` a packet with `fixed_bytes` of headers has room for under the `wire` accounting.
 pub(crate) fn wire_items(ratio: f64, shape: (usize, usize), fixed_bytes: usize, item_bytes: usize) -> usize {
     let limit = (raw_bytes(shape.0, shape.1) as f64 / ratio).floor() as usize;
+    // Headers alone may exceed the budget: then no item fits, and the codec sends the least it can.
     limit.saturating_sub(fixed_bytes) / item_bytes
 }
 
-/// What `make` returns for the largest count it `fits` at, from `least`, which is taken in any case, up to `most`: by
-/// bisection, as if no larger count fitted where a smaller one does not. Entropy coding gains a few per cent, so the search
-/// begins with steps of a sixteenth, and doubles them, before it halves.
+/// Returns what `make` makes of the largest count in `least..=most` that `fits`; `least` is taken in any case. The
+/// search assumes that no larger count fits where a smaller one does not. Entropy coding gains a few per cent, so it
+/// begins with steps of a sixteenth of `least`, doubles them, and bisects at the end.
 pub(crate) fn largest_that_fits<T>(
     least: usize,
     most: usize,
@@ -91,6 +94,7 @@ pub(crate) fn largest_that_fits<T>(
     let (mut held, mut too_many) = (least, most.max(least) + 1);
     let (mut best, mut step) = (make(least)?, (least / 16).max(1));
     while held + 1 < too_many {
+        // Exponential search (Bentley and Yao 1976): steps double until they reach the middle of what is left.
         let count = (held + step).min(held.midpoint(too_many));
         let made = make(count)?;
         if fits(&made) {

@@ -34,7 +34,7 @@ impl CalibrationNeed {
     }
 }
 
-/// Rows gathered before they are multiplied into the covariance: D x D sums are written once for so many rows.
+/// Rows gathered before they are multiplied into the covariance: the D x D sums are written once per batch of rows.
 const BATCH_ROWS: usize = 256;
 
 /// Collects calibration data row by row. The result does not depend on how rows were divided among the pushes.
@@ -83,6 +83,7 @@ impl CalibrationBuilder {
             self.sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v));
             self.sum_abs.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(v.abs()));
             self.waiting.extend(row.iter().map(|&v| f64::from(v)));
+            // Batches end at the same rows however rows were pushed, so the sums have the same bits.
             if self.waiting.len() == BATCH_ROWS * hidden {
                 self.flush();
             }
@@ -93,12 +94,13 @@ impl CalibrationBuilder {
     fn flush(&mut self) {
         let rows = MatRef::from_row_major_slice(&self.waiting, self.waiting.len() / self.hidden, self.hidden);
         let products = self.products.get_or_insert_with(|| Mat::zeros(self.hidden, self.hidden));
+        // A^T A is symmetric: half of it says all.
         linalg::add_lower(products.as_mut(), rows.transpose(), rows);
         self.waiting.clear();
     }
 
-    /// Adds dL/dA of some rows, row-major with D a row, to the Fisher information. Fails where the length is no multiple of D
-    /// or a value is not finite.
+    /// Adds dL/dA of some rows, row-major, D numbers per row, to the Fisher information. Fails where the length is no
+    /// multiple of D or a value is not finite.
     pub fn push_gradient(&mut self, gradient: &[f32]) -> Result<()> {
         let hidden = self.hidden;
         ensure!(
@@ -124,6 +126,7 @@ impl CalibrationBuilder {
         for i in 0..d {
             for j in 0..i {
                 let (a, b) = (gram[i * d + j], gram[j * d + i]);
+                // Symmetric but for rounding: the two halves may be sums in different orders.
                 ensure!((a - b).abs() <= 1e-6 * top, "calibration: the Gram matrix is not symmetric at {i}, {j}");
             }
         }
@@ -165,7 +168,7 @@ impl CalibrationBuilder {
         Ok(Self { hidden, rows, sum, sum_abs, waiting, products, gradient_rows, sum_squares, next_weights: None })
     }
 
-    /// Closes the collection. Parts nothing was pushed for stay empty; fails where nothing was collected at all.
+    /// Closes the collection. Parts to which nothing was pushed stay empty; fails where nothing was collected at all.
     pub fn finish(mut self) -> Result<Calibration> {
         ensure!(
             self.rows > 0 || self.gradient_rows > 0 || self.next_weights.is_some(),
@@ -221,7 +224,8 @@ pub struct Calibration {
     covariance: Option<Vec<f64>>,
     fisher: Option<Vec<f64>>,
     next_weights: Option<Vec<f64>>,
-    /// Made of the covariance when first asked for: seconds at 2048 channels, and every cell of a sweep asks.
+    /// Computed from the covariance when first asked for: it takes seconds at 2048 channels, and every cell of a sweep
+    /// asks.
     principal: OnceLock<Arc<SharedNumbers>>,
     sha256: String,
 }
@@ -230,8 +234,8 @@ impl Calibration {
     /// Names of [`Self::parts`].
     pub const PARTS: [&str; 5] = ["mean_abs", "covariance", "fisher", "next_weights", "mean"];
 
-    /// A calibration of `rows` rows from its parts. Fails where one has not the size that D asks for, or a value that is not
-    /// finite.
+    /// A calibration of `rows` rows from its parts. Fails where a part has another size than D asks for, or a value
+    /// that is not finite.
     pub fn from_parts(hidden: usize, rows: u64, parts: [Option<Vec<f64>>; 5]) -> Result<Self> {
         for ((name, part), size) in
             Self::PARTS.iter().zip(&parts).zip([hidden, hidden * hidden, hidden, hidden * hidden, hidden])
@@ -288,8 +292,8 @@ impl Calibration {
         Some(covariance.iter().step_by(self.hidden + 1).map(|square| square.sqrt()).collect())
     }
 
-    /// The eigenvectors of the covariance, one a row, in falling order of eigenvalue; the largest number of each, the first
-    /// of equals, is positive.
+    /// The eigenvectors of the covariance, one per row, in falling order of eigenvalue. The largest number of each, the
+    /// first among equals, is positive.
     pub(crate) fn principal(&self) -> Result<Option<Arc<SharedNumbers>>> {
         let (Some(covariance), hidden) = (&self.covariance, self.hidden) else { return Ok(None) };
         if let Some(made) = self.principal.get() {
@@ -297,7 +301,9 @@ impl Calibration {
         }
         let (_, vectors) = linalg::eigenvectors(MatRef::from_row_major_slice(covariance, hidden, hidden))?;
         let mut rows = Vec::with_capacity(hidden * hidden);
+        // Eigenvalues come in rising order.
         for vector in vectors.col_iter().rev() {
+            // An eigenvector has no sign of its own; a rule makes it the same on both sides.
             let top = vector.iter().fold(0f64, |top, v| if v.abs() > top.abs() { *v } else { top });
             rows.extend(vector.iter().map(|v| (v * top.signum()) as f32));
         }
@@ -325,6 +331,7 @@ impl Calibration {
         hash.update((self.hidden as u64).to_le_bytes());
         hash.update(self.rows.to_le_bytes());
         for part in self.parts() {
+            // With the lengths, so that numbers cannot pass from one part to the next unseen.
             hash.update((part.map_or(0, <[f64]>::len) as u64).to_le_bytes());
             for value in part.into_iter().flatten() {
                 hash.update(value.to_le_bytes());

@@ -55,6 +55,7 @@ impl CodecInfo {
 
 impl PartialEq for CodecInfo {
     fn eq(&self, other: &Self) -> bool {
+        // A codec is known by its name, which the registry has once.
         self.name == other.name
     }
 }

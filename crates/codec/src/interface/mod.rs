@@ -22,9 +22,9 @@ pub trait Codec: Send + Sync {
     /// The name and options this codec was built from.
     fn spec(&self) -> &CodecSpec;
 
-    /// Compresses one activation to the budget; a codec of fixed rate ([`Rate::Fixed`]) does not look at it. Fails where a
-    /// value is not finite, where the budget is not a ratio of at least 1, or where the shape is not the one the codec was
-    /// calibrated for.
+    /// Compresses one activation to the budget, which a codec of fixed rate ([`Rate::Fixed`](crate::Rate::Fixed))
+    /// ignores. Fails where a value is not finite, where the budget is not a ratio of at least 1, or where the shape is
+    /// not the one the codec was calibrated for.
     fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet>;
 
     /// Reads a packet of this codec. Fails on a packet of another codec and on bytes that do not make sense.
@@ -38,7 +38,7 @@ pub trait Codec: Send + Sync {
         self.decode(packet).map(Delivery::Activation)
     }
 
-    /// Whether a call would first have to start something whose time is not the codec's; the next ones would not.
+    /// Whether the next call would first have to start something whose time is not the codec's; later calls would not.
     fn is_cold(&self) -> bool {
         false
     }
@@ -53,7 +53,7 @@ pub enum Delivery {
     TokenIds(TokenIds),
 }
 
-/// Fails where a packet is of another codec than was built.
+/// Fails where a packet was made by another codec than `spec`'s.
 pub(crate) fn check_codec(spec: &CodecSpec, packet: &Packet) -> Result<()> {
     let own = spec.name();
     ensure!(packet.codec() == own, "packet field codec: {} was built, the packet is of {}", own, packet.codec());
@@ -62,6 +62,7 @@ pub(crate) fn check_codec(spec: &CodecSpec, packet: &Packet) -> Result<()> {
 
 /// The activation of a packet with the values it decodes to; fails, naming token and channel, where one is not finite.
 pub(crate) fn received(packet: &Packet, values: Vec<f32>) -> Result<Activation> {
+    // Finite numbers of a packet may still sum to more than f32 holds.
     if values::max_magnitude(&values).is_none() {
         let at = values.iter().position(|v| !v.is_finite()).expect("one was found");
         anyhow::bail!(

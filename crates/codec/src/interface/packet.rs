@@ -8,7 +8,9 @@ use crate::bytes::values::ValueType;
 use crate::interface::info::CodecInfo;
 use crate::shape::{MAX_ELEMENTS, MAX_SIDE, Shape};
 
+/// First bytes of every packet.
 const MAGIC: &[u8; 4] = b"SPLB";
+/// Version of the layout.
 const VERSION: u8 = 1;
 
 /// Bytes before the codec's own part: magic 4, version 1, codec 1, value type 1, S 4, D 4.
@@ -26,7 +28,7 @@ pub struct Packet {
 }
 
 impl Drop for Packet {
-    /// The buffer serves the next one.
+    /// Gives the buffer back, for the thread's next packet.
     fn drop(&mut self) {
         buffers::give(std::mem::take(&mut self.bytes));
     }
@@ -62,6 +64,7 @@ impl Packet {
             "packet fields tokens, hidden: {tokens} x {hidden} is more than {MAX_ELEMENTS} numbers"
         );
         let frame = Frame { tokens, hidden, values, body: &bytes[HEADER_BYTES..] };
+        // The codec checks its own header against the length, so decoding may trust both.
         let elements = (info.layout)(&frame)?;
         Ok(Self { bytes, info, values, tokens, hidden, elements })
     }
@@ -140,9 +143,13 @@ fn side(stated: u32, field: &str) -> Result<usize> {
 
 /// A packet's common header, read, and the codec's own part.
 pub(crate) struct Frame<'a> {
+    /// Rows of the activation, S.
     pub tokens: usize,
+    /// Columns of the activation, D.
     pub hidden: usize,
+    /// Type of the numbers in the body.
     pub values: ValueType,
+    /// The codec's own header and payload.
     pub body: &'a [u8],
 }
 
@@ -160,7 +167,8 @@ impl Frame<'_> {
     }
 }
 
-/// Starts a packet of `shape` (S, D); the codec appends its own part and calls [`Packet::from_bytes`].
+/// Starts a packet of `shape` (S, D), with room for `body` more bytes; the codec appends its own part and calls
+/// [`Packet::finish`].
 pub(crate) fn begin(info: &CodecInfo, values: ValueType, shape: (usize, usize), body: usize) -> Result<Vec<u8>> {
     let (tokens, hidden) = shape;
     ensure!(

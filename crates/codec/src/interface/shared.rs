@@ -1,13 +1,15 @@
-//! Calibrated numbers that encoder and decoder must both have. They are not sent; a packet tells by a digest which they were.
+//! Calibrated numbers that encoder and decoder must both have. They are not sent; a packet names them by a digest.
 
 use anyhow::{Result, ensure};
 use sha2::{Digest, Sha256};
 
-/// Bytes of a digest in a packet: 2^64 of them, so that two calibrations hardly ever share one.
+/// Bytes of a digest in a packet: with 2^64 values, two calibrations hardly ever share one.
 pub(crate) const DIGEST_BYTES: usize = 8;
 
+/// Calibrated numbers, with the digest that a packet names them by.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SharedNumbers {
+    /// The numbers, in the order of the codec that shares them.
     pub numbers: Vec<f32>,
     /// The first bytes of the SHA-256 of the numbers, f32 in little endian.
     pub digest: [u8; DIGEST_BYTES],

@@ -40,6 +40,7 @@ impl CodecSpec {
             };
             ensure!(chosen[at].is_none(), "codec {text:?}: option {key} is given twice");
             if matches!(info.options[at].allowed, AllowedValues::Command) {
+                // A command may hold commas: it takes all that follows.
                 (value, rest) = (&unread[key.len() + 1..], None);
             }
             chosen[at] = Some(canonical(info, &info.options[at], value)?);

@@ -1,5 +1,5 @@
-//! Fast transforms of many columns, eight at once: every operation is on a [`ComplexLine`], one number of each column, so nothing is
-//! moved between the lanes of a vector.
+//! Fast transforms of many columns, eight at once: an operation works on a [`ComplexLine`], which holds one number of
+//! each column, so nothing moves between the lanes of a vector.
 
 use std::f64::consts::TAU;
 use std::sync::Arc;
@@ -30,15 +30,17 @@ pub(super) enum AxisPlan {
         first: Short,
         /// n2: over neighbours.
         second: Short,
-        /// Factors between the steps, powers of the root of unity: n1 for each of the n2.
+        /// Factors between the steps, powers of the root of unity: n1 for each of the n2 transforms.
         factors: Vec<[f32; 2]>,
     },
-    /// A prime factor above 7: lane by lane.
+    /// For lengths with a prime factor above 7: the library transforms lane by lane.
     Library(Arc<dyn Fft<f32>>),
 }
 
 impl AxisPlan {
     pub fn new(length: usize) -> Self {
+        // As near to a square as the divisors allow: the longer side decides how many lines a short transform has to
+        // buffer.
         let n1 = (1..=length.isqrt()).rev().find(|n| length.is_multiple_of(*n)).unwrap_or(1);
         let n2 = length / n1;
         match (Short::new(n1), Short::new(n2)) {
@@ -46,11 +48,13 @@ impl AxisPlan {
                 let factors = (0..n2).flat_map(|n| (0..n1).map(move |k| root(n * k, length))).collect();
                 Self::Steps { first, second, factors }
             }
+            // RustFFT has butterflies for some larger primes and the methods of Rader and of Bluestein for the others.
+            // None of them takes eight columns at once, hence lane by lane.
             _ => Self::Library(FftPlanner::new().plan_fft_forward(length)),
         }
     }
 
-    /// Whether it is made of short transforms.
+    /// Whether short transforms do it all, without the library.
     pub fn is_fast(&self) -> bool {
         matches!(self, Self::Steps { .. })
     }
@@ -62,6 +66,9 @@ impl AxisPlan {
             Self::Steps { first, second, factors } => {
                 let (n1, n2) = (first.size, second.size);
                 let [between, short] = scratch.split([n1 * n2, first.scratch().max(second.scratch())]);
+                // Bailey's four steps ("FFTs in external or hierarchical memory", 1990): transforms of length n1 over
+                // inputs n2 apart, twiddle factors, transforms of length n2. The factors are multiplied on while the
+                // first results are still in registers.
                 for n in (0..n2).step_by(first.batch()) {
                     let count = first.batch().min(n2 - n);
                     let from = Places { first: n, step: n2, next: 1 };
@@ -69,6 +76,8 @@ impl AxisPlan {
                     let factors = Twiddles::Scalars(&factors[n * n1..]);
                     first.transform::<V>((lines, from), (between, to), count, short, factors, Truncation::NOTHING);
                 }
+                // The transposition is in the places this step writes to: result k2 of transform k goes to k + n1 k2,
+                // where it belongs in the spectrum.
                 for k in (0..n1).step_by(second.batch()) {
                     let count = second.batch().min(n1 - k);
                     let from = Places { first: k * n2, step: 1, next: n2 };

@@ -75,8 +75,8 @@ impl<V: Vector> ComplexRegisters<V> {
     }
 }
 
-/// The transform of R numbers, in place. `roots` are powers of the root of R. Those from `IN` on count as zeros: of 8 all but 3
-/// or 4, of 4 all but 2.
+/// Transforms R numbers in place; `roots` are the powers of the root of unity of order R. Inputs from `IN` on count as
+/// zeros: there is code for 3 or 4 inputs of 8, and for 2 of 4.
 #[inline(always)]
 pub(super) fn butterfly<V: Vector, const R: usize, const IN: usize>(
     x: &mut [ComplexRegisters<V>; R],
@@ -103,20 +103,22 @@ pub(super) fn butterfly<V: Vector, const R: usize, const IN: usize>(
 
 #[inline(always)]
 fn four<V: Vector>(x: [ComplexRegisters<V>; 4]) -> [ComplexRegisters<V>; 4] {
+    // Two steps of radix 2. The root between them is -i, which exchanges parts: 16 additions and no product.
     let (sum, difference, other, turned) = (x[0].add(x[2]), x[0].sub(x[2]), x[1].add(x[3]), x[1].sub(x[3]));
     [sum.add(other), difference.add_turned(turned), sum.sub(other), difference.sub_turned(turned)]
 }
 
-/// The first two and zeros.
+/// [`four`] of two numbers and two zeros.
 #[inline(always)]
 fn four_of_two<V: Vector>(x: ComplexRegisters<V>, y: ComplexRegisters<V>) -> [ComplexRegisters<V>; 4] {
     [x.add(y), x.add_turned(y), x.sub(y), x.sub_turned(y)]
 }
 
-/// Two of four, transformed.
+/// Eight results from the transforms of the even and of the odd inputs.
 #[inline(always)]
 fn eight<V: Vector>(x: &mut [ComplexRegisters<V>], even: [ComplexRegisters<V>; 4], odd: [ComplexRegisters<V>; 4]) {
     (x[0], x[4]) = (even[0].add(odd[0]), even[0].sub(odd[0]));
+    // The second power of the root is -i: parts are exchanged, nothing is multiplied.
     (x[2], x[6]) = (even[2].add_turned(odd[2]), even[2].sub_turned(odd[2]));
     // Times the first and third power of the root, (1 - i) and (-1 - i) over the root of two.
     let half = V::splat(std::f32::consts::FRAC_1_SQRT_2);
@@ -125,6 +127,8 @@ fn eight<V: Vector>(x: &mut [ComplexRegisters<V>], even: [ComplexRegisters<V>; 4
         (x[k], x[k + 4]) = if k == 1 {
             (even[k].add_scaled(half, sum, difference), even[k].sub_scaled(half, sum, difference))
         } else {
+            // Times -1 - i the real part takes the difference and the imaginary part minus the sum: the signs of the
+            // two results are mixed.
             let plus = even[k].add_scaled(half, difference, sum);
             let minus = even[k].sub_scaled(half, difference, sum);
             (ComplexRegisters { re: plus.re, im: minus.im }, ComplexRegisters { re: minus.re, im: plus.im })
@@ -132,9 +136,11 @@ fn eight<V: Vector>(x: &mut [ComplexRegisters<V>], even: [ComplexRegisters<V>; 4
     }
 }
 
-/// Two of three; `roots` are those of six.
+/// Six results from two transforms of three; `roots` are those of order six.
 #[inline(always)]
 fn six<V: Vector>(x: &mut [ComplexRegisters<V>], roots: &[[f32; 2]]) {
+    // Cooley and Tukey's step with twiddles. Two and three are coprime, so a prime-factor step (Good-Thomas) would need
+    // none, but it permutes inputs and results.
     let thirds = [roots[0], roots[2], roots[4]];
     let mut even = [x[0], x[2], x[4]];
     let mut odd_ones = [x[1], x[3], x[5]];
@@ -147,13 +153,15 @@ fn six<V: Vector>(x: &mut [ComplexRegisters<V>], roots: &[[f32; 2]]) {
     }
 }
 
-/// Odd R by sums and differences of the inputs i and R - i.
+/// Transforms an odd number R, by sums and differences of the inputs i and R - i.
 #[inline(always)]
 fn odd<V: Vector, const R: usize>(x: &mut [ComplexRegisters<V>; R], roots: &[[f32; 2]]) {
     let inputs = *x;
     for input in &inputs[1..] {
         x[0] = x[0].add(*input);
     }
+    // Cosines are even in i and sines odd, so inputs i and R - i share a product; results k and R - k share both sums.
+    // That leaves a quarter of the products of the plain sum.
     for k in 1..=R / 2 {
         let mut even = inputs[0];
         let mut odd = ComplexRegisters::zero();

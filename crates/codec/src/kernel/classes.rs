@@ -1,6 +1,10 @@
-//! Classes of row frequencies. Of S = R m tokens, frequencies u = r modulo R are those of a transform of length m over sums of
-//! tokens m apart (a first step of radix R). Tokens s and m - s then meet the same cosine and opposite sines, so their sum
-//! goes with the cosines and their difference with the sines; and so do frequencies r and -r, which share their products.
+//! Classes of row frequencies: one step of decimation in frequency (Gentleman and Sande 1966), then plain sums. Of S =
+//! R m tokens, the frequencies u = r modulo R are a transform of length m over sums of tokens m apart, each times a
+//! twiddle. R and m need not be coprime, so this is no prime-factor (Good-Thomas) split.
+//!
+//! Of a transform of length m, tokens s and m - s meet the same cosine and opposite sines: their sum goes with the
+//! cosines and their difference with the sines, which halves the products. Frequencies r and -r share their products in
+//! the same way.
 //!
 //! A *stream* is a real sequence of such sums and differences: one for class 0; one for class R/2, whose angles lie halfway
 //! between; two for each other class, its complex numbers' parts.
@@ -57,7 +61,7 @@ impl Strip<'_> {
     }
 }
 
-/// Calls a function of R with the radix at hand.
+/// Calls a function that is generic in R with the radix as its constant.
 macro_rules! by_radix {
     ($radix:expr, $function:ident::<$vector:ty>($($argument:expr),*)) => {
         // One copy of each: inlined, all of them would be compiled wherever they are called.
@@ -78,8 +82,8 @@ macro_rules! by_radix {
     };
 }
 
-/// The terms of all streams of a strip of row-major S x D `values`, each times `gain`. Gives the values' largest magnitudes, lane
-/// by lane.
+/// Makes `terms` those of all streams of a strip of row-major S x D `values`, each times `gain`. Returns the largest
+/// magnitudes of the values, lane by lane.
 #[inline(always)]
 pub(super) fn read<V: Vector>(
     classes: Classes,
@@ -91,7 +95,7 @@ pub(super) fn read<V: Vector>(
     by_radix!(classes.radix, read_with::<V>(classes, strip, values, gain, terms))
 }
 
-/// The opposite of [`read`].
+/// Undoes [`read`].
 #[inline(always)]
 pub(super) fn write<V: Vector>(classes: Classes, strip: &Strip<'_>, terms: &[ComplexLine], values: &mut [f32]) -> V {
     by_radix!(classes.radix, write_with::<V>(classes, strip, terms, values))
@@ -109,6 +113,7 @@ fn read_with<V: Vector, const R: usize>(
     let gain = V::splat(gain);
     let mut top = V::zero();
     for s in 0..classes.terms() {
+        // Tokens s and m - s go together; the first token has no partner, nor has the middle one where m is even.
         let alone = s == 0 || 2 * s == m;
         for (nth, first) in widths(strip.hidden, strip.first) {
             let here = class_sums::<V, R>(strip, values, m, (s, first), gain, &mut top);
@@ -128,6 +133,8 @@ fn read_with<V: Vector, const R: usize>(
             if R.is_multiple_of(2) {
                 let (z, w) = (here[R / 2][0], there[R / 2][0]);
                 let zero = [V::zero(); SIDE];
+                // Angles lie halfway between here: from s to m - s the cosine changes its sign and the sine stays, so
+                // sum and difference change places.
                 match (s == 0, alone) {
                     (true, _) => put_term(terms, at(1), z, zero),
                     (_, true) => put_term(terms, at(1), zero, z),
@@ -135,6 +142,8 @@ fn read_with<V: Vector, const R: usize>(
                 }
             }
             for r in 1..=pairs(R) {
+                // The real part at k takes sums of re by cosines and differences of im by sines, the imaginary part the
+                // other two. At -k the sines change their sign, so the same products serve both.
                 let ([re, im], [other_re, other_im]) = (here[r], there[r]);
                 let stream = classes.of_pair(r);
                 put_term(terms, at(stream), sum(re, other_re), difference(im, other_im));
@@ -145,8 +154,8 @@ fn read_with<V: Vector, const R: usize>(
     top
 }
 
-/// Of tokens s, s + m, ... what belongs to each class r up to R/2: real and imaginary parts, those of r times the root's power
-/// r s.
+/// The parts of tokens s, s + m, ... in each class r up to R/2, real and imaginary; those of class r are multiplied by
+/// the root's power r s.
 #[inline(always)]
 fn class_sums<V: Vector, const R: usize>(
     strip: &Strip<'_>,
@@ -164,11 +173,14 @@ fn class_sums<V: Vector, const R: usize>(
         *x = [low.mul(gain), high.mul(gain)];
     }
     let mut out = [[[V::zero(); SIDE]; 2]; R];
+    // Class 0 is the plain sum: no twiddle, and real.
     out[0][0] = x[0];
     for x in &x[1..] {
         out[0][0] = sum(out[0][0], *x);
     }
     if R.is_multiple_of(2) {
+        // The roots of class R/2 are 1 and -1, so it stays real. Its twiddle is not multiplied on but left to the sums,
+        // whose angles lie halfway between those of class 0.
         out[R / 2][0] = x[0];
         for (j, x) in (1usize..).zip(&x[1..]) {
             let total = out[R / 2][0];
@@ -176,6 +188,8 @@ fn class_sums<V: Vector, const R: usize>(
         }
     }
     for (r, out) in (1usize..).zip(&mut out[1..=pairs(R)]) {
+        // Inputs j and R - j have conjugate roots: their sum takes the cosine, their difference the sine. Classes above
+        // R/2 are the conjugates of these, since the values are real.
         let (mut re, mut im) = (x[0], [V::zero(); SIDE]);
         if R.is_multiple_of(2) {
             re = if r.is_multiple_of(2) { sum(re, x[R / 2]) } else { difference(re, x[R / 2]) };
@@ -185,6 +199,7 @@ fn class_sums<V: Vector, const R: usize>(
             re = add_scaled(re, sum(x[j], x[R - j]), cos);
             im = add_scaled(im, difference(x[j], x[R - j]), minus_sin);
         }
+        // The twiddle, e^(-2 pi i r s / S).
         let [cos, minus_sin] = strip.root::<V>(r * s);
         for half in 0..SIDE {
             let (a, b) = (re[half], im[half]);
@@ -208,6 +223,7 @@ fn write_with<V: Vector, const R: usize>(
         for (nth, first) in widths(strip.hidden, strip.first) {
             let at = |stream: usize| classes.stream(nth, stream).at(s);
             let (mut here, mut there) = ([[[V::zero(); SIDE]; 2]; R], [[[V::zero(); SIDE]; 2]; R]);
+            // What met a cosine is the same at s and m - s, what met a sine is the opposite.
             let [even, odd] = term::<V>(terms, at(0));
             (here[0][0], there[0][0]) = (sum(even, odd), difference(even, odd));
             if R.is_multiple_of(2) {
@@ -230,7 +246,7 @@ fn write_with<V: Vector, const R: usize>(
     top
 }
 
-/// The opposite of [`class_sums`]: tokens s, s + m, ... from what belongs to each class.
+/// Undoes [`class_sums`]: tokens s, s + m, ... from their parts in each class.
 #[inline(always)]
 fn spread<V: Vector, const R: usize>(
     strip: &Strip<'_>,
@@ -243,10 +259,13 @@ fn spread<V: Vector, const R: usize>(
     for (r, [re, im]) in (1usize..).zip(&mut classes[1..=pairs(R)]) {
         let [cos, minus_sin] = strip.root::<V>(r * s);
         for (re, im) in re.iter_mut().zip(im) {
+            // Times the conjugate of the twiddle that the forward step multiplied on.
             (*re, *im) = (im.mul_add(minus_sin, re.mul(cos)), re.neg_mul_add(minus_sin, im.mul(cos)));
         }
     }
     for j in 0..=R / 2 {
+        // Only the real part is wanted: re meets cosines and im meets sines. Tokens j and R - j differ in the sign of
+        // the sines, so both come from one pair of sums.
         let (mut even, mut odd) = (classes[0][0], [V::zero(); SIDE]);
         if R.is_multiple_of(2) {
             even = if j.is_multiple_of(2) { sum(even, classes[R / 2][0]) } else { difference(even, classes[R / 2][0]) };

@@ -33,6 +33,7 @@ impl Spectrum {
         if u < up_to_middle(tokens) {
             return coefficient(self.row(u), v);
         }
+        // The values are real: coefficient (u, v) is the conjugate of (S - u, D - v).
         coefficient(self.row(tokens - u), (hidden - v) % hidden).conj()
     }
 
@@ -65,7 +66,7 @@ pub(super) struct SpectrumBlock {
     pub shape: Shape,
 }
 
-/// Puts what a block has of row frequency u, and of its mirror, into its places.
+/// Writes row frequency u and its mirror to their places in a block, as far as the block has them.
 #[inline(always)]
 fn gather<V: Vector>(row: &[ComplexLine], u: usize, part: SpectrumBlock, out: &mut [f32]) {
     let SpectrumBlock { band, block, shape: Shape { tokens, hidden } } = part;
@@ -73,6 +74,7 @@ fn gather<V: Vector>(row: &[ComplexLine], u: usize, part: SpectrumBlock, out: &m
     if let Some(i) = band.row(u, block.ks, tokens) {
         interleave::<V>(row, &mut out[i * width..][..width]);
     }
+    // Row 0 is its own mirror, and so is the middle one of an even S.
     if let Some(i) =
         (up_to_middle(tokens)..tokens).contains(&(tokens - u)).then(|| band.row(tokens - u, block.ks, tokens)).flatten()
     {
@@ -99,22 +101,25 @@ fn interleave<V: Vector>(lines: &[ComplexLine], row: &mut [f32]) {
     }
 }
 
-/// Row frequencies that a block of a band needs computed: none beyond the middle, which mirrors.
+/// How many row frequencies have to be computed for a block: none beyond the middle, since those are mirrors.
 pub(super) fn needed(band: Band, block: Block, tokens: usize) -> usize {
     let most = match band {
         Band::Corner | Band::Mirrored => block.ks,
+        // Frequencies from -K_S/2 on: none is farther from zero than that.
         Band::Centered => block.ks / 2 + 1,
     };
     most.min(up_to_middle(tokens))
 }
 
-/// Columns of the computed rows that a block of a band stands for: a row beyond the middle mirrors to their other end.
+/// How many columns of the computed rows belong to a block: all of them where it has rows beyond the middle, whose
+/// mirrors lie at the other end.
 pub(super) fn columns(band: Band, block: Block, rows: usize, hidden: usize) -> usize {
     if band != Band::Centered && block.ks <= rows { block.kd } else { hidden }
 }
 
-/// Makes `out` the K_S x K_D block of a band, of the spectrum of row-major S x D `values`, each times `gain`; its order is that of
-/// [`Spectrum::block`]. Gives the largest magnitude of the values; `None` where one is not finite, and the block means nothing.
+/// Makes `out` the K_S x K_D block of a band of the spectrum of row-major S x D `values`, each times `gain`, in the
+/// order of [`Spectrum::block`]. Returns the largest magnitude of the values; `None` where one is not finite, and then
+/// the block means nothing.
 ///
 /// Panics where the values are not of the shape.
 pub fn forward(
@@ -162,6 +167,7 @@ pub(super) fn forward_with<V: Vector>(
     let hidden = shape.hidden;
     let rows = needed(band, block, shape.tokens);
     let outputs = columns(band, block, rows, hidden);
+    // Tokens first: the hidden axis then transforms only the row frequencies that are kept.
     let (plan, top) = along_tokens::<V>(work, values, shape, rows, gain);
     let Workspace { lines, row, scratch, .. } = work;
     for (u, line) in lines.chunks_exact(pitch(hidden)).enumerate() {
@@ -181,8 +187,8 @@ fn all_with<V: Vector>(work: &mut Workspace, values: &[f32], shape: Shape, gain:
     }
 }
 
-/// Makes the lines of `work` the first row frequencies of each channel. Gives the plan of the hidden axis, and the bits of the
-/// values' largest magnitude.
+/// Makes the lines of `work` the first row frequencies of each channel. Returns the plan of the hidden axis and the
+/// bits of the largest magnitude of the values.
 #[inline(always)]
 fn along_tokens<V: Vector>(
     work: &mut Workspace,

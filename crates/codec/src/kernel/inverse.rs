@@ -8,8 +8,8 @@ use super::work::{Workspace, pitch};
 use crate::shape::Shape;
 use crate::vector::{LANES, Vector, dispatch};
 
-/// The factor of the inverse transform, 1 / (S * D) (paper, section III-C, the formula for A'). Neither direction is
-/// normalised but by this.
+/// The factor of the inverse transform, 1 / (S * D) (paper, section III-C, the formula for A'). It is the only
+/// normalisation in either direction.
 pub fn normalisation(shape: Shape) -> f64 {
     1.0 / (shape.tokens as f64 * shape.hidden as f64)
 }
@@ -66,6 +66,7 @@ pub(super) fn inverse_with<V: Vector>(
     let inputs = columns(band, block, rows, hidden);
     let pitch = pitch(hidden);
     let Workspace { token_axis, lines, row, scratch, .. } = work;
+    // Lines beyond these count as zeros whatever they hold, so no others are written.
     let read = plan.lines_read(inputs);
     for (u, line) in lines.chunks_exact_mut(pitch).enumerate() {
         spread::<V>(&mut row[..read], kept, part, u, factor);
@@ -81,13 +82,14 @@ pub(super) fn inverse_with<V: Vector>(
     top.top_bits()
 }
 
-/// Makes a row that of frequency u, up to the middle, of a spectrum that is zero but for the kept coefficients, weighed and
-/// times `norm` so that its inverse has the wanted real part. Real and imaginary parts change places: a forward transform
-/// between two such exchanges is the inverse.
+/// Makes a row that of frequency u, up to the middle, of a spectrum that is zero but for the kept coefficients, weighed
+/// and times `norm` so that its inverse has the wanted real part. Real and imaginary parts change places: a forward
+/// transform between two such exchanges is the inverse (Duhamel, Piron and Etcheto 1988).
 #[inline(always)]
 fn spread<V: Vector>(row: &mut [ComplexLine], kept: &[f32], part: SpectrumBlock, u: usize, norm: f32) {
     let SpectrumBlock { band, block, shape: Shape { tokens, hidden } } = part;
     let width = 2 * block.kd;
+    // The real part of twice a coefficient's wave is that wave and its mirror's together; `corner` restores no mirrors.
     let alone = if band == Band::Corner { norm } else { 2.0 * norm };
     let kept_row = |u: usize| band.row(u, block.ks, tokens).map(|i| &kept[i * width..][..width]);
     let own = kept_row(u);
@@ -95,6 +97,7 @@ fn spread<V: Vector>(row: &mut [ComplexLine], kept: &[f32], part: SpectrumBlock,
     separate::<V>(row, own.unwrap_or_default(), alone);
     // Where the mirror is kept too, or is the same, each counts once.
     if band != Band::Corner && own.is_some() && kept_row(mirror % tokens).is_some() {
+        // Both v and D - v are kept where D - v < K_D; column 0 is its own mirror.
         for v in (0..1).chain((hidden + 1).saturating_sub(block.kd).max(1)..block.kd) {
             let line = &mut row[v / LANES];
             line.re[v % LANES] *= 0.5;
@@ -103,6 +106,7 @@ fn spread<V: Vector>(row: &mut [ComplexLine], kept: &[f32], part: SpectrumBlock,
     }
     if let Some(beyond) = kept_row(mirror).filter(|_| (up_to_middle(tokens)..tokens).contains(&mirror)) {
         for (v, [re, im]) in beyond.as_chunks::<2>().0.iter().enumerate() {
+            // A row beyond the middle is stored as its mirror: the conjugate, at column D - v.
             let mirror_v = if v == 0 { 0 } else { hidden - v };
             let weight = if own.is_some() && mirror_v < block.kd { norm } else { alone };
             let line = &mut row[mirror_v / LANES];
@@ -112,7 +116,7 @@ fn spread<V: Vector>(row: &mut [ComplexLine], kept: &[f32], part: SpectrumBlock,
     }
 }
 
-/// The opposite of `interleave`, each number times `weight`, parts exchanged; zeros in lines beyond the row.
+/// Undoes `interleave`: each number times `weight`, parts exchanged; lines beyond the row become zeros.
 #[inline(always)]
 fn separate<V: Vector>(lines: &mut [ComplexLine], row: &[f32], weight: f32) {
     let weights = V::splat(weight);

@@ -1,8 +1,8 @@
 //! The FC transform as a kernel: an activation to the low rows of its spectrum, and back.
 //!
-//! The token axis comes first and A is read once: few tokens by sums over cosines and sines, of which only those that a
-//! block keeps are computed, many by fast transforms of sixteen channels at a time. The hidden axis follows, by fast
-//! transforms of the kept rows one after another.
+//! The token axis comes first, so that A is read once. Few tokens are transformed by sums over cosines and sines, of
+//! which only those that a block keeps are computed; many tokens by fast transforms of sixteen channels at a time. The
+//! hidden axis follows: fast transforms of the kept rows, one after another.
 
 mod axis;
 mod band;

@@ -1,8 +1,9 @@
 //! Fast transforms of rows, one after another: a line holds eight neighbours of a row. A row and what it takes stay in the
 //! inner caches.
 //!
-//! n = n1 n2 is done in two steps of short transforms (Bailey's four-step method), both of them lane by lane: the first with
-//! neighbours in the lanes; then tiles of 8 x 8 are transposed, once; the second with what becomes neighbours in the lanes.
+//! Bailey's four-step method (1990) makes a transform of n = n1 n2 of short transforms, lane by lane in both steps:
+//! first with neighbouring inputs in the lanes; then tiles of 8 x 8 are transposed once; then with neighbouring results
+//! of the first step in the lanes.
 
 use std::sync::Arc;
 
@@ -27,12 +28,14 @@ enum RowMethod {
         /// Factors between the steps, powers of the root of unity: n1 for each line of n2 / 8.
         factors: Vec<ComplexLine>,
     },
-    /// No such n1 and n2 without a prime factor above 7.
+    /// For lengths without such sides, or with a prime factor above 7.
     Library(Arc<dyn Fft<f32>>),
 }
 
 impl RowPlan {
     pub fn new(length: usize) -> Self {
+        // Both sides are multiples of eight, so that lines and tiles are full. The pair nearest to a square comes
+        // first.
         let sides = (LANES..=length.isqrt()).rev().filter(|n1| n1.is_multiple_of(LANES));
         let steps = sides.filter(|n1| length.is_multiple_of(LANES * n1)).find_map(|n1| {
             let (first, second) = (Short::new(n1)?, Short::new(length / n1)?);
@@ -74,10 +77,14 @@ impl RowPlan {
                 let (batch, columns) = (first.batch(), n2 / LANES);
                 let [between, tiles, short] =
                     scratch.split([n1 * columns, batch * n1, first.scratch().max(second.scratch())]);
+                // Pruning (Markel 1971): input j of each of these transforms lies at j n2 or beyond, so all are zeros
+                // from inputs / n2 on.
                 let cut = Truncation { inputs: inputs.div_ceil(n2), ..Truncation::NOTHING };
                 for column in (0..columns).step_by(batch) {
                     let count = batch.min(columns - column);
                     let places = Places { first: column, step: columns, next: 1 };
+                    // A tile can be turned when eight results of its columns are there, so the results wait in a small
+                    // buffer.
                     let tiled = Places { first: 0, step: 1, next: n1 };
                     let factors = Twiddles::Lines(&factors[column * n1..]);
                     first.transform::<V>((from, places), (tiles, tiled), count, short, factors, cut);
@@ -88,6 +95,7 @@ impl RowPlan {
                         }
                     }
                 }
+                // Result k2 of transform k is coefficient k + n1 k2, so the wanted ones are below outputs / n1.
                 let cut = Truncation { outputs: outputs.div_ceil(n1), ..Truncation::NOTHING };
                 let side = n1 / LANES;
                 for k in (0..side).step_by(second.batch()) {
@@ -118,6 +126,8 @@ impl RowPlan {
 /// Transposes a tile of 8 x 8.
 #[inline(always)]
 fn turn<V: Vector>(from: &[ComplexLine; LANES], to: &mut [ComplexLine]) {
+    // Before, line j holds result j of eight neighbouring transforms; after, line l holds eight results of transform l.
+    // The second step then runs eight transforms side by side, again lane by lane.
     let (mut re, mut im) = ([V::zero(); LANES], [V::zero(); LANES]);
     for j in 0..LANES {
         (re[j], im[j]) = (V::load(&from[j].re), V::load(&from[j].im));

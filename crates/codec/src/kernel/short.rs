@@ -1,4 +1,4 @@
-//! Short transforms, a few at a time: Stockham's method with radices 8, 6, 4, 2, 3, 5 and 7.
+//! Short transforms, a few at a time: Stockham's autosort method with radices 8, 6, 4, 2, 3, 5 and 7.
 
 use super::axis::{ComplexLine, root};
 use super::butterfly::{ComplexRegisters, butterfly};
@@ -29,10 +29,10 @@ pub(super) struct Places {
     pub next: usize,
 }
 
-/// What need not be done: numbers of lines, of as many as the transform has.
+/// Inputs and results that cost no work, each as a number of lines.
 #[derive(Clone, Copy)]
 pub(super) struct Truncation {
-    /// Inputs from here on count as zeros: [`Short::reads`] of what there is.
+    /// Inputs from here on count as zeros; [`Short::reads`] says how many of all are read and must be there.
     pub inputs: usize,
     /// Results from here on are not wanted.
     pub outputs: usize,
@@ -42,20 +42,20 @@ impl Truncation {
     pub const NOTHING: Self = Self { inputs: usize::MAX, outputs: usize::MAX };
 }
 
-/// What results are multiplied by: result k of transform t by number k + t * size.
+/// Factors of the results: result k of transform t is multiplied by number k + t * size.
 #[derive(Clone, Copy)]
 pub(super) enum Twiddles<'a> {
     None,
     /// One number for all lanes.
     Scalars(&'a [[f32; 2]]),
-    /// One number a lane.
+    /// One number per lane.
     Lines(&'a [ComplexLine]),
 }
 
-/// Lines that the buffer of a batch may take: with the lines it comes from and goes to it fits the innermost cache.
+/// Most lines in the buffer of a batch: with the lines that are read and written they fit in the innermost cache.
 const MOST_BUFFERED: usize = 64;
 
-/// Few large radices whose product is `size`, the largest first: each is a pass over all numbers.
+/// Few large radices whose product is `size`, the largest first: each radix is a pass over all numbers.
 fn radices(size: usize) -> Option<Vec<usize>> {
     let (mut left, mut out) = (size, Vec::new());
     for radix in [7, 5] {
@@ -63,6 +63,8 @@ fn radices(size: usize) -> Option<Vec<usize>> {
             (left, _) = (left / radix, out.push(radix));
         }
     }
+    // A pass of radix 2 does least for its loads and stores: 16 is 4 x 4 rather than 8 x 2, and a single two beside a
+    // three becomes a 6.
     while left > 1 {
         let twos = left.trailing_zeros();
         let radix = match (twos, left % 3) {
@@ -86,6 +88,8 @@ impl Short {
         let (mut left, mut stride, mut passes) = (size, 1, Vec::new());
         for radix in radices(size)? {
             let groups = left / radix;
+            // Decimation in frequency: the twiddles follow the butterfly, and are powers of the root of what is left to
+            // do.
             let twiddles = (0..groups).flat_map(|p| (1..radix).map(move |i| root(i * p, left))).collect();
             let roots = (0..radix).map(|k| root(k, radix)).collect();
             passes.push(Pass { radix, groups, stride, twiddles, roots });
@@ -95,7 +99,7 @@ impl Short {
         Some(Self { size, passes })
     }
 
-    /// Transforms that go together.
+    /// How many transforms run together.
     pub fn batch(&self) -> usize {
         (MOST_BUFFERED / self.size).max(1)
     }
@@ -113,7 +117,7 @@ impl Short {
         }
     }
 
-    /// Transforms `count` times the lines at one place to another.
+    /// Runs `count` transforms from the lines at one place to those at another.
     #[inline(always)]
     pub fn transform<V: Vector>(
         &self,
@@ -131,8 +135,13 @@ impl Short {
                 _ => (0..count).for_each(|t| to.0[to.1.first + t * to.1.next] = from.0[from.1.first + t * from.1.next]),
             };
         };
+        // Stockham's autosort (Cochran et al. 1967): every pass writes in the order in which the next one reads, so
+        // nothing is permuted by bit reversal. The price is a second buffer, since no pass works in place. The first
+        // pass reads and the last one writes the caller's places, so gathering and scattering take no pass of their
+        // own.
         let (mut here, mut there) = scratch.split_at_mut(self.batch() * self.size);
         let buffered = Places { first: 0, step: 1, next: self.size };
+        // Only the first pass can leave out zeros, and only the last one results (FFT pruning, Markel 1971).
         first.run::<V>(from, (here, buffered), count, Twiddles::None, Truncation { outputs: usize::MAX, ..cut });
         for step in middle {
             step.run::<V>((here, buffered), (there, buffered), count, Twiddles::None, nothing);
@@ -142,7 +151,7 @@ impl Short {
     }
 }
 
-/// How many inputs a butterfly of a radix reads where those from `inputs` on are zeros: as many as there is code for.
+/// How many inputs a butterfly reads where those from `inputs` on are zeros: the least number that there is code for.
 fn reads(radix: usize, inputs: usize) -> usize {
     match (radix, inputs) {
         (8, ..=3) => 3,
@@ -163,6 +172,7 @@ impl Pass {
         cut: Truncation,
     ) {
         let ends = Ends::new(self, from, to, count, factors);
+        // In a first pass the inputs of a butterfly lie `groups` apart, in a last one its results lie `stride` apart.
         let inputs = reads(self.radix, cut.inputs.div_ceil(self.groups));
         let outputs = cut.outputs.div_ceil(self.stride);
         // One copy of all of it: there are many calls, and each would take its time to compile.
@@ -180,7 +190,7 @@ impl Pass {
         );
     }
 
-    /// With butterflies that leave out what they can: in a first pass inputs, in a last one results.
+    /// Runs the butterflies that leave out most: inputs in a first pass, results in a last one.
     #[inline(always)]
     fn eights<V: Vector>(&self, ends: Ends<'_>, (inputs, outputs): (usize, usize)) {
         match (inputs, outputs) {
@@ -210,6 +220,7 @@ impl Pass {
     fn butterflies<V: Vector, const R: usize, const IN: usize, const OUT: usize>(&self, ends: Ends<'_>) {
         let Ends { from, from_places, to, to_places, count, factors } = ends;
         let Self { groups, stride, .. } = *self;
+        // Inputs come from size / R apart and results go `stride` apart: this is what sorts them on the way.
         let (from_far, to_far) = (stride * groups * from_places.step, stride * to_places.step);
         let size = R * groups * stride;
         for t in 0..count {
@@ -227,6 +238,7 @@ impl Pass {
                         }
                     }
                     butterfly::<V, R, IN>(&mut x, &self.roots);
+                    // The twiddles of the first group are all one.
                     if p > 0 {
                         for (x, twiddle) in x[1..].iter_mut().zip(twiddles) {
                             *x = x.times(twiddle);

@@ -1,5 +1,6 @@
-//! The token axis. Of few tokens, sums over cosines and sines, class by class ([`super::classes`]): only the wanted
-//! frequencies are computed. Of many tokens, fast transforms, of two real columns as one complex one.
+//! The token axis. Few tokens are transformed by sums over cosines and sines, class by class ([`super::classes`]), and
+//! only the wanted frequencies are computed. Many tokens are transformed by fast transforms, two real columns as one
+//! complex column.
 
 use std::f64::consts::TAU;
 use std::iter::StepBy;
@@ -13,8 +14,8 @@ use crate::vector::{LANES, Vector};
 /// Channels at a time: two vectors.
 pub(super) const WIDTH: usize = 2 * LANES;
 
-/// Times [`WIDTH`], how much of a row is read or written in one go: rows lie far apart, and a processor fetches ahead only
-/// where neighbours are asked for.
+/// A strip is this many times [`WIDTH`] channels of a row, read or written in one go: rows lie far apart in memory, and
+/// a processor prefetches only where neighbours are read.
 pub(super) const STRIP: usize = 8;
 
 /// Outputs at a time: with two vectors of each part, their sums fill twelve of sixteen registers.
@@ -23,7 +24,7 @@ const OUTPUTS: usize = 3;
 /// Lines of [`WIDTH`] channels.
 pub(super) const SIDE: usize = WIDTH / LANES;
 
-/// The most products by sums: their factors take 8 bytes each.
+/// Most pairs of factors for sums, 8 bytes each; beyond them fast transforms are used.
 const MOST_PRODUCTS: usize = 1 << 20;
 
 /// Rows or terms of [`WIDTH`] channels among lines: number i is at `first + i * step`, and its second half beside it. The
@@ -58,7 +59,7 @@ pub(super) fn up_to_middle(tokens: usize) -> usize {
     tokens / 2 + 1
 }
 
-/// What is made once for a number of tokens.
+/// What is computed once per number of tokens: the roots of unity and the fast transform.
 pub(super) struct TokenPlan {
     roots: Vec<[f32; 2]>,
     axis: AxisPlan,
@@ -69,16 +70,18 @@ impl TokenPlan {
         Self { roots: roots(tokens), axis: AxisPlan::new(tokens) }
     }
 
-    /// The classes for this number of row frequencies; `None` where fast transforms serve it better. In products of real
-    /// numbers: dividing S tokens into R > 2 classes is counted as S (R/2 + 8); a step (one of S log2 S) of a fast transform as
-    /// ten, of one that the library makes as 24, which is what they took when they were last measured. A table of factors
-    /// beyond the caches is neither fast nor small, whatever the number of steps.
+    /// The classes for this number of row frequencies; `None` where fast transforms serve it better. The cost is
+    /// counted in products of real numbers: to divide S tokens into R > 2 classes counts S (R/2 + 8); a step of a fast
+    /// transform, which has S log2 S of them, counts ten, and one of the library's transform 24. Those were the times
+    /// when they were last measured. A table of factors beyond the caches is neither fast nor small, whatever the
+    /// count.
     fn classes(&self, rows: usize) -> Option<Classes> {
         let tokens = self.roots.len();
         let step = if self.axis.is_fast() { 10 } else { 24 };
         let of = |radix: &usize| Classes { radix: *radix, apart: tokens / radix };
         let cost = |classes: &Classes| {
             let Classes { radix, .. } = *classes;
+            // Radices 1 and 2 add and subtract only.
             let divided = if radix > 2 { tokens * (radix + 16) / 2 } else { 0 };
             let numbers =
                 (0..3).map(|table| frequencies(*classes, rows, table).len() * [2, 2, 4 * classes::pairs(radix)][table]);
@@ -111,21 +114,22 @@ fn frequencies(Classes { radix, .. }: Classes, rows: usize, table: usize) -> Ste
 #[derive(Default)]
 pub(super) struct TokenAxis {
     plan: Option<Rc<TokenPlan>>,
-    /// By sums.
+    /// The classes, where sums are used; `None` for fast transforms.
     classes: Option<Classes>,
-    /// Their factors, of [`frequencies`].
+    /// The factors of the sums, a table for each kind of class that [`frequencies`] lists.
     tables: [Vec<f32>; 3],
-    /// Of each [`WIDTH`] channels, the terms of their streams.
+    /// The terms of the streams, for each [`WIDTH`] channels in turn.
     terms: Vec<ComplexLine>,
     /// The two streams of a complex class, transformed or to be transformed.
     pair: Vec<ComplexLine>,
-    /// By fast transforms: of each, the tokens, eight channels as real parts and eight as imaginary ones.
+    /// For fast transforms: the tokens of each [`WIDTH`] channels, eight channels as real parts and eight as imaginary
+    /// parts.
     columns: Vec<ComplexLine>,
     scratch: Buffers,
 }
 
 impl TokenAxis {
-    /// Makes ready for `rows` row frequencies of S x D values, from or to them.
+    /// Prepares transforms from S x D values to `rows` row frequencies, or, where `inverse`, back.
     pub fn prepare(&mut self, plan: Rc<TokenPlan>, hidden: usize, rows: usize, inverse: bool) {
         let tokens = plan.roots.len();
         // A narrow activation of many tokens has no whole strip.
@@ -136,6 +140,7 @@ impl TokenAxis {
             Some(classes) => {
                 for (nth, table) in self.tables.iter_mut().enumerate() {
                     let (frequencies, terms) = (frequencies(classes, rows, nth), 0..classes.terms());
+                    // The inverse multiplies frequencies into terms: the same factors, in the other order.
                     if inverse {
                         fill_table(table, &plan.roots, terms, frequencies);
                     } else {
@@ -164,6 +169,8 @@ impl TokenAxis {
             for (nth, first) in widths(hidden, strip) {
                 let [low, high] = channels::<V>(row, first);
                 top = top.larger_magnitude(low).larger_magnitude(high);
+                // Two real columns as the parts of one complex column: one transform serves both (Cooley, Lewis and
+                // Welch 1970).
                 let line = &mut self.columns[nth * tokens + s];
                 low.mul(gain).store(&mut line.re);
                 high.mul(gain).store(&mut line.im);
@@ -172,7 +179,7 @@ impl TokenAxis {
         top
     }
 
-    /// The first rows of the spectrum of the nth channels of the strip.
+    /// Transforms the nth channels of the strip to the first rows of their spectrum.
     #[inline(always)]
     pub fn forward<V: Vector>(&mut self, nth: usize, lines: &mut [ComplexLine], rows: AxisRows) {
         let Some(plan) = &self.plan else { return };
@@ -193,6 +200,8 @@ impl TokenAxis {
                 for k in 0..first.count {
                     for half in 0..SIDE {
                         let (a, b) = (&self.pair[first.at(k) + half], &self.pair[second.at(k) + half]);
+                        // Frequencies R k + r and R k - r share these four sums; those of the sines change their sign
+                        // between the two.
                         let (even_re, odd_im) = (V::load(&a.re), V::load(&a.im));
                         let (even_im, odd_re) = (V::load(&b.re), V::load(&b.im));
                         if radix * k + r < rows.count {
@@ -215,6 +224,8 @@ impl TokenAxis {
         plan.axis.forward::<V>(columns, &mut self.scratch);
         let half = V::splat(0.5);
         for u in 0..rows.count {
+            // The two columns come apart by symmetry: the first's spectrum is half the sum of Z[u] and the conjugate of
+            // Z[S - u], the second's is half their difference over i.
             let (z, w) = (&columns[u], &columns[(tokens - u) % tokens]);
             let (z_re, z_im, w_re, w_im) = (V::load(&z.re), V::load(&z.im), V::load(&w.re), V::load(&w.im));
             let row = &mut lines[rows.at(u)..][..SIDE];
@@ -225,8 +236,8 @@ impl TokenAxis {
         }
     }
 
-    /// The opposite of `forward`, where rows u and S - u are conjugate: the real part of what `rows` alone stand for, whose
-    /// real and imaginary parts have changed places.
+    /// Undoes `forward`: takes rows u and S - u as conjugates and computes the real part of what `rows` alone stand
+    /// for. Real and imaginary parts of the rows come exchanged.
     #[inline(always)]
     pub fn inverse<V: Vector>(&mut self, nth: usize, lines: &[ComplexLine], rows: AxisRows) {
         let Some(plan) = &self.plan else { return };
@@ -243,6 +254,8 @@ impl TokenAxis {
             for r in 1..=classes::pairs(radix) {
                 for k in 0..first.count {
                     for half in 0..SIDE {
+                        // Row R k - r is the conjugate of frequency r - R k: their sums and differences go through the
+                        // tables once for both.
                         let [re, im] = part::<V>(lines, rows, Some(radix * k + r), half);
                         let [mirror_re, mirror_im] = part::<V>(lines, rows, (radix * k).checked_sub(r), half);
                         let (a, b) = (first.at(k) + half, second.at(k) + half);
@@ -350,8 +363,8 @@ fn fill_table(
     }
 }
 
-/// Real parts of the outputs become the sums of those of the inputs times cosines, imaginary parts of theirs times negative
-/// sines. The parts of the inputs may have changed places.
+/// Real parts of the outputs become sums of the inputs' real parts times cosines, imaginary parts become sums of their
+/// imaginary parts times negative sines. The parts of the inputs may come exchanged.
 #[inline(always)]
 fn sums<V: Vector, const EXCHANGED: bool>(
     table: &[f32],
@@ -363,6 +376,7 @@ fn sums<V: Vector, const EXCHANGED: bool>(
         return (0..to.count).for_each(|i| outputs[to.at(i)..][..SIDE].fill(ComplexLine::default()));
     }
     for (block, first) in table.chunks_exact(2 * OUTPUTS * from.count).zip((0..to.count).step_by(OUTPUTS)) {
+        // Twelve running sums, so that each input is loaded once per three outputs.
         let mut even = [[V::zero(); SIDE]; OUTPUTS];
         let mut odd = [[V::zero(); SIDE]; OUTPUTS];
         for (i, factors) in block.as_chunks::<{ 2 * OUTPUTS }>().0.iter().enumerate() {
@@ -407,7 +421,7 @@ pub(super) fn channels<V: Vector>(row: &[f32], first: usize) -> [V; 2] {
     [V::load(&padded[0]), V::load(&padded[1])]
 }
 
-/// Writes them back; what lies beyond the end of the row is dropped.
+/// Writes channels back into a row; what lies beyond its end is dropped.
 #[inline(always)]
 pub(super) fn put<V: Vector>(row: &mut [f32], first: usize, channels: [V; 2]) {
     if let Some(chunk) = row.get_mut(first..first + WIDTH) {
@@ -423,7 +437,7 @@ pub(super) fn put<V: Vector>(row: &mut [f32], first: usize, channels: [V; 2]) {
     rest.copy_from_slice(&padded.as_flattened()[..rest.len()]);
 }
 
-/// Firsts of the [`WIDTH`] channels of a strip.
+/// The [`WIDTH`] channels of a strip in turn: their number, and the first of them.
 pub(super) fn widths(hidden: usize, strip: usize) -> impl Iterator<Item = (usize, usize)> {
     (strip..hidden.min(strip + STRIP * WIDTH)).step_by(WIDTH).enumerate()
 }

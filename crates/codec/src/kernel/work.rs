@@ -14,13 +14,14 @@ thread_local! {
     static THREAD: RefCell<Workspace> = RefCell::default();
 }
 
-/// Calls `transform` with this thread's own workspace: a codec is shared by threads and has none. Not to be nested.
+/// Calls `transform` with this thread's own workspace, for codecs, which threads share and which therefore have none.
+/// Calls must not be nested.
 pub fn with_workspace<R>(transform: impl FnOnce(&mut Workspace) -> R) -> R {
     THREAD.with_borrow_mut(transform)
 }
 
-/// Plans and buffers of transforms of any shapes; once warm, a transform allocates nothing. As RustFFT's scratch, it belongs
-/// to the caller.
+/// Plans and buffers for transforms of any shape; once warm, a transform allocates nothing. It belongs to the caller,
+/// as scratch does in RustFFT.
 #[derive(Default)]
 pub struct Workspace {
     plans: HashMap<usize, Rc<RowPlan>>,
@@ -34,10 +35,10 @@ pub struct Workspace {
     pub(super) scratch: Buffers,
 }
 
-/// Values of S, and of D, that plans are kept for add up to this at most: hostile packets may ask for many.
+/// Plans of either axis are kept for lengths that add up to this at most: hostile packets may ask for many lengths.
 const MOST_KEPT: usize = 1 << 18;
 
-/// What the map holds for a length, made where it is missing.
+/// The map's entry for a length, which is made where it is missing.
 fn cached<T>(map: &mut HashMap<usize, Rc<T>>, length: usize, make: impl FnOnce() -> T) -> Rc<T> {
     if !map.contains_key(&length) && map.keys().sum::<usize>() + length > MOST_KEPT {
         map.clear();
@@ -45,14 +46,14 @@ fn cached<T>(map: &mut HashMap<usize, Rc<T>>, length: usize, make: impl FnOnce()
     map.entry(length).or_insert_with(|| Rc::new(make())).clone()
 }
 
-/// Lines from one row of D numbers to the next. One more than a row has keeps the rows of a power of two from all falling
-/// into the same sets of the caches.
+/// Lines from one row of D numbers to the next. The one line beyond a row's own keeps rows of a power of two from all
+/// falling into the same cache sets.
 pub(super) fn pitch(hidden: usize) -> usize {
     hidden.div_ceil(WIDTH) * SIDE + 1
 }
 
 impl Workspace {
-    /// Makes ready for `rows` row frequencies of an S x D activation: the plan of the hidden axis.
+    /// Prepares for `rows` row frequencies of an S x D activation, and returns the plan of the hidden axis.
     pub(super) fn prepare(&mut self, shape: Shape, rows: usize, inverse: bool) -> Rc<RowPlan> {
         let Shape { tokens, hidden } = shape;
         let plan = cached(&mut self.plans, hidden, || RowPlan::new(hidden));

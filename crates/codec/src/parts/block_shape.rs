@@ -59,6 +59,7 @@ pub(crate) fn choose(aspect: Aspect, band: Band, shape: (usize, usize), allowanc
     let cap = band.max_kd(hidden);
     let (ks, kd) = match aspect {
         Aspect::Proportional | Aspect::Adaptive => {
+            // Both sides shrink by the root of the ratio.
             let ks = ((tokens as f64 / allowance.ratio(elements).sqrt()).round() as usize).clamp(1, tokens);
             let kd = allowance.over(ks, elements).max(1);
             // The half-spectrum ends at D/2 + 1: what the columns cannot use goes to the rows.
@@ -68,6 +69,7 @@ pub(crate) fn choose(aspect: Aspect, band: Band, shape: (usize, usize), allowanc
         Aspect::Hidden => (allowance.over(cap, elements).clamp(1, tokens), cap),
     };
     match allowance {
+        // The clamps round up, and a count is all that fits.
         Allowance::Count(count) if ks * kd > count => {
             let kd = (count / ks).max(1);
             Block { ks: ks.min(count / kd), kd }
@@ -89,6 +91,7 @@ pub(crate) fn most_energy(spectrum: &Spectrum, band: Band, allowance: Allowance)
     let energies = Energies::new(spectrum);
     let mut best: Option<(f64, Block)> = None;
     for ks in 1..=tokens {
+        // The widest block for this K_S: a block inside another never restores more.
         let kd = allowance.over(ks, elements).min(band.max_kd(hidden));
         if kd == 0 {
             break;
@@ -114,6 +117,7 @@ struct Energies {
 impl Energies {
     fn new(spectrum: &Spectrum) -> Self {
         let Shape { tokens, hidden } = spectrum.shape();
+        // A summed-area table (Crow 1984): built once, it gives any rectangle in four look-ups.
         let mut sums = vec![0f64; (tokens + 1) * (hidden + 1)];
         for u in 0..tokens {
             let mut row = 0.0;
@@ -151,6 +155,8 @@ impl Energies {
         let kept = self.sum(&rows, &[0..kd, 0..0]);
         let both = self.sum(&both_rows, &[0..1, (d + 1 - kd).max(1)..kd]);
         match band {
+            // A pair of which one was kept counts 2 - 1/2 instead of 2; where both were kept, the energy counts as it
+            // is.
             Band::Corner => 1.5 * kept - 0.5 * both,
             Band::Mirrored | Band::Centered => 2.0 * kept - both,
         }

@@ -11,6 +11,7 @@ pub(crate) fn rotate(rows: &mut [f64], hidden: usize) {
     // Blocks divide rows, so the matrix is cut as one.
     for block in rows.chunks_exact_mut(n) {
         let mut half = 1;
+        // The fast Walsh-Hadamard transform: log2 n passes of sums and differences.
         while half < n {
             for pair in block.chunks_exact_mut(2 * half) {
                 let (low, high) = pair.split_at_mut(half);

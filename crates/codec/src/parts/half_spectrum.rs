@@ -15,7 +15,8 @@ pub(crate) struct HalfSpectrum {
 }
 
 impl HalfSpectrum {
-    /// Rows whose own mirror columns are here; the others' come with them.
+    /// How many rows have the columns that are their own mirrors; the rows beyond get these columns from their mirror
+    /// rows.
     pub fn low_rows(self) -> usize {
         self.tokens / 2 + 1
     }
@@ -57,12 +58,13 @@ impl HalfSpectrum {
         })
     }
 
-    /// What each position is worth: its energy, and its mirror's where that is another one.
+    /// The energy of each position, and of its mirror where that is another position.
     pub fn energies(self, spectrum: &Spectrum) -> Vec<f64> {
         let mut out = Vec::with_capacity(self.count());
         for u in 0..self.tokens {
             for v in self.columns(u) {
                 let c = spectrum.at(u, v);
+                // A coefficient that is its own mirror counts once.
                 let alone = (2 * u).is_multiple_of(self.tokens) && self.is_edge(v);
                 let weight = if alone { 1.0 } else { 2.0 };
                 out.push(weight * (f64::from(c.re).powi(2) + f64::from(c.im).powi(2)));
@@ -84,6 +86,7 @@ impl HalfSpectrum {
         let mut put = |u: usize, v: usize, c: [f32; 2]| block[2 * ((u + s / 2) % s * w + v)..][..2].copy_from_slice(&c);
         for ((u, v), &[re, im]) in self.places(positions).zip(coefficients.as_chunks().0) {
             put(u, v, [re, im]);
+            // A column that is its own mirror has both rows of a pair in the block, but only one among the positions.
             if self.is_edge(v) && u != (s - u) % s {
                 put(s - u, v, [re, -im]);
             }

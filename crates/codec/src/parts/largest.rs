@@ -9,13 +9,18 @@ pub(crate) fn largest(values: &[f32], k: usize) -> Scratch<u32> {
     debug_assert!((1..=values.len()).contains(&k));
     let magnitude = |at: &u32| values[*at as usize].to_bits() & 0x7fff_ffff;
     let mut positions = Scratch::new(values.len());
+    // As in SELECT (Floyd and Rivest 1975), a sample bounds the k-th magnitude from below, and one pass over the values
+    // drops nearly all others.
     dispatch!(at_least(values, likely_least(values, k), &mut positions));
+    // The sample misled, which only costs time: all are searched.
     if positions.len() < k {
         dispatch!(at_least(values, 0, &mut positions));
     }
     let mut magnitudes = Scratch::new(positions.len());
     magnitudes.extend(positions.iter().map(magnitude));
+    // Selection takes linear time; nothing is sorted.
     let (larger, &mut threshold, _) = magnitudes.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
+    // Of those equal to the threshold, the lower positions fill up what is missing.
     let mut ties = k - larger.iter().filter(|m| **m > threshold).count();
     let mut kept = 0;
     for i in 0..positions.len() {
@@ -37,6 +42,7 @@ const SAMPLE: usize = 1024;
 /// Bits of a magnitude that, as a sample says, most likely at least k values have, and not many more.
 fn likely_least(values: &[f32], k: usize) -> u32 {
     let n = values.len();
+    // So few values are searched as they are.
     if n < 8 * SAMPLE {
         return 0;
     }
@@ -64,6 +70,7 @@ fn at_least<V: Vector>(values: &[f32], least: u32, positions: &mut Vec<u32>) {
             mask |= u64::from(V::load(eight).at_least(least)) << (i * LANES);
         }
         let first = (nth * 8 * LANES) as u32;
+        // Few values pass, so most masks are empty.
         while mask != 0 {
             positions.push(first + mask.trailing_zeros());
             mask &= mask - 1;

@@ -44,6 +44,7 @@ impl Factors {
         let share: Vec<f64> = (0..rank).map(|j| projected.row(j).norm_l2().sqrt()).collect();
         let mut left = vec![0f32; tokens * rank];
         let mut right = vec![0f32; rank * hidden];
+        // A component without size stays zero: its share cannot be divided by.
         for (j, &c) in share.iter().enumerate().filter(|(_, c)| **c > 0.0) {
             for i in 0..tokens {
                 left[i * rank + j] = (q[(i, j)] * c) as f32;
@@ -66,18 +67,19 @@ impl Factors {
     }
 }
 
-/// The best approximation Q Q^T A of rank r under a weight W on the right: Q spans the leading left singular space of
-/// `weighted` = A W.
+/// The best approximation Q Q^T A of rank r under a weight W on the right (Eckart and Young 1936, for A W): Q spans the
+/// leading left singular space of `weighted` = A W.
 ///
 /// Truncating A W gives Q Q^T A W; undoing the weight gives Q Q^T A W W^-1 = Q Q^T A. The weight cancels, so no inverse is
 /// formed, a weight near zero does no harm, and the decoder multiplies two factors and knows nothing of weights.
 pub(crate) fn truncate(a: MatRef<'_, f64>, weighted: MatRef<'_, f64>, rank: usize) -> Result<Factors> {
     let q = linalg::leading_left(weighted, rank)?;
+    // A itself is projected, not A W: the weight has cancelled.
     let projected = linalg::product(q.transpose(), a);
     Ok(Factors::balanced(q.as_ref(), projected.as_ref()))
 }
 
-/// Truncation under a diagonal weight, one factor a channel.
+/// Truncation under a diagonal weight, one factor per channel.
 pub(crate) fn truncate_diagonal(activation: &Activation, weights: &[f64], rank: usize) -> Result<Factors> {
     let a = to_f64(activation);
     let mut weighted = a.clone();
@@ -167,7 +169,7 @@ mod tests {
 
     #[test]
     fn wire_rank_fills_the_packet() {
-        // 2 * 131072 / 8 = 32768 bytes, 23 of them fixed, 4224 a component in f16: 7.75.
+        // 2 * 131072 / 8 = 32768 bytes, 23 of them fixed, 4224 per component in f16: 7.75.
         assert_eq!(rank(Budget::wire(8.0).unwrap(), (64, 2048), ValueType::F16), 7);
         assert_eq!(rank(Budget::wire(8.0).unwrap(), (64, 2048), ValueType::F32), 3);
     }

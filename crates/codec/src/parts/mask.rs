@@ -14,7 +14,7 @@ pub(crate) enum Mask {
     Free,
     /// Chosen row frequencies times chosen columns.
     Separable,
-    /// The lowest columns of each row frequency, their number a row's own.
+    /// The lowest columns of each row frequency, as many as the row needs.
     Staircase,
 }
 
@@ -37,7 +37,7 @@ impl Mask {
     }
 }
 
-/// A set of coefficients as ascending numbers below a limit, for [`super::bits`].
+/// A set of coefficients as ascending numbers below a limit, for [`crate::bytes::bits`].
 #[derive(Debug, PartialEq)]
 pub(crate) struct MaskNumbers {
     pub numbers: Vec<u32>,
@@ -70,6 +70,7 @@ pub(crate) fn positions(mask: Mask, half: HalfSpectrum, kept: usize, listed: Vec
             let rows_from = listed.partition_point(|&number| (number as usize) < half.width());
             let (columns, rows) = listed.split_at(rows_from);
             let rows: Vec<usize> = rows.iter().map(|&row| row as usize - half.width()).collect();
+            // Rows beyond the middle lack the columns that are their own mirrors.
             let inner = columns.iter().filter(|&&v| !half.is_edge(v as usize)).count();
             let low = rows.partition_point(|&u| u < half.low_rows());
             let found = low * columns.len() + (rows.len() - low) * inner;
@@ -108,7 +109,7 @@ pub(crate) struct Chooser {
     half: HalfSpectrum,
     mask: Mask,
     energies: Vec<f64>,
-    /// Of a staircase: runs of columns by falling energy a column.
+    /// For a staircase: runs of columns by falling energy per column.
     runs: Vec<MaskRun>,
 }
 
@@ -124,6 +125,8 @@ impl Chooser {
     pub fn new(mask: Mask, half: HalfSpectrum, energies: Vec<f64>) -> Self {
         let mut runs = Vec::new();
         if mask == Mask::Staircase {
+            // Along a concave hull, taking what is worth most per column is the best choice (marginal analysis, Fox
+            // 1966); along the energies themselves it need not be.
             (0..half.tokens).for_each(|u| hull(u, &energies[half.start(u)..half.start(u + 1)], &mut runs));
             // Stable: of equals, the lower row and the lower columns come first.
             runs.sort_by(|a, b| (b.energy / f64::from(b.width)).total_cmp(&(a.energy / f64::from(a.width))));
@@ -135,6 +138,7 @@ impl Chooser {
     pub fn choose(&self, count: usize) -> (Vec<u32>, MaskNumbers) {
         let (kept, numbers) = match self.mask {
             Mask::Free => {
+                // The root keeps the order, and every energy's root is within the range of f32.
                 let sizes: Vec<f32> = self.energies.iter().map(|e| e.sqrt() as f32).collect();
                 let kept = largest(&sizes, count).into_vec();
                 (kept.clone(), kept)
@@ -181,6 +185,7 @@ impl Chooser {
         }
         let kept = (0..half.tokens).flat_map(|u| half.start(u)..half.start(u) + widths[u]).map(|p| p as u32).collect();
         let mut next = 0;
+        // Widths become ascending numbers of which they are the gaps; the last width follows from the total.
         let place = |&width: &usize| {
             next += width + 1;
             (next - 1) as u32
@@ -260,9 +265,10 @@ impl Chooser {
 /// Appends the runs of row u.
 fn hull(u: usize, energies: &[f64], runs: &mut Vec<MaskRun>) {
     let first = runs.len();
+    // Pool adjacent violators (Ayer et al. 1955): the hull in one pass.
     for &energy in energies {
         let mut run = MaskRun { row: u as u32, width: 1, energy };
-        // A run worth more a column than the one before it becomes one with it.
+        // A run that is worth more per column than the one before it is merged into it.
         while let Some(before) = runs[first..].last()
             && before.energy * f64::from(run.width) <= run.energy * f64::from(before.width)
         {

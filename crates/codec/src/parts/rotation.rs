@@ -1,4 +1,4 @@
-//! What is done to the hidden axis before a transform, and undone after it: the option `rotate`.
+//! How the hidden axis is changed before a transform and changed back after it: the option `rotate`.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,8 @@ pub(crate) const OPTION: OptionInfo = OptionInfo {
     meaning: "what is done to the hidden axis before the transform and undone after it",
 };
 
-/// Least share of the mean channel: one that no calibration row used is not blown up beyond this.
+/// The least that a channel is divided by, as a share of the mean channel: one that no calibration row used is not
+/// blown up further.
 const FLOOR: f64 = 1e-6;
 
 /// In the packet's field; zero is none.
@@ -62,6 +63,7 @@ impl Rotation {
                     calibration.and_then(Calibration::rms).with_context(|| CalibrationNeed::Moments.missing(spec))?;
                 let floor = FLOOR * rms.iter().sum::<f64>() / rms.len() as f64;
                 ensure!(floor > 0.0, "codec {spec}: the calibration rows are zero in every channel");
+                // Both sides use the same f32, of which none is zero or subnormal.
                 Self::Whiten(SharedNumbers::new(
                     rms.iter().map(|r| (r.max(floor) as f32).max(f32::MIN_POSITIVE)).collect(),
                 ))
@@ -79,7 +81,7 @@ impl Rotation {
         }
     }
 
-    /// What a packet tells of the numbers shared.
+    /// The digest by which a packet names the shared numbers.
     pub fn digest(&self) -> &[u8] {
         match self {
             Self::Whiten(rms) => &rms.digest,
@@ -111,6 +113,7 @@ impl Rotation {
         // Not limited as above: a quotient may lie far outside of f32.
         let shift = values::exponent(top).filter(|e| !(-60..60).contains(e)).unwrap_or(0);
         let gain = power_of_two(-shift);
+        // The shift is applied here, in f64, before the values become f32.
         Ok(RotatedRows { rows: wide.into_iter().map(|v| (v * gain) as f32).collect(), gain: 1.0, shift })
     }
 }
@@ -137,6 +140,7 @@ pub(crate) fn undo(
     let hidden = packet.hidden();
     let mut wide: Vec<f64> = rows.into_iter().map(f64::from).collect();
     match (id, own) {
+        // It needs nothing from calibration, and is its own inverse.
         (HADAMARD, _) => hadamard::rotate(&mut wide, hidden),
         (_, Some(Rotation::Whiten(rms))) => {
             rms.check(digest, "fc:rotate=whiten")?;

@@ -1,4 +1,4 @@
-//! What `asvd` and `fwsvd` share: truncation under one weight a channel, measured on calibration rows.
+//! What `asvd` and `fwsvd` share: truncation under one weight per channel, measured on calibration rows.
 
 use anyhow::{Result, ensure};
 
@@ -45,6 +45,7 @@ impl Codec for WeightedTruncation {
         let (shape, budget) = low_rank::checked(activation, budget, &self.spec)?;
         low_rank::check_hidden(self.info.name, self.weights.len(), shape.1)?;
         let rank = low_rank::rank(budget, shape, self.values);
+        // The weights choose the directions and then cancel: nothing of them is in the packet.
         low_rank::truncate_diagonal(activation, &self.weights, rank)?.pack(self.info, self.values, shape)
     }
 }
