@@ -396,6 +396,6 @@ fn the_worked_codec_is_the_one_that_is_tested() {
     let page = read(Path::new("docs/add-a-codec.md"));
     let shown = parts(&page).1.into_iter().find(|block| block.kind == "rust").expect("a block of Rust").text;
     let tested = read(Path::new("crates/codec/src/codecs/decimate.rs"));
-    let (code, _) = tested.split_once("\n#[cfg(test)]").expect("tests behind the code");
+    let (code, _) = tested.split_once("\n#[cfg(test)]\nmod tests").expect("tests behind the code");
     assert!(shown == code, "docs/add-a-codec.md shows another codec than crates/codec/src/codecs/decimate.rs");
 }

@@ -1,6 +1,6 @@
 //! External codecs, by a program that does well or, told so, badly (`program.sh`: a POSIX shell is all that is needed).
 //!
-//! They are not in the suites over all codecs (`tests/codecs.rs`, `golden.rs`): what those ask of a packet's size and a
+//! They are not in the suites over all codecs (`suite.rs`, `golden.rs`): what those ask of a packet's size and a
 //! codec's error is the program's own affair here. Their wire format is tested below, and damaged in `tests/hostile.rs`.
 #![cfg(unix)]
 
