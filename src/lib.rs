@@ -1,5 +1,23 @@
-//! What does it cost, in accuracy, bytes and time, to compress the activation that crosses the cut of a split
-//! language model? See docs/README.md for use and for every definition.
+//! What does it cost, in accuracy, bytes and time, to compress the activation that crosses the cut of a split language
+//! model? `docs/README.md` has a page for each question about its use.
+//!
+//! The rooms, top down; an import only goes down (`tests/architecture.rs`):
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`cmd`] | one file per subcommand: puts the rooms below together |
+//! | [`report`] | records to tables, figures and pages; computes no score |
+//! | [`prepare`] | downloads models and data sets |
+//! | [`experiment`] | an experiment file to a plan, its cells, a run and its journal |
+//! | [`replay`] | times of codecs and kernels over traces |
+//! | [`simulate`] | many clients, from service times |
+//! | [`record`] | what is on disk after a run |
+//! | [`score`] | log-likelihoods to accuracy, fidelity and paired statistics |
+//! | [`model`] | the decoder with a cut, weights, tokenizers |
+//! | [`data`] | data sets, rows, prompts |
+//! | [`hub`] | the Hugging Face hub |
+//!
+//! The codecs are a package of their own, [`splitbench_codec`], and so are the FPGA cores, [`splitbench_fpga`].
 
 /// `eprintln!` that does not panic: a word on the way is no reason to end a run, such as where nobody reads it any more.
 macro_rules! tell {
