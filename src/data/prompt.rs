@@ -1,4 +1,4 @@
-//! What the model is given for a question: the harness's prompts, character for character.
+//! A question whose prompt is rendered (`template.rs`): each choice as a context and a continuation, as the harness has them.
 //!
 //! A change here changes numbers: raise `prompt_version` in `datasets/<name>.toml` with it.
 

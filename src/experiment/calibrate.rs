@@ -10,8 +10,8 @@ use candle_core::Var;
 use super::calibration_cache::CacheEntry;
 use super::memory::batch_rows;
 use super::spent::{Clock, Stage};
+use crate::model::chunks_by_rows;
 use crate::model::ops::cross_entropy;
-use crate::model::runs;
 use crate::model::source::Model;
 use crate::model::split::{activation, from_values, to_values};
 use crate::model::{Decoder, Packing, SplitPoint};
@@ -68,7 +68,7 @@ fn gather(
     let mut kept = Instant::now();
     let activity = progress::sequences(format!("calibrating after layer {}", split.after_layer), requests.len() as u64);
     activity.set_position(done as u64);
-    for batch in runs(&requests[done.min(requests.len())..], most_rows, |request| request.tokens.len()) {
+    for batch in chunks_by_rows(&requests[done.min(requests.len())..], most_rows, |request| request.tokens.len()) {
         let ids: Vec<u32> = batch.iter().flat_map(|request| &request.tokens).copied().collect();
         let packing = Arc::new(Packing::of(batch.iter().map(|request| request.tokens.len())));
         let values = to_values(&decoder.client(&ids, &packing, &[split])?.remove(0))?;

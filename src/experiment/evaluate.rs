@@ -18,7 +18,7 @@ use super::probe::{Probe, follow};
 use super::scope::Scope;
 use super::spent::{Clock, Stage};
 use crate::model::split::{LogitRows, RowScores, Target, from_values, logit_rows, to_values};
-use crate::model::{Decoder, Packing, SplitPoint, runs};
+use crate::model::{Decoder, Packing, SplitPoint, chunks_by_rows};
 use crate::score::{PositionFidelity, Request};
 use splitbench_codec::{Activation, Codec, Delivery, RoundTrip, round_trip};
 
@@ -279,7 +279,7 @@ impl<'a> Clients<'a> {
         let streams = splits.len().max(1) * decoder.config().hidden_size;
         // The residual streams of all cuts are kept until the batch is sent.
         let rows = most_rows.min(MOST_STREAMS / streams);
-        for batch in runs(groups, rows, |group| group.rows(Sharing::Computed)) {
+        for batch in chunks_by_rows(groups, rows, |group| group.rows(Sharing::Computed)) {
             // All questions of a batch go through the client half in one pass, which serves every cut.
             let (mut packing, mut ids, mut scored) = (Packing::default(), Vec::new(), Vec::new());
             let mut firsts = Vec::with_capacity(batch.len());
@@ -368,7 +368,7 @@ impl<'b> SplitWork<'_, 'b> {
             .flat_map(|group| (0..self.cells.len()).map(move |cell| CellJob { cell, group }))
             .filter(|job| self.cells[job.cell].cell.split == self.split && !failed[job.cell])
             .collect();
-        for chunk in runs(&jobs, most_rows, |job| self.batch[job.group].rows(self.sharing(*job))) {
+        for chunk in chunks_by_rows(&jobs, most_rows, |job| self.batch[job.group].rows(self.sharing(*job))) {
             let packets: Vec<(usize, usize)> = chunk
                 .iter()
                 .enumerate()

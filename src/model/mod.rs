@@ -25,7 +25,7 @@ pub use decoder::Decoder;
 pub use device::{Placement, device_name};
 pub use divergence::{Divergence, divergence};
 pub use log_softmax::{LogSumExp, log_softmax_at};
-pub use packing::{Packing, runs};
+pub use packing::{Packing, chunks_by_rows};
 pub use short_name::short_name;
 pub use special_tokens::SpecialTokens;
 pub use split::{Continuation, SplitPoint};

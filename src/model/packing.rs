@@ -108,7 +108,7 @@ impl Packing {
 }
 
 /// Cuts a list into runs of at most `most` rows, but of one item at least.
-pub fn runs<T>(items: &[T], most: usize, rows: impl Fn(&T) -> usize) -> Vec<&[T]> {
+pub fn chunks_by_rows<T>(items: &[T], most: usize, rows: impl Fn(&T) -> usize) -> Vec<&[T]> {
     let mut out = Vec::new();
     let (mut start, mut sum) = (0, 0);
     for (i, item) in items.iter().enumerate() {
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn runs_are_full_and_never_empty() {
         let rows = |n: &usize| *n;
-        assert_eq!(runs(&[9, 2, 3, 3, 1, 6], 7, rows), [&[9][..], &[2, 3], &[3, 1], &[6]]);
-        assert!(runs(&[], 7, rows).is_empty());
+        assert_eq!(chunks_by_rows(&[9, 2, 3, 3, 1, 6], 7, rows), [&[9][..], &[2, 3], &[3, 1], &[6]]);
+        assert!(chunks_by_rows(&[], 7, rows).is_empty());
     }
 }

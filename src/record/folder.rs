@@ -18,7 +18,7 @@ use crate::save;
 
 /// Where a run writes. While it is there, no other run of the same share writes to the same place.
 pub struct RunFolder {
-    /// `results/<experiment>/<run>`, the experiment as [`file_name`] writes it.
+    /// `results/<experiment>/<run>`, the experiment as part of a file name.
     pub results: PathBuf,
     /// `plots/<experiment>/<run>`.
     pub plots: PathBuf,

@@ -1,5 +1,6 @@
 //! What is on disk after a run: one type, one reader and one writer for each kind of file. Whoever runs something writes
-//! records; whoever shows something reads them.
+//! records; whoever shows something reads them. `docs/methodology/records.md` lists every file, tables and figures too. Samples and
+//! journals are written line by line while a run computes, by `experiment`.
 //!
 //! | file | holds |
 //! |---|---|
@@ -18,8 +19,8 @@ mod folder;
 mod heat;
 mod indicators;
 pub(crate) mod json_lines;
-pub(crate) mod machine;
-pub(crate) mod manifest;
+pub mod machine;
+pub mod manifest;
 pub mod replay;
 mod row;
 mod rows;

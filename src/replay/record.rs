@@ -57,7 +57,7 @@ pub fn activations(
     check_size(tokens, hidden)?;
     let mut values = Vec::with_capacity(tokens * hidden);
     let flat: Vec<&Request> = requests.iter().flatten().flatten().collect();
-    for batch in crate::model::runs(&flat, most_rows, |request| request.tokens.len()) {
+    for batch in crate::model::chunks_by_rows(&flat, most_rows, |request| request.tokens.len()) {
         let ids: Vec<u32> = batch.iter().flat_map(|request| &request.tokens).copied().collect();
         let packing = Arc::new(Packing::of(batch.iter().map(|request| request.tokens.len())));
         values.extend(to_values(&decoder.client(&ids, &packing, &[split])?.remove(0))?);

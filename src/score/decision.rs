@@ -5,7 +5,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use serde::{Serialize, Serializer};
 
 use super::fidelity::RatioEstimate;
-use super::paired::{loss_distance, loss_interval_at};
+use super::loss_interval::{loss_distance, loss_interval_at};
 
 /// Each end of an interval is the one-sided bound of this confidence.
 pub const CONFIDENCE: f64 = 0.95;

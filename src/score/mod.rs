@@ -3,9 +3,9 @@
 mod decision;
 mod fidelity;
 mod limits;
+mod loss_interval;
 mod mcnemar;
 mod metrics;
-mod paired;
 mod rank;
 mod request;
 mod sample;
@@ -17,9 +17,9 @@ pub use decision::{
 };
 pub use fidelity::{Fidelity, PositionFidelity, RatioEstimate, fidelity};
 pub use limits::ModelLimits;
+pub use loss_interval::{gold_loglik_change, ln_perplexity_ratio, loss_interval};
 pub use mcnemar::{Paired, mcnemar_exact, paired};
 pub use metrics::{argmax, argmax_norm, chance, mean, standard_error};
-pub use paired::{gold_loglik_change, ln_perplexity_ratio, loss_interval};
 pub use rank::spearman;
 pub use request::{Request, encode_dataset, encode_request, encode_requests, lengths};
 pub use sample::{CodecSample, QuestionRecord, Sample};

@@ -1,7 +1,7 @@
 //! The largest ratio that loses at most some points, found by trying more and more ratios.
 
+use super::loss_interval::loss_interval;
 use super::mcnemar::Paired;
-use super::paired::loss_interval;
 
 /// One ratio that was tried.
 #[derive(Debug, Clone, Copy, PartialEq)]

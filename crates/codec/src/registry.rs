@@ -49,7 +49,7 @@ pub fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<
     (spec.info().build)(spec, calibration)
 }
 
-/// Decodes a packet of whichever codec it names, without options. The allocation is bounded by [`MAX_ELEMENTS`]. Fails for a
+/// Decodes a packet of whichever codec it names, without options. The allocation is bounded by [`MAX_ELEMENTS`](crate::MAX_ELEMENTS). Fails for a
 /// packet that only [`Codec::decode`] can read: of `external`, which hands it to its program, and of codecs whose two sides
 /// share a calibration; and for one of `token-ids`, which has no activation.
 pub fn decode(packet: &Packet) -> Result<Activation> {
