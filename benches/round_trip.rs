@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use splitbench::replay::clock::{median, thread_seconds, timed};
+use splitbench::clock::{median, thread_seconds, timed};
 use splitbench::replay::{limits, trace};
 use splitbench_codec::{self as codec, Activation, Budget, CodecSpec};
 

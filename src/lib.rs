@@ -27,6 +27,7 @@ macro_rules! tell {
     }};
 }
 
+pub mod clock;
 pub mod cmd;
 pub mod data;
 pub mod embedded;

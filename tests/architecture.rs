@@ -15,7 +15,7 @@ const ROOMS: [&[&str]; 10] = [
     &["data"],
     &["hub"],
     &["output"],
-    &["embedded", "emulated", "exact", "file_name", "progress", "repeats", "save"],
+    &["clock", "embedded", "emulated", "exact", "file_name", "progress", "repeats", "save"],
 ];
 
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {

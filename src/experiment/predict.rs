@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use super::batch::{QuestionGroup, Sharing, groups};
 use super::cell::Cell;
 use super::memory;
+use crate::clock;
 use crate::model::split::LogitRows;
 use crate::model::{Config, Decoder, Packing};
 use crate::record::manifest::PredictedSeconds;
@@ -234,16 +235,15 @@ fn between(times: [f64; LENGTHS.len()], tokens: usize) -> f64 {
 /// does not count.
 fn median<T>(mut act: impl FnMut() -> Result<T>) -> Result<f64> {
     act()?;
-    let (mut times, clock) = (Vec::new(), Instant::now());
+    let (mut times, begin) = (Vec::new(), Instant::now());
     let few = |seconds: f64| if seconds < 2.0 { 3 } else { 1 };
-    while times.len() < few(clock.elapsed().as_secs_f64()) || (times.len() < 21 && clock.elapsed().as_secs_f64() < 0.1)
+    while times.len() < few(begin.elapsed().as_secs_f64()) || (times.len() < 21 && begin.elapsed().as_secs_f64() < 0.1)
     {
         let one = Instant::now();
         act()?;
         times.push(one.elapsed().as_secs_f64());
     }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    Ok(clock::median(&times))
 }
 
 #[cfg(test)]

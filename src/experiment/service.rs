@@ -14,6 +14,7 @@ use super::observe::spread;
 use super::scope::Scope;
 use super::spent::{Clock, Stage};
 use super::task::Task;
+use crate::clock;
 use crate::model::source::Model;
 use crate::model::split::{activation, from_values, to_values};
 use crate::model::{Continuation, Decoder, Packing, SplitPoint, device_name};
@@ -231,10 +232,9 @@ fn median<T>(mut call: impl FnMut() -> Result<T>) -> Result<(T, f64)> {
     let mut times = [0.0; CALLS];
     let mut last = None;
     for time in &mut times {
-        let clock = Instant::now();
+        let begin = Instant::now();
         last = Some(call()?);
-        *time = 1e6 * clock.elapsed().as_secs_f64();
+        *time = 1e6 * begin.elapsed().as_secs_f64();
     }
-    times.sort_by(f64::total_cmp);
-    last.map(|last| (last, times[CALLS / 2])).context("nothing was called")
+    last.map(|last| (last, clock::median(&times))).context("nothing was called")
 }

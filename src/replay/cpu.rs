@@ -4,9 +4,9 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 
 use super::backend::{Backend, CallTimes, Device, Lane, OpenedLane, ReplayJob, Threads};
-use super::clock::{thread_seconds, timed, wall_seconds};
 use super::method::ReplayMethod;
 use super::profile::DeviceProfile;
+use crate::clock::{thread_seconds, timed, wall_seconds};
 use crate::record::machine::{Machine, clock_mhz, library};
 use crate::record::replay::Provenance;
 use splitbench_codec::kernel::{self, Band, Block, with_workspace};

@@ -5,8 +5,8 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::backend::{Backend, CallTimes, Device, Lane, OpenedLane, ReplayJob};
-use super::clock::{timed, wall_seconds};
 use super::method::ReplayMethod;
+use crate::clock::{timed, wall_seconds};
 use crate::record::replay::Provenance;
 use splitbench_codec::kernel::{Band, Block};
 use splitbench_codec::{self as codec, Activation};

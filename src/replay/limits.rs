@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use super::clock::{median, thread_seconds, timed};
+use crate::clock::{median, thread_seconds, timed};
 
 /// Measurements of each limit, of which the median counts.
 const RUNS: usize = 51;

@@ -9,7 +9,6 @@
 
 pub mod backend;
 mod calibrate;
-pub mod clock;
 mod cpu;
 #[cfg(any(test, feature = "cuda-kernel"))]
 mod cuda;

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::backend::{self, Backend, CallTimes, Device, Lane, OpenedLane, ReplayJob};
 use super::calibrate::calibrate;
-use super::clock::{median, wall_seconds};
 use super::method::{KERNEL, ReplayMethod};
 use super::profile::{self, DeviceProfile};
 use super::reference;
@@ -16,6 +15,7 @@ use super::sample::{Population, SampleTime, TraceSequence, estimate, every, sequ
 use super::source::ActivationSource;
 use super::spec::ReplaySpec;
 use super::trace::TraceInput;
+use crate::clock::{median, wall_seconds};
 use crate::file_name::{check_run_name, file_name};
 use crate::record::json_lines;
 use crate::record::machine::{Machine, load};

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::clock::median;
 use crate::cmd::ratio::requested;
 use splitbench_codec::{Activation, Budget, Codec, Packet, raw_bytes};
 
@@ -100,13 +101,6 @@ fn time<T>(call: impl Fn() -> Result<T>) -> Result<(T, Vec<f64>)> {
         drop(again);
     }
     Ok((result, runs))
-}
-
-/// The middle one of an odd number of times.
-fn median(runs: &[f64]) -> f64 {
-    let mut sorted = runs.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
 }
 
 /// The shortest and the longest time.

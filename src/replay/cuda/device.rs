@@ -9,9 +9,9 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaStream, LaunchConfig, PushKe
 use cudarc::nvrtc::{CompileError, compile_ptx};
 
 use super::lane;
+use crate::clock::{timed, wall_seconds};
 use crate::record::replay::Provenance;
 use crate::replay::backend::{Backend, Device, OpenedLane, Provenance, ReplayJob};
-use crate::replay::clock::{timed, wall_seconds};
 use crate::replay::method::{KERNEL, ReplayMethod};
 use crate::replay::profile::DeviceProfile;
 

@@ -1,4 +1,4 @@
-//! Clocks that times are taken with.
+//! Clocks that times are taken with, and the median of times.
 
 use std::time::Instant;
 
