@@ -151,7 +151,7 @@ fn figure(points: &[&SweepPoint], statistics: &[Statistic], about: &str) -> Figu
     subtitle += &format!(" {about}");
     Figure {
         title: format!(
-            "ResponseSpec time against clients, simulated: {}, {}, {}",
+            "Response time against clients, simulated: {}, {}, {}",
             first.profile,
             servers(first.workers),
             generated(first.generate)
