@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use splitbench::model::log_softmax_at;
 use splitbench::model::weights::{Weights, weight_files};
-use splitbench::model::{Config, Continuation, Decoder, Packing, Placement, SplitPoint, checkpoint};
+use splitbench::model::{Config, Continuation, Decoder, DecoderPart, Packing, Placement, SplitPoint, checkpoint};
 use tempfile::TempDir;
 
 /// Largest norm of the difference of a row, over the norm of the row.
@@ -51,7 +51,7 @@ fn load(folder: &Path) -> Result<Decoder> {
 /// Loads it with its matrices in this type.
 fn load_as(folder: &Path, dtype: DType) -> Result<Decoder> {
     let (config, weights, _) = settled(folder)?;
-    checkpoint::decoder(&config, &weights, &Placement { device: Device::Cpu, dtype })
+    checkpoint::decoder(&config, &weights, &Placement { device: Device::Cpu, dtype }, DecoderPart::Whole)
 }
 
 /// Its configuration as the weights bear it, the weights, and what is to be said of them.

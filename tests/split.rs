@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use splitbench::data::{self, RowSource};
 use splitbench::experiment::{Cell, Scope, ScoreRequest, score_in_memory};
 use splitbench::model::split::{activation, from_values, to_values};
-use splitbench::model::{Config, Continuation, Decoder, Packing, Placement, SplitPoint, source};
+use splitbench::model::{Config, Continuation, Decoder, DecoderPart, Packing, Placement, SplitPoint, source};
 use splitbench::record::{Indicators, Row};
 use splitbench::score::{Request, encode_dataset, encode_requests};
 use splitbench_codec::{self as codec, Activation, Budget, CodecSpec, Delivery, Packet};
@@ -28,7 +28,7 @@ fn qwen_like() -> Decoder {
     )
     .unwrap();
     let mut state = 1u32;
-    Decoder::new(&config, &Device::Cpu, |_, shape| {
+    Decoder::new(&config, &Device::Cpu, DecoderPart::Whole, |_, shape| {
         let values: Vec<f32> = (0..shape.iter().product::<usize>())
             .map(|_| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -16,7 +16,7 @@ use super::cell::Cell;
 use super::memory;
 use crate::clock;
 use crate::model::split::LogitRows;
-use crate::model::{Config, Decoder, Packing};
+use crate::model::{Config, Decoder, DecoderPart, Packing};
 use crate::record::manifest::PredictedSeconds;
 use crate::score::Request;
 use splitbench_codec::{Activation, Codec, EXTERNAL, round_trip};
@@ -147,7 +147,7 @@ impl Predictor {
     fn measure(&self) -> Result<Flops> {
         let Self { config, dtype, batch_tokens, .. } = self;
         let small = Config { num_hidden_layers: 1, vocab_size: config.vocab_size.min(IDS), ..config.clone() };
-        let decoder = Decoder::new(&small, &Device::Cpu, |_, shape| {
+        let decoder = Decoder::new(&small, &Device::Cpu, DecoderPart::Whole, |_, shape| {
             let matrix = shape.len() > 1;
             Ok(Tensor::full(0.01f32, shape, &Device::Cpu)?.to_dtype(if matrix { *dtype } else { DType::F32 })?)
         })?;

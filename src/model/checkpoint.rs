@@ -7,7 +7,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
 use super::weights::{self, Weights};
-use super::{Config, Decoder, Placement};
+use super::{Config, Decoder, DecoderPart, Placement};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
@@ -58,10 +58,10 @@ pub(super) fn second_weights(files: &[PathBuf]) -> Option<String> {
     })
 }
 
-/// The decoder of a settled configuration; its matrices in the placement's type.
-pub fn decoder(config: &Config, weights: &Weights, placement: &Placement) -> Result<Decoder> {
+/// A part of the decoder of a settled configuration; its matrices in the placement's type.
+pub fn decoder(config: &Config, weights: &Weights, placement: &Placement, part: DecoderPart) -> Result<Decoder> {
     let Placement { device, dtype } = placement;
-    Decoder::new(config, device, |tensor, shape| {
+    Decoder::new(config, device, part, |tensor, shape| {
         // A tied checkpoint may hold either of the two.
         let only_head =
             tensor == EMBEDDING && config.tie_word_embeddings && !weights.has(EMBEDDING) && weights.has(HEAD);
@@ -74,7 +74,7 @@ pub fn decoder(config: &Config, weights: &Weights, placement: &Placement) -> Res
 fn tensors_read(config: &Config) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     let one = Config { num_hidden_layers: 1, head_dim: 2, max_position_embeddings: 1, ..config.clone() };
-    Decoder::new(&one, &Device::Cpu, |name, _| {
+    Decoder::new(&one, &Device::Cpu, DecoderPart::Whole, |name, _| {
         names.insert(name.to_string());
         Ok(Tensor::zeros((), DType::F32, &Device::Cpu)?)
     })?;

@@ -1,5 +1,6 @@
 //! The decoder with a cut. A model never sees a codec.
 
+mod cache;
 pub mod checkpoint;
 pub mod config;
 mod config_keys;
@@ -8,6 +9,7 @@ mod device;
 mod divergence;
 mod exp;
 pub mod gguf;
+mod incremental;
 mod log_softmax;
 pub mod ops;
 mod packing;
@@ -20,8 +22,9 @@ mod special_tokens;
 pub mod split;
 pub mod weights;
 
+pub use cache::Cache;
 pub use config::Config;
-pub use decoder::Decoder;
+pub use decoder::{Decoder, DecoderPart};
 pub use device::{Placement, device_name};
 pub use divergence::{Divergence, divergence};
 pub use log_softmax::{LogSumExp, log_softmax_at};

@@ -35,6 +35,13 @@ impl Packing {
         packing
     }
 
+    /// The tokens `positions` of one sequence, whose beginning is in a cache.
+    pub(super) fn continued(positions: Range<usize>) -> Self {
+        let own = 0..positions.len();
+        let positions = positions.map(|position| position as u32).collect();
+        Self { spans: vec![Span { shared: 0..0, own }], positions, ..Self::default() }
+    }
+
     /// Adds a sequence of `tokens` own rows.
     pub fn push(&mut self, tokens: usize) {
         self.add(0..0, tokens);

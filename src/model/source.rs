@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 use super::gguf::GgufModel;
 pub use super::place::locate;
 use super::weights::{Weights, weight_files};
-use super::{Config, Decoder, Placement, SpecialTokens, checkpoint};
+use super::{Config, Decoder, DecoderPart, Placement, SpecialTokens, checkpoint};
 use crate::repeats::real_path;
 
 /// Name of the embedded model.
@@ -103,19 +103,25 @@ impl Model {
         if let Some(decoder) = self.decoder.get() {
             return Ok(decoder);
         }
-        let decoder = match &self.weights {
-            WeightSource::Embedded => checkpoint::decoder(&self.config, &open(None)?, &self.placement),
-            WeightSource::Safetensors(files) => checkpoint::decoder(&self.config, &open(Some(files))?, &self.placement),
+        let decoder = self.part(DecoderPart::Whole)?;
+        Ok(self.decoder.get_or_init(|| decoder))
+    }
+
+    /// Reads the weights of one part of the decoder.
+    pub fn part(&self, part: DecoderPart) -> Result<Decoder> {
+        let load = |files| checkpoint::decoder(&self.config, &open(files)?, &self.placement, part);
+        match &self.weights {
+            WeightSource::Embedded => load(None),
+            WeightSource::Safetensors(files) => load(Some(files)),
             WeightSource::Gguf(model) => {
                 let Placement { device, dtype } = &self.placement;
-                Decoder::new(&self.config, device, |tensor, shape| {
+                Decoder::new(&self.config, device, part, |tensor, shape| {
                     let dtype = if shape.len() > 1 { *dtype } else { DType::F32 };
                     model.tensor(&self.config, tensor, shape, dtype, device)
                 })
             }
         }
-        .with_context(|| format!("loading model {}", self.name))?;
-        Ok(self.decoder.get_or_init(|| decoder))
+        .with_context(|| format!("loading model {}", self.name))
     }
 }
 

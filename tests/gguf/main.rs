@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use splitbench::model::gguf::GgufModel;
-use splitbench::model::{Config, Decoder};
+use splitbench::model::{Config, Decoder, DecoderPart};
 
 /// A path inside `tests/reference`.
 fn reference(path: &str) -> PathBuf {
@@ -30,7 +30,7 @@ fn open(path: &Path) -> anyhow::Result<GgufModel> {
 
 /// The decoder of a GGUF model.
 fn decoder(model: &GgufModel, config: &Config, dtype: DType) -> anyhow::Result<Decoder> {
-    Decoder::new(config, &Device::Cpu, |name, shape| {
+    Decoder::new(config, &Device::Cpu, DecoderPart::Whole, |name, shape| {
         let dtype = if shape.len() > 1 { dtype } else { DType::F32 };
         model.tensor(config, name, shape, dtype, &Device::Cpu)
     })

@@ -9,7 +9,7 @@ use splitbench::model::config::{Family, RopeScaling};
 use splitbench::model::gguf::{GgufModel, TensorType};
 use splitbench::model::rope::inverse_frequencies;
 use splitbench::model::weights::{Weights, weight_files};
-use splitbench::model::{Config, Decoder, Packing};
+use splitbench::model::{Config, Decoder, DecoderPart, Packing};
 
 use crate::writer::{GgufFile, GgufTensor};
 use crate::{bits, decoder, made, open, reference};
@@ -39,7 +39,7 @@ fn config_of(folder: &Path) -> Config {
 /// The decoder of a checkpoint folder; `config` may have other frequencies of the same rotation.
 fn of_safetensors(folder: &Path, config: &Config, dtype: DType) -> Decoder {
     let weights = Weights::open(&files_of(folder)).unwrap();
-    Decoder::new(config, &Device::Cpu, |name, shape| {
+    Decoder::new(config, &Device::Cpu, DecoderPart::Whole, |name, shape| {
         weights.get(name, shape, if shape.len() > 1 { dtype } else { DType::F32 }, &Device::Cpu)
     })
     .unwrap()

@@ -10,15 +10,19 @@ mod cross_entropy;
 pub(in crate::model) mod cuda;
 #[cfg(test)]
 mod cuda_emulated_tests;
+mod project;
 mod rms_norm;
 mod rotary;
+mod step_attention;
 mod swiglu;
 
-pub use attention::{Heads, causal_attention};
+pub use attention::{Heads, causal_attention, continued_attention};
 pub use cross_entropy::cross_entropy;
-pub use rms_norm::rms_norm;
-pub use rotary::rotary;
-pub use swiglu::swiglu;
+pub use project::{Weight, project};
+pub use rms_norm::{normalise, rms_norm};
+pub use rotary::{rotary, rotate};
+pub use step_attention::{SeenTokens, step_attention};
+pub use swiglu::{gated, swiglu};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 

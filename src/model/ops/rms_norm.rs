@@ -19,11 +19,28 @@ pub(super) fn composed(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> 
     candle_nn::ops::rms_norm_slow(x, weight, eps as f32)
 }
 
+/// The same for the values of some rows.
+pub fn normalise(x: &[f32], weight: &[f32], eps: f64) -> Vec<f32> {
+    let norm = RmsNorm { eps: eps as f32 };
+    let mut out = vec![0f32; x.len()];
+    for (out, row) in out.chunks_exact_mut(weight.len()).zip(x.chunks_exact(weight.len())) {
+        norm.row(row, weight, out);
+    }
+    out
+}
+
 struct RmsNorm {
     eps: f32,
 }
 
 impl RmsNorm {
+    fn row(&self, row: &[f32], weight: &[f32], out: &mut [f32]) {
+        let inverse = self.inverse_rms(row);
+        for ((out, v), w) in out.iter_mut().zip(row).zip(weight) {
+            *out = v * inverse * w;
+        }
+    }
+
     fn inverse_rms(&self, row: &[f32]) -> f32 {
         // Eight lanes in a fixed order: quick, and the same bits for a row wherever it stands.
         let mut lanes = [0f32; 8];
@@ -48,10 +65,7 @@ impl CustomOp2 for RmsNorm {
         let (x, w) = (slice(x, lx)?, slice(w, lw)?);
         let mut out = vec![0f32; x.len()];
         out.par_chunks_mut(w.len()).zip(x.par_chunks(w.len())).with_min_len(16).for_each(|(out, row)| {
-            let inverse = self.inverse_rms(row);
-            for ((o, v), w) in out.iter_mut().zip(row).zip(w) {
-                *o = v * inverse * w;
-            }
+            self.row(row, w, out);
         });
         Ok((CpuStorage::F32(out), lx.shape().clone()))
     }

@@ -30,6 +30,19 @@ pub(super) fn composed(x: &Tensor, packing: &Packing, table: &RopeTable) -> Resu
     turned.transpose(1, 2)?.reshape((rows, width))
 }
 
+/// Rotates each head of one row at `position` by its angles times `sign`.
+pub fn rotate(x: &[f32], position: usize, table: &RopeTable, sign: f32, out: &mut [f32]) {
+    let half = table.frequencies;
+    let (cos, sin) = (&table.cos[position * half..][..half], &table.sin[position * half..][..half]);
+    for (out, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
+        for i in 0..half {
+            let (a, b, s) = (x[i], x[i + half], sign * sin[i]);
+            out[i] = a * cos[i] - b * s;
+            out[i + half] = b * cos[i] + a * s;
+        }
+    }
+}
+
 struct Rotary {
     table: Arc<RopeTable>,
     packing: Arc<Packing>,
@@ -45,18 +58,9 @@ impl CustomOp1 for Rotary {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = slice(x, layout)?;
         let (_, width) = layout.shape().dims2()?;
-        let half = self.table.frequencies;
         let mut out = vec![0f32; x.len()];
         out.par_chunks_mut(width).zip(x.par_chunks(width)).enumerate().with_min_len(16).for_each(|(row, (out, x))| {
-            let at = self.packing.positions()[row] as usize * half;
-            let (cos, sin) = (&self.table.cos[at..at + half], &self.table.sin[at..at + half]);
-            for (out, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
-                for i in 0..half {
-                    let (a, b, s) = (x[i], x[i + half], self.sign * sin[i]);
-                    out[i] = a * cos[i] - b * s;
-                    out[i + half] = b * cos[i] + a * s;
-                }
-            }
+            rotate(x, self.packing.positions()[row] as usize, &self.table, self.sign, out);
         });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }

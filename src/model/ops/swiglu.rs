@@ -17,6 +17,13 @@ pub(super) fn composed(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gate.silu()? * up
 }
 
+/// The same for values on the CPU, on this thread.
+pub fn gated(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    let mut out = vec![0f32; gate.len()];
+    dispatch!(forward(&mut out, gate, up));
+    out
+}
+
 /// Elements a task.
 const CHUNK: usize = 8192;
 

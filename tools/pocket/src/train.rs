@@ -15,7 +15,7 @@ use tokenizers::Tokenizer;
 
 use splitbench::model::ops::cross_entropy;
 use splitbench::model::weights::Weights;
-use splitbench::model::{Config, Decoder, Packing};
+use splitbench::model::{Config, Decoder, DecoderPart, Packing};
 
 /// A stretch of a document.
 #[derive(Debug, Clone, PartialEq)]
@@ -299,7 +299,7 @@ pub fn train_stage(
     let stage = &recipe.stages[stage];
     let mut random = ChaCha8Rng::seed_from_u64(recipe.seed);
     let mut weights: BTreeMap<String, Var> = BTreeMap::new();
-    let decoder = Decoder::new(&config, &Device::Cpu, |name, shape| {
+    let decoder = Decoder::new(&config, &Device::Cpu, DecoderPart::Whole, |name, shape| {
         let var = match &saved {
             None => initial(name, shape, recipe.layers, &mut random)?,
             Some(saved) => Var::from_tensor(&saved.get(name, shape, DType::F32, &Device::Cpu)?)?,

@@ -14,6 +14,23 @@ const WIDTH: usize = 2 * LANES;
 
 type Panel = [[f32; LANES]; 2];
 
+/// Attention of the last tokens of one sequence, whose queries are `q` (rows x query * dim), over all of its keys and values
+/// (tokens x key_value * dim): rows x query * dim. The same bits as those rows have in a pass over the whole sequence.
+pub(super) fn continued(q: &[f32], k: &[f32], v: &[f32], heads: Heads) -> Vec<f32> {
+    let (rows, tokens) = (q.len() / (heads.query * heads.dim), k.len() / (heads.key_value * heads.dim));
+    let span = Span { shared: 0..tokens - rows, own: tokens - rows..tokens };
+    let block = |head: usize| {
+        let seen = HeadContext::new(k, v, &span, head, heads);
+        let mut block = vec![0f32; heads.group() * rows * heads.dim];
+        for (nth, block) in block.chunks_exact_mut(rows * heads.dim).enumerate() {
+            seen.attend(&q[(head * heads.group() + nth) * heads.dim..], block, heads);
+        }
+        block
+    };
+    let blocks: Vec<Vec<f32>> = (0..heads.key_value).into_par_iter().map(block).collect();
+    from_heads(&blocks, &[Span { shared: 0..0, own: 0..rows }], heads.key_value, heads.group(), heads.dim)
+}
+
 /// rows x query * dim.
 pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], heads: Heads) -> Vec<f32> {
     let width = heads.query * heads.dim;
@@ -128,7 +145,8 @@ impl HeadContext {
     }
 }
 
-fn softmax(scores: &mut [f32]) {
+/// Scores to weights that sum to one.
+pub(in crate::model::ops) fn softmax(scores: &mut [f32]) {
     let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0f32;
     for v in scores.iter_mut() {

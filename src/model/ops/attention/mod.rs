@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 
+pub(super) use forward::softmax;
+
 use super::{slice, with_values};
 use crate::model::packing::{Packing, Span};
 
@@ -40,6 +42,11 @@ impl Heads {
 /// query * dim, `k` and `v` are rows x key_value * dim; the result is like `q`.
 pub fn causal_attention(q: &Tensor, k: &Tensor, v: &Tensor, packing: &Arc<Packing>, heads: Heads) -> Result<Tensor> {
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, Attention { heads, packing: packing.clone() })
+}
+
+/// [`causal_attention`] of the last tokens of one sequence over all of its keys and values, on the CPU.
+pub fn continued_attention(q: &[f32], k: &[f32], v: &[f32], heads: Heads) -> Vec<f32> {
+    forward::continued(q, k, v, heads)
 }
 
 struct Attention {
