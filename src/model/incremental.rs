@@ -27,6 +27,22 @@ impl Decoder {
         out
     }
 
+    /// The same for the values of some rows (rows x D, row-major): those of the last one. A single row takes a step, whose
+    /// products are those of few rows.
+    pub fn extend_values(&self, hidden: &[f32], cache: &mut Cache) -> Result<Vec<f32>> {
+        let width = self.config().hidden_size;
+        let mut last = hidden[hidden.len() - width..].to_vec();
+        match hidden.len() / width {
+            1 => self.step(&mut last, &mut [cache])?,
+            rows => {
+                let hidden = Tensor::from_slice(hidden, (rows, width), self.device())?;
+                let out = self.extend(&hidden, cache)?.narrow(0, rows - 1, 1)?;
+                with_values(&out, |values| last.copy_from_slice(values))?;
+            }
+        }
+        Ok(last)
+    }
+
     fn extend_layers(&self, hidden: &Tensor, cache: &mut Cache) -> Result<Tensor> {
         let before = cache.tokens();
         let packing = Arc::new(Packing::continued(before..before + hidden.dim(0)?));

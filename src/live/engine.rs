@@ -1,0 +1,337 @@
+//! The thread of a server that computes: one pass at a time, over the steps of all sessions that wait.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
+use rayon::prelude::*;
+use splitbench_codec::Activation;
+
+use super::connection::Connection;
+use super::frame::{Frame, FrameType, ServerTimes, TokenReply};
+use super::message::{OpenRequest, Refusal, RefusalKind};
+use super::metrics::{Metrics, count};
+use super::sampler::Choice;
+use super::session::{OpenFailure, Session, Sessions};
+use crate::model::split::from_values;
+use crate::model::{Continuation, Decoder, Packing, SplitPoint};
+
+/// Most sessions in one pass.
+const MOST_BATCH: usize = 128;
+
+/// What the engine is asked for.
+pub enum Job {
+    /// A session.
+    Open { connection: Arc<Connection>, session: u64, request: OpenRequest },
+    /// Something to compute.
+    Rows(RowsJob),
+    /// The end of a session.
+    Close { connection: Arc<Connection>, session: u64 },
+    /// A connection has ended; its sessions are kept for a while.
+    Lost(Arc<Connection>),
+}
+
+/// Rows that came, decoded.
+pub struct RowsJob {
+    pub connection: Arc<Connection>,
+    pub session: u64,
+    pub sequence: u32,
+    pub position: usize,
+    pub purpose: Purpose,
+    pub activation: Activation,
+    /// Bytes of their frame.
+    pub bytes: usize,
+    /// When its last byte came.
+    pub received: Instant,
+    pub decode: Duration,
+}
+
+/// What is to come of rows.
+pub enum Purpose {
+    /// They go into the cache; more follow.
+    Accept,
+    /// They go into the cache, and the next token is chosen.
+    Choose,
+    /// The log-likelihood of these ids at the last positions, without a cache.
+    Score(Vec<u32>),
+}
+
+impl RowsJob {
+    fn is_step(&self) -> bool {
+        matches!(self.purpose, Purpose::Choose) && self.activation.tokens() == 1
+    }
+
+    fn times(&self, start: Instant) -> ServerTimes {
+        let waited = start.saturating_duration_since(self.received);
+        ServerTimes { queue: waited.saturating_sub(self.decode), decode: self.decode, compute: start.elapsed() }
+    }
+
+    fn reply(&self, kind: FrameType, position: usize, body: Vec<u8>) -> Frame {
+        Frame { kind, session: self.session, sequence: self.sequence, position: position as u32, body }
+    }
+
+    fn refuse(&self, kind: RefusalKind, error: &anyhow::Error, metrics: &Metrics) {
+        count(&metrics.refused, 1);
+        self.connection.send(&Refusal::new(kind, error).frame(self.session, self.sequence));
+    }
+}
+
+/// How long silent sessions are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// With a client that is connected.
+    pub idle: Duration,
+    /// Whose client is away.
+    pub kept: Duration,
+}
+
+/// The server half of a model, and the sessions of its clients.
+pub struct Engine {
+    decoder: Decoder,
+    split: SplitPoint,
+    sessions: Sessions,
+    waiting: VecDeque<RowsJob>,
+    patience: Patience,
+    metrics: Arc<Metrics>,
+}
+
+impl Engine {
+    /// `memory`: bytes that the caches may have together.
+    pub fn new(decoder: Decoder, split: SplitPoint, memory: usize, patience: Patience, metrics: Arc<Metrics>) -> Self {
+        let sessions = Sessions::new(decoder.config(), split, memory);
+        Self { decoder, split, sessions, waiting: VecDeque::new(), patience, metrics }
+    }
+
+    /// Works until nobody can ask any more.
+    pub fn run(mut self, jobs: &Receiver<Job>) {
+        let mut swept = Instant::now();
+        loop {
+            if self.waiting.is_empty() {
+                match jobs.recv_timeout(Duration::from_secs(1)) {
+                    Ok(job) => self.take(job),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+            jobs.try_iter().for_each(|job| self.take(job));
+            self.run_steps();
+            self.run_rows();
+            if swept.elapsed() > Duration::from_secs(1) {
+                self.sessions.sweep(self.patience.idle, self.patience.kept);
+                swept = Instant::now();
+            }
+            self.metrics.sessions.store(self.sessions.len() as u64, Ordering::Relaxed);
+            self.metrics.cache_bytes.store(self.sessions.reserved() as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Rows(job) => self.waiting.push_back(job),
+            Job::Open { connection, session, request } => match self.sessions.open(session, request, &connection) {
+                Ok(reply) => {
+                    count(&self.metrics.sessions_opened, u64::from(reply.sequence == 0));
+                    let frame = Frame::json(FrameType::Opened, session, &reply).expect("two numbers are JSON");
+                    connection.send(&frame);
+                }
+                Err(failure) => {
+                    let (kind, error) = match failure {
+                        OpenFailure::Full(error) => (RefusalKind::Full, error),
+                        OpenFailure::Request(error) => (RefusalKind::Protocol, error),
+                    };
+                    count(&self.metrics.refused, 1);
+                    connection.send(&Refusal::new(kind, &error).frame(session, 0));
+                }
+            },
+            Job::Close { connection, session } => {
+                if self.sessions.get_mut(session, &connection).is_ok() {
+                    self.sessions.close(session, "closed by its client");
+                }
+            }
+            Job::Lost(connection) => {
+                self.waiting.retain(|job| !Arc::ptr_eq(&job.connection, &connection));
+                self.sessions.lose(&connection);
+            }
+        }
+    }
+
+    /// One pass for the steps that wait, of each session its first.
+    fn run_steps(&mut self) {
+        let (mut seen, mut steps, mut rest) = (HashSet::new(), Vec::new(), VecDeque::new());
+        for job in std::mem::take(&mut self.waiting) {
+            // What waits behind another frame of its session waits on.
+            let first = seen.insert(job.session);
+            match first && job.is_step() && steps.len() < MOST_BATCH {
+                true => steps.push(job),
+                false => rest.push_back(job),
+            }
+        }
+        self.waiting = rest;
+        let start = Instant::now();
+        let steps: Vec<RowsJob> = steps.into_iter().filter(|job| self.admit(job)).collect();
+        if !steps.is_empty() {
+            match self.step(&steps) {
+                Ok(choices) => {
+                    count(&self.metrics.steps, 1);
+                    for (job, choice) in steps.iter().zip(choices) {
+                        self.answer(job, start, choice.map(Some));
+                    }
+                }
+                Err(error) => steps.iter().for_each(|job| job.refuse(RefusalKind::Server, &error, &self.metrics)),
+            }
+        }
+    }
+
+    fn step(&mut self, jobs: &[RowsJob]) -> Result<Vec<Result<Choice>>> {
+        let mut hidden: Vec<f32> = jobs.iter().flat_map(|job| job.activation.values()).copied().collect();
+        let ids: Vec<u64> = jobs.iter().map(|job| job.session).collect();
+        let mut sessions = self.sessions.get_many(&ids);
+        self.decoder
+            .step(&mut hidden, &mut sessions.iter_mut().map(|session| &mut session.cache).collect::<Vec<_>>())?;
+        let logits = self.decoder.step_logits(&hidden, jobs.len())?;
+        let vocabulary = self.decoder.config().vocab_size;
+        let choose =
+            |(session, logits): (&&mut Session, &[f32])| session.sampler.sample(logits, session.cache.tokens() as u64);
+        Ok(sessions.par_iter().zip(logits.par_chunks_exact(vocabulary)).map(choose).collect())
+    }
+
+    /// The first chunk of a prompt, or request to score, that waits.
+    fn run_rows(&mut self) {
+        let Some(nth) = self.waiting.iter().position(|job| !job.is_step()) else { return };
+        let job = self.waiting.remove(nth).expect("it is there");
+        if let Purpose::Score(targets) = &job.purpose {
+            self.score(&job, targets);
+        } else if self.admit(&job) {
+            let start = Instant::now();
+            let choice = self.extend(&job);
+            self.answer(&job, start, choice);
+        }
+    }
+
+    fn extend(&mut self, job: &RowsJob) -> Result<Option<Choice>> {
+        let session = self.sessions.get_mut(job.session, &job.connection)?;
+        let last = self.decoder.extend_values(job.activation.values(), &mut session.cache)?;
+        if let Purpose::Accept = job.purpose {
+            return Ok(None);
+        }
+        let logits = self.decoder.step_logits(&last, 1)?;
+        session.sampler.sample(&logits, session.cache.tokens() as u64).map(Some)
+    }
+
+    /// Without a session's cache, as scores in one process are computed.
+    fn score(&mut self, job: &RowsJob, targets: &[u32]) {
+        let start = Instant::now();
+        let rows = job.activation.tokens();
+        let mut loglik = || -> Result<f64> {
+            self.sessions.get_mut(job.session, &job.connection)?.heard = start;
+            let hidden: Tensor = from_values(job.activation.values().to_vec(), rows, &self.decoder)?;
+            let scored = [Continuation { sequence: 0, targets }];
+            let loglik = self.decoder.server(hidden, &Arc::new(Packing::of([rows])), self.split, &scored)?;
+            loglik.first().copied().context("no score")
+        };
+        match loglik() {
+            Ok(loglik) => {
+                let mut body = loglik.to_le_bytes().to_vec();
+                job.times(start).write(&mut body);
+                self.count(job, start);
+                job.connection.send(&job.reply(FrameType::Scores, job.position, body));
+            }
+            Err(error) => job.refuse(RefusalKind::Packet, &error, &self.metrics),
+        }
+        job.connection.end_waiting();
+    }
+
+    /// Whether a frame is the next of its session; otherwise answers it.
+    fn admit(&mut self, job: &RowsJob) -> bool {
+        let session = match self.sessions.get_mut(job.session, &job.connection) {
+            Ok(session) => session,
+            Err(error) => {
+                job.refuse(RefusalKind::NoSession, &error, &self.metrics);
+                job.connection.end_waiting();
+                return false;
+            }
+        };
+        session.heard = Instant::now();
+        let mut check = || -> Result<bool> {
+            if let Some(reply) = session.reply.as_ref().filter(|_| job.sequence == session.sequence) {
+                job.connection.send(reply);
+                return Ok(false);
+            }
+            ensure!(
+                job.sequence == session.sequence + 1,
+                "sequence {}: the session has done {}, so the next is {}",
+                job.sequence,
+                session.sequence,
+                session.sequence + 1
+            );
+            let (has, rows, most) = (session.cache.tokens(), job.activation.tokens(), session.cache.most_tokens());
+            ensure!(job.position <= has, "position {}: the cache has {has} tokens", job.position);
+            ensure!(
+                job.position + rows <= most,
+                "{} + {rows} tokens do not fit in a session of at most {most}",
+                job.position
+            );
+            // A smaller position is a rollback.
+            session.cache.truncate(job.position);
+            Ok(true)
+        };
+        let admitted = check().unwrap_or_else(|error| {
+            job.refuse(RefusalKind::Protocol, &error, &self.metrics);
+            false
+        });
+        if !admitted {
+            job.connection.end_waiting();
+        }
+        admitted
+    }
+
+    /// Sends what came of rows, and keeps it for a client that does not get it.
+    fn answer(&mut self, job: &RowsJob, start: Instant, choice: Result<Option<Choice>>) {
+        job.connection.end_waiting();
+        self.count(job, start);
+        let Ok(session) = self.sessions.get_mut(job.session, &job.connection) else { return };
+        let choice = match choice {
+            Ok(choice) => choice,
+            Err(error) => {
+                session.cache.truncate(job.position);
+                job.refuse(RefusalKind::Server, &error, &self.metrics);
+                return;
+            }
+        };
+        let times = job.times(start);
+        let (kind, body) = match choice {
+            Some(Choice { id, log_probability }) => {
+                (FrameType::Token, TokenReply { id, log_probability, times }.to_body())
+            }
+            None => {
+                let mut body = Vec::new();
+                times.write(&mut body);
+                (FrameType::Accepted, body)
+            }
+        };
+        session.sequence = job.sequence;
+        session.counts.rows += job.activation.tokens();
+        session.counts.tokens += usize::from(kind == FrameType::Token);
+        session.counts.received += job.bytes;
+        let reply = job.reply(kind, session.cache.tokens(), body);
+        count(&self.metrics.tokens, u64::from(kind == FrameType::Token));
+        job.connection.send(&reply);
+        session.reply = Some(reply);
+    }
+
+    fn count(&self, job: &RowsJob, start: Instant) {
+        let times = job.times(start);
+        let nanoseconds = |time: Duration| time.as_nanos() as u64;
+        count(&self.metrics.received_bytes, job.bytes as u64);
+        count(&self.metrics.queue_ns, nanoseconds(times.queue));
+        count(&self.metrics.decode_ns, nanoseconds(times.decode));
+        count(&self.metrics.compute_ns, nanoseconds(times.compute));
+        if !job.is_step() {
+            count(&self.metrics.prompt_rows, job.activation.tokens() as u64);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! A server: takes connections, shakes hands, reads frames and hands them to the engine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use splitbench_codec::{Activation, Packet, decode};
+
+use super::address::{Address, Listener, ListenerCloser};
+use super::connection::Connection;
+use super::engine::{Engine, Job, Patience, Purpose, RowsJob};
+use super::frame::{BodyReader, Frame, FrameType, MORE, MOST_JSON, TimedReader};
+use super::key::SharedKey;
+use super::message::{Hello, OpenRequest, Refusal, RefusalKind, session_codec};
+use super::metrics::{Metrics, count};
+use crate::model::source::Model;
+use crate::model::{DecoderPart, SplitPoint};
+
+/// Bytes of an ACTIVATION frame beyond four times S D: no codec's packet is larger.
+const BESIDE_VALUES: usize = 1 << 16;
+
+/// Most sessions of one connection.
+const MOST_SESSIONS: usize = 256;
+
+/// What a server takes.
+#[derive(Debug, Clone)]
+pub struct ServerLimits {
+    /// Bytes that caches may have together.
+    pub memory: usize,
+    /// Most connections at a time.
+    pub connections: usize,
+    /// Most rows of one frame.
+    pub rows: usize,
+    /// How long a client may take to shake hands.
+    pub handshake: Duration,
+    /// How long a frame may take from its first byte to its last.
+    pub frame: Duration,
+    /// How long sessions are kept that nobody uses.
+    pub patience: Patience,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            memory: 1 << 30,
+            connections: 256,
+            rows: 512,
+            handshake: Duration::from_secs(5),
+            frame: Duration::from_secs(10),
+            patience: Patience { idle: Duration::from_secs(300), kept: Duration::from_secs(60) },
+        }
+    }
+}
+
+/// A server that listens, with its half of the model.
+pub struct Server {
+    listener: Listener,
+    shared: Arc<ServerShared>,
+    engine: Engine,
+    jobs: (Sender<Job>, Receiver<Job>),
+}
+
+/// What all connections see.
+struct ServerShared {
+    hello: Hello,
+    key: Option<SharedKey>,
+    limits: ServerLimits,
+    metrics: Arc<Metrics>,
+}
+
+impl Server {
+    /// Loads the server half of `model`.
+    pub fn new(
+        model: &Model,
+        split: SplitPoint,
+        listener: Listener,
+        key: Option<SharedKey>,
+        limits: ServerLimits,
+    ) -> Result<Self> {
+        model.config.check_split(split)?;
+        ensure!(model.placement.device.is_cpu(), "a server generates on the CPU; take --device cpu");
+        let most_rows = limits.rows.min(model.config.most_tokens());
+        let hello = Hello::new(model, Some(split.after_layer), model.config.most_tokens(), most_rows);
+        let metrics = Arc::new(Metrics::default());
+        let decoder = model.part(DecoderPart::Server(split))?;
+        let engine = Engine::new(decoder, split, limits.memory, limits.patience, metrics.clone());
+        let shared = Arc::new(ServerShared { hello, key, limits, metrics });
+        Ok(Self { listener, shared, engine, jobs: channel() })
+    }
+
+    /// Who it is.
+    pub fn hello(&self) -> &Hello {
+        &self.shared.hello
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.shared.metrics.clone()
+    }
+
+    /// Where it listens.
+    pub fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// What ends it.
+    pub fn closer(&self) -> ListenerCloser {
+        self.listener.closer()
+    }
+
+    /// Serves until it is closed.
+    pub fn run(self) -> Result<()> {
+        let Self { listener, shared, engine, jobs: (jobs, waiting) } = self;
+        let engine = std::thread::Builder::new().name("engine".into()).spawn(move || engine.run(&waiting))?;
+        // A clone of it for each connection tells how many there are.
+        let open = Arc::new(());
+        while let Some(stream) = listener.accept()? {
+            ensure!(!engine.is_finished(), "the engine has ended");
+            let connection = match Connection::new(stream) {
+                Ok(connection) => Arc::new(connection),
+                Err(_) => continue,
+            };
+            count(&shared.metrics.connections, 1);
+            if Arc::strong_count(&open) > shared.limits.connections {
+                let full = Refusal {
+                    kind: RefusalKind::Full,
+                    message: format!(
+                        "{} connections are open, the most that this server takes",
+                        shared.limits.connections
+                    ),
+                };
+                connection.send(&full.frame(0, 0));
+                connection.close();
+                continue;
+            }
+            let (shared, jobs, open) = (shared.clone(), jobs.clone(), open.clone());
+            let read = move || {
+                let _open = open;
+                if let Err(error) = shared.attend(&connection, &jobs) {
+                    tell!("{}: {error:#}", connection.peer);
+                }
+                connection.close();
+                let _ = jobs.send(Job::Lost(connection));
+            };
+            std::thread::Builder::new().name("connection".into()).spawn(read)?;
+        }
+        Ok(())
+    }
+}
+
+impl ServerShared {
+    /// Reads the frames of a connection until it ends.
+    fn attend(&self, connection: &Arc<Connection>, jobs: &Sender<Job>) -> Result<()> {
+        let most_body = 4 * self.hello.hidden * self.hello.most_rows + BESIDE_VALUES;
+        if let Err(refusal) = self.shake_hands(connection) {
+            connection.send(&refusal.frame(0, 0));
+            count(&self.metrics.refused, 1);
+            anyhow::bail!("{}", refusal.message);
+        }
+        let mut codecs: HashMap<u64, [&'static str; 2]> = HashMap::new();
+        loop {
+            // The engine closes what is silent; a connection may stay as long as its sessions.
+            let idle = self.limits.patience.idle + self.limits.patience.kept;
+            let frame = Frame::read(TimedReader::new(connection.stream(), idle, self.limits.frame), most_body);
+            let received = Instant::now();
+            let Some(frame) = frame.inspect_err(|error| {
+                connection.send(&Refusal::new(RefusalKind::Protocol, error).frame(0, 0));
+            })?
+            else {
+                return Ok(());
+            };
+            let (session, sequence) = (frame.session, frame.sequence);
+            let refuse = |kind: RefusalKind, error: &anyhow::Error| {
+                count(&self.metrics.refused, 1);
+                connection.send(&Refusal::new(kind, error).frame(session, sequence));
+            };
+            let job = match frame.kind {
+                FrameType::Open => match open_request(&frame, codecs.len()) {
+                    Ok((request, names)) => {
+                        codecs.insert(session, names);
+                        Job::Open { connection: connection.clone(), session, request }
+                    }
+                    Err(error) => {
+                        refuse(RefusalKind::Protocol, &error);
+                        continue;
+                    }
+                },
+                FrameType::Close => {
+                    codecs.remove(&session);
+                    Job::Close { connection: connection.clone(), session }
+                }
+                FrameType::Activation | FrameType::Score => {
+                    let names =
+                        codecs.get(&session).with_context(|| format!("session {session:016x} is not open here"));
+                    match names.and_then(|names| self.rows(&frame, names)) {
+                        Ok((purpose, activation)) => {
+                            connection.begin_waiting();
+                            Job::Rows(RowsJob {
+                                connection: connection.clone(),
+                                session,
+                                sequence,
+                                position: frame.position as usize,
+                                purpose,
+                                activation,
+                                bytes: frame.wire_bytes(),
+                                received,
+                                decode: received.elapsed(),
+                            })
+                        }
+                        Err(error) => {
+                            refuse(RefusalKind::Packet, &error);
+                            continue;
+                        }
+                    }
+                }
+                kind => {
+                    let error = anyhow::anyhow!("a {kind} frame has no place here");
+                    refuse(RefusalKind::Protocol, &error);
+                    return Err(error);
+                }
+            };
+            jobs.send(job).ok().context("the engine has ended")?;
+        }
+    }
+
+    /// The key, where there is one; then who is there.
+    fn shake_hands(&self, connection: &Connection) -> Result<(), Refusal> {
+        let deadline = Instant::now() + self.limits.handshake;
+        let read = || -> Result<Frame> {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let frame = Frame::read(TimedReader::new(connection.stream(), left, left), MOST_JSON);
+            frame?.context("the client left before it said who it is")
+        };
+        let as_refusal = |kind: RefusalKind| move |error: anyhow::Error| Refusal::new(kind, &error);
+        let mut first = read().map_err(as_refusal(RefusalKind::Protocol))?;
+        if let Some(key) = &self.key {
+            let send = |frame: Frame| {
+                connection.send(&frame);
+                Ok(())
+            };
+            key.prove_as_server(&first, send, read).map_err(as_refusal(RefusalKind::Key))?;
+            first = read().map_err(as_refusal(RefusalKind::Protocol))?;
+        } else if first.kind == FrameType::Auth {
+            let message = "this server has no key, so it cannot prove that it is the right one".to_string();
+            return Err(Refusal { kind: RefusalKind::Key, message });
+        }
+        let hello = || -> Result<Hello> {
+            ensure!(first.kind == FrameType::Hello, "expected a HELLO frame, got {}", first.kind);
+            first.parse()
+        };
+        let hello = hello().map_err(as_refusal(RefusalKind::Protocol))?;
+        Hello::check(&hello, &self.hello).map_err(as_refusal(RefusalKind::Mismatch))?;
+        let frame = Frame::json(FrameType::Hello, 0, &self.hello).map_err(as_refusal(RefusalKind::Server))?;
+        connection.send(&frame);
+        Ok(())
+    }
+
+    /// What is to come of the rows of a frame, and the rows.
+    fn rows(&self, frame: &Frame, codecs: &[&'static str; 2]) -> Result<(Purpose, Activation)> {
+        let mut body = BodyReader::new(frame);
+        let purpose = match frame.kind {
+            FrameType::Score => {
+                let targets = body.u32()? as usize;
+                ensure!(targets <= self.hello.most_rows, "{targets} targets: at most {}", self.hello.most_rows);
+                Purpose::Score((0..targets).map(|_| body.u32()).collect::<Result<_>>()?)
+            }
+            _ => match body.u8()? {
+                0 => Purpose::Choose,
+                MORE => Purpose::Accept,
+                flags => anyhow::bail!("unknown flags {flags:#04x}"),
+            },
+        };
+        let packet = Packet::from_bytes(body.rest().to_vec())?;
+        ensure!(
+            codecs.contains(&packet.codec()),
+            "a packet of {}: the session was opened for {}",
+            packet.codec(),
+            codecs.join(" and ")
+        );
+        // Before decoding, which allocates S D values.
+        let (rows, hidden) = (packet.tokens(), packet.hidden());
+        ensure!(hidden == self.hello.hidden, "a packet of {hidden} channels: the model has {}", self.hello.hidden);
+        ensure!(rows <= self.hello.most_rows, "a packet of {rows} rows: at most {}", self.hello.most_rows);
+        Ok((purpose, decode(&packet)?))
+    }
+}
+
+fn open_request(frame: &Frame, sessions: usize) -> Result<(OpenRequest, [&'static str; 2])> {
+    ensure!(sessions < MOST_SESSIONS, "{sessions} sessions are open on this connection, the most that it may have");
+    let request: OpenRequest = frame.parse()?;
+    let name = |text: &str| session_codec(text).map(|codec| codec.spec().name());
+    let names = [name(&request.prompt_codec)?, name(&request.step_codec)?];
+    Ok((request, names))
+}
+
+/// Whether only this machine can reach a listener.
+pub fn is_local(listener: &Listener) -> bool {
+    match listener.address() {
+        Address::Unix(_) => true,
+        Address::Tcp { host, .. } => host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
+    }
+}
