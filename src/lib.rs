@@ -11,6 +11,7 @@
 //! | [`experiment`] | an experiment file to a plan, its cells, a run and its journal |
 //! | [`replay`] | times of codecs and kernels over traces |
 //! | [`simulate`] | many clients, from service times |
+//! | [`live`] | the split over a real connection, and the link between |
 //! | [`record`] | what is on disk after a run |
 //! | [`score`] | log-likelihoods to accuracy, fidelity and paired statistics |
 //! | [`model`] | the decoder with a cut, weights, tokenizers |
@@ -37,6 +38,7 @@ mod exact;
 pub mod experiment;
 mod file_name;
 pub mod hub;
+pub mod live;
 pub mod model;
 pub mod output;
 pub mod prepare;

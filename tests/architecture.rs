@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: [&[&str]; 10] = [
     &["cmd"],
     &["report", "prepare"],
-    &["experiment", "replay", "simulate"],
+    &["experiment", "replay", "simulate", "live"],
     &["record"],
     &["score"],
     &["model"],

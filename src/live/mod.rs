@@ -1,0 +1,3 @@
+//! The split over a real connection.
+
+pub mod sampler;
