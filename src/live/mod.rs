@@ -1,3 +1,4 @@
 //! The split over a real connection.
 
+pub mod chat;
 pub mod sampler;
