@@ -9,6 +9,7 @@ mod codec;
 mod collect;
 mod compare;
 mod gate;
+mod generate;
 mod layers;
 mod list;
 mod near_lossless;
@@ -21,6 +22,7 @@ mod report;
 mod run;
 mod score;
 mod selection;
+mod serve;
 mod simulate;
 mod text;
 mod trace;
@@ -53,6 +55,8 @@ enum Command {
     Score(score::Args),
     Perplexity(perplexity::Args),
     Gate(gate::Args),
+    Generate(generate::Args),
+    Serve(serve::Args),
     Layers(layers::Args),
     NearLossless(near_lossless::Args),
     Simulate(simulate::Args),
@@ -78,6 +82,8 @@ impl Cli {
             Command::Score(args) => args.run(),
             Command::Perplexity(args) => args.run(),
             Command::Gate(args) => args.run(),
+            Command::Generate(args) => args.run(),
+            Command::Serve(args) => args.run(),
             Command::Layers(args) => args.run(),
             Command::NearLossless(args) => args.run(),
             Command::Simulate(args) => args.run(),
@@ -100,9 +106,15 @@ impl std::fmt::Display for WrongUsage {
 
 impl std::error::Error for WrongUsage {}
 
-/// Writes a line to standard output. A reader who goes away, such as `head`, is no failure; a full disk is.
+/// Writes a line to standard output.
 fn write_line(line: std::fmt::Arguments) -> Result<()> {
-    match writeln!(std::io::stdout(), "{line}") {
+    write_text(format_args!("{line}\n"))
+}
+
+/// Writes to standard output, at once. A reader who goes away, such as `head`, is no failure; a full disk is.
+fn write_text(text: std::fmt::Arguments) -> Result<()> {
+    let mut out = std::io::stdout();
+    match out.write_fmt(text).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("writing to standard output"),
         _ => Ok(()),
     }

@@ -100,7 +100,7 @@ impl SelectionPart {
 }
 
 /// Bytes: a number with a unit, of which GB is 10^9 and GiB 2^30.
-fn parse_size(text: &str) -> Result<f64> {
+pub(super) fn parse_size(text: &str) -> Result<f64> {
     let at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
     let unit = match unit.to_ascii_lowercase().as_str() {

@@ -86,7 +86,7 @@ pub struct LiveSession {
 }
 
 /// Bytes of frames.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Traffic {
     /// To the server.
     pub up: usize,

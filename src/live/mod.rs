@@ -1,9 +1,10 @@
 //! The split over a real connection.
 
 pub mod address;
+pub mod chat;
 pub mod client;
 mod connection;
-mod engine;
+pub mod engine;
 pub mod frame;
 pub mod generate;
 pub mod key;
@@ -12,3 +13,4 @@ mod metrics;
 pub mod sampler;
 pub mod server;
 mod session;
+pub mod text_stream;

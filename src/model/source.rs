@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 use super::gguf::GgufModel;
 pub use super::place::locate;
 use super::weights::{Weights, weight_files};
-use super::{Config, Decoder, DecoderPart, Placement, SpecialTokens, checkpoint};
+use super::{Config, Decoder, DecoderPart, GenerationFacts, Placement, SpecialTokens, checkpoint};
 use crate::repeats::real_path;
 
 /// Name of the embedded model.
@@ -93,7 +93,8 @@ pub struct Model {
 /// What the decoder is read from.
 enum WeightSource {
     Embedded,
-    Safetensors(Vec<PathBuf>),
+    /// Files of weights, and the folder of what stands beside them.
+    Safetensors(Vec<PathBuf>, PathBuf),
     Gguf(GgufModel),
 }
 
@@ -112,7 +113,7 @@ impl Model {
         let load = |files| checkpoint::decoder(&self.config, &open(files)?, &self.placement, part);
         match &self.weights {
             WeightSource::Embedded => load(None),
-            WeightSource::Safetensors(files) => load(Some(files)),
+            WeightSource::Safetensors(files, _) => load(Some(files)),
             WeightSource::Gguf(model) => {
                 let Placement { device, dtype } = &self.placement;
                 Decoder::new(&self.config, device, part, |tensor, shape| {
@@ -122,6 +123,15 @@ impl Model {
             }
         }
         .with_context(|| format!("loading model {}", self.name))
+    }
+
+    /// What its files say about generation. They are read when it is asked for: no score depends on them.
+    pub fn generation(&self) -> Result<GenerationFacts> {
+        match &self.weights {
+            WeightSource::Embedded => Ok(GenerationFacts::default()),
+            WeightSource::Safetensors(_, folder) => GenerationFacts::of_folder(folder),
+            WeightSource::Gguf(model) => model.generation(),
+        }
     }
 }
 
@@ -242,8 +252,8 @@ pub fn load(name: &str, placement: &Placement) -> Result<Model> {
             let origins = ("embedded".to_string(), "the embedded tokenizer".to_string());
             (config, POCKET_TOKENIZER.to_string(), WeightSource::Embedded, origins.0, origins.1)
         }
-        ModelFiles::Folder { config, tokenizer, weights, place } => {
-            let config_text = read(&config)?;
+        ModelFiles::Folder { config: config_file, tokenizer, weights, place } => {
+            let config_text = read(&config_file)?;
             digest.update(&config_text);
             weights.iter().try_for_each(|file| hash(file, &mut digest))?;
             let config = Config::parse(&config_text, &format!("{place}: config.json"))?;
@@ -256,8 +266,8 @@ pub fn load(name: &str, placement: &Placement) -> Result<Model> {
                     checkpoint::first_names(&unread)
                 ));
             }
-            let origin = tokenizer.display().to_string();
-            (config, read(&tokenizer)?, WeightSource::Safetensors(weights), place, origin)
+            let (origin, folder) = (tokenizer.display().to_string(), config_file.with_file_name(""));
+            (config, read(&tokenizer)?, WeightSource::Safetensors(weights, folder), place, origin)
         }
         ModelFiles::Gguf { files, tokenizer, place } => {
             let model = GgufModel::open(&files)?;
@@ -309,7 +319,7 @@ fn parse_tokenizer(text: &str, origin: &str) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
-fn read(path: &Path) -> Result<String> {
+pub(super) fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 

@@ -102,8 +102,8 @@ impl RatioEstimate {
     }
 }
 
-/// Of sorted values: linear between the two nearest, as NumPy's default.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
+/// Of sorted values, at least one: linear between the two nearest, as NumPy's default.
+pub fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let (low, high) = (place.floor() as usize, place.ceil() as usize);
     if low == high { sorted[low] } else { sorted[low] + (place - low as f64) * (sorted[high] - sorted[low]) }

@@ -15,7 +15,7 @@ mod windows;
 pub use decision::{
     CONFIDENCE, Decision, ShareEstimate, Verdict, loss_at_most, mean_at_most, share_at_least, student_quantile,
 };
-pub use fidelity::{Fidelity, PositionFidelity, RatioEstimate, fidelity};
+pub use fidelity::{Fidelity, PositionFidelity, RatioEstimate, fidelity, percentile};
 pub use limits::ModelLimits;
 pub use loss_interval::{gold_loglik_change, ln_perplexity_ratio, loss_interval};
 pub use mcnemar::{Paired, mcnemar_exact, paired};

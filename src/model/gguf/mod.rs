@@ -5,6 +5,7 @@
 
 mod choose;
 mod config;
+mod generation;
 mod header;
 mod metadata;
 mod open;

@@ -1,0 +1,122 @@
+//! `splitbench serve`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::selection::parse_size;
+use crate::live::address::Address;
+use crate::live::engine::Patience;
+use crate::live::key::SharedKey;
+use crate::live::server::{Server, ServerLimits, is_local};
+use crate::model::source::{self, POCKET};
+use crate::model::{Placement, SplitPoint, place};
+
+/// Runs the layers after the cut for clients that run those before it.
+///
+/// The first line on standard output says where it listens. It loads its half of the weights only. Other machines reach it by
+/// `ssh -L`, or at another address with a key that both sides have. Examples:
+///   splitbench serve --layer 2
+///   splitbench serve --model SmolLM2-135M-Instruct.Q4_1.gguf --layer 1 --listen 0.0.0.0:7077 --key-file key --metrics 127.0.0.1:9090
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Model: a name (`splitbench list models`), a folder, a GGUF file, or `DIR:FILE` or `owner/name:FILE` of the hub.
+    #[arg(long, default_value = POCKET)]
+    model: String,
+    /// A tokenizer.json in place of a GGUF model's own.
+    #[arg(long, value_name = "tokenizer.json")]
+    tokenizer: Option<PathBuf>,
+    /// Type the weight matrices are kept in: f32, or bf16 in half the memory.
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    dtype: String,
+    /// Split layer: layers 1 up to this one are the client's.
+    #[arg(long, value_name = "LAYER", default_value_t = 1)]
+    layer: usize,
+    /// HOST:PORT or unix:PATH; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7077")]
+    listen: Address,
+    /// File with a key of 16 bytes or more that clients must have; needed where other machines can connect.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Listen where other machines can connect, without a key.
+    #[arg(long, conflicts_with = "key_file")]
+    insecure: bool,
+    /// Address that answers with what the server counts, in Prometheus' text format.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<Address>,
+    /// Room for all sessions' keys and values; who finds none is told so.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
+    memory: f64,
+    /// Most connections at a time.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    connections: usize,
+    /// Most rows of a packet.
+    #[arg(long, value_name = "ROWS", default_value = "512", value_parser = super::text::at_least_one)]
+    chunk: usize,
+    /// Seconds that a client may take to shake hands.
+    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
+    handshake: Duration,
+    /// Seconds that a frame may take from its first byte to its last.
+    #[arg(long, value_name = "S", default_value = "10", value_parser = parse_seconds)]
+    frame: Duration,
+    /// Seconds after which a silent session is closed.
+    #[arg(long, value_name = "S", default_value = "300", value_parser = parse_seconds)]
+    idle: Duration,
+    /// Seconds that a session is kept whose connection was lost.
+    #[arg(long, value_name = "S", default_value = "60", value_parser = parse_seconds)]
+    keep: Duration,
+}
+
+impl Args {
+    /// Serves until it is stopped.
+    pub fn run(self) -> Result<()> {
+        let name = match &self.tokenizer {
+            Some(tokenizer) => place::with_tokenizer(&self.model, tokenizer),
+            None => self.model.clone(),
+        };
+        let key = self.key_file.as_deref().map(SharedKey::read).transpose()?;
+        let listener = self.listen.listen()?;
+        if !is_local(&listener) && key.is_none() && !self.insecure {
+            bail!(
+                "{} can be reached by other machines: give --key-file, listen on 127.0.0.1 and use ssh -L, or say --insecure",
+                listener.address()
+            );
+        }
+        let metrics = self.metrics.as_ref().map(Address::listen).transpose()?;
+        let model = source::load(&name, &Placement::open("cpu", &self.dtype)?)?;
+        model.notes.iter().for_each(|note| tell!("note: {note}"));
+        let limits = ServerLimits {
+            memory: self.memory as usize,
+            connections: self.connections,
+            rows: self.chunk,
+            handshake: self.handshake,
+            frame: self.frame,
+            patience: Patience { idle: self.idle, kept: self.keep },
+        };
+        let server = Server::new(&model, SplitPoint { after_layer: self.layer }, listener, key, limits)?;
+        say!("listening on {}", server.listener().address())?;
+        tell!(
+            "model {}, layers {} to {}, {} rows a packet at most",
+            model.name,
+            self.layer + 1,
+            model.config.num_hidden_layers,
+            server.hello().most_rows
+        );
+        if let Some(listener) = metrics {
+            say!("metrics on {}", listener.address())?;
+            let counted = server.metrics();
+            std::thread::Builder::new().name("metrics".into()).spawn(move || counted.serve(&listener))?;
+        }
+        server.run()
+    }
+}
+
+/// Seconds above zero.
+fn parse_seconds(text: &str) -> Result<Duration> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 1e9 => Ok(Duration::from_secs_f64(seconds)),
+        _ => bail!("{text:?} is no number of seconds above zero"),
+    }
+}
