@@ -1,15 +1,20 @@
 //! A server and its clients over real sockets on this machine.
 
-use std::time::Duration;
+use std::io::{BufRead, Read, Write};
+use std::time::{Duration, Instant};
 
-use splitbench::live::address::Address;
+use splitbench::live::address::{Address, Stream};
 use splitbench::live::client::ServerAddress;
+use splitbench::live::engine::Patience;
+use splitbench::live::frame::{Frame, FrameType};
 use splitbench::live::generate::{ClientHalf, Generation, Generator, SplitSession, UnsplitGenerator};
+use splitbench::live::key::SharedKey;
+use splitbench::live::message::{Hello, OpenRequest, Refusal, RefusalKind};
 use splitbench::live::sampler::Sampling;
 use splitbench::live::server::{Server, ServerLimits};
 use splitbench::model::source::{Model, POCKET, load};
-use splitbench::model::{Placement, SplitPoint};
-use splitbench_codec::{Accounting, Budget, CodecSpec};
+use splitbench::model::{Cache, DecoderPart, Placement, SplitPoint};
+use splitbench_codec::{Accounting, Activation, Budget, CodecSpec};
 
 fn pocket() -> Model {
     load(POCKET, &Placement::cpu()).unwrap()
@@ -81,4 +86,279 @@ fn sessions_side_by_side_do_not_mix() {
             });
         }
     });
+}
+
+/// A connection that says what a test wants, after a right HELLO.
+struct RawClient {
+    stream: Stream,
+    server: Hello,
+}
+
+impl RawClient {
+    fn new(server: &ServerAddress, model: &Model) -> Self {
+        let stream = server.address.connect().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let hello = Hello::new(model, None, 100, 100);
+        Frame::json(FrameType::Hello, 0, &hello).unwrap().write(&stream).unwrap();
+        let server = Frame::read(&stream, 1 << 20).unwrap().unwrap().parse().unwrap();
+        Self { stream, server }
+    }
+
+    fn ask(&self, frame: &Frame) -> Option<Frame> {
+        frame.write(&self.stream).unwrap();
+        Frame::read(&self.stream, 1 << 20).unwrap()
+    }
+
+    fn refusal(&self, frame: &Frame) -> Refusal {
+        let answer = self.ask(frame).unwrap();
+        assert_eq!(answer.kind, FrameType::Error, "{answer:?}");
+        answer.parse().unwrap()
+    }
+
+    fn open(&self, session: u64, request: &OpenRequest) -> Frame {
+        self.ask(&Frame::json(FrameType::Open, session, request).unwrap()).unwrap()
+    }
+}
+
+fn request(most_tokens: usize) -> OpenRequest {
+    let codec = CodecSpec::parse("noop").unwrap();
+    OpenRequest::new([&codec, &codec], most_tokens, Sampling::default()).unwrap()
+}
+
+fn rows(model: &Model, session: u64, sequence: u32, position: u32, rows: usize) -> Frame {
+    let values = (0..rows * model.config.hidden_size).map(|i| (i % 17) as f32 / 9.0 - 1.0).collect();
+    let activation = Activation::new(rows, model.config.hidden_size, values).unwrap();
+    let codec = splitbench_codec::build(&CodecSpec::parse("noop").unwrap(), None).unwrap();
+    let packet = codec.encode(&activation, None).unwrap();
+    let body = [&[0], packet.as_bytes()].concat();
+    Frame { kind: FrameType::Activation, session, sequence, position, body }
+}
+
+#[test]
+fn what_breaks_the_protocol_is_refused_and_the_session_goes_on() {
+    let model = pocket();
+    let server = serve(&model, 2, ServerLimits { rows: 8, ..ServerLimits::default() });
+    let client = RawClient::new(&server, &model);
+    assert_eq!((client.server.layer, client.server.most_rows), (Some(2), 8));
+    let refuse = |frame: &Frame, kind: RefusalKind, part: &str| {
+        let refusal = client.refusal(frame);
+        assert!(refusal.kind == kind && refusal.message.contains(part), "{part}: {refusal:?}");
+    };
+    refuse(&rows(&model, 5, 1, 0, 3), RefusalKind::Packet, "not open here");
+    for (request, part) in [
+        (OpenRequest { secret: "x".into(), ..request(20) }, "32 hexadecimal digits"),
+        (request(0), "at least 1"),
+        (request(100_000), "at most 4096"),
+        (OpenRequest { step_codec: "external:cmd=true".into(), ..request(20) }, "starts a program"),
+        (OpenRequest { prompt_codec: "klt".into(), ..request(20) }, "no calibration"),
+        (OpenRequest { prompt_codec: "fc9".into(), ..request(20) }, "fc9"),
+        (OpenRequest { sampling: Sampling { top_p: 2.0, ..Sampling::default() }, ..request(20) }, "top_p"),
+    ] {
+        refuse(&Frame::json(FrameType::Open, 5, &request).unwrap(), RefusalKind::Protocol, part);
+    }
+    assert_eq!(client.open(5, &request(20)).kind, FrameType::Opened);
+    let other = Frame::json(FrameType::Open, 5, &request(20)).unwrap();
+    refuse(&other, RefusalKind::Protocol, "somebody else");
+    let first = client.ask(&rows(&model, 5, 1, 0, 3)).unwrap();
+    assert_eq!((first.kind, first.position), (FrameType::Token, 3));
+    // The same again has the same answer, its times included, and computes nothing.
+    assert_eq!(client.ask(&rows(&model, 5, 1, 0, 3)).unwrap(), first);
+    refuse(&rows(&model, 5, 3, 3, 1), RefusalKind::Protocol, "the next is 2");
+    refuse(&rows(&model, 5, 2, 4, 1), RefusalKind::Protocol, "the cache has 3");
+    refuse(&rows(&model, 5, 2, 3, 9), RefusalKind::Packet, "at most 8");
+    let narrow = {
+        let codec = splitbench_codec::build(&CodecSpec::parse("noop").unwrap(), None).unwrap();
+        let packet = codec.encode(&Activation::new(1, 8, vec![0.5; 8]).unwrap(), None).unwrap();
+        Frame { body: [&[0], packet.as_bytes()].concat(), ..rows(&model, 5, 2, 3, 1) }
+    };
+    refuse(&narrow, RefusalKind::Packet, "8 channels");
+    let mut cut = rows(&model, 5, 2, 3, 1);
+    cut.body.pop();
+    refuse(&cut, RefusalKind::Packet, "length");
+    refuse(&Frame { body: vec![], ..cut.clone() }, RefusalKind::Packet, "too short");
+    refuse(&Frame { body: vec![6, 1], ..cut }, RefusalKind::Packet, "flags");
+    // A step, then a rollback over it, then beyond the end.
+    let step = client.ask(&rows(&model, 5, 2, 3, 1)).unwrap();
+    let again = client.ask(&rows(&model, 5, 3, 3, 1)).unwrap();
+    assert_eq!((step.position, &step.body[..12]), (4, &again.body[..12]));
+    for sequence in 4..6 {
+        assert_eq!(client.ask(&rows(&model, 5, sequence, 4 * sequence - 12, 8)).unwrap().kind, FrameType::Token);
+    }
+    refuse(&rows(&model, 5, 6, 16, 8), RefusalKind::Protocol, "at most 20");
+    // Another connection neither uses it nor takes it without its secret.
+    let thief = RawClient::new(&server, &model);
+    assert_eq!(thief.refusal(&rows(&model, 5, 6, 4, 1)).kind, RefusalKind::Packet);
+    assert_eq!(thief.open(5, &request(20)).kind, FrameType::Error);
+    assert_eq!(client.ask(&rows(&model, 5, 6, 4, 1)).unwrap().kind, FrameType::Token);
+    // A second HELLO ends the connection.
+    let hello = Frame::json(FrameType::Hello, 0, &client.server).unwrap();
+    assert_eq!(client.refusal(&hello).kind, RefusalKind::Protocol);
+    assert_eq!(Frame::read(&client.stream, 100).unwrap(), None);
+}
+
+#[test]
+fn lengths_that_no_frame_has_and_slow_senders_end_the_connection() {
+    let model = pocket();
+    let limits = ServerLimits {
+        handshake: Duration::from_millis(300),
+        frame: Duration::from_millis(300),
+        ..ServerLimits::default()
+    };
+    let server = serve(&model, 2, limits);
+    // Silent, and half of a HELLO.
+    for begin in [&b""[..], &b"\x20\0\0\0\x02"[..]] {
+        let stream = server.address.connect().unwrap();
+        (&stream).write_all(begin).unwrap();
+        let answer = Frame::read(&stream, 1000).unwrap().unwrap();
+        assert_eq!(answer.kind, FrameType::Error);
+        assert_eq!(Frame::read(&stream, 1000).unwrap(), None);
+    }
+    let client = RawClient::new(&server, &model);
+    (&client.stream).write_all(&[255; 21]).unwrap();
+    assert_eq!(Frame::read(&client.stream, 1000).unwrap().unwrap().kind, FrameType::Error);
+    // A byte now and then does not keep a frame alive.
+    let client = RawClient::new(&server, &model);
+    let mut bytes = Vec::new();
+    rows(&model, 1, 1, 0, 4).write(&mut bytes).unwrap();
+    let start = Instant::now();
+    let ended = bytes.iter().take(100).any(|byte| {
+        std::thread::sleep(Duration::from_millis(20));
+        (&client.stream).write_all(&[*byte]).is_err()
+    });
+    assert!(ended && start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn sides_that_do_not_go_together_say_what_differs() {
+    let model = pocket();
+    let server = serve(&model, 2, ServerLimits::default());
+    let error = format!("{:#}", ClientHalf::load(&model, Some(3), &server).err().unwrap());
+    assert!(error.contains("layer: client 3, server 2"), "{error}");
+    let mut other = pocket();
+    other.sha256 = "ab".repeat(32);
+    let error = format!("{:#}", ClientHalf::load(&other, None, &server).err().unwrap());
+    assert!(error.contains("(mismatch)") && error.contains("model: client pocket"), "{error}");
+    let old = Hello { protocol: 9, ..Hello::new(&model, None, 1, 1) };
+    let error = format!("{:#}", server.connect(&old).err().unwrap());
+    assert!(error.contains("protocol: client 9, server 1"), "{error}");
+}
+
+#[test]
+fn a_key_is_asked_for_on_both_sides() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = |text: &str| {
+        let path = folder.path().join("key");
+        std::fs::write(&path, text).unwrap();
+        SharedKey::read(&path).unwrap()
+    };
+    let model = pocket();
+    let listener = Address::loopback().listen().unwrap();
+    let address = listener.address().clone();
+    let (split, limits) = (SplitPoint { after_layer: 1 }, ServerLimits::default());
+    let server = Server::new(&model, split, listener, Some(key("sixteen bytes and more")), limits).unwrap();
+    std::thread::spawn(move || server.run().unwrap());
+    let with = |key: Option<SharedKey>| ServerAddress { address: address.clone(), key };
+    let load = |key| ClientHalf::load(&model, None, &with(key));
+    assert!(load(Some(key("sixteen bytes and more\n"))).is_ok());
+    let error = |result: anyhow::Result<ClientHalf>| format!("{:#}", result.err().unwrap());
+    assert!(error(load(None)).contains("--key-file"));
+    assert!(error(load(Some(key("sixteen other bytes")))).contains("another key"));
+    let open = serve(&model, 1, ServerLimits::default());
+    let error =
+        error(ClientHalf::load(&model, None, &ServerAddress { key: Some(key("sixteen bytes and more")), ..open }));
+    assert!(error.contains("has no key"), "{error}");
+}
+
+#[test]
+fn a_full_server_says_how_full_it_is_and_forgets_who_does_not_come_back() {
+    let model = pocket();
+    let room =
+        Cache::bytes(&model.config, DecoderPart::Server(SplitPoint { after_layer: 2 }).layers(&model.config), 120);
+    let limits = ServerLimits {
+        memory: 2 * room,
+        patience: Patience { idle: Duration::from_secs(60), kept: Duration::from_millis(200) },
+        ..ServerLimits::default()
+    };
+    let server = serve(&model, 2, limits);
+    let client = ClientHalf::load(&model, None, &server).unwrap();
+    let wish = wish(&server, "noop", 64, Sampling::default());
+    let (first, second) = (client.open(&wish).unwrap(), client.open(&wish).unwrap());
+    let error = format!("{:#}", client.open(&wish).err().unwrap());
+    assert!(error.contains("(full): 2 sessions have"), "{error}");
+    first.close().unwrap();
+    let third = client.open(&wish).unwrap();
+    // Gone without a word.
+    drop((second, third));
+    let start = Instant::now();
+    while client.open(&wish).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_lost_connection_or_server_changes_no_token() {
+    let model = pocket();
+    let split = SplitPoint { after_layer: 2 };
+    let ids = prompt(&model, 50);
+    let whole = generate(&mut UnsplitGenerator::new(&model, 120, 16, Sampling::default()).unwrap(), &ids).ids();
+    // A relay that cuts its connection after so many bytes from the client, four times.
+    for cut_after in [2_000, 11_000, 40_000, 60_000] {
+        let mut server = serve(&model, 2, ServerLimits::default());
+        let listener = Address::loopback().listen().unwrap();
+        let to = std::mem::replace(&mut server.address, listener.address().clone()).clone();
+        std::thread::spawn(move || {
+            let mut cuts = 4;
+            while let Some(client) = listener.accept().unwrap() {
+                let server = to.connect().unwrap();
+                let (mut back, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut back, &mut to_client));
+                let most = if cuts > 0 { cut_after } else { u64::MAX };
+                let _ = std::io::copy(&mut (&client).take(most), &mut &server);
+                cuts -= 1;
+                let _ = client.shutdown(std::net::Shutdown::Both);
+                let _ = server.shutdown(std::net::Shutdown::Both);
+            }
+        });
+        let client = ClientHalf::load(&model, Some(split.after_layer), &server).unwrap();
+        let mut session = client.open(&wish(&server, "noop", 16, Sampling::default())).unwrap();
+        assert_eq!(generate(&mut session, &ids).ids(), whole, "cut after {cut_after} bytes");
+        assert!(session.close().unwrap().lost > 0);
+    }
+    // A server that is stopped and started again has no session left, and gets all packets again.
+    let address = Address::Tcp { host: "127.0.0.1".into(), port: 0 };
+    let start = |address: &Address| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_splitbench"));
+        command.args(["serve", "--layer", "2", "--listen", &address.to_string()]);
+        let mut child =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (child, line.trim().strip_prefix("listening on ").unwrap().parse::<Address>().unwrap())
+    };
+    let (mut child, address) = start(&address);
+    let server = ServerAddress { address: address.clone(), key: None };
+    let client = ClientHalf::load(&model, None, &server).unwrap();
+    let mut session = client.open(&wish(&server, "noop", 16, Sampling::default())).unwrap();
+    let mut tokens = 0;
+    let found = Generation::run(
+        &mut session,
+        &ids,
+        40,
+        |_| false,
+        |_| {
+            tokens += 1;
+            if tokens == 20 {
+                child.kill()?;
+                child.wait()?;
+                child = start(&address).0;
+            }
+            Ok(())
+        },
+    );
+    assert_eq!(found.unwrap().ids(), whole);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let error = format!("{:#}", client.open(&wish(&server, "noop", 16, Sampling::default())).err().unwrap());
+    assert!(error.contains("nothing listens there"), "{error}");
 }

@@ -302,3 +302,80 @@ pub fn is_local(listener: &Listener) -> bool {
         Address::Tcp { host, .. } => host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+    use splitbench_codec::{Budget, CodecSpec, build, registered};
+
+    use super::*;
+    use crate::live::sampler::Sampling;
+    use crate::model::Placement;
+    use crate::model::source::{POCKET, load};
+
+    /// What a connection does with a frame's bytes, up to the engine.
+    fn take(shared: &ServerShared, bytes: &[u8], names: &[&'static str; 2], most: usize) -> Result<()> {
+        let frame = Frame::read(bytes, most)?.context("nothing")?;
+        match frame.kind {
+            FrameType::Open => open_request(&frame, 0).map(drop),
+            FrameType::Hello => Hello::check(&frame.parse()?, &shared.hello),
+            FrameType::Activation | FrameType::Score => {
+                let (_, activation) = shared.rows(&frame, names)?;
+                assert!(activation.hidden() == shared.hello.hidden && activation.tokens() <= shared.hello.most_rows);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every kind of frame with bytes changed, cut or added: an error or what a right frame is, never a panic. The length
+    /// and the shapes are checked before anything is allocated, so no frame takes more than its own bytes and S D values.
+    #[test]
+    fn a_hundred_thousand_mutated_frames() {
+        let model = load(POCKET, &Placement::cpu()).unwrap();
+        let hello = Hello::new(&model, Some(2), 256, 16);
+        let (limits, metrics) = (ServerLimits::default(), Arc::new(Metrics::default()));
+        let shared = ServerShared { hello: hello.clone(), key: None, limits, metrics };
+        let hidden = model.config.hidden_size;
+        let values = (0..6 * hidden).map(|i| (i % 29) as f32 / 7.0 - 2.0).collect();
+        let activation = Activation::new(6, hidden, values).unwrap();
+        let mut seeds = Vec::new();
+        for name in registered().iter().map(|info| info.name).filter(|name| session_codec(name).is_ok()) {
+            let codec = build(&CodecSpec::parse(name).unwrap(), None).unwrap();
+            let packet = codec.encode(&activation, Some(Budget::elements(4.0).unwrap())).unwrap();
+            let rows = [&[MORE], packet.as_bytes()].concat();
+            let score = [&1u32.to_le_bytes()[..], &[9, 0, 0, 0], packet.as_bytes()].concat();
+            seeds.push((name, Frame { session: 3, sequence: 1, ..Frame::new(FrameType::Activation, rows) }));
+            seeds.push((name, Frame { session: 3, ..Frame::new(FrameType::Score, score) }));
+        }
+        let noop = CodecSpec::parse("noop").unwrap();
+        let open = OpenRequest::new([&noop, &noop], 20, Sampling::default()).unwrap();
+        seeds.push(("noop", Frame::json(FrameType::Open, 3, &open).unwrap()));
+        seeds.push(("noop", Frame::json(FrameType::Hello, 0, &hello).unwrap()));
+        let most = 4 * hidden * 16 + BESIDE_VALUES;
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut accepted = 0;
+        for nth in 0..100_000 {
+            let (name, frame) = &seeds[nth % seeds.len()];
+            let mut bytes = Vec::new();
+            frame.write(&mut bytes).unwrap();
+            assert!(nth >= seeds.len() || take(&shared, &bytes, &[name, name], most).is_ok(), "{name}");
+            for _ in 0..random.random_range(1..4) {
+                // Heads are short, and most of what can go wrong stands there.
+                let reach = if random.random() { bytes.len().min(80) } else { bytes.len() };
+                let at = random.random_range(0..reach.max(1)).min(bytes.len().saturating_sub(1));
+                match random.random_range(0..6) {
+                    0 => bytes.truncate(at),
+                    1 => bytes.insert(at, random.random()),
+                    2 if !bytes.is_empty() => bytes[at] = [0, 1, 127, 128, 255][random.random_range(0..5)],
+                    _ if !bytes.is_empty() => bytes[at] ^= 1 << random.random_range(0..8),
+                    _ => {}
+                }
+            }
+            accepted += usize::from(take(&shared, &bytes, &[name, name], most).is_ok());
+        }
+        // Bits of a session's number or of a value change nothing that can be seen here.
+        assert!(accepted > 1_000 && accepted < 90_000, "{accepted}");
+    }
+}
