@@ -10,6 +10,7 @@ mod collect;
 mod compare;
 mod gate;
 mod layers;
+mod link;
 mod list;
 mod near_lossless;
 mod perplexity;
@@ -56,6 +57,7 @@ enum Command {
     Layers(layers::Args),
     NearLossless(near_lossless::Args),
     Simulate(simulate::Args),
+    Link(link::Args),
     Codec(codec::Args),
     Trace(trace::Args),
     Replay(replay::Args),
@@ -81,6 +83,7 @@ impl Cli {
             Command::Layers(args) => args.run(),
             Command::NearLossless(args) => args.run(),
             Command::Simulate(args) => args.run(),
+            Command::Link(args) => args.run(),
             Command::Codec(args) => args.run(),
             Command::Trace(args) => args.run(),
             Command::Replay(args) => args.run(),
