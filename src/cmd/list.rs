@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::experiment::spec;
+use crate::live::link;
 use crate::model::source::{self, POCKET};
 use crate::replay::backend;
 use splitbench_codec as codec;
@@ -12,7 +13,7 @@ use splitbench_codec::{AllowedValues, Rate};
 
 use crate::data;
 
-/// List what there is: models, data sets, codecs, experiments, back ends of replay.
+/// List what there is: models, data sets, codecs, experiments, back ends of replay, links.
 ///
 /// Example: splitbench list codecs
 #[derive(clap::Args)]
@@ -31,6 +32,7 @@ enum ListKind {
     Codecs,
     Experiments,
     Backends,
+    Links,
 }
 
 impl Args {
@@ -42,6 +44,7 @@ impl Args {
             ListKind::Codecs => codecs(),
             ListKind::Experiments => experiments()?,
             ListKind::Backends => backends(),
+            ListKind::Links => links()?,
         };
         if self.json {
             say!("{}", serde_json::to_string_pretty(&items)?)?;
@@ -140,6 +143,26 @@ fn backends() -> Vec<Value> {
         json!({"name": name, "about": text, "here": opened.is_ok()})
     };
     backend::NAMES.iter().map(about).collect()
+}
+
+fn links() -> Result<Vec<Value>> {
+    link::presets()
+        .into_iter()
+        .map(|name| {
+            let profile = link::find(name)?;
+            let mut item = serde_json::to_value(&profile)?;
+            let [down, up] = [profile.down_bits_per_s, profile.up_bits_per_s].map(|rate| rate as f64 * 1e-6);
+            let [delay, jitter] = [profile.delay, profile.jitter].map(link::show_time);
+            item["about"] =
+                json!(format!("{}: {down} Mbit/s down, {up} Mbit/s up, {delay} each way, ± {jitter}", profile.about));
+            if let Some(basis) = &profile.basis {
+                let options =
+                    [("down", &basis.down), ("up", &basis.up), ("delay", &basis.delay), ("jitter", &basis.jitter)];
+                item["options"] = options.map(|(name, about)| json!({"name": name, "about": about})).as_slice().into();
+            }
+            Ok(item)
+        })
+        .collect()
 }
 
 fn experiments() -> Result<Vec<Value>> {

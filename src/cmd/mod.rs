@@ -11,8 +11,10 @@ mod compare;
 mod gate;
 mod generate;
 mod layers;
+mod link;
 mod list;
 mod near_lossless;
+mod net_bench;
 mod perplexity;
 mod plan;
 mod prepare;
@@ -57,9 +59,11 @@ enum Command {
     Gate(gate::Args),
     Generate(generate::Args),
     Serve(serve::Args),
+    NetBench(net_bench::Args),
     Layers(layers::Args),
     NearLossless(near_lossless::Args),
     Simulate(simulate::Args),
+    Link(link::Args),
     Codec(codec::Args),
     Trace(trace::Args),
     Replay(replay::Args),
@@ -84,9 +88,11 @@ impl Cli {
             Command::Gate(args) => args.run(),
             Command::Generate(args) => args.run(),
             Command::Serve(args) => args.run(),
+            Command::NetBench(args) => args.run(),
             Command::Layers(args) => args.run(),
             Command::NearLossless(args) => args.run(),
             Command::Simulate(args) => args.run(),
+            Command::Link(args) => args.run(),
             Command::Codec(args) => args.run(),
             Command::Trace(args) => args.run(),
             Command::Replay(args) => args.run(),

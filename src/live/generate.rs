@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use serde::Serialize;
-use splitbench_codec::{Activation, Budget, Codec, CodecSpec, build};
+use splitbench_codec::{Activation, Budget, Codec, CodecSpec, Packet, build};
 
 use super::client::{Answer, LiveSession, ServerAddress, Traffic};
 use super::frame::ServerTimes;
@@ -24,6 +24,8 @@ pub struct GeneratedToken {
     pub log_probability: f64,
     /// What it took.
     pub times: TokenTimes,
+    /// Bytes of frames for it, to the server and back.
+    pub bytes: [usize; 2],
 }
 
 /// Where the time of one token went.
@@ -84,7 +86,7 @@ impl<'a> UnsplitGenerator<'a> {
         let choice = self.sampler.sample(&logits, self.cache.tokens() as u64)?;
         let total = start.elapsed();
         let times = TokenTimes { client: total, total, ..TokenTimes::default() };
-        Ok(GeneratedToken { id: choice.id, log_probability: choice.log_probability, times })
+        Ok(GeneratedToken { id: choice.id, log_probability: choice.log_probability, times, bytes: [0; 2] })
     }
 }
 
@@ -112,6 +114,11 @@ impl RowCodec {
     /// Of a spec; `budget` for those that take one.
     pub fn new(spec: &CodecSpec, budget: Option<Budget>) -> Result<Self> {
         Ok(Self { codec: build(spec, None)?, budget })
+    }
+
+    /// The packet of some rows.
+    pub fn encode(&self, rows: &Activation) -> Result<Packet> {
+        self.codec.encode(rows, self.budget)
     }
 }
 
@@ -202,8 +209,8 @@ impl SplitGenerator<'_> {
         let activation = Activation::new(ids.len(), self.decoder.config().hidden_size, values)?;
         times.client += start.elapsed();
         let start = Instant::now();
-        let RowCodec { codec, budget } = if is_step { &self.step_codec } else { &self.prompt_codec };
-        let packet = codec.encode(&activation, *budget)?;
+        let codec = if is_step { &self.step_codec } else { &self.prompt_codec };
+        let packet = codec.encode(&activation)?;
         times.encode += start.elapsed();
         self.session.send(position, packet, more)
     }
@@ -219,7 +226,7 @@ impl SplitGenerator<'_> {
         let mut cache = Cache::new(self.decoder.config(), self.cache.layers(), ids.len());
         let values = to_values(&self.decoder.extend(&self.decoder.embed(ids)?, &mut cache)?)?;
         let activation = Activation::new(ids.len(), self.decoder.config().hidden_size, values)?;
-        let packet = self.prompt_codec.codec.encode(&activation, self.prompt_codec.budget)?;
+        let packet = self.prompt_codec.encode(&activation)?;
         match self.session.score(&packet, targets)? {
             Answer::Scores(loglik, _) => Ok(loglik),
             other => bail!("{other:?} is no score"),
@@ -239,7 +246,7 @@ impl SplitGenerator<'_> {
 
 impl Generator for SplitGenerator<'_> {
     fn prompt(&mut self, ids: &[u32]) -> Result<GeneratedToken> {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), self.session.traffic);
         let mut times = TokenTimes::default();
         // Chunks are on their way while the next one is computed.
         let chunks = ids.chunks(self.chunk).len();
@@ -252,14 +259,14 @@ impl Generator for SplitGenerator<'_> {
                 other => bail!("{other:?} in the middle of a prompt"),
             }
         }
-        self.finish(start, times)
+        self.finish(start, before, times)
     }
 
     fn step(&mut self, id: u32) -> Result<GeneratedToken> {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), self.session.traffic);
         let mut times = TokenTimes::default();
         self.send(&[id], false, true, &mut times)?;
-        self.finish(start, times)
+        self.finish(start, before, times)
     }
 
     fn most_tokens(&self) -> usize {
@@ -268,11 +275,13 @@ impl Generator for SplitGenerator<'_> {
 }
 
 impl SplitGenerator<'_> {
-    fn finish(&mut self, start: Instant, mut times: TokenTimes) -> Result<GeneratedToken> {
+    fn finish(&mut self, start: Instant, before: Traffic, mut times: TokenTimes) -> Result<GeneratedToken> {
         let Answer::Token(reply) = self.session.receive()? else { bail!("no token came after the last row") };
         times.total = start.elapsed();
         Self::add(&mut times, reply.times);
-        Ok(GeneratedToken { id: reply.id, log_probability: reply.log_probability, times })
+        let Traffic { up, down, .. } = self.session.traffic;
+        let bytes = [up - before.up, down - before.down];
+        Ok(GeneratedToken { id: reply.id, log_probability: reply.log_probability, times, bytes })
     }
 }
 

@@ -1,6 +1,7 @@
-//! The split over a real connection.
+//! The split over a real connection: a server, its clients, and the link between, emulated where there is none.
 
 pub mod address;
+pub mod bench;
 pub mod chat;
 pub mod client;
 mod connection;
@@ -8,9 +9,14 @@ pub mod engine;
 pub mod frame;
 pub mod generate;
 pub mod key;
+mod lane;
+pub mod link;
 pub mod message;
 mod metrics;
+pub mod quality;
+pub mod relay;
 pub mod sampler;
 pub mod server;
 mod session;
+pub mod shaper;
 pub mod text_stream;

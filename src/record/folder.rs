@@ -11,7 +11,7 @@ use super::indicators::Indicators;
 use super::row::Row;
 use super::shard::Shard;
 use super::timing::Timing;
-use super::{json_lines, rows, table_file};
+use super::{LiveRow, json_lines, live, rows, table_file};
 use crate::file_name::file_name;
 use crate::output::{self, Output};
 use crate::save;
@@ -98,6 +98,11 @@ impl RunFolder {
     /// Writes `layers.jsonl`: the indicators, a cell per line.
     pub fn indicators(&self, indicators: &[Indicators]) -> Result<()> {
         self.text("layers.jsonl", &json_lines::text(indicators)?).map(drop)
+    }
+
+    /// Writes `live.csv`.
+    pub fn live(&self, rows: &[LiveRow]) -> Result<()> {
+        table_file::write(&self.results.join(live::FILE), rows)
     }
 
     /// Writes `timings.csv`.

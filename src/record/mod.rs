@@ -8,6 +8,7 @@
 //! | `timings.csv` | [`Timing`]: what a cell's codec took |
 //! | `layers.jsonl` | [`Indicators`] of a split layer |
 //! | `service.csv` | [`Service`]: what single requests take |
+//! | `live.csv` | [`LiveRow`]: what live runs took |
 //! | `energy.csv`, `similarity.csv`, `heat.csv` | [`Energy`], [`Similarity`], [`Heat`]: what activations look like |
 //! | `replay.jsonl` | [`ReplayRow`](replay::ReplayRow): times over a trace |
 //! | `manifest.json`, `machine.json` | what was asked for, what it took, and on which [`Machine`](machine::Machine) |
@@ -19,6 +20,7 @@ mod folder;
 mod heat;
 mod indicators;
 pub(crate) mod json_lines;
+mod live;
 pub mod machine;
 pub mod manifest;
 pub mod replay;
@@ -36,6 +38,7 @@ pub use energy::Energy;
 pub use folder::{RunFolder, run_name};
 pub use heat::{Heat, HeatKind};
 pub use indicators::Indicators;
+pub use live::{LOOPBACK, LiveRow, read_live};
 pub use row::{Accuracy, Row};
 pub use rows::{read_rows, write_csv, write_parquet};
 pub use service::{RAW, Service, ServicePart};

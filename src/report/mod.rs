@@ -23,6 +23,7 @@ mod heat_figures;
 mod layer_figures;
 pub mod layers;
 mod legend;
+pub mod live;
 mod names;
 mod near_lossless;
 mod number;

@@ -3,6 +3,7 @@
 
 pub mod capacity;
 pub mod engine;
+pub mod live;
 mod load;
 mod scenario;
 mod sweep;
