@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -196,11 +196,14 @@ fn two_connections_share_a_link_evenly() {
             let counts = servers.each_ref().map(|server| {
                 scope.spawn(move || {
                     let (mut server, mut buffer) = (server, vec![0; 1 << 16]);
+                    let mut bytes = 0;
                     // Both are under way by then.
                     while begin.elapsed() < Duration::from_millis(100) {
-                        server.read(&mut buffer).unwrap();
+                        bytes += server.read(&mut buffer).unwrap();
                     }
-                    let (from, mut bytes) = (Instant::now(), 0);
+                    assert!(bytes > 0);
+                    let from = Instant::now();
+                    bytes = 0;
                     while begin.elapsed() < Duration::from_millis(800) {
                         bytes += server.read(&mut buffer).unwrap();
                     }
@@ -625,7 +628,7 @@ fn the_kernel_s_token_bucket_gives_the_same_rate() {
 /// Many relays, one after another and at once, in one process.
 #[test]
 fn relays_come_and_go() {
-    let listener = Arc::new(Address::loopback().listen().unwrap());
+    let listener = Address::loopback().listen().unwrap();
     let relays: Vec<Relay> =
         (0..8).map(|seed| shape(listener.address(), &profile("1gbit/1gbit,0ms"), seed).unwrap()).collect();
     for relay in relays {

@@ -252,6 +252,16 @@ impl RelayedConnection {
         let _ = self.client.shutdown(Shutdown::Both);
         let _ = self.server.shutdown(Shutdown::Both);
     }
+
+    /// How many of some bytes may pass, and whether they are the last ones.
+    fn spend(&self, bytes: usize) -> (usize, bool) {
+        let Some(budget) = &self.budget else { return (bytes, false) };
+        // A number is whole whoever panicked.
+        let mut left = budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let allowed = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes);
+        *left -= allowed as u64;
+        (allowed, *left == 0)
+    }
 }
 
 /// When `drop_every` breaks a connection, since its begin.
@@ -397,18 +407,6 @@ fn write(
     }
     connection.state().ended += 1;
     connection.changed.notify_all();
-}
-
-impl RelayedConnection {
-    /// How many of some bytes may pass, and whether they are the last ones.
-    fn spend(&self, bytes: usize) -> (usize, bool) {
-        let Some(budget) = &self.budget else { return (bytes, false) };
-        // A number is whole whoever panicked.
-        let mut left = budget.lock().unwrap_or_else(PoisonError::into_inner);
-        let allowed = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes);
-        *left -= allowed as u64;
-        (allowed, *left == 0)
-    }
 }
 
 #[cfg(test)]
