@@ -505,6 +505,8 @@ fn every_listing_and_help_answers() {
         assert!(output.status.success());
         let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(list.as_array().unwrap().len() >= if what == "backends" { 2 } else { 5 }, "{what}");
+        let scoped = |codec: &serde_json::Value| codec["rows"] == "local" || codec["rows"] == "joint";
+        assert!(what != "codecs" || list.as_array().unwrap().iter().all(scoped));
     }
     for verb in [
         "list",

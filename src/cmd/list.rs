@@ -118,7 +118,8 @@ fn codecs() -> Vec<Value> {
                 Rate::Budget => ("budget", c.summary.to_string()),
                 Rate::Fixed => ("fixed", format!("{} Fixed rate: ratios are ignored.", c.summary)),
             };
-            json!({"name": c.name, "about": about, "rate": rate, "options": options})
+            let (about, rows) = (format!("{about} Rows: {}.", c.rows), c.rows.to_string());
+            json!({"name": c.name, "about": about, "rate": rate, "rows": rows, "options": options})
         })
         .collect()
 }

@@ -64,7 +64,8 @@ impl<'a> TextStream<'a> {
     fn is_settled(&self, id: u32) -> bool {
         let Some(token) = self.tokenizer.id_to_token(id) else { return false };
         let is_left_out = self.skip_special && self.tokenizer.get_added_vocabulary().is_special_token(&token);
-        !is_left_out && !(token.len() == 6 && token.starts_with("<0x") && token.ends_with('>'))
+        let is_byte = token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
+        !is_left_out && !is_byte
     }
 
     /// The text of the ids from one on.

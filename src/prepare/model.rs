@@ -1,4 +1,4 @@
-//! A model's files: what `run` reads, and no more.
+//! A model's files: what is read of them, and no more.
 
 use anyhow::Result;
 
@@ -11,6 +11,9 @@ use crate::model::weights::shards;
 const SINGLE: &str = "model.safetensors";
 /// Names the files of weights, where there are several.
 const INDEX: &str = "model.safetensors.index.json";
+
+/// What generation reads beside a model, where its repository has it.
+const GENERATION: [&str; 3] = ["generation_config.json", "tokenizer_config.json", "chat_template.jinja"];
 
 /// Fetches a model into the hub's cache and checks it.
 pub fn prepare(info: &HubModel, hub: &Hub, tell: &mut dyn FnMut(&str)) -> Result<()> {
@@ -36,6 +39,9 @@ pub fn prepare(info: &HubModel, hub: &Hub, tell: &mut dyn FnMut(&str)) -> Result
     } else {
         fetch("config.json")?;
         fetch("tokenizer.json")?;
+        for file in GENERATION.into_iter().filter(|file| listing.has(file)) {
+            fetch(file)?;
+        }
         if listing.has(SINGLE) {
             fetch(SINGLE)?;
         } else {

@@ -137,14 +137,19 @@ fn a_model_is_fetched_once_and_run_finds_it() {
     here.hub.put(
         QWEN,
         "c0",
-        &[("config.json", &config), ("model.safetensors", &weights), ("tokenizer.json", &tokenizer)],
+        &[
+            ("chat_template.jinja", b"{{ messages[0].content }}"),
+            ("config.json", &config),
+            ("model.safetensors", &weights),
+            ("tokenizer.json", &tokenizer),
+        ],
     );
     let score = ["score", "--model", "qwen2.5-1.5b", "--dataset", "piqa-mini", "--limit", "2"];
     here.fails(&score, &["`splitbench prepare --model qwen2.5-1.5b`"]);
     assert!(here.hub.log().is_empty(), "only prepare uses the network");
 
     let said = here.works(&PREPARE);
-    assert!(said.contains("qwen2.5-1.5b: 3 files, 4.4 MB, 4.4 MB received"), "{said}");
+    assert!(said.contains("qwen2.5-1.5b: 4 files, 4.4 MB, 4.4 MB received"), "{said}");
     assert!(here.works(&score).contains("2 questions"));
     let log = here.hub.log();
     assert_eq!(log.iter().filter(|r| r.at_storage).count(), 1, "one large file, one request for it");

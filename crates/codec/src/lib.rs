@@ -40,7 +40,7 @@ pub use bytes::values::ValueType;
 pub use codecs::external::NAME as EXTERNAL;
 pub use interface::budget::{Accounting, Budget, raw_bytes};
 pub use interface::calibration::{Calibration, CalibrationBuilder, CalibrationNeed, CalibrationSnapshot};
-pub use interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate};
+pub use interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, RowScope};
 pub use interface::packet::Packet;
 pub use interface::spec::CodecSpec;
 pub use interface::{Codec, Delivery};

@@ -5,7 +5,7 @@
 use crate::interface::size_rule::{Amount, SizeRule};
 use crate::{
     Accounting, Activation, AllowedValues, Budget, Calibration, CalibrationBuilder, Codec, CodecInfo, CodecSpec,
-    Packet, Rate, ValueType, build, decode, registered,
+    Delivery, Packet, Rate, RowScope, ValueType, build, decode, registered,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -273,6 +273,87 @@ fn encoding_is_deterministic_and_the_codec_may_be_shared() {
             assert_eq!(first, other, "{}", codec.spec());
             assert_eq!(codec.decode(&first).unwrap(), codec.decode(&other).unwrap(), "{}", codec.spec());
         }
+    }
+}
+
+/// Rows `from..to` of an activation, its token ids with them.
+fn rows(a: &Activation, from: usize, to: usize) -> Activation {
+    let part = Activation::new(to - from, a.hidden(), a.values()[from * a.hidden()..to * a.hidden()].to_vec()).unwrap();
+    match a.token_ids() {
+        Some(all) => part.with_token_ids(all.ids[from..to].to_vec(), all.vocabulary as usize).unwrap(),
+        None => part,
+    }
+}
+
+/// Matrices of which some rows are nothing like the others.
+fn uneven() -> Vec<Activation> {
+    let scaled = |seed: u64, scale: fn(usize) -> f32| {
+        let mut values = random(12, HIDDEN, seed).into_values();
+        values.chunks_mut(HIDDEN).enumerate().for_each(|(row, v)| v.iter_mut().for_each(|v| *v *= scale(row)));
+        Activation::new(12, HIDDEN, values).unwrap()
+    };
+    // One row of all is large, as the first token's in trained models; sizes from 2^-16 to 2^6; a row of zeros.
+    let large = scaled(50, |row| if row == 9 { 1e5 } else { 1.0 });
+    let sizes = scaled(51, |row| 2f32.powi(2 * row as i32 - 16));
+    let zeros = scaled(52, |row| if row == 4 { 0.0 } else { 1.0 });
+    vec![large, sizes, zeros, huge_channel(12, HIDDEN)]
+}
+
+/// Whether each row is received from a part of a matrix as from the whole, by parts that begin and end it and by single rows.
+fn is_local(codec: &dyn Codec, a: &Activation, budget: Budget) -> bool {
+    let receive = |a: &Activation| -> Vec<u32> {
+        let packet = codec.encode(a, Some(budget)).unwrap_or_else(|e| panic!("{}: {e:#}", codec.spec()));
+        match codec.receive(&packet).unwrap() {
+            Delivery::Activation(a) => a.values().iter().map(|v| v.to_bits()).collect(),
+            Delivery::TokenIds(ids) => ids.ids,
+        }
+    };
+    let (whole, tokens) = (receive(a), a.tokens());
+    let width = whole.len() / tokens;
+    let mut parts = (1..tokens).flat_map(|at| [(0, at), (at, tokens), (at, at + 1)]);
+    parts.all(|(from, to)| receive(&rows(a, from, to)) == whole[from * width..to * width])
+}
+
+#[test]
+fn rows_are_local_or_joint_as_declared() {
+    let ids = |a: &Activation| a.clone().with_token_ids((0..a.tokens() as u32).collect(), 300).unwrap();
+    let inputs: Vec<Activation> = uneven().iter().map(ids).collect();
+    let budgets = [elements(4.0), Budget::new(4.0, Accounting::Wire).unwrap()];
+    let mut codecs = all_codecs(HIDDEN);
+    codecs.push(build(&CodecSpec::parse("token-ids").unwrap(), None).unwrap());
+    let mut local = 0;
+    for codec in &codecs {
+        let spec = codec.spec();
+        let mut cases = inputs.iter().flat_map(|a| budgets.map(|budget| (a, budget)));
+        let found = if cases.all(|(a, budget)| is_local(codec.as_ref(), a, budget)) {
+            RowScope::Local
+        } else {
+            RowScope::Joint
+        };
+        assert_eq!(spec.rows(), found, "{spec}");
+        local += usize::from(found == RowScope::Local);
+    }
+    assert!(local > 50 && local < codecs.len() - 50, "{local} of {}", codecs.len());
+    // Of a program its author says it.
+    for (text, rows) in [("external:cmd=a", RowScope::Joint), ("external:rows=local,cmd=a", RowScope::Local)] {
+        assert_eq!(CodecSpec::parse(text).unwrap().rows(), rows, "{text}");
+    }
+}
+
+#[test]
+fn rows_of_quantisers_are_local_down_to_the_least_scale() {
+    for spec in
+        all_specs().iter().filter(|spec| size(spec).amount == Amount::Counted && spec.info().rate == Rate::Fixed)
+    {
+        let beside = |larger: f32| {
+            let small = random(1, HIDDEN, 60).into_values();
+            let large = random(1, HIDDEN, 61).into_values().into_iter().map(|v| v * larger);
+            Activation::new(2, HIDDEN, small.into_iter().chain(large).collect()).unwrap()
+        };
+        let codec = build(spec, None).unwrap();
+        assert!(is_local(codec.as_ref(), &beside(2f32.powi(26)), elements(1.0)), "{spec}");
+        let reaches = spec.name() == "noop";
+        assert_eq!(is_local(codec.as_ref(), &beside(2f32.powi(31)), elements(1.0)), reaches, "{spec}");
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::interface::Codec;
 use crate::interface::calibration::{Calibration, CalibrationNeed};
-use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, Rate, VALUES};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, Rate, RowScope, VALUES};
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
@@ -25,6 +25,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     ],
     id: 6,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |_| Some(CalibrationNeed::Moments),
     build,
     layout: low_rank::layout,

@@ -6,7 +6,7 @@ use crate::activation::Activation;
 use crate::bytes::fields::{Reader, put_u32};
 use crate::bytes::values::{self, EXPONENT_BYTES};
 use crate::interface::budget::{Accounting, Budget, wire_items};
-use crate::interface::info::{CodecInfo, Rate, VALUES};
+use crate::interface::info::{CodecInfo, Rate, RowScope, VALUES};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
@@ -16,10 +16,11 @@ use crate::interface::{Codec, check_finite};
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "decimate",
     summary: "Sends some tokens, evenly spread; the others become zero.",
-    options: &[VALUES], // values=f16|f32|bf16, on the command line, in TOML and in rows
-    id: 20,             // the codec's number in a packet: no other codec's
-    rate: Rate::Budget, // a ratio says how much is sent
-    needs: |_| None,    // no calibration
+    options: &[VALUES],    // values=f16|f32|bf16, on the command line, in TOML and in rows
+    id: 20,                // the codec's number in a packet: no other codec's
+    rate: Rate::Budget,    // a ratio says how much is sent
+    rows: RowScope::Joint, // which tokens are sent depends on their number
+    needs: |_| None,       // no calibration
     build: |spec, _| Ok(Box::new(Decimate { spec: spec.clone() })),
     layout,
     decode,

@@ -27,7 +27,7 @@ use crate::bytes::fields::Reader;
 use crate::bytes::values::ValueType;
 use crate::interface::Codec;
 use crate::interface::budget::{self, Accounting, Budget};
-use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, Rate};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, RowScope};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
@@ -47,6 +47,15 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
             default: "60",
             meaning: "seconds an answer may take, the program's start included, before it is killed",
         },
+        OptionInfo {
+            key: "rows",
+            allowed: AllowedValues::Words(&[
+                OptionWord { word: "joint", meaning: "on other rows too, or on their number" },
+                OptionWord { word: "local", meaning: "on the same row alone, whatever rows stand beside it" },
+            ]),
+            default: "joint",
+            meaning: "what each row that the program gives back depends on: its author's word, which nothing checks",
+        },
         // Last, since it takes the rest of the name.
         OptionInfo {
             key: "cmd",
@@ -57,6 +66,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     ],
     id: 15,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(External::new(spec)?)),
     layout,

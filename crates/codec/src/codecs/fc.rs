@@ -9,7 +9,7 @@ use crate::bytes::values::power_of_two;
 use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
-use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, RowScope};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
@@ -52,6 +52,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     ],
     id: 1,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: rotation::need,
     build: |spec, calibration| {
         Ok(Box::new(Fc {

@@ -10,7 +10,7 @@ use crate::bytes::values::{self, shift_for_f32};
 use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
-use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, RowScope};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 #[cfg(test)]
 use crate::interface::size_rule::{self, Amount, SizeRule};
@@ -38,6 +38,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     ],
     id: 16,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |_| None,
     build: |spec, _| {
         let coefficients = Coefficients::of(spec);

@@ -11,7 +11,7 @@ use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, wire_items};
 use crate::interface::calibration::{Calibration, CalibrationNeed};
-use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, RowScope};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::shared::{self, DIGEST_BYTES, SharedNumbers};
 #[cfg(test)]
@@ -59,6 +59,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     ],
     id: 21,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |spec| (spec.option("mean") == Some("calibrated")).then_some(CalibrationNeed::Moments),
     build,
     layout,

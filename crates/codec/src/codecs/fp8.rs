@@ -3,7 +3,7 @@
 use float8::F8E4M3;
 
 use crate::grids::quantiser::{self, Grid, OPTIONS, Quantiser};
-use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::info::{CodecInfo, Rate, RowScope};
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
 
@@ -13,6 +13,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: OPTIONS,
     id: 10,
     rate: Rate::Fixed,
+    rows: RowScope::Local,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(Quantiser::<E4m3>::new(spec))),
     layout: quantiser::layout::<E4m3>,

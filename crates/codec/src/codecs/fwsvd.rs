@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::interface::Codec;
 use crate::interface::calibration::{Calibration, CalibrationNeed};
-use crate::interface::info::{CodecInfo, Rate, VALUES};
+use crate::interface::info::{CodecInfo, Rate, RowScope, VALUES};
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
@@ -18,6 +18,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[VALUES],
     id: 5,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |_| Some(CalibrationNeed::Fisher),
     build,
     layout: low_rank::layout,

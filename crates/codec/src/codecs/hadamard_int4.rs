@@ -8,7 +8,7 @@ use crate::codecs::int4::Int4;
 use crate::grids::quantiser::{self, OPTIONS};
 use crate::interface::Codec;
 use crate::interface::budget::Budget;
-use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::info::{CodecInfo, Rate, RowScope};
 use crate::interface::packet::Packet;
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
@@ -21,6 +21,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: OPTIONS,
     id: 11,
     rate: Rate::Fixed,
+    rows: RowScope::Local,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(HadamardInt4 { spec: spec.clone() })),
     layout: quantiser::layout::<Int4>,

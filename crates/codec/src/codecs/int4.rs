@@ -1,7 +1,7 @@
 //! `int4`: the integers -7..=7 times a scale, two per byte.
 
 use crate::grids::quantiser::{self, Grid, OPTIONS, Quantiser};
-use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::info::{CodecInfo, Rate, RowScope};
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
 
@@ -11,6 +11,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: OPTIONS,
     id: 9,
     rate: Rate::Fixed,
+    rows: RowScope::Local,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(Quantiser::<Int4>::new(spec))),
     layout: quantiser::layout::<Int4>,

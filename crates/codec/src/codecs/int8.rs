@@ -2,7 +2,7 @@
 
 use crate::grids::int8::Int8;
 use crate::grids::quantiser::{self, OPTIONS, Quantiser};
-use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::info::{CodecInfo, Rate, RowScope};
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
 
@@ -12,6 +12,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: OPTIONS,
     id: 8,
     rate: Rate::Fixed,
+    rows: RowScope::Local,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(Quantiser::<Int8>::new(spec))),
     layout: quantiser::layout::<Int8>,

@@ -13,7 +13,7 @@ use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
 use crate::interface::calibration::{Calibration, CalibrationNeed};
-use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::info::{CodecInfo, Rate, RowScope};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 use crate::interface::shared::{self, DIGEST_BYTES, SharedNumbers};
 #[cfg(test)]
@@ -28,6 +28,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[coefficients::VALUES, coefficients::CODER],
     id: 17,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |_| Some(CalibrationNeed::Moments),
     build,
     layout,

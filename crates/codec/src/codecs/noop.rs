@@ -7,7 +7,7 @@ use crate::bytes::fields::Reader;
 use crate::bytes::values::{self, ValueType};
 use crate::interface::Codec;
 use crate::interface::budget::Budget;
-use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::info::{CodecInfo, Rate, RowScope};
 use crate::interface::packet::{self, Frame, Packet};
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
@@ -19,6 +19,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[],
     id: 0,
     rate: Rate::Fixed,
+    rows: RowScope::Local,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(Noop { spec: spec.clone() })),
     layout,

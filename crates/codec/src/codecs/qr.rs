@@ -7,7 +7,7 @@ use crate::activation::Activation;
 use crate::bytes::values::ValueType;
 use crate::interface::Codec;
 use crate::interface::budget::Budget;
-use crate::interface::info::{CodecInfo, Rate, VALUES};
+use crate::interface::info::{CodecInfo, Rate, RowScope, VALUES};
 use crate::interface::packet::Packet;
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
@@ -20,6 +20,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[VALUES],
     id: 3,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(Qr { spec: spec.clone(), values: spec.values() })),
     layout: low_rank::layout,

@@ -12,7 +12,7 @@ use crate::grids::groups;
 use crate::grids::quantiser::saturated;
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
-use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::info::{CodecInfo, Rate, RowScope};
 use crate::interface::packet::{self, Frame, Packet};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
@@ -24,6 +24,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[groups::GROUP, groups::SCALES],
     id: 14,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(SparseRans { spec: spec.clone() })),
     layout,

@@ -11,7 +11,7 @@ use crate::bytes::values::ValueType;
 use crate::interface::Codec;
 use crate::interface::budget::Budget;
 use crate::interface::calibration::{Calibration, CalibrationNeed};
-use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, VALUES};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, RowScope, VALUES};
 use crate::interface::packet::Packet;
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
@@ -40,6 +40,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     ],
     id: 7,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |spec| Some(need(spec)),
     build,
     layout: low_rank::layout,

@@ -14,7 +14,7 @@ use crate::bytes::values::{self, EXPONENT_BYTES, ValueType};
 use crate::grids::quantiser::saturated;
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
-use crate::interface::info::{CodecInfo, Rate, VALUES};
+use crate::interface::info::{CodecInfo, Rate, RowScope, VALUES};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
@@ -27,6 +27,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[VALUES],
     id: 12,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(ThresholdSplit { spec: spec.clone(), values: spec.values() })),
     layout,

@@ -7,7 +7,7 @@ use crate::bytes::bitstream::{BitReader, BitWriter};
 use crate::bytes::fields::{Reader, put_u32};
 use crate::bytes::values::ValueType;
 use crate::interface::budget::{Budget, NUMBER_BITS};
-use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::info::{CodecInfo, Rate, RowScope};
 use crate::interface::packet::{self, Frame, Packet};
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
@@ -21,6 +21,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[],
     id: 18,
     rate: Rate::Fixed,
+    rows: RowScope::Local,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(SendsTokenIds { spec: spec.clone() })),
     layout,

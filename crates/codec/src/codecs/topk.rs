@@ -9,7 +9,7 @@ use crate::bytes::fields::{Reader, put_u32};
 use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
-use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::info::{CodecInfo, Rate, RowScope};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
@@ -22,6 +22,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[coefficients::VALUES, coefficients::CODER],
     id: 2,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(TopK { spec: spec.clone(), coefficients: Coefficients::of(spec) })),
     layout,

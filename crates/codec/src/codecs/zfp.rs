@@ -8,7 +8,7 @@ use crate::bytes::fields::{Reader, put_u32};
 use crate::bytes::values::{self, ValueType};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
-use crate::interface::info::{CodecInfo, Rate};
+use crate::interface::info::{CodecInfo, Rate, RowScope};
 use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
@@ -20,6 +20,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     options: &[],
     id: 19,
     rate: Rate::Budget,
+    rows: RowScope::Joint,
     needs: |_| None,
     build: |spec, _| Ok(Box::new(Zfp { spec: spec.clone() })),
     layout,

@@ -20,6 +20,8 @@ pub struct CodecInfo {
     pub(crate) id: u8,
     /// Whether a budget says how much it sends.
     pub rate: Rate,
+    /// Whether a row depends on the rows beside it, of a spec that says nothing else ([`CodecSpec::rows`]).
+    pub rows: RowScope,
     /// Which calibration data a spec asks for.
     pub(crate) needs: fn(&CodecSpec) -> Option<CalibrationNeed>,
     /// Makes the codec.
@@ -40,6 +42,17 @@ pub enum Rate {
     Budget,
     /// The codec's format and the activation alone: a budget is ignored, and a sweep over ratios has one cell of it.
     Fixed,
+}
+
+/// What a row of A' depends on. Of a local codec, chunks of a sequence may be sent one after another, as in generation with a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
+pub enum RowScope {
+    /// That row of A alone, at any budget: alone, in a chunk or in the whole matrix it comes back the same to the bit. Scales of
+    /// quantisers reach 2^28 down from the largest of their matrix; a group below that has the step of one there.
+    Local,
+    /// Other rows too, or the number of rows.
+    Joint,
 }
 
 /// What [`crate::build`] calls.

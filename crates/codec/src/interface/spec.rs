@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::values::ValueType;
 use crate::interface::calibration::CalibrationNeed;
-use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo};
+use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, RowScope};
 
 /// A codec and its options, checked. Two specs are equal where they mean the same, however they were written.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -87,6 +87,11 @@ impl CodecSpec {
     /// Which calibration data [`crate::build`] will ask for.
     pub fn calibration(&self) -> Option<CalibrationNeed> {
         (self.info.needs)(self)
+    }
+
+    /// What a row that comes back depends on: what the option `rows` says of `external`, else what the codec says of itself.
+    pub fn rows(&self) -> RowScope {
+        self.option("rows").map_or(self.info.rows, |rows| rows.parse().expect("checked by parse"))
     }
 
     /// The type of the numbers in this codec's packets; f32 where there is no such option.
