@@ -10,11 +10,11 @@ use super::spec::{Experiment, Spec};
 use super::spent::Clock;
 use super::task::Task;
 use crate::model::source::Model;
-use crate::record::RunFolder;
 use crate::record::machine::{Machine, peak_memory};
 use crate::record::manifest::{
     DatasetRecord, Manifest, ModelRecord, PredictedSeconds, ProcessCost, ProcessRecord, command_line,
 };
+use crate::record::{RunFolder, read_json};
 
 /// A process that is killed leaves in its manifest what it took up to this long before.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
@@ -107,7 +107,7 @@ impl ManifestWriter {
 
 /// The processes that a manifest tells of; none where there is none, or it is of another version.
 fn earlier(path: &Path) -> Vec<ProcessRecord> {
-    let Ok(Manifest { mut earlier, started, cost, .. }) = Manifest::read(path) else { return Vec::new() };
+    let Ok(Manifest { mut earlier, started, cost, .. }) = read_json(path) else { return Vec::new() };
     earlier.extend(cost.map(|cost| ProcessRecord { started, cost }));
     earlier
 }

@@ -13,7 +13,7 @@ use crate::file_name::file_name;
 use crate::model::source::POCKET;
 use crate::output::{self, Output};
 use crate::record::RunFolder;
-use crate::save;
+use crate::record::manifest::Manifest;
 use splitbench_codec::suggest;
 
 /// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first. Where
@@ -77,16 +77,9 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<RunOutcome> {
     // Shards have manifests of their own, each closed by its run.
     let manifest = first.join("manifest.json");
     if only.is_empty() && manifest.is_file() {
-        end(&manifest)?;
+        Manifest::finish(&manifest)?;
     }
     Ok(finish(folder, &spec.report, &collected))
-}
-
-/// Says in a manifest that has it open when its run was done: now. Tables would call themselves partial.
-fn end(manifest: &Path) -> Result<()> {
-    let text = fs::read_to_string(manifest).with_context(|| format!("reading {}", manifest.display()))?;
-    let now = serde_json::to_string(&jiff::Zoned::now().to_string())?;
-    save::replace(manifest, text.replacen("\"finished\": null", &format!("\"finished\": {now}"), 1).as_bytes())
 }
 
 /// The folder that holds results/, and the name of the run.

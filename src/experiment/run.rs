@@ -23,12 +23,9 @@ use crate::file_name::check_run_name;
 use crate::model::Placement;
 use crate::model::source::{self, Model};
 use crate::progress::{self, Activity};
-use crate::record::Indicators;
-use crate::record::Row;
-use crate::record::Shard;
 use crate::record::machine::peak_memory;
 use crate::record::manifest::{Manifest, PredictedSeconds, StageSeconds};
-use crate::record::{RunFolder, run_name};
+use crate::record::{Indicators, Row, RunFolder, Shard, run_name};
 use crate::score::{RatioTrial, next_ratios};
 use splitbench_codec::{Budget, CodecSpec};
 

@@ -19,10 +19,9 @@ use crate::data::Dataset;
 use crate::model::source::Model;
 use crate::model::{SplitPoint, device_name};
 use crate::progress;
-use crate::record::Row;
-use crate::record::Shard;
 use crate::record::manifest::PredictedSeconds;
-use crate::score::{QuestionRecord, Request, Sample};
+use crate::record::{QuestionRecord, Row, Sample, Shard};
+use crate::score::Request;
 use splitbench_codec::{self as codec, Budget, Calibration, Codec};
 
 /// What to score.

@@ -1,19 +1,18 @@
 //! Two runs on the same questions: paired differences with intervals, from their samples.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::number::{self, MISSING};
 use super::table::{Notes, Table, TableSection};
 use super::{fidelity, names, view};
 use crate::experiment::RecordedRun;
 use crate::file_name::file_name;
-use crate::score::student_quantile;
-use crate::score::{CodecSample, Sample, paired};
+use crate::record::{CodecSample, Sample, SampleLine, json_lines};
+use crate::score::{paired, student_quantile};
 
 /// Which cells of a run: the whole name of a codec, a split layer, a ratio; what is absent may be anything.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,18 +25,6 @@ pub struct CellFilter {
     pub ratio: Option<f64>,
     /// The cut.
     pub layer: Option<u32>,
-}
-
-/// A line of `samples/*.jsonl`.
-#[derive(Deserialize)]
-struct SampleRecord {
-    split_layer: Option<u32>,
-    scope: String,
-    codec: String,
-    ratio: Option<f64>,
-    accounting: Option<String>,
-    #[serde(flatten)]
-    sample: Sample,
 }
 
 /// What a cell is, the data set aside.
@@ -264,19 +251,16 @@ fn read(run: &Path, wanted: &CellFilter) -> Result<Vec<CellSamples>> {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let model = stem.rsplit_once("--").map_or(stem, |(model, _)| model);
         let model = models.clone().find(|name| file_name(name) == model).map_or(model, |name| name);
-        let opened = std::fs::File::open(&file).with_context(|| format!("opening {}", file.display()))?;
-        let mut here: Vec<CellSamples> = Vec::new();
-        for (nth, text) in BufReader::new(opened).lines().enumerate() {
-            let at = || format!("{} line {}", file.display(), nth + 1);
-            let text = text.with_context(at)?;
-            let line: SampleRecord = serde_json::from_str(&text).with_context(|| format!("{}: not a sample", at()))?;
+        let mut cells: Vec<CellSamples> = Vec::new();
+        for line in json_lines::lines(&file, "a sample")? {
+            let SampleLine { split_layer, scope, codec, ratio, accounting, sample } = line?;
             let cell = ComparedCell {
                 model: model.to_string(),
-                split_layer: line.split_layer,
-                scope: line.scope,
-                codec: line.codec,
-                ratio: line.ratio,
-                accounting: line.accounting.unwrap_or_default(),
+                split_layer,
+                scope: scope.into(),
+                codec: codec.into(),
+                ratio,
+                accounting: accounting.unwrap_or_default().into(),
             };
             if !seen.contains(&cell) {
                 seen.push(cell.clone());
@@ -284,16 +268,17 @@ fn read(run: &Path, wanted: &CellFilter) -> Result<Vec<CellSamples>> {
             if !cell.is(wanted) {
                 continue;
             }
-            let dataset = line.sample.dataset.clone();
-            match here.iter_mut().find(|one| one.cell == cell && one.dataset == dataset) {
-                Some(one) => one.samples.push(line.sample),
+            let sample = sample.into_owned();
+            let dataset = sample.dataset.clone();
+            match cells.iter_mut().find(|one| one.cell == cell && one.dataset == dataset) {
+                Some(one) => one.samples.push(sample),
                 None => {
                     let title = own.iter().find(|info| info.name == dataset).map(|info| info.title.clone());
-                    here.push(CellSamples { file: file.clone(), dataset, title, cell, samples: vec![line.sample] });
+                    cells.push(CellSamples { file: file.clone(), dataset, title, cell, samples: vec![sample] });
                 }
             }
         }
-        for one in &here {
+        for one in &cells {
             let same = |other: &&CellSamples| other.cell == one.cell && other.dataset == one.dataset;
             if let Some(other) = out.iter().find(same) {
                 bail!(
@@ -305,7 +290,7 @@ fn read(run: &Path, wanted: &CellFilter) -> Result<Vec<CellSamples>> {
                 );
             }
         }
-        out.extend(here);
+        out.extend(cells);
     }
     if out.is_empty() {
         bail!("{} has no cell like that; it has {}", run.display(), some(&seen));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::experiment::ReportSpec;
-use crate::record::{Row, write_csv};
+use crate::record::{Row, table_file};
 
 mod activation_figures;
 mod bars;
@@ -88,8 +88,7 @@ pub fn write(
 ) -> Result<Vec<PathBuf>> {
     let view = checked(report, rows)?;
     create(results)?;
-    let mut written = vec![results.join("rows.csv")];
-    write_csv(&written[0], rows)?;
+    let mut written = vec![table_file::write(results, rows)?];
     let mut put = |path: PathBuf, text: &str| {
         crate::save::replace(&path, text.as_bytes())?;
         written.push(path);

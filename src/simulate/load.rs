@@ -89,7 +89,7 @@ impl ServiceProfile {
             "{} has no service.csv, the times of single requests: they are measured by `splitbench run figure6`, or by an experiment with a section [report.response]",
             run.display()
         );
-        let lines: Vec<Service> = table_file::read(&path)?;
+        let lines: Vec<Service> = table_file::read(run)?;
         let made: Vec<Self> =
             Self::of(&lines, &run.display().to_string()).into_iter().map(|(profile, _)| profile).collect();
         ensure!(

@@ -75,7 +75,7 @@ fn a_run_without_times_says_what_makes_them() {
     let folder = tempfile::tempdir().unwrap();
     let error = format!("{:#}", ServiceProfile::of_run(folder.path()).unwrap_err());
     assert!(error.contains("service.csv") && error.contains("splitbench run figure6"), "{error}");
-    table_file::write(&folder.path().join("service.csv"), &lines()).unwrap();
+    table_file::write(folder.path(), &lines()).unwrap();
     assert_eq!(ServiceProfile::of_run(folder.path()).unwrap().len(), 1);
     std::fs::write(folder.path().join("service.csv"), "model\n").unwrap();
     let error = format!("{:#}", ServiceProfile::of_run(folder.path()).unwrap_err());

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use splitbench::data::registry;
-use splitbench::score::{QuestionRecord, Sample, encode_request, encode_requests, mean, standard_error};
+use splitbench::record::{QuestionRecord, Sample};
+use splitbench::score::{encode_request, encode_requests, mean, standard_error};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 

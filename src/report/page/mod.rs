@@ -225,7 +225,7 @@ fn summary(sources: &[RunSource]) -> Table {
                 let failed = rows.iter().filter(|row| row.both.is_none()).count();
                 (format!("D {}", sizes.join(", ")), data.join(", "), counted(rows.len(), "row"), failed)
             }
-            RunKind::Simulated { swept, .. } => {
+            RunKind::Simulated(swept) => {
                 let profiles = view::distinct(swept.points.iter().map(|point| point.profile.clone()));
                 let failed =
                     swept.points.iter().filter(|point| point.mean_s.is_none_or(|mean| !mean.is_finite())).count();
@@ -281,10 +281,10 @@ fn part(source: &RunSource) -> Result<Vec<PageBlock>> {
             (vec![vec![table4::table4(rows, NumberPlace::Inside)], vec![table4::list(rows)]], Vec::new())
         }
         RunKind::Replay { rows, .. } => (vec![vec![table4::list(rows)]], Vec::new()),
-        RunKind::Simulated { swept, about } => {
+        RunKind::Simulated(swept) => {
             let draw = |(file, figure): (String, super::figure::Figure)| figure.picture(file, TextPlace::ReportContext);
-            let pictures = simulation::figures(swept, about).into_iter().map(draw).collect::<Result<_>>()?;
-            (vec![simulation::rendered(swept, about).tables], pictures)
+            let pictures = simulation::figures(swept).into_iter().map(draw).collect::<Result<_>>()?;
+            (vec![simulation::rendered(swept).tables], pictures)
         }
     };
     blocks.extend(arranged(source, tables, pictures));

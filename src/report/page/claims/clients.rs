@@ -5,7 +5,7 @@ use super::super::super::view;
 use super::super::verdict::ClaimState;
 use super::ClaimVerdict;
 use crate::record::RAW;
-use crate::simulate::Saturation;
+use crate::record::Saturation;
 
 /// Prompts alone, of one profile and so many workers.
 fn places(lines: &[Saturation], workers: usize) -> Vec<(&str, Vec<&Saturation>)> {

@@ -338,7 +338,7 @@ impl Test {
                 Self::Hardware => time::hardware(&speed::accelerated(rows)),
                 _ => Vec::new(),
             },
-            RunKind::Simulated { swept, .. } => match *self {
+            RunKind::Simulated(swept) => match *self {
                 Self::Limits { workers, by, fc } => clients::limits(&swept.saturation, workers, by, fc),
                 Self::Clients { workers, gbps, times } => clients::clients(&swept.saturation, workers, gbps, times),
                 _ => Vec::new(),

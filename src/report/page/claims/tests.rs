@@ -4,7 +4,7 @@ use super::*;
 use crate::experiment::{ReportSpec, ResponseSpec};
 use crate::record::testing::{failed, on, row};
 use crate::record::{Energy, RAW, Row, Similarity};
-use crate::simulate::{Saturation, SweepRecord};
+use crate::record::{Saturation, SweepRecord};
 
 const BASE: f64 = 0.7;
 
@@ -276,8 +276,8 @@ fn many_clients_are_judged_by_the_simulation() {
         best_per_s: Some(1.0),
     };
     let of = |lines: Vec<Saturation>, part: &str| {
-        let swept = SweepRecord { points: Vec::new(), saturation: lines };
-        said(source(RunKind::Simulated { swept, about: String::new() }), part)
+        let swept = SweepRecord { saturation: lines, ..SweepRecord::default() };
+        said(source(RunKind::Simulated(swept)), part)
     };
     let fc = "fc at ratio 8 in elements";
     let one = |fc_by: &str| vec![line(1, RAW, "compute", 10.0), line(1, fc, fc_by, 10.0)];
