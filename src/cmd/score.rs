@@ -93,7 +93,7 @@ impl Args {
             "--ratio and --accounting are a codec's, and without --codec nothing is compressed: give --codec, or leave them out"
         );
         ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
-        let source = RowSource::of(self.data_dir.as_deref());
+        let source = RowSource::new(self.data_dir.as_deref());
         let info = data::find(&self.dataset)?;
         if let Some(path) = &self.samples {
             let mut read = source.files([info]);

@@ -72,7 +72,7 @@ impl Args {
         simulate.seconds = self.seconds.unwrap_or(simulate.seconds);
         simulate.check()?;
         let profiles = match (&self.from, &self.profile) {
-            (Some(run), _) => ServiceProfile::of_run(run)?,
+            (Some(run), _) => ServiceProfile::from_run(run)?,
             (None, Some(file)) => vec![ServiceProfile::read(file)?],
             (None, None) => bail!("whose times? Give a run with --from results/figure6/RUN, or --profile FILE"),
         };
@@ -91,7 +91,7 @@ impl Args {
         ];
         let read: Vec<PathBuf> = read.into_iter().flatten().collect();
         output::check(&read, &[Output::folder("--out", &plots)])?;
-        let folder = RunFolder::at(results, &read)?;
+        let folder = RunFolder::create_bare(results, &read)?;
         let mut swept = SweepRecord::default();
         let mut runs = 0;
         for profile in &profiles {

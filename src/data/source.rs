@@ -29,7 +29,7 @@ impl RowSource {
             match (self, &info.file) {
                 (_, Some(file)) => {
                     let train = info.train.as_ref().map(|train| &train.file);
-                    files.extend([file].into_iter().chain(train).map(|file| info.beside(file)));
+                    files.extend([file].into_iter().chain(train).map(|file| info.sibling(file)));
                 }
                 (Self::Folder(folder), None) => {
                     files.extend([SCORED, TRAINING].concat().iter().map(|file| folder.join(&info.name).join(file)));
@@ -41,7 +41,7 @@ impl RowSource {
     }
 
     /// The folder given, else the one that `prepare` fills if it has, else only what is built in.
-    pub fn of(data_dir: Option<&Path>) -> Self {
+    pub fn new(data_dir: Option<&Path>) -> Self {
         let prepared = || crate::hub::datasets_folder().ok().filter(|folder| folder.is_dir());
         data_dir.map(Path::to_path_buf).or_else(prepared).map_or(Self::Embedded, Self::Folder)
     }
@@ -187,7 +187,7 @@ fn stated(info: &DatasetInfo, file: RowsFile, recorded: Option<&String>, table: 
 
 /// A file that the definition names. Fails where it is not the one that the definition means.
 fn own_file(info: &DatasetInfo, file: &str, recorded: Option<&str>, rows: Option<usize>) -> Result<RowsFile> {
-    let path = info.beside(file);
+    let path = info.sibling(file);
     let shown = path.display().to_string();
     let bytes =
         std::fs::read(&path).with_context(|| format!("reading {shown}, the rows that {} names", info.given()))?;

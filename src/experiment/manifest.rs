@@ -42,7 +42,7 @@ impl ManifestWriter {
             finished: None,
             cost: None,
             predicted_memory: 0.0,
-            earlier: earlier(&folder.results.join(folder.own("manifest", "json"))),
+            earlier: earlier(&folder.results.join(folder.shard_file("manifest", "json"))),
             spec: serde_json::to_value(&experiment.spec)?,
             options: serde_json::to_value(options)?,
             models: Vec::new(),
@@ -96,12 +96,12 @@ impl ManifestWriter {
     /// Writes it, with what this process took until now, and at first the machine beside it.
     pub fn write(&mut self, folder: &RunFolder, clock: &Clock, predicted: Option<PredictedSeconds>) -> Result<()> {
         if self.written.is_none() {
-            folder.json(&folder.own("machine", "json"), &Machine::here())?;
+            folder.json(&folder.shard_file("machine", "json"), &Machine::detect())?;
         }
         self.written = Some(Instant::now());
         let (wall_seconds, spent) = clock.read();
         self.manifest.cost = Some(ProcessCost { wall_seconds, spent, predicted, peak_memory: peak_memory() });
-        folder.json(&folder.own("manifest", "json"), &self.manifest)
+        folder.json(&folder.shard_file("manifest", "json"), &self.manifest)
     }
 }
 

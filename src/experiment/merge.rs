@@ -24,7 +24,7 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<RunOutcome> {
     let known = RecordedRun::find(&first)?;
     let known = known.with_context(|| format!("{} has no manifest.json: it is no run", first.display()))?;
     let RecordedRun { experiment, spec, .. } = known;
-    let (out, run) = place(&first, &experiment)
+    let (out, run) = split_run_path(&first, &experiment)
         .with_context(|| format!("{} is not .../results/{experiment}/RUN", first.display()))?;
     let mut journals: Vec<PathBuf> = Vec::new();
     for folder in folders {
@@ -83,7 +83,7 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<RunOutcome> {
 }
 
 /// The folder that holds results/, and the name of the run.
-fn place<'a>(folder: &'a Path, experiment: &str) -> Option<(&'a Path, &'a str)> {
+fn split_run_path<'a>(folder: &'a Path, experiment: &str) -> Option<(&'a Path, &'a str)> {
     let run = folder.file_name()?.to_str()?;
     let of_experiment = folder.parent()?;
     let results = of_experiment.parent()?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::calibrate::calibrate;
 use super::cell::Cell;
-use super::evaluate::{CellCodec, ScoreTargets, Scores, evaluate};
+use super::evaluate::{CellCodec, ExtraScores, Scores, evaluate};
 use super::memory::batch_rows;
 use super::outcome::Outcome;
 use super::spent::Clock;
@@ -75,10 +75,10 @@ pub fn score_text(request: &TextRequest) -> Result<TextScores> {
     let activity = progress::sequences(format!("{}: windows", model.title), (windows.len() * (1 + cells.len())) as u64);
     let questions: Vec<&[Request]> = windows.iter().map(std::slice::from_ref).collect();
     let rows = batch_rows(&model.config, &model.placement.device, batch_tokens);
-    let wanted = ScoreTargets { baseline: true, probe: None };
+    let extra = ExtraScores { baseline: true, probe: None };
     // Of each cell, to count what one that fails leaves out.
     let mut scored = vec![0; cells.len()];
-    evaluate(decoder, &questions, &prepared, rows, wanted, &clock, |batches| {
+    evaluate(decoder, &questions, &prepared, rows, extra, &clock, |batches| {
         for batch in batches {
             for one in batch? {
                 let mut done = 1;

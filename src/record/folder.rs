@@ -69,12 +69,12 @@ impl RunFolder {
     }
 
     /// Name of a file that each shard has of its own.
-    pub fn own(&self, name: &str, kind: &str) -> String {
+    pub fn shard_file(&self, name: &str, kind: &str) -> String {
         format!("{}.{kind}", of_shard(name, self.shard))
     }
 
     /// A folder for results without samples or plots. Fails as `create` does.
-    pub fn at(results: PathBuf, read: &[PathBuf]) -> Result<Self> {
+    pub fn create_bare(results: PathBuf, read: &[PathBuf]) -> Result<Self> {
         output::check(read, &[Output::folder("--out", &results)])?;
         fs::create_dir_all(&results).with_context(|| {
             format!("cannot make the folder {}; choose another place with --out DIR", results.display())

@@ -71,14 +71,14 @@ pub fn run(name: &str, spec: &ReplaySpec, options: &ReplayOptions) -> Result<Rep
     };
     check_run_name(&run)?;
     for set in &loaded.trace.datasets {
-        spec.ratio.of(&set.dataset)?;
+        spec.ratio.of_dataset(&set.dataset)?;
     }
     let devices = spec.devices.iter().map(PathBuf::from).filter(|path| path.is_file());
     let codecs =
         spec.parsed_methods()?.iter().filter_map(ReplayMethod::codec).flat_map(CodecSpec::files).collect::<Vec<_>>();
     let read: Vec<PathBuf> = loaded.files.iter().chain(&options.file).cloned().chain(devices).chain(codecs).collect();
-    let store = RunFolder::at(options.out.join("results").join(file_name(name)).join(&run), &read)?;
-    store.json("machine.json", &Machine::here())?;
+    let store = RunFolder::create_bare(options.out.join("results").join(file_name(name)).join(&run), &read)?;
+    store.json("machine.json", &Machine::detect())?;
     let clock = wall_seconds();
     let mut replay = Replay { name, spec, loaded: &loaded, hidden: &hidden, rows: Vec::new(), timings: Vec::new() };
     replay.all()?;
@@ -172,7 +172,7 @@ impl Replay<'_> {
             .trace
             .datasets
             .iter()
-            .map(|set| Ok((set.dataset.as_str(), self.spec.ratio.of(&set.dataset)?)))
+            .map(|set| Ok((set.dataset.as_str(), self.spec.ratio.of_dataset(&set.dataset)?)))
             .collect::<Result<_>>()?;
         let ratio = |name: &str| ratios.iter().find(|(set, _)| *set == name).map_or(1.0, |(_, ratio)| *ratio);
         let sequences = sequences(self.loaded, ratio);

@@ -85,7 +85,7 @@ impl std::fmt::Display for Ratio {
 
 impl Ratio {
     /// The ratio of each data set of a trace.
-    pub fn of(&self, dataset: &str) -> Result<f64> {
+    pub fn of_dataset(&self, dataset: &str) -> Result<f64> {
         match self {
             Self::Number(ratio) => Ok(*ratio),
             Self::Word(_) => {

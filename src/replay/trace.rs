@@ -282,7 +282,7 @@ impl TraceSet {
     }
 
     /// What `requests` of a data set send.
-    pub fn of(dataset: &data::Dataset, requests: &[Vec<Request>], ordered: bool) -> Self {
+    pub fn new(dataset: &data::Dataset, requests: &[Vec<Request>], ordered: bool) -> Self {
         let flat = || requests.iter().flatten();
         let order: Vec<usize> = flat().map(|r| r.tokens.len()).collect();
         Self {

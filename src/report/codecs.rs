@@ -43,7 +43,7 @@ impl CodecLine<'_> {
         self.mean(|row| row.wire_bytes_per_token)
     }
 
-    pub fn asked(&self) -> String {
+    pub fn ratio_label(&self) -> String {
         self.ratio.map_or("fixed rate".into(), |ratio| format!("{} {}", number::ratio(ratio), self.accounting))
     }
 }
@@ -127,7 +127,7 @@ impl<'a> CodecPlace<'_, 'a> {
             let mark = if front.contains(&at) { "†" } else { "" };
             let mut row = vec![
                 format!("{}{mark}", line.codec),
-                line.asked(),
+                line.ratio_label(),
                 line.accuracy().map_or(MISSING.into(), number::percent),
                 drop,
             ];

@@ -45,7 +45,7 @@ pub struct ComparedCell {
 }
 
 impl ComparedCell {
-    fn is(&self, wanted: &CellFilter) -> bool {
+    fn matches(&self, wanted: &CellFilter) -> bool {
         let any = |same: Option<bool>| same.unwrap_or(true);
         any(wanted.model.as_ref().map(|model| *model == self.model))
             && any(wanted.codec.as_ref().map(|codec| *codec == self.codec))
@@ -265,7 +265,7 @@ fn read(run: &Path, wanted: &CellFilter) -> Result<Vec<CellSamples>> {
             if !seen.contains(&cell) {
                 seen.push(cell.clone());
             }
-            if !cell.is(wanted) {
+            if !cell.matches(wanted) {
                 continue;
             }
             let sample = sample.into_owned();

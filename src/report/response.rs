@@ -50,7 +50,7 @@ pub(super) enum BreakEven {
 
 impl BreakEven {
     /// Encoding and decoding against the bytes that are saved.
-    pub fn of(raw: &Cost, cost: &Cost) -> Self {
+    pub fn new(raw: &Cost, cost: &Cost) -> Self {
         let (saved, spent) = (raw.bytes - cost.bytes, cost.encode_s + cost.decode_s);
         match (saved > 0.0, spent > 0.0) {
             (false, _) => Self::Never,
@@ -76,7 +76,7 @@ struct ResponsePlace<'a> {
 }
 
 fn places<'a>(lines: &'a [Service], response: &'a ResponseSpec) -> Vec<ResponsePlace<'a>> {
-    let made = ServiceProfile::of(lines, "service.csv").into_iter();
+    let made = ServiceProfile::from_lines(lines, "service.csv").into_iter();
     made.map(|(profile, lines)| ResponsePlace { profile, lines, response }).collect()
 }
 
@@ -209,7 +209,7 @@ impl ResponsePlace<'_> {
                 cells.extend([ms(parts.iter().sum()), percent(&parts)]);
             }
             let own = load.codec == RAW;
-            cells.push(raw.filter(|_| !own).map_or(MISSING.into(), |raw| BreakEven::of(&raw, &cost).text()));
+            cells.push(raw.filter(|_| !own).map_or(MISSING.into(), |raw| BreakEven::new(&raw, &cost).text()));
             cells
         };
         let caption = vec![
@@ -229,7 +229,7 @@ impl ResponsePlace<'_> {
         let raw = self.raw();
         for load in &self.profile.loads {
             let cost = mean(load, ServicePart::Prompt);
-            let even = match raw.filter(|_| load.codec != RAW).map(|raw| BreakEven::of(&raw, &cost)) {
+            let even = match raw.filter(|_| load.codec != RAW).map(|raw| BreakEven::new(&raw, &cost)) {
                 Some(BreakEven::Below(mbps)) => format!("{mbps:.4}"),
                 Some(BreakEven::Never) => "0".into(),
                 Some(BreakEven::Always) => "inf".into(),

@@ -60,7 +60,7 @@ fn written_files_are_drawn_again_alike() {
     let folder = tempfile::tempdir().unwrap();
     let (results, plots) = (folder.path().join("results"), folder.path().join("plots"));
     let swept = SweepRecord { about: "About it.".into(), ..swept(&["raw f16".into(), "fc".into()], &[1, 10, 100]) };
-    let mut files = swept.write(&RunFolder::at(results.clone(), &[]).unwrap()).unwrap();
+    let mut files = swept.write(&RunFolder::create_bare(results.clone(), &[]).unwrap()).unwrap();
     files.extend(write(&results, &plots, &swept).unwrap());
     let names: Vec<&str> = files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(
@@ -111,7 +111,7 @@ fn one_point_and_two_hundred_codecs() {
 #[test]
 fn an_empty_simulation_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    SweepRecord::default().write(&RunFolder::at(folder.path().into(), &[]).unwrap()).unwrap();
+    SweepRecord::default().write(&RunFolder::create_bare(folder.path().into(), &[]).unwrap()).unwrap();
     let error = format!("{:#}", SweepRecord::read(folder.path()).unwrap_err());
     assert!(error.contains("simulation.csv has no lines") && error.contains("splitbench simulate"), "{error}");
 }

@@ -198,7 +198,7 @@ impl<'a> RatioGroup<'_, 'a> {
             return None;
         }
         let mut row = vec![format!("{}, paper", line.label())];
-        row.extend(paper::beside(&papers, &line.accuracies()));
+        row.extend(paper::with_difference(&papers, &line.accuracies()));
         row.extend(self.blank());
         Some(row)
     }

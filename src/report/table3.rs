@@ -183,7 +183,7 @@ impl<'a> MethodGroup<'_, 'a> {
             return None;
         }
         let mut row = vec![format!("{method}, paper")];
-        row.extend(paper::beside(&papers, &line.accuracies()));
+        row.extend(paper::with_difference(&papers, &line.accuracies()));
         row.extend(self.blank());
         Some(row)
     }

@@ -16,7 +16,7 @@ pub(super) struct TableCut {
 }
 
 impl TableCut {
-    fn of(row: &Row) -> Self {
+    fn new(row: &Row) -> Self {
         Self { split_layer: row.split_layer, scope: row.scope.clone(), accounting: row.accounting.clone() }
     }
 
@@ -77,7 +77,7 @@ impl<'a> RowView<'a> {
     /// accounting, belongs to each cut that agrees in the rest.
     pub fn cuts(&self) -> Vec<(TableCut, Vec<&'a Row>)> {
         let rows = || self.rows.iter().filter(|row| !row.is_baseline());
-        let all = distinct(rows().map(TableCut::of));
+        let all = distinct(rows().map(TableCut::new));
         let among =
             |cut: &TableCut, one: &TableCut| *one == TableCut { accounting: one.accounting.clone(), ..cut.clone() };
         let has_budget = |cut: &TableCut| all.iter().any(|one| !one.accounting.is_empty() && among(cut, one));
@@ -86,7 +86,7 @@ impl<'a> RowView<'a> {
             .filter(|cut| !cut.accounting.is_empty() || !has_budget(cut))
             .map(|cut| {
                 let here = |row: &&Row| {
-                    let of = TableCut::of(row);
+                    let of = TableCut::new(row);
                     of == *cut || of.accounting.is_empty() && among(cut, &of)
                 };
                 (cut.clone(), rows().filter(here).collect())

@@ -82,7 +82,7 @@ pub fn label(line: &Service) -> String {
 
 impl ServiceProfile {
     /// Those of a run, `results/<experiment>/<run>`: one a model, cut and scope.
-    pub fn of_run(run: &Path) -> Result<Vec<Self>> {
+    pub fn from_run(run: &Path) -> Result<Vec<Self>> {
         let path = run.join("service.csv");
         ensure!(
             path.exists(),
@@ -91,7 +91,7 @@ impl ServiceProfile {
         );
         let lines: Vec<Service> = table_file::read(run)?;
         let made: Vec<Self> =
-            Self::of(&lines, &run.display().to_string()).into_iter().map(|(profile, _)| profile).collect();
+            Self::from_lines(&lines, &run.display().to_string()).into_iter().map(|(profile, _)| profile).collect();
         ensure!(
             !made.is_empty(),
             "{} has no lines: run the experiment again (`splitbench run figure6`)",
@@ -101,7 +101,7 @@ impl ServiceProfile {
     }
 
     /// Those of measured lines, read from `origin`, each with its lines.
-    pub fn of<'a>(lines: &'a [Service], origin: &str) -> Vec<(Self, Vec<&'a Service>)> {
+    pub fn from_lines<'a>(lines: &'a [Service], origin: &str) -> Vec<(Self, Vec<&'a Service>)> {
         let mut out = Vec::new();
         let mut keys: Vec<(&str, u32, &str)> = Vec::new();
         for line in lines {

@@ -127,7 +127,7 @@ impl Curve<'_> {
     fn saturation(&self, profile: &ServiceProfile, simulate: &Simulate, points: &[SweepPoint]) -> Saturation {
         let most = simulate.clients.iter().copied().max().unwrap_or(1);
         let system = self.system(simulate, most);
-        let capacity = Capacity::of(&system);
+        let capacity = Capacity::new(&system);
         let classes = &self.load.classes;
         let bytes = classes.iter().map(|pair| pair.prompt.bytes + self.generate as f64 * pair.step.bytes).sum::<f64>();
         let doubled = |point: &&SweepPoint| point.mean_s.is_none_or(|mean| mean >= 2.0 * capacity.alone_s);
@@ -157,7 +157,7 @@ fn settled(system: &System, seen: &[RunNumbers], times: &[[f64; 4]]) -> bool {
     let per_s = seen.iter().map(|one| one.per_s).sum::<f64>() / runs;
     let response_s = times.iter().map(|one| one[0]).sum::<f64>() / runs;
     let near = 0.05 + 4.0 / (seen.iter().map(|one| one.requests).sum::<u64>() as f64).sqrt();
-    let long_enough = Capacity::of(system).response_s(system.arrivals).max(response_s) <= system.warm_up_s;
+    let long_enough = Capacity::new(system).response_s(system.arrivals).max(response_s) <= system.warm_up_s;
     long_enough
         && match system.arrivals {
             Arrivals::Closed { clients, think_s } => {

@@ -24,7 +24,7 @@ const ROUNDING: f64 = 0.05 + 1e-9;
 const METHODS: [&str; 5] = ["fwsvd", "asvd", "svd-llm", "qr", "topk"];
 
 fn check(says: &'static str, section: &'static str, holds: bool, found: String) -> Check {
-    Check { says, section, verdict: ClaimState::of(holds, !holds), found }
+    Check { says, section, verdict: ClaimState::judge(holds, !holds), found }
 }
 
 /// A model's accuracy in Table III, by data set.

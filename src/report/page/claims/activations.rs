@@ -24,7 +24,7 @@ pub(super) fn energy(lines: &[Energy], all: &[String], least: f64) -> Vec<ClaimV
             sets(here.len()),
             noise.value
         );
-        let verdict = ClaimState::of(share.surely_above(bound, ONE), share.surely_below(bound, ONE));
+        let verdict = ClaimState::judge(share.surely_above(bound, ONE), share.surely_below(bound, ONE));
         let subject = crate::model::short_name(model, all.iter().map(String::as_str));
         Some(ClaimVerdict { subject, verdict, found, weight: here.len() })
     };
@@ -65,7 +65,7 @@ pub(super) fn early(lines: &[&Similarity], first: u32) -> ClaimAnswer {
     };
     let ahead: Vec<(String, Uncertain)> = sets.iter().filter_map(ahead).collect();
     let list: Vec<String> = ahead.iter().map(|(set, ahead)| format!("{set} {}", ahead.text(2))).collect();
-    let verdict = ClaimState::of(
+    let verdict = ClaimState::judge(
         ahead.iter().all(|(_, ahead)| ahead.surely_above(0.0, ONE)),
         ahead.iter().any(|(_, ahead)| ahead.surely_below(0.0, ANY)),
     );
@@ -84,5 +84,5 @@ pub(super) fn late(lines: &[&Similarity], most: f64) -> ClaimAnswer {
         stderr: squares.map(|sum| sum.sqrt() / n),
     };
     let found = format!("{} after layer {last}, mean over {}", mean.text(2), sets(here.len()));
-    Some((ClaimState::of(mean.surely_below(most, ONE), mean.surely_above(most, ONE)), found, here.len()))
+    Some((ClaimState::judge(mean.surely_below(most, ONE), mean.surely_above(most, ONE)), found, here.len()))
 }

@@ -35,7 +35,7 @@ pub(super) fn limits(lines: &[Saturation], workers: usize, by: &str, fc: bool) -
             significant(low),
             significant(high)
         );
-        let verdict = ClaimState::of(others.is_empty(), !others.is_empty());
+        let verdict = ClaimState::judge(others.is_empty(), !others.is_empty());
         Some(ClaimVerdict { subject: profile.into(), verdict, found, weight: counted.len() })
     };
     places(lines, workers).into_iter().filter_map(judge).collect()
@@ -60,8 +60,10 @@ pub(super) fn clients(lines: &[Saturation], workers: usize, gbps: Option<f64>, t
         };
         let all: Vec<(f64, String)> =
             rates.into_iter().filter(|rate| gbps.is_none_or(|gbps| gbps == *rate)).filter_map(at).collect();
-        let verdict =
-            ClaimState::of(all.iter().all(|(ratio, _)| *ratio > times), all.iter().any(|(ratio, _)| *ratio <= times));
+        let verdict = ClaimState::judge(
+            all.iter().all(|(ratio, _)| *ratio > times),
+            all.iter().any(|(ratio, _)| *ratio <= times),
+        );
         let found = all.iter().map(|(_, found)| found.as_str()).collect::<Vec<_>>().join(". ");
         (!all.is_empty()).then(|| ClaimVerdict { subject: profile.into(), verdict, found, weight: all.len() })
     };

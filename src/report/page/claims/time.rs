@@ -33,7 +33,7 @@ pub(super) fn share(all: &[response::CodecShare], codec: &str, bound: f64, at_mo
                 )
             })
             .collect();
-        let verdict = if at_most { ClaimState::of(below, above) } else { ClaimState::of(above, below) };
+        let verdict = if at_most { ClaimState::judge(below, above) } else { ClaimState::judge(above, below) };
         let open =
             if verdict == ClaimState::Open { "depends on the link, which the paper does not state: " } else { "" };
         let judged = ClaimVerdict {
@@ -71,7 +71,7 @@ pub(super) fn hardware(all: &[speed::AcceleratorSpeed]) -> Vec<ClaimVerdict> {
     let judge = |one: &speed::AcceleratorSpeed| {
         let (reached, short) = one.against_claim();
         let (verdict, says) = match (one.provenance, short) {
-            (Provenance::Measured, _) => (ClaimState::of(reached, short), ""),
+            (Provenance::Measured, _) => (ClaimState::judge(reached, short), ""),
             (Provenance::Simulated, true) => (ClaimState::Fails, "even if the stated clock is met: "),
             (Provenance::Simulated, false) => (ClaimState::Open, "simulated, if the stated clock is met: "),
             // A bound on what a device could do is no measurement.
