@@ -102,10 +102,10 @@ fn again(run: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
     }
     let rows = page::rows(run)?;
     let (report, partial) = page::wanted(run, &rows)?;
-    let beside = report::ReportContext { partial, ..report::ReportContext::read(run, &report)? };
+    let context = report::ReportContext { partial, ..report::ReportContext::read(run, &report)? };
     std::fs::create_dir_all(plots).with_context(|| format!("making the folder {}", plots.display()))?;
-    say!("{}", report::terminal(&report, &rows, &beside, 160)?)?;
-    report::write(run, plots, &report, &rows, &beside)
+    say!("{}", report::terminal(&report, &rows, &context, 160)?)?;
+    report::write(run, plots, &report, &rows, &context)
 }
 
 /// Tables and plots of the rows of several runs, of some data sets where these are named.
@@ -125,10 +125,10 @@ fn together(runs: &[PathBuf], datasets: &[String], out: &Path, plots: &Path) -> 
     let one = |run: &PathBuf| {
         let rows = page::rows(run)?;
         let (report, partial) = page::wanted(run, &rows)?;
-        let beside = report::ReportContext { partial, ..report::ReportContext::read(run, &report)? };
-        Ok(PooledRun { name: run.display().to_string(), report, rows, beside })
+        let context = report::ReportContext { partial, ..report::ReportContext::read(run, &report)? };
+        Ok(PooledRun { name: run.display().to_string(), report, rows, context })
     };
-    let PooledRun { report, mut rows, mut beside, .. } = pool(runs.iter().map(one).collect::<Result<_>>()?)?;
+    let PooledRun { report, mut rows, mut context, .. } = pool(runs.iter().map(one).collect::<Result<_>>()?)?;
     if !datasets.is_empty() {
         let known: BTreeSet<&str> = rows.iter().map(|row| row.dataset.as_str()).collect();
         if let Some(unknown) = datasets.iter().find(|name| !known.contains(name.as_str())) {
@@ -136,10 +136,10 @@ fn together(runs: &[PathBuf], datasets: &[String], out: &Path, plots: &Path) -> 
         }
         rows.retain(|row| datasets.contains(&row.dataset));
         // The others may be what has not finished: cells that these lack are counted.
-        beside.partial = false;
+        context.partial = false;
     }
-    say!("{}", report::terminal(&report, &rows, &beside, 160)?)?;
-    report::write(out, plots, &report, &rows, &beside)
+    say!("{}", report::terminal(&report, &rows, &context, 160)?)?;
+    report::write(out, plots, &report, &rows, &context)
 }
 
 /// Tables of a replay.

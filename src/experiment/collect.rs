@@ -70,11 +70,11 @@ pub fn collect(
             calibration: key.calibration.clone(),
             ..empty.clone()
         };
-        let found = outcomes(journals, key, &plan).with_context(|| format!("data set {name}, {key}"))?;
-        let made = found.and_then(|(outcomes, fidelity)| {
+        let outcomes = outcomes(journals, key, &plan).with_context(|| format!("data set {name}, {key}"))?;
+        let records = outcomes.and_then(|(outcomes, fidelity)| {
             Ok((cell_samples(name, &answers, &outcomes, &fidelity)?, outcomes, fidelity))
         });
-        match made {
+        match records {
             Ok((cell, outcomes, fidelity)) => {
                 samples(Some(key), &cell)?;
                 let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
@@ -203,8 +203,8 @@ fn absent(journals: &[Journal]) -> Option<String> {
     };
     let shares: Vec<(usize, usize)> = journals.iter().map(share).collect::<Option<_>>()?;
     let &(_, of) = shares.first()?;
-    let there = |number: usize| shares.contains(&(number, of));
-    let missing: Vec<String> = (1..=of).filter(|&n| !there(n)).map(|number| format!("{number}/{of}")).collect();
+    let has_journal = |number: usize| shares.contains(&(number, of));
+    let missing: Vec<String> = (1..=of).filter(|&n| !has_journal(n)).map(|number| format!("{number}/{of}")).collect();
     (!missing.is_empty() && shares.iter().all(|(_, one)| *one == of)).then(|| missing.join(", "))
 }
 

@@ -55,8 +55,8 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<RunOutcome> {
             let mini = (model == POCKET).then(|| format!("{}-mini", info.name));
             let mini = mini.filter(|mini| datasets.iter().all(|info| info.name != *mini));
             let is_here = |plan: &JournalPlan| {
-                let asked = &plan.row.dataset;
-                plan.row.model == *model && (*asked == info.name || Some(asked) == mini.as_ref())
+                let dataset = &plan.row.dataset;
+                plan.row.model == *model && (*dataset == info.name || Some(dataset) == mini.as_ref())
             };
             let (mut here, others) =
                 journals.into_iter().partition::<Vec<Journal>, _>(|journal| journal.plan().is_some_and(is_here));

@@ -97,8 +97,8 @@ fn observed_inputs(spec: &Spec, model: &Model, task: &Task, first: bool) -> Resu
     let cells: Vec<String> = task.cells.iter().map(|cell| format!("{cell:?}")).collect();
     let requests: Vec<(&[u32], &[u32])> =
         task.requests.iter().flatten().chain(&task.train).map(|r| (&*r.tokens, &*r.targets)).collect();
-    let asked = (spec.report.response.is_some(), spec.report.activations, first);
-    let digest = Sha256::digest(serde_json::to_string(&(of_program, of_model, cells, requests, asked))?);
+    let wanted = (spec.report.response.is_some(), spec.report.activations, first);
+    let digest = Sha256::digest(serde_json::to_string(&(of_program, of_model, cells, requests, wanted))?);
     Ok(hex::encode(digest))
 }
 

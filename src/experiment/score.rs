@@ -142,19 +142,19 @@ fn find_pending(request: &ScoreRequest, cells: &[CellState], journal: &Journal) 
     // By whether the unsplit model's answer is lacking, and by the cells that are.
     // In a sorted map, so that the order of the parts is the same in every run.
     let mut pending: BTreeMap<(bool, Vec<usize>), Vec<usize>> = BTreeMap::new();
-    let mut there = 0;
+    let mut known = 0;
     for nth in (0..requests.len()).filter(is_mine) {
         let question = dataset.questions[nth].index;
         let is_lacking = |state: &CellState| state.codec.is_some() && !journal.has(&state.key, question);
         let lacking: Vec<usize> = (0..cells.len()).filter(|&cell| is_lacking(&cells[cell])).collect();
         let baseline = !journal.has_answer(question);
-        there += requests[nth].len() * (cells.len() - lacking.len() + usize::from(!baseline));
+        known += requests[nth].len() * (cells.len() - lacking.len() + usize::from(!baseline));
         if baseline || !lacking.is_empty() {
             pending.entry((baseline, lacking)).or_default().push(nth);
         }
     }
     let part = |((baseline, cells), questions)| Pending { baseline, cells, questions };
-    (pending.into_iter().map(part).collect(), there as u64)
+    (pending.into_iter().map(part).collect(), known as u64)
 }
 
 impl Pending {
@@ -271,11 +271,11 @@ fn calibrations(request: &ScoreRequest, clock: &Clock) -> Result<Vec<(SplitPoint
         .map(|split| {
             let codecs: Vec<_> = request.cells.iter().filter(|c| c.split == split).map(|c| c.codec.clone()).collect();
             let ScoreRequest { model, train, batch_tokens, calibrations, .. } = *request;
-            let made =
+            let calibration =
                 calibrate(model, train, split, &codecs, batch_tokens, calibrations, clock).with_context(|| {
                     format!("calibrating on {} after layer {}", request.dataset.info.name, split.after_layer)
                 })?;
-            Ok((split, made))
+            Ok((split, calibration))
         })
         .collect()
 }

@@ -68,9 +68,9 @@ impl Clock {
             times.since.get_or_insert(started);
         }
         let before = WITHIN.take();
-        let made = act();
-        let took = started.elapsed();
-        let seconds = took.saturating_sub(WITHIN.replace(before + took)).as_secs_f64();
+        let result = act();
+        let elapsed = started.elapsed();
+        let seconds = elapsed.saturating_sub(WITHIN.replace(before + elapsed)).as_secs_f64();
         let mut times = lock(&self.times);
         times.active -= 1;
         if times.active == 0 {
@@ -86,7 +86,7 @@ impl Clock {
             // Counted a packet at a time.
             Stage::Codecs => {}
         }
-        made
+        result
     }
 
     /// One packet's times.

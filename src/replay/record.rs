@@ -26,8 +26,8 @@ pub struct TraceOrigin {
 
 /// The shapes of the activations that `datasets` send.
 pub fn shapes(about: TraceOrigin, tokenizer: &Tokenizer, datasets: &[Dataset]) -> Result<Trace> {
-    let of = |dataset| Ok(TraceSet::new(dataset, &encode_dataset(tokenizer, dataset)?, false));
-    Ok(assemble(about, datasets.iter().map(of).collect::<Result<_>>()?, None))
+    let set = |dataset| Ok(TraceSet::new(dataset, &encode_dataset(tokenizer, dataset)?, false));
+    Ok(assemble(about, datasets.iter().map(set).collect::<Result<_>>()?, None))
 }
 
 fn assemble(about: TraceOrigin, datasets: Vec<TraceSet>, activations: Option<StoredActivations>) -> Trace {

@@ -348,8 +348,8 @@ impl Replay<'_> {
                 let (Some((_, Some(exact))), Some(lane)) = (known, &mut running.lane) else { continue };
                 match lane.round_trip(&activation, sequence.ratio) {
                     Ok(back) => {
-                        let found = reference::rel_error(back.into_iter().map(f64::from), exact);
-                        *worst = Some(worst.map_or(found, |worst: f64| worst.max(found)));
+                        let error = reference::rel_error(back.into_iter().map(f64::from), exact);
+                        *worst = Some(worst.map_or(error, |worst: f64| worst.max(error)));
                     }
                     Err(error) => running.err = Some(format!("checking {} tokens: {error:#}", sequence.tokens)),
                 }

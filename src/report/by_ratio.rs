@@ -52,12 +52,13 @@ pub(super) fn by_ratio(view: &RowView) -> TableSet {
     let mut tables = Vec::new();
     let key = |place: &CodecPlace| (place.model.to_string(), place.split_layer);
     for (model, split_layer) in distinct(places.iter().map(key)) {
-        let here: Vec<&CodecPlace> = places.iter().filter(|place| key(place) == (model.clone(), split_layer)).collect();
-        let of = |place: &&&Row| !place.accounting.is_empty();
-        let accountings =
-            distinct(here.iter().flat_map(|place| place.rows.iter().filter(of).map(|row| row.accounting.as_str())));
+        let cut: Vec<&CodecPlace> = places.iter().filter(|place| key(place) == (model.clone(), split_layer)).collect();
+        let has_ratio = |place: &&&Row| !place.accounting.is_empty();
+        let accountings = distinct(
+            cut.iter().flat_map(|place| place.rows.iter().filter(has_ratio).map(|row| row.accounting.as_str())),
+        );
         for accounting in accountings {
-            tables.extend(pair(view, &here, accounting, &mut csv));
+            tables.extend(pair(view, &cut, accounting, &mut csv));
         }
     }
     TableSet { tables, csv }

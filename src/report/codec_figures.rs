@@ -36,8 +36,11 @@ impl<'a> Marks<'a> {
             };
         }
         // All of them, so that a colour means the same in every figure.
-        let of = |family| codecs.iter().copied().filter(|codec| names::family(codec) == family).collect();
-        Self { names: names::FAMILIES.map(String::from).to_vec(), codecs: (0..names::FAMILIES.len()).map(of).collect() }
+        let members = |family| codecs.iter().copied().filter(|codec| names::family(codec) == family).collect();
+        Self {
+            names: names::FAMILIES.map(String::from).to_vec(),
+            codecs: (0..names::FAMILIES.len()).map(members).collect(),
+        }
     }
 }
 

@@ -53,8 +53,9 @@ pub(super) fn places<'v, 'a>(view: &'v RowView<'a>) -> Vec<CodecPlace<'v, 'a>> {
     let mut out = Vec::new();
     for &model in &view.models {
         for (split_layer, scope) in view::distinct(rows().map(|row| (row.split_layer, row.scope.as_str()))) {
-            let here = |row: &&Row| row.model == model && (row.split_layer, row.scope.as_str()) == (split_layer, scope);
-            let rows: Vec<&Row> = rows().filter(here).collect();
+            let is_in =
+                |row: &&Row| row.model == model && (row.split_layer, row.scope.as_str()) == (split_layer, scope);
+            let rows: Vec<&Row> = rows().filter(is_in).collect();
             if !rows.is_empty() {
                 out.push(CodecPlace { view, model, split_layer, scope, rows });
             }
@@ -89,8 +90,8 @@ impl<'a> CodecPlace<'_, 'a> {
         let line = |(accounting, codec, ratio)| {
             let rows: Vec<&Row> =
                 self.rows.iter().copied().filter(|row| key(row) == (accounting, codec, ratio)).collect();
-            let of = |name: &&str| view::cell(&rows, self.model, name, None);
-            CodecLine { codec, ratio, accounting, cells: self.view.datasets.iter().map(of).collect() }
+            let find = |name: &&str| view::cell(&rows, self.model, name, None);
+            CodecLine { codec, ratio, accounting, cells: self.view.datasets.iter().map(find).collect() }
         };
         keys.into_iter().map(line).collect()
     }

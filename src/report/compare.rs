@@ -163,8 +163,8 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &CellFilter, b: &CellFilter, by_no
                 let like = |other: &&ComparedCell| {
                     if same_models { *other == one } else { other.without_model() == one.without_model() }
                 };
-                let found: Vec<&ComparedCell> = cells_b.iter().filter(like).collect();
-                if let [other] = found.as_slice() { Some((one.clone(), (*other).clone())) } else { None }
+                let partners: Vec<&ComparedCell> = cells_b.iter().filter(like).collect();
+                if let [other] = partners.as_slice() { Some((one.clone(), (*other).clone())) } else { None }
             };
             cells_a.iter().filter_map(pair).collect()
         }
@@ -185,12 +185,12 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &CellFilter, b: &CellFilter, by_no
         some(&cells_a),
         some(&cells_b)
     );
-    let of = |all: &[CellSamples], cell: &ComparedCell| -> Vec<usize> {
+    let places = |all: &[CellSamples], cell: &ComparedCell| -> Vec<usize> {
         (0..all.len()).filter(|at| all[*at].cell == *cell).collect()
     };
     let mut out = Vec::new();
     for (one, other) in pairs {
-        let (ones, others) = (of(&all_a, &one), of(&all_b, &other));
+        let (ones, others) = (places(&all_a, &one), places(&all_b, &other));
         let mut comparison = Comparison { a: one, b: other, lines: Vec::new(), notes: Vec::new() };
         for at in &ones {
             let a = &all_a[*at];
@@ -522,7 +522,7 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
         );
     }
     let mut notes = Notes::default();
-    let beside = |found: Difference, digits: usize| match found.half {
+    let with_interval = |found: Difference, digits: usize| match found.half {
         Some(half) => format!("{:+.digits$} ± {half:.digits$}", found.mean),
         None => format!("{:+.digits$}", found.mean),
     };
@@ -540,11 +540,11 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
             line.questions.to_string(),
             number::tenths(line.a),
             number::tenths(line.b),
-            beside(line.accuracy, 1),
+            with_interval(line.accuracy, 1),
             line.lost.to_string(),
             line.gained.to_string(),
             number::p_value(line.mcnemar_p),
-            line.gold_loglik.map_or(MISSING.into(), |found| beside(found, 3)),
+            line.gold_loglik.map_or(MISSING.into(), |found| with_interval(found, 3)),
             line.bytes.map_or(MISSING.into(), |ratio| format!("{ratio:.2}")),
         ];
         if near {

@@ -100,15 +100,16 @@ fn keys(kind: SeriesKind, rows: &[&Row]) -> Vec<Key> {
     let several = |codec: &str| {
         let sets = view::distinct(rows.iter().map(|row| row.dataset.as_str()));
         sets.into_iter().any(|set| {
-            let here: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec && row.dataset == set).collect();
-            view::ratios(&here).len() > 1
+            let cells: Vec<&Row> =
+                rows.iter().copied().filter(|row| row.codec == codec && row.dataset == set).collect();
+            view::ratios(&cells).len() > 1
         })
     };
     let mut out = Vec::new();
     for codec in codecs {
         if several(codec) {
-            let here: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec).collect();
-            out.extend(view::ratios(&here).into_iter().map(|ratio| Key { codec: codec.into(), ratio: Some(ratio) }));
+            let cells: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec).collect();
+            out.extend(view::ratios(&cells).into_iter().map(|ratio| Key { codec: codec.into(), ratio: Some(ratio) }));
         } else {
             out.push(whole(codec));
         }
@@ -213,11 +214,11 @@ impl SeriesSheet<'_, '_> {
         let mut xs = view::distinct(rows.iter().filter_map(|row| self.x(row)));
         xs.sort_by(f64::total_cmp);
         let at = |x: f64| {
-            let of = |set: &&str| {
+            let find = |set: &&str| {
                 let row = rows.iter().rfind(|row| row.dataset == **set && self.x(row) == Some(x));
                 row.copied().filter(|row| view::accuracy(row).is_some())
             };
-            let cells: Vec<Option<&Row>> = sets.iter().map(of).collect();
+            let cells: Vec<Option<&Row>> = sets.iter().map(find).collect();
             let accuracies: Vec<Option<Accuracy>> = cells.iter().map(|cell| cell.and_then(view::accuracy)).collect();
             let cell = number::average(&accuracies)?;
             let x = if self.kind == SeriesKind::Bytes { mean_bytes(&cells)? } else { x };
@@ -239,8 +240,8 @@ impl SeriesSheet<'_, '_> {
             let xs = if rows.iter().all(|row| one_cell(row)) { &[None][..] } else { &xs[..] };
             for set in &self.view.datasets {
                 for x in xs {
-                    let here = |row: &&&Row| row.dataset == *set && (x.is_none() || self.x(row) == *x);
-                    coverage.count(rows.iter().rfind(here).copied());
+                    let is_cell = |row: &&&Row| row.dataset == *set && (x.is_none() || self.x(row) == *x);
+                    coverage.count(rows.iter().rfind(is_cell).copied());
                 }
             }
         }
@@ -298,12 +299,12 @@ impl SeriesSheet<'_, '_> {
             [] => String::new(),
             [one] => format!(", ratio {}", number::ratio(*one)),
             _ => {
-                let of = |set: &&str| {
+                let ratios_of = |set: &&str| {
                     let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| row.dataset == *set).collect();
                     let ratios: Vec<String> = view::ratios(&rows).into_iter().map(number::ratio).collect();
                     format!("{} {}", self.view.title(set), ratios.join("/"))
                 };
-                format!(", ratio {}", self.view.datasets.iter().map(of).collect::<Vec<_>>().join(", "))
+                format!(", ratio {}", self.view.datasets.iter().map(ratios_of).collect::<Vec<_>>().join(", "))
             }
         }
     }

@@ -91,12 +91,12 @@ fn figure(points: &[&SweepPoint], statistics: &[Statistic], about: &str) -> Figu
     };
     let panel = |link: f64, statistic: &Statistic| {
         let series = |codec: &String| {
-            let here = points.iter().filter(|point| point.link_gbps == link && point.codec == *codec);
+            let curve = points.iter().filter(|point| point.link_gbps == link && point.codec == *codec);
             let mark = |point: &&SweepPoint| {
                 let ci = (statistic.of)(point).1.unwrap_or(0.0);
                 Some(Mark { x: point.clients as f64, y: time(point, statistic)?, stderr: ci })
             };
-            here.filter_map(mark).collect()
+            curve.filter_map(mark).collect()
         };
         Panel {
             title: format!("{}, {}", rate(1000.0 * link), statistic.name),
@@ -149,11 +149,11 @@ pub(super) fn rendered(swept: &SweepRecord) -> TableSet {
     let places =
         view::distinct(swept.saturation.iter().map(|line| (line.profile.as_str(), line.workers, line.generate)));
     let section = |(profile, workers, tokens): (&str, usize, usize)| {
-        let here = swept
+        let lines = swept
             .saturation
             .iter()
             .filter(|line| (line.profile.as_str(), line.workers, line.generate) == (profile, workers, tokens));
-        TableSection { name: format!("{}, {}", servers(workers), generated(tokens)), rows: here.map(row).collect() }
+        TableSection { name: format!("{}, {}", servers(workers), generated(tokens)), rows: lines.map(row).collect() }
     };
     let table = |profile: &str| {
         Table {

@@ -85,11 +85,11 @@ impl<'a> RowView<'a> {
             .iter()
             .filter(|cut| !cut.accounting.is_empty() || !has_budget(cut))
             .map(|cut| {
-                let here = |row: &&Row| {
-                    let of = TableCut::new(row);
-                    of == *cut || of.accounting.is_empty() && among(cut, &of)
+                let is_shown = |row: &&Row| {
+                    let own = TableCut::new(row);
+                    own == *cut || own.accounting.is_empty() && among(cut, &own)
                 };
-                (cut.clone(), rows().filter(here).collect())
+                (cut.clone(), rows().filter(is_shown).collect())
             })
             .collect();
         cuts.sort_by_key(|(cut, _)| cut.split_layer);

@@ -99,8 +99,8 @@ impl Curve<'_> {
         let times: Option<Vec<[f64; 4]>> = seen.iter().map(|one| one.times).collect();
         // Times of the few that were answered early would be those of the lucky ones.
         let times = times.filter(|times| settled(&self.system(simulate, clients), seen, times));
-        let of = |nth: usize| times.as_ref().map(|times| interval(times.iter().map(|one| one[nth])));
-        let (value, ci) = (|nth| of(nth).map(|found| found.0), |nth| of(nth).and_then(|found| found.1));
+        let statistic = |nth: usize| times.as_ref().map(|times| interval(times.iter().map(|one| one[nth])));
+        let (value, ci) = (|nth| statistic(nth).map(|found| found.0), |nth| statistic(nth).and_then(|found| found.1));
         SweepPoint {
             profile: profile.name.clone(),
             workers: self.workers,

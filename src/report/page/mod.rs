@@ -265,13 +265,13 @@ fn part(source: &RunSource) -> Result<Vec<PageBlock>> {
         blocks.push(PageBlock::More { summary, blocks: paragraphs });
     }
     let (tables, pictures) = match &source.kind {
-        RunKind::Rows { report, rows, beside } => {
+        RunKind::Rows { report, rows, context } => {
             let view = super::checked(report, rows)?.among(&source.models);
-            let sweeps = sweeps(report, rows, beside)?;
-            blocks.extend(super::missing(report, &view, beside).into_iter().map(PageBlock::Text));
+            let sweeps = sweeps(report, rows, context)?;
+            blocks.extend(super::missing(report, &view, context).into_iter().map(PageBlock::Text));
             let tables =
-                rendered(report, &view, beside, &sweeps, NumberPlace::Inside).into_iter().map(|(_, made)| made.tables);
-            (tables.collect(), super::figures(report, &view, &sweeps, beside, TextPlace::ReportContext)?)
+                rendered(report, &view, context, &sweeps, NumberPlace::Inside).into_iter().map(|(_, made)| made.tables);
+            (tables.collect(), super::figures(report, &view, &sweeps, context, TextPlace::Beside)?)
         }
         RunKind::Replay { rows, table4: true } => {
             let claims = super::speed::markdown(rows);
@@ -282,7 +282,7 @@ fn part(source: &RunSource) -> Result<Vec<PageBlock>> {
         }
         RunKind::Replay { rows, .. } => (vec![vec![table4::list(rows)]], Vec::new()),
         RunKind::Simulated(swept) => {
-            let draw = |(file, figure): (String, super::figure::Figure)| figure.picture(file, TextPlace::ReportContext);
+            let draw = |(file, figure): (String, super::figure::Figure)| figure.picture(file, TextPlace::Beside);
             let pictures = simulation::figures(swept).into_iter().map(draw).collect::<Result<_>>()?;
             (vec![simulation::rendered(swept).tables], pictures)
         }

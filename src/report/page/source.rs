@@ -35,7 +35,7 @@ pub(super) struct RunSource {
 #[derive(Debug)]
 pub(super) enum RunKind {
     /// Cells of an experiment.
-    Rows { report: ReportSpec, rows: Vec<Row>, beside: ReportContext },
+    Rows { report: ReportSpec, rows: Vec<Row>, context: ReportContext },
     /// A replay of a trace; `table4` where it is one of Table IV.
     Replay { rows: Vec<ReplayRow>, table4: bool },
     /// A simulation of many clients.
@@ -73,8 +73,8 @@ impl RunSource {
             path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
         };
         let (experiment, run) = (part(whole.parent()), part(Some(&whole)));
-        let beside = whole.ancestors().nth(3).map(|out| out.join("plots").join(&experiment).join(&run));
-        let places = [plots.map(Path::to_path_buf), Some(whole.join("plots")), beside];
+        let usual = whole.ancestors().nth(3).map(|out| out.join("plots").join(&experiment).join(&run));
+        let places = [plots.map(Path::to_path_buf), Some(whole.join("plots")), usual];
         let plots = places.into_iter().flatten().find(|place| place.is_dir());
         let (manifest, partial, kind) = if whole.join("replay.jsonl").is_file() {
             let rows = replay::read(&whole)?;
@@ -91,8 +91,8 @@ impl RunSource {
         } else {
             let rows = rows(&whole).with_context(|| format!("reading the run {}", folder.display()))?;
             let (report, partial) = wanted(&whole, &rows)?;
-            let beside = ReportContext { partial, ..ReportContext::read(&whole, &report)? };
-            (find_json(&whole, "manifest")?.unwrap_or_default(), partial, RunKind::Rows { report, rows, beside })
+            let context = ReportContext { partial, ..ReportContext::read(&whole, &report)? };
+            (find_json(&whole, "manifest")?.unwrap_or_default(), partial, RunKind::Rows { report, rows, context })
         };
         let machine = find_json(&whole, "machine")?.unwrap_or_default();
         Ok(Self {

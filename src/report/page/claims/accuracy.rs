@@ -85,8 +85,8 @@ impl<'a> Cells<'_, 'a> {
     }
 
     fn baseline(&self, dataset: &str) -> Option<&'a Row> {
-        let of = |row: &&Row| row.is_baseline() && row.model == self.model && row.dataset == dataset;
-        self.view.rows.iter().rfind(of).filter(|row| view::accuracy(row).is_some())
+        let is_baseline = |row: &&Row| row.is_baseline() && row.model == self.model && row.dataset == dataset;
+        self.view.rows.iter().rfind(is_baseline).filter(|row| view::accuracy(row).is_some())
     }
 
     /// Finished cells of a codec after a layer at a ratio that may depend on the data set.
@@ -94,8 +94,8 @@ impl<'a> Cells<'_, 'a> {
         let rows: Vec<&Row> = self.rows(Some(layer)).filter(|row| row.codec == codec).collect();
         let pair = |dataset: &&'a str| {
             let ratio = ratio(dataset)?;
-            let of = |row: &&&Row| row.dataset == *dataset && row.ratio_requested == Some(ratio);
-            let cell = rows.iter().copied().rfind(|row| of(&row)).filter(|row| view::accuracy(row).is_some())?;
+            let is_cell = |row: &&&Row| row.dataset == *dataset && row.ratio_requested == Some(ratio);
+            let cell = rows.iter().copied().rfind(|row| is_cell(&row)).filter(|row| view::accuracy(row).is_some())?;
             Some(AccuracyPair { cell, baseline: self.baseline(dataset)? })
         };
         self.view.datasets.iter().filter_map(pair).collect()

@@ -9,9 +9,9 @@ use crate::record::Saturation;
 
 /// Prompts alone, of one profile and so many workers.
 fn places(lines: &[Saturation], workers: usize) -> Vec<(&str, Vec<&Saturation>)> {
-    let here = || lines.iter().filter(move |line| line.workers == workers && line.generate == 0);
-    let profiles = view::distinct(here().map(|line| line.profile.as_str()));
-    profiles.into_iter().map(|profile| (profile, here().filter(|line| line.profile == profile).collect())).collect()
+    let chosen = || lines.iter().filter(move |line| line.workers == workers && line.generate == 0);
+    let profiles = view::distinct(chosen().map(|line| line.profile.as_str()));
+    profiles.into_iter().map(|profile| (profile, chosen().filter(|line| line.profile == profile).collect())).collect()
 }
 
 fn is_fc(line: &Saturation) -> bool {

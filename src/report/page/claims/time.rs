@@ -10,16 +10,16 @@ use crate::record::replay::Provenance;
 pub(super) fn share(all: &[response::CodecShare], codec: &str, bound: f64, at_most: bool) -> Vec<ClaimVerdict> {
     let profiles = view::distinct(all.iter().map(|share| share.profile.as_str()));
     let judge = |profile: &str| {
-        let here: Vec<&response::CodecShare> =
+        let shares: Vec<&response::CodecShare> =
             all.iter().filter(|share| share.profile == profile && share.codec == codec).collect();
         let ends = |share: &&response::CodecShare| {
             let of = |fold: fn(f64, f64) -> f64| share.sets.iter().copied().reduce(fold);
             Some((of(f64::min)?, of(f64::max)?))
         };
-        let all: Vec<(f64, f64)> = here.iter().filter_map(ends).collect();
+        let all: Vec<(f64, f64)> = shares.iter().filter_map(ends).collect();
         let below = all.iter().all(|(_, high)| *high <= bound);
         let above = all.iter().all(|(low, _)| *low > bound);
-        let list: Vec<String> = here
+        let list: Vec<String> = shares
             .iter()
             .zip(&all)
             .map(|(share, (low, high))| {
