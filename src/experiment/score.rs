@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn many_cells_are_told_and_kept_a_few_at_a_time() {
         let model = source::load("pocket", &Placement::cpu()).unwrap();
-        let dataset = data::load("arc_easy-mini", &RowSource::Embedded, Some(4)).unwrap();
+        let dataset = data::find("arc_easy-mini").unwrap().load(&RowSource::Embedded, Some(4)).unwrap();
         let requests = encode_dataset(&model.tokenizer, &dataset).unwrap();
         let cells: Vec<Cell> = (1..=3)
             .flat_map(|after_layer| ["noop", "fc", "topk", "int8", "int4", "fp8"].map(|codec| (after_layer, codec)))

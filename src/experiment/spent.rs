@@ -47,7 +47,7 @@ thread_local! {
 }
 
 /// What a panic in another thread left is still a sum of times; the panic itself goes on elsewhere.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

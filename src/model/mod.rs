@@ -24,7 +24,7 @@ pub use config::Config;
 pub use decoder::Decoder;
 pub use device::{Placement, device_name};
 pub use divergence::{Divergence, divergence};
-pub use log_softmax::{LogSumExp, log_softmax_at};
+pub use log_softmax::LogSumExp;
 pub use packing::{Packing, chunks_by_rows};
 pub use short_name::short_name;
 pub use special_tokens::SpecialTokens;

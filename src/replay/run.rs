@@ -12,7 +12,7 @@ use super::reference;
 use super::sample::{Population, SampleTime, TraceSequence, estimate, every, sequences, spread};
 use super::source::ActivationSource;
 use super::spec::ReplaySpec;
-use super::trace::TraceInput;
+use super::trace::{self, TraceInput};
 use crate::clock::{median, wall_seconds};
 use crate::file_name::{check_run_name, file_name};
 use crate::record::machine::{Machine, load};
@@ -58,7 +58,7 @@ pub struct ReplayOutcome {
 /// Runs a replay. A method that fails becomes a row with `err`; an error here means that nothing could be run.
 pub fn run(name: &str, spec: &ReplaySpec, options: &ReplayOptions) -> Result<ReplayOutcome> {
     spec.check()?;
-    let loaded = spec.load_trace()?;
+    let loaded = trace::load(&spec.trace)?;
     let hidden = match (&loaded.rows, spec.hidden.as_slice()) {
         (Some(rows), []) => vec![rows.hidden()],
         (None, []) => anyhow::bail!("trace {} has shapes only: give hidden sizes with --hidden", loaded.name),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::{self, Threads};
 use super::method::ReplayMethod;
-use super::{profile, trace};
+use super::profile;
 use crate::data;
 use crate::embedded::experiment_text;
 use crate::repeats::refuse_repeats;
@@ -161,11 +161,6 @@ impl ReplaySpec {
     /// The ways to use threads, in order.
     pub fn parsed_threads(&self) -> Result<Vec<Threads>> {
         self.threads.iter().map(|text| text.parse()).collect()
-    }
-
-    /// The trace.
-    pub fn load_trace(&self) -> Result<trace::TraceInput> {
-        trace::load(&self.trace)
     }
 }
 

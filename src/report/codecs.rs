@@ -26,12 +26,8 @@ pub(super) struct CodecLine<'a> {
 }
 
 impl CodecLine<'_> {
-    fn accuracies(&self) -> Vec<Option<Accuracy>> {
-        self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
-    }
-
     pub fn accuracy(&self) -> Option<Accuracy> {
-        number::average(&self.accuracies())
+        number::average(&view::accuracies(&self.cells))
     }
 
     /// Mean over the data sets, each weighing alike; none where one lacks it.

@@ -39,13 +39,11 @@ fn layers(view: &RowView, model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -
         sweeps.iter().map(|sweep| sweep.layers.iter().filter_map(point).collect()).collect::<Vec<Vec<FigurePoint>>>()
     };
     let unsplit: Vec<_> = view.datasets.iter().map(|name| view.baseline(model, name)).collect();
-    let baselines: Vec<_> = unsplit.iter().map(|row| row.and_then(view::accuracy)).collect();
-    let chance: Option<Vec<f64>> = unsplit.iter().map(|row| row.and_then(|row| row.chance)).collect();
     let accuracy = Panel {
         title: "accuracy (%)".into(),
         scale: Scale::PERCENT,
-        baseline: number::average(&baselines).map(|cell| 100.0 * cell.value),
-        chance: chance.map(|all| 100.0 * all.iter().sum::<f64>() / all.len() as f64),
+        baseline: number::average(&view::accuracies(&unsplit)).map(|cell| 100.0 * cell.value),
+        chance: view::mean(&unsplit, |row| row.chance).map(|mean| 100.0 * mean),
         series: points(&|line| line.accuracy, &|line| line.accuracy_se),
         front: Vec::new(),
     };

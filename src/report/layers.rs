@@ -147,10 +147,7 @@ fn line(
     cells: &[Option<&Row>],
     baseline: &[Option<&Row>],
 ) -> LayerLine {
-    let mean = |of: &dyn Fn(&Indicators) -> Option<f64>| {
-        let values: Option<Vec<f64>> = sets.iter().map(|one| one.and_then(of)).collect();
-        values.filter(|values| !values.is_empty()).map(|values| values.iter().sum::<f64>() / values.len() as f64)
-    };
+    let mean = |of: &dyn Fn(&Indicators) -> Option<f64>| number::mean(sets.iter().map(|one| one.and_then(of)));
     let layers = sets.iter().flatten().map(|one| one.errors.len()).max().unwrap_or(0);
     let accuracies: Vec<Option<Accuracy>> = cells.iter().map(|cell| cell.and_then(view::accuracy)).collect();
     let accuracy = number::average(&accuracies);

@@ -296,8 +296,7 @@ impl ResponsePlace<'_> {
     /// Relative error of a codec, mean over the data sets; none where a set lacks it.
     fn error(&self, codec: &str, part: ServicePart) -> Option<f64> {
         let lines = self.lines.iter().filter(|line| line.part == part && label(line) == codec);
-        let errors: Option<Vec<f64>> = lines.map(|line| line.rel_error.filter(|error| error.is_finite())).collect();
-        errors.filter(|errors| !errors.is_empty()).map(|errors| errors.iter().sum::<f64>() / errors.len() as f64)
+        number::mean(lines.map(|line| line.rel_error.filter(|error| error.is_finite())))
     }
 
     /// Mean of something of the lines of one part.

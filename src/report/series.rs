@@ -4,7 +4,7 @@ use super::caption::{self, Coverage};
 use super::figure::{Axis, Figure, FigurePoint, Panel, Scale};
 use super::view::{self, RowView, TableCut};
 use super::{names, number};
-use crate::record::{Accuracy, Row};
+use crate::record::Row;
 
 /// What lies on the x axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -117,13 +117,6 @@ fn keys(kind: SeriesKind, rows: &[&Row]) -> Vec<Key> {
     out
 }
 
-/// Mean over the data sets; none where one lacks it.
-fn mean_bytes(cells: &[Option<&Row>]) -> Option<f64> {
-    let bytes = |cell: &Option<&Row>| cell.and_then(|row| row.wire_bytes_per_token).filter(|bytes| *bytes > 0.0);
-    let all: Vec<f64> = cells.iter().map(bytes).collect::<Option<_>>()?;
-    Some(all.iter().sum::<f64>() / all.len() as f64)
-}
-
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
@@ -178,8 +171,8 @@ impl SeriesSheet<'_, '_> {
     /// The mean of some sets, at each x that all of them have; of one set, its own cells.
     fn panel(&self, sets: &[&str], title: String) -> Panel {
         let mean = |what: &dyn Fn(&Row) -> Option<f64>| {
-            let values: Option<Vec<f64>> = sets.iter().map(|set| what(self.view.baseline(self.model, set)?)).collect();
-            values.map(|values| 100.0 * values.iter().sum::<f64>() / values.len() as f64)
+            let values = sets.iter().map(|set| what(self.view.baseline(self.model, set)?));
+            number::mean(values).map(|mean| 100.0 * mean)
         };
         Panel {
             title,
@@ -219,9 +212,9 @@ impl SeriesSheet<'_, '_> {
                 row.copied().filter(|row| view::accuracy(row).is_some())
             };
             let cells: Vec<Option<&Row>> = sets.iter().map(find).collect();
-            let accuracies: Vec<Option<Accuracy>> = cells.iter().map(|cell| cell.and_then(view::accuracy)).collect();
-            let cell = number::average(&accuracies)?;
-            let x = if self.kind == SeriesKind::Bytes { mean_bytes(&cells)? } else { x };
+            let cell = number::average(&view::accuracies(&cells))?;
+            let bytes = || view::mean(&cells, |row| row.wire_bytes_per_token.filter(|bytes| *bytes > 0.0));
+            let x = if self.kind == SeriesKind::Bytes { bytes()? } else { x };
             Some(FigurePoint { x, y: 100.0 * cell.value, stderr: 100.0 * cell.stderr })
         };
         let mut points: Vec<FigurePoint> = xs.into_iter().filter_map(at).collect();

@@ -28,10 +28,6 @@ struct MethodLine<'a> {
 }
 
 impl MethodLine<'_> {
-    fn accuracies(&self) -> Vec<Option<Accuracy>> {
-        self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
-    }
-
     fn wire(&self) -> Option<f64> {
         number::geometric_mean(self.cells.iter().flatten().filter_map(|row| row.ratio_wire))
     }
@@ -131,12 +127,10 @@ impl<'a> MethodGroup<'_, 'a> {
             true => MISSING.to_string(),
             false => ratios.iter().map(|ratio| number::ratio(*ratio)).collect::<Vec<_>>().join("/"),
         };
-        let single: Option<Vec<f64>> = all.iter().map(|ratios| (ratios.len() == 1).then(|| ratios[0])).collect();
-        let mean =
-            single.map_or(String::new(), |single| number::tenths(single.iter().sum::<f64>() / single.len() as f64));
+        let mean = number::mean(all.iter().map(|ratios| (ratios.len() == 1).then(|| ratios[0])));
         let mut row = vec!["ratio".to_string()];
         row.extend(all.iter().map(text));
-        row.push(mean);
+        row.push(mean.map_or(String::new(), number::tenths));
         row.extend(self.blank());
         TableSection { name: "asked for".into(), rows: vec![row] }
     }
@@ -149,7 +143,7 @@ impl<'a> MethodGroup<'_, 'a> {
     fn row(&self, line: &MethodLine, baseline: &[Option<&Row>], notes: &mut Notes) -> Vec<String> {
         let mut row = vec![line.method.unwrap_or("baseline").to_string()];
         row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
-        row.push(number::average(&line.accuracies()).map_or(MISSING.into(), number::percent));
+        row.push(number::average(&view::accuracies(&line.cells)).map_or(MISSING.into(), number::percent));
         if line.method.is_none() {
             row.extend(self.blank());
             return row;
@@ -183,7 +177,7 @@ impl<'a> MethodGroup<'_, 'a> {
             return None;
         }
         let mut row = vec![format!("{method}, paper")];
-        row.extend(paper::with_difference(&papers, &line.accuracies()));
+        row.extend(paper::with_difference(&papers, &view::accuracies(&line.cells)));
         row.extend(self.blank());
         Some(row)
     }
@@ -247,7 +241,7 @@ impl<'a> MethodGroup<'_, 'a> {
             let lines = self.lines(model);
             let baseline = lines.last().map(|line| line.cells.clone()).unwrap_or_default();
             for line in &lines {
-                let cells = line.accuracies();
+                let cells = view::accuracies(&line.cells);
                 let average = number::average(&cells);
                 let all: Vec<Option<Accuracy>> = cells.into_iter().chain([average]).collect();
                 let mut fields = vec![number::csv_field(model), number::csv_field(line.method.unwrap_or("baseline"))];

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Result, bail};
 
-use super::names;
+use super::{names, number};
 use crate::record::{Accuracy, Row};
 
 /// Where and how the model was cut; cells of one table or figure share it.
@@ -104,8 +104,12 @@ pub(super) fn accuracy(row: &Row) -> Option<Accuracy> {
 
 /// Mean over cells, each weighing alike; none where one lacks it.
 pub(super) fn mean(cells: &[Option<&Row>], value: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
-    let values: Vec<f64> = cells.iter().map(|cell| cell.and_then(&value)).collect::<Option<_>>()?;
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    number::mean(cells.iter().map(|cell| cell.and_then(&value)))
+}
+
+/// Accuracies of cells, as [`accuracy`] has them.
+pub(super) fn accuracies(cells: &[Option<&Row>]) -> Vec<Option<Accuracy>> {
+    cells.iter().map(|cell| cell.and_then(accuracy)).collect()
 }
 
 /// Values without repeats, in the order they came.

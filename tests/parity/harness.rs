@@ -67,7 +67,7 @@ fn token_ids_are_the_harness_s_with_and_without_bos() {
                     assert_eq!(request.tokens, fed, "{name} {}", question.id);
                     assert_eq!(request.prompt_tokens, context.len());
                     assert_eq!(&request.targets, continuation, "{name} {}", question.id);
-                    assert_eq!(request.sequence_tokens(), context.len() + continuation.len());
+                    assert_eq!(request.tokens.len() + 1, context.len() + continuation.len());
                 }
             }
         }
