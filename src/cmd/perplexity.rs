@@ -132,7 +132,7 @@ fn samples(scores: &TextScores, cells: &[Cell]) -> Vec<WindowSample> {
         };
         WindowSample { window, loglik, cells: cells.iter().zip(&scores.cells).filter_map(sample).collect() }
     };
-    scores.unsplit.iter().enumerate().map(window).collect()
+    scores.unsplit_logliks.iter().enumerate().map(window).collect()
 }
 
 /// Codecs separated by commas, where one may have options that are separated so too: a part that begins with `key=` belongs to the

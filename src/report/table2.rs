@@ -173,7 +173,7 @@ impl<'a> RatioGroup<'_, 'a> {
 
     fn row(&self, line: &RatioLine, notes: &mut Notes) -> Vec<String> {
         let mut row = vec![line.label()];
-        row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
+        row.extend(line.cells.iter().map(|cell| notes.accuracy_cell(*cell)));
         row.push(number::average(&view::accuracies(&line.cells)).map_or(MISSING.into(), number::percent));
         if self.measured {
             row.push(if line.baseline { String::new() } else { fidelity::kl(&line.cells) });

@@ -142,7 +142,7 @@ impl<'a> MethodGroup<'_, 'a> {
 
     fn row(&self, line: &MethodLine, baseline: &[Option<&Row>], notes: &mut Notes) -> Vec<String> {
         let mut row = vec![line.method.unwrap_or("baseline").to_string()];
-        row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
+        row.extend(line.cells.iter().map(|cell| notes.accuracy_cell(*cell)));
         row.push(number::average(&view::accuracies(&line.cells)).map_or(MISSING.into(), number::percent));
         if line.method.is_none() {
             row.extend(self.blank());

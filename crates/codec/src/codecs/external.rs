@@ -104,7 +104,7 @@ impl External {
     fn new(spec: &CodecSpec) -> Result<Self> {
         let command: String = spec.typed("cmd")?;
         let timeout = Duration::from_secs_f64(spec.typed("timeout")?);
-        let pool = Pool::of(&command)?;
+        let pool = Pool::for_command(&command)?;
         Ok(Self { spec: spec.clone(), command, timeout, pool, failed: OnceLock::new() })
     }
 
