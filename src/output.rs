@@ -121,14 +121,14 @@ fn file_place(path: &Path) -> Result<PathBuf> {
 
 /// Fails where a folder is not there and cannot be made, or nothing can be written in it.
 fn try_folder(path: &Path) -> Result<()> {
-    let there = path.ancestors().find(|folder| folder.as_os_str().is_empty() || fs::symlink_metadata(folder).is_ok());
-    let there = there.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    try_folder_that_is_there(there)
+    let folder = path.ancestors().find(|folder| folder.as_os_str().is_empty() || fs::symlink_metadata(folder).is_ok());
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    try_folder_that_is_there(folder)
 }
 
 fn try_folder_that_is_there(folder: &Path) -> Result<()> {
-    let there = fs::metadata(folder).with_context(|| format!("the folder {}", folder.display()))?;
-    ensure!(there.is_dir(), "{} is not a folder", folder.display());
+    let metadata = fs::metadata(folder).with_context(|| format!("the folder {}", folder.display()))?;
+    ensure!(metadata.is_dir(), "{} is not a folder", folder.display());
     save::try_in(folder)
         .with_context(|| format!("nothing can be written in {}: is there space and permission?", folder.display()))
 }

@@ -136,8 +136,8 @@ pub fn watch() {
     if std::io::stderr().is_terminal() {
         return;
     }
-    let asked = std::env::var(EVERY_VARIABLE).ok().and_then(|text| text.parse().ok());
-    let every = asked.filter(|seconds: &f64| *seconds >= 0.01 && *seconds <= 86_400.0).unwrap_or(EVERY);
+    let seconds = std::env::var(EVERY_VARIABLE).ok().and_then(|text| text.parse().ok());
+    let every = seconds.filter(|seconds: &f64| *seconds >= 0.01 && *seconds <= 86_400.0).unwrap_or(EVERY);
     thread::spawn(move || {
         loop {
             thread::sleep(Duration::from_secs_f64(every));

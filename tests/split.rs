@@ -13,7 +13,7 @@ use splitbench_codec::{self as codec, Activation, Budget, CodecSpec, Delivery, P
 
 fn pocket_requests(dataset: &str, questions: usize) -> (source::Model, Vec<Request>) {
     let model = source::load("pocket", &Placement::cpu()).unwrap();
-    let rows = data::load(dataset, &RowSource::Embedded, Some(questions)).unwrap();
+    let rows = data::find(dataset).unwrap().load(&RowSource::Embedded, Some(questions)).unwrap();
     let requests = rows.questions.iter().flat_map(|q| encode_requests(&model.tokenizer, q).unwrap()).collect();
     (model, requests)
 }
@@ -180,7 +180,7 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
     let split = SplitPoint { after_layer: 2 };
     // Choices of many tokens, of one token, and behind different prompts.
     for name in ["arc_easy-mini", "commonsense_qa-mini", "winogrande-mini"] {
-        let dataset = data::load(name, &RowSource::Embedded, Some(3)).unwrap();
+        let dataset = data::find(name).unwrap().load(&RowSource::Embedded, Some(3)).unwrap();
         let cells: Vec<Cell> = [Scope::PromptAndChoice, Scope::Prompt]
             .into_iter()
             .flat_map(|scope| {
@@ -242,7 +242,7 @@ fn a_run_scores_each_request_as_if_it_were_alone() {
 /// Indicators of the request's cells, in their order.
 fn indicators(cells: &[Cell], dataset: &str) -> (Vec<Row>, Vec<Indicators>) {
     let model = source::load("pocket", &Placement::cpu()).unwrap();
-    let dataset = data::load(dataset, &RowSource::Embedded, Some(2)).unwrap();
+    let dataset = data::find(dataset).unwrap().load(&RowSource::Embedded, Some(2)).unwrap();
     let request = ScoreRequest {
         experiment: "test",
         model: &model,
@@ -350,7 +350,7 @@ fn the_client_half_makes_the_same_of_token_ids_anywhere() {
 #[test]
 fn token_ids_lose_nothing_and_only_those_that_cross_are_sent() {
     let model = source::load("pocket", &Placement::cpu()).unwrap();
-    let dataset = data::load("siqa-mini", &RowSource::Embedded, Some(3)).unwrap();
+    let dataset = data::find("siqa-mini").unwrap().load(&RowSource::Embedded, Some(3)).unwrap();
     let codec = CodecSpec::parse("token-ids").unwrap();
     let cells = [Scope::PromptAndChoice, Scope::Prompt].map(|scope| Cell {
         split: SplitPoint { after_layer: 2 },

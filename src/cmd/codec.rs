@@ -185,8 +185,8 @@ fn read_packet(path: &Path) -> Result<Packet> {
 
 fn print(m: &CodecMeasurement) -> Result<()> {
     let [tokens, hidden] = m.shape;
-    let asked = m.ratio_requested.map_or("no ratio".into(), |r| format!("ratio {r} ({})", m.accounting));
-    say!("{}: {tokens} x {hidden}, asked for {asked}", m.codec)?;
+    let ratio = m.ratio_requested.map_or("no ratio".into(), |r| format!("ratio {r} ({})", m.accounting));
+    say!("{}: {tokens} x {hidden}, asked for {ratio}", m.codec)?;
     say!("  ratio    {:.2} in elements, {:.2} on the wire", m.ratio_elements, m.ratio_wire)?;
     say!("  bytes    {} of {} (f16)", m.bytes_wire, m.bytes_raw)?;
     say!("  error    {:.6} relative, Frobenius", m.rel_error)?;

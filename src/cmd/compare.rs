@@ -48,10 +48,10 @@ impl Args {
     /// Reads samples and prints.
     pub fn run(self) -> Result<()> {
         let (a, b) = (wanted(self.a, self.model_a, self.layer)?, wanted(self.b, self.model_b, self.layer)?);
-        let found = compare(&self.run_a, &self.run_b, &a, &b, self.norm)?;
+        let comparisons = compare(&self.run_a, &self.run_b, &a, &b, self.norm)?;
         match self.json {
-            true => say!("{}", serde_json::to_string_pretty(&found)?),
-            false => say!("{}", text(&found, self.norm, 160)),
+            true => say!("{}", serde_json::to_string_pretty(&comparisons)?),
+            false => say!("{}", text(&comparisons, self.norm, 160)),
         }
     }
 }

@@ -242,7 +242,7 @@ impl Args {
             !self.windows.are_given(),
             "--window and --calibration are for --text, and a data set has training rows"
         );
-        let source = RowSource::of(self.data_dir.as_deref());
+        let source = RowSource::new(self.data_dir.as_deref());
         let info = data::find(dataset)?;
         let rows = info.load(&source, self.limit)?;
         if let Some(note) = rows.note() {

@@ -72,16 +72,16 @@ fn models() -> Vec<Value> {
     let pocket =
         json!({"name": POCKET, "about": "embedded: a small Llama trained on our own world of facts", "here": true});
     let known = source::registry().iter().map(|m| {
-        let here = source::locate(&m.name).is_ok();
+        let is_local = source::locate(&m.name).is_ok();
         let gate = if m.gated { " (accept its licence there first)" } else { "" };
-        let state = match here {
+        let state = match is_local {
             true => "in the hub cache".to_string(),
             false => format!(
                 "not on this machine; `splitbench prepare --model {}`{gate}, or pass its folder as --model",
                 m.name
             ),
         };
-        json!({"name": m.name, "about": format!("{}, {state}", m.title), "hub": m.hub, "here": here})
+        json!({"name": m.name, "about": format!("{}, {state}", m.title), "hub": m.hub, "here": is_local})
     });
     std::iter::once(pocket).chain(known).collect()
 }
@@ -90,8 +90,8 @@ fn datasets() -> Vec<Value> {
     data::registry()
         .iter()
         .map(|d| {
-            let here = d.mini || data::is_prepared(d);
-            let about = match (d.mini, here) {
+            let is_local = d.mini || data::is_prepared(d);
+            let about = match (d.mini, is_local) {
                 (true, _) => format!("{}: embedded, our own questions", d.title),
                 (false, true) => format!("{}: {} {}, prepared", d.title, d.hub_id, d.split),
                 (false, false) => format!(
@@ -100,7 +100,7 @@ fn datasets() -> Vec<Value> {
                 ),
             };
             json!({"name": d.name, "about": about, "rows": d.rows, "licence": d.licence, "metric": d.metric.as_str(),
-                "prompt_version": d.prompt_version, "sha256": d.sha256, "here": here})
+                "prompt_version": d.prompt_version, "sha256": d.sha256, "here": is_local})
         })
         .collect()
 }

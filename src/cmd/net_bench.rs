@@ -97,7 +97,7 @@ impl Args {
         check_run_name(&run)?;
         let stem = Path::new(&self.measurement).file_stem().and_then(|stem| stem.to_str()).unwrap_or("live");
         let results = self.out.join("results").join(file_name(stem)).join(&run);
-        let folder = RunFolder::at(results.clone(), &source::locate(&name)?.paths())?;
+        let folder = RunFolder::create_bare(results.clone(), &source::locate(&name)?.paths())?;
 
         let model = source::load(&name, &Placement::open("cpu", &self.dtype)?)?;
         model.notes.iter().for_each(|note| tell!("note: {note}"));
@@ -143,7 +143,7 @@ impl Args {
                 model: &model.name,
                 model_sha256: &model.sha256,
                 spec: &spec,
-                machine: Machine::here(),
+                machine: Machine::detect(),
             },
         )?;
         let written = folder.text("live.md", &report::live::markdown(&rows))?;

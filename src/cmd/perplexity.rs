@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use serde::Serialize;
 
 use super::text::{ModelArgs, TextInput, WindowArgs, at_least_one, parse_ratio, text_cells};
 use crate::experiment::{Cell, ModelInput, TextRequest, TextScores, WindowScore, score_text};
 use crate::model::{SplitPoint, device_name, source};
 use crate::output::{self, Output};
+use crate::record::{WindowCell, WindowSample, json_lines};
 use crate::report::{self, TextReport};
-use crate::save;
 use splitbench_codec::{Accounting, CodecSpec};
 
 /// Perplexity of any text, and how far each codec is from the unsplit model on it.
@@ -101,10 +100,7 @@ impl Args {
         };
         let mut saved = Ok(());
         if let Some(path) = &self.samples {
-            let lines: Vec<String> = samples(&scores, &cells)
-                .map(|sample| serde_json::to_string(&sample))
-                .collect::<serde_json::Result<_>>()?;
-            saved = save::replace(path, (lines.join("\n") + "\n").as_bytes());
+            saved = json_lines::write(path, &samples(&scores, &cells));
         }
         match self.json {
             true => say!("{}", serde_json::to_string_pretty(&report)?)?,
@@ -118,37 +114,11 @@ impl Args {
     }
 }
 
-/// A window: a line of --samples.
-#[derive(Serialize)]
-struct WindowSample {
-    /// Number of the window, from 0.
-    window: usize,
-    /// Log-likelihood of its scored tokens by the unsplit model, nats.
-    loglik: f64,
-    /// Each cell that did not fail.
-    cells: Vec<CellSample>,
-}
-
-/// A window in a cell.
-#[derive(Serialize)]
-struct CellSample {
-    codec: String,
-    ratio_requested: Option<f64>,
-    accounting: Option<String>,
-    loglik: f64,
-    /// KL of each scored position, nats.
-    kl: Vec<f32>,
-    same_top: usize,
-    acceptance: f64,
-    wire_bytes: usize,
-    rel_error: f64,
-}
-
-fn samples<'a>(scores: &'a TextScores, cells: &'a [Cell]) -> impl Iterator<Item = WindowSample> + 'a {
-    scores.unsplit.iter().enumerate().map(move |(window, &loglik)| {
+fn samples(scores: &TextScores, cells: &[Cell]) -> Vec<WindowSample> {
+    let window = |(window, &loglik): (usize, &f64)| {
         let sample = |(cell, windows): (&Cell, &Result<Vec<WindowScore>, String>)| {
             let WindowScore { outcome, fidelity } = windows.as_ref().ok()?.get(window)?;
-            Some(CellSample {
+            Some(WindowCell {
                 codec: cell.codec.to_string(),
                 ratio_requested: cell.budget.map(|budget| budget.ratio),
                 accounting: cell.budget.map(|budget| budget.accounting.to_string()),
@@ -161,7 +131,8 @@ fn samples<'a>(scores: &'a TextScores, cells: &'a [Cell]) -> impl Iterator<Item 
             })
         };
         WindowSample { window, loglik, cells: cells.iter().zip(&scores.cells).filter_map(sample).collect() }
-    })
+    };
+    scores.unsplit_logliks.iter().enumerate().map(window).collect()
 }
 
 /// Codecs separated by commas, where one may have options that are separated so too: a part that begins with `key=` belongs to the

@@ -25,11 +25,11 @@ impl Args {
         let experiment = self.selection.resolve()?;
         let SelectionPart { data_dir, batch_tokens, dtype, skip_long, .. } = self.selection.part;
         let dtype = Placement::open("cpu", &dtype)?.dtype;
-        let made = plan(&experiment, data_dir.as_deref(), dtype, batch_tokens, skip_long)?;
+        let plan = plan(&experiment, data_dir.as_deref(), dtype, batch_tokens, skip_long)?;
         if self.json {
-            say!("{}", serde_json::to_string_pretty(&made)?)?;
+            say!("{}", serde_json::to_string_pretty(&plan)?)?;
         } else {
-            print(&made)?;
+            print(&plan)?;
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Args {
             spec.resolve_datasets(Path::new(""))?;
         }
         spec.check()?;
-        let needs = Needs::of(&spec)?;
+        let needs = Needs::new(&spec)?;
         Ok((if self.data_dir.is_some() { Needs { datasets: Vec::new(), ..needs } } else { needs }, file))
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 
 use crate::output::{self, Output};
+use crate::record::manifest::Manifest;
+use crate::record::{SweepRecord, read_json, replay};
 use crate::repeats::real_path;
-use crate::replay;
 use crate::report::pooled::{PooledRun, pool};
 use crate::report::{self, page};
 use splitbench_codec::suggest;
@@ -39,11 +39,6 @@ pub struct Args {
     /// Folder for the plots; `plots` in the run's folder, or in that of --out, if not given.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct ReplayManifestSpec {
-    spec: replay::spec::ReplaySpec,
 }
 
 impl Args {
@@ -100,17 +95,17 @@ fn again(run: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
     if run.join("replay.jsonl").is_file() {
         return replayed(run);
     }
-    if report::simulation::is_in(run) {
-        let (swept, about) = report::simulation::read(run)?;
-        say!("{}", report::simulation::terminal(&swept, &about, 160))?;
-        return report::simulation::again(run, plots);
+    if SweepRecord::is_in(run) {
+        let swept = SweepRecord::read(run)?;
+        say!("{}", report::simulation::terminal(&swept, 160))?;
+        return report::simulation::write(run, plots, &swept);
     }
     let rows = page::rows(run)?;
     let (report, partial) = page::wanted(run, &rows)?;
-    let beside = report::ReportContext { partial, ..report::ReportContext::read(run, &report)? };
+    let context = report::ReportContext { partial, ..report::ReportContext::read(run, &report)? };
     std::fs::create_dir_all(plots).with_context(|| format!("making the folder {}", plots.display()))?;
-    say!("{}", report::terminal(&report, &rows, &beside, 160)?)?;
-    report::write(run, plots, &report, &rows, &beside)
+    say!("{}", report::terminal(&report, &rows, &context, 160)?)?;
+    report::write(run, plots, &report, &rows, &context)
 }
 
 /// Tables and plots of the rows of several runs, of some data sets where these are named.
@@ -130,10 +125,10 @@ fn together(runs: &[PathBuf], datasets: &[String], out: &Path, plots: &Path) -> 
     let one = |run: &PathBuf| {
         let rows = page::rows(run)?;
         let (report, partial) = page::wanted(run, &rows)?;
-        let beside = report::ReportContext { partial, ..report::ReportContext::read(run, &report)? };
-        Ok(PooledRun { name: run.display().to_string(), report, rows, beside })
+        let context = report::ReportContext { partial, ..report::ReportContext::read(run, &report)? };
+        Ok(PooledRun { name: run.display().to_string(), report, rows, context })
     };
-    let PooledRun { report, mut rows, mut beside, .. } = pool(runs.iter().map(one).collect::<Result<_>>()?)?;
+    let PooledRun { report, mut rows, mut context, .. } = pool(runs.iter().map(one).collect::<Result<_>>()?)?;
     if !datasets.is_empty() {
         let known: BTreeSet<&str> = rows.iter().map(|row| row.dataset.as_str()).collect();
         if let Some(unknown) = datasets.iter().find(|name| !known.contains(name.as_str())) {
@@ -141,18 +136,17 @@ fn together(runs: &[PathBuf], datasets: &[String], out: &Path, plots: &Path) -> 
         }
         rows.retain(|row| datasets.contains(&row.dataset));
         // The others may be what has not finished: cells that these lack are counted.
-        beside.partial = false;
+        context.partial = false;
     }
-    say!("{}", report::terminal(&report, &rows, &beside, 160)?)?;
-    report::write(out, plots, &report, &rows, &beside)
+    say!("{}", report::terminal(&report, &rows, &context, 160)?)?;
+    report::write(out, plots, &report, &rows, &context)
 }
 
 /// Tables of a replay.
 fn replayed(run: &Path) -> Result<Vec<PathBuf>> {
-    let rows = crate::record::replay::read(&run.join("replay.jsonl"))?;
-    let path = run.join("manifest.json");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let manifest: ReplayManifestSpec = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    say!("{}", report::table4::terminal(&rows, manifest.spec.table4))?;
-    report::table4::write(run, &rows, manifest.spec.table4)
+    let rows = replay::read(run)?;
+    let manifest: Manifest = read_json(&run.join("manifest.json"))?;
+    let is_table4 = manifest.spec["table4"] == true;
+    say!("{}", report::table4::terminal(&rows, is_table4))?;
+    report::table4::write(run, &rows, is_table4)
 }

@@ -9,9 +9,8 @@ use crate::data::{self, RowSource};
 use crate::experiment::{Cell, ModelInput, Scope, ScoreRequest, check_memory, questions, score_in_memory, train};
 use crate::model::{Placement, SplitPoint, place, source};
 use crate::output::{self, Output};
-use crate::record::Row;
+use crate::record::{Row, json_lines};
 use crate::report::p_value;
-use crate::save;
 use splitbench_codec::CodecSpec;
 
 /// Score one cell: one model, data set, split layer, codec and ratio; one line.
@@ -94,7 +93,7 @@ impl Args {
             "--ratio and --accounting are a codec's, and without --codec nothing is compressed: give --codec, or leave them out"
         );
         ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
-        let source = RowSource::of(self.data_dir.as_deref());
+        let source = RowSource::new(self.data_dir.as_deref());
         let info = data::find(&self.dataset)?;
         if let Some(path) = &self.samples {
             let mut read = source.files([info]);
@@ -144,8 +143,7 @@ impl Args {
         }
         let mut saved = Ok(());
         if let (Some(path), Some(samples)) = (&self.samples, samples.last()) {
-            let lines: Vec<String> = samples.iter().map(serde_json::to_string).collect::<serde_json::Result<_>>()?;
-            saved = save::replace(path, (lines.join("\n") + "\n").as_bytes());
+            saved = json_lines::write(path, samples);
         }
         match self.json {
             true => say!("{}", serde_json::to_string_pretty(row)?)?,

@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use serde::Serialize;
 
 use crate::file_name::{check_run_name, file_name};
 use crate::output::{self, Output};
 use crate::record::manifest::command_line;
-use crate::record::run_name;
+use crate::record::{RunFolder, SimulationManifest, SweepRecord, run_name};
 use crate::report::{page, simulation};
-use crate::simulate::{Scenario, ServiceProfile, Simulate, SweepRecord, find, sweep};
+use crate::simulate::{ServiceProfile, Simulate, find, sweep};
 
 /// Simulate many clients that share a link and a server: response time by codec and number of clients.
 ///
@@ -56,18 +55,6 @@ pub struct Args {
     json: bool,
 }
 
-/// `simulate.json`: all that is needed to do it again.
-#[derive(Serialize)]
-struct SimulationManifest<'a> {
-    version: &'static str,
-    command: Vec<String>,
-    started: String,
-    wall_seconds: f64,
-    runs: u64,
-    scenario: &'a Scenario,
-    sources: Vec<String>,
-}
-
 impl Args {
     /// Simulates and writes.
     pub fn run(self) -> Result<()> {
@@ -85,7 +72,7 @@ impl Args {
         simulate.seconds = self.seconds.unwrap_or(simulate.seconds);
         simulate.check()?;
         let profiles = match (&self.from, &self.profile) {
-            (Some(run), _) => ServiceProfile::of_run(run)?,
+            (Some(run), _) => ServiceProfile::from_run(run)?,
             (None, Some(file)) => vec![ServiceProfile::read(file)?],
             (None, None) => bail!("whose times? Give a run with --from results/figure6/RUN, or --profile FILE"),
         };
@@ -103,7 +90,8 @@ impl Args {
             self.profile.clone(),
         ];
         let read: Vec<PathBuf> = read.into_iter().flatten().collect();
-        output::check(&read, &[&results, &plots].map(|folder| Output::folder("--out", folder)))?;
+        output::check(&read, &[Output::folder("--out", &plots)])?;
+        let folder = RunFolder::create_bare(results, &read)?;
         let mut swept = SweepRecord::default();
         let mut runs = 0;
         for profile in &profiles {
@@ -115,22 +103,23 @@ impl Args {
             swept.points.extend(one.points);
             swept.saturation.extend(one.saturation);
         }
-        let about = about(&scenario.simulate, &profiles);
+        swept.about = about(&scenario.simulate, &profiles);
         let manifest = SimulationManifest {
             version: crate::VERSION,
             command: command_line(),
             started: started.to_string(),
             wall_seconds: clock.elapsed().as_secs_f64(),
             runs,
-            scenario: &scenario,
+            scenario: serde_json::to_value(&scenario)?,
             sources: profiles.iter().map(|profile| profile.source.clone()).collect(),
         };
         let write = || -> Result<Vec<PathBuf>> {
-            let mut files = simulation::write(&results, &plots, &swept, &about)?;
-            let path = results.join("simulate.json");
-            crate::save::replace(&path, (serde_json::to_string_pretty(&manifest)? + "\n").as_bytes())?;
-            files.push(path);
-            files.extend(page::write(std::slice::from_ref(&results), &results, Some(&plots))?);
+            let results = &folder.results;
+            let mut files = swept.write(&folder)?;
+            files.extend(simulation::write(results, &plots, &swept)?);
+            folder.json("simulate.json", &manifest)?;
+            files.push(results.join("simulate.json"));
+            files.extend(page::write(std::slice::from_ref(results), results, Some(&plots))?);
             Ok(files)
         };
         let written = write();
@@ -138,7 +127,7 @@ impl Args {
             say!("{}", serde_json::to_string_pretty(&swept.points)?)?;
             return written.map(drop);
         }
-        say!("{}", simulation::terminal(&swept, &about, 160))?;
+        say!("{}", simulation::terminal(&swept, 160))?;
         say!("{runs} runs simulated in {:.1} s", clock.elapsed().as_secs_f64())?;
         written?.iter().try_for_each(|file| say!("wrote {}", file.display()))
     }

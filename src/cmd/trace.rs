@@ -72,7 +72,7 @@ impl Args {
             "--output {}: a trace is a .json file, its activations a .npy file of the same name",
             self.output.display()
         );
-        let source = RowSource::of(self.data_dir.as_deref());
+        let source = RowSource::new(self.data_dir.as_deref());
         let infos: Vec<&'static DatasetInfo> = match self.datasets.is_empty() {
             true => data::registry().iter().filter(|d| !d.mini).collect(),
             false => {

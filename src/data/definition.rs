@@ -174,7 +174,7 @@ impl DatasetInfo {
     }
 
     /// A file that a definition names, which lies in its folder.
-    pub(super) fn beside(&self, file: &str) -> PathBuf {
+    pub(super) fn sibling(&self, file: &str) -> PathBuf {
         self.origin.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).join(file)
     }
 

@@ -11,5 +11,5 @@ pub use definition::{Choices, DatasetInfo, Labels, Metric, Scored, TrainInfo};
 pub use prompt::{PromptChoice, Question, is_blank};
 pub use registry::{DatasetRef, find, refuse_namesakes, registry};
 pub use rows::read_rows;
-pub use source::{Dataset, RowSource, is_prepared, load, load_train};
+pub use source::{Dataset, RowSource, is_prepared};
 pub use template::Template;

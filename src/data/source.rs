@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::definition::DatasetInfo;
 use super::prompt::Question;
-use super::registry::{embedded, find};
+use super::registry::embedded;
 use super::rows::read_rows;
 
 /// Where the rows of the real data sets are. Mini sets are always taken from the program itself.
@@ -29,7 +29,7 @@ impl RowSource {
             match (self, &info.file) {
                 (_, Some(file)) => {
                     let train = info.train.as_ref().map(|train| &train.file);
-                    files.extend([file].into_iter().chain(train).map(|file| info.beside(file)));
+                    files.extend([file].into_iter().chain(train).map(|file| info.sibling(file)));
                 }
                 (Self::Folder(folder), None) => {
                     files.extend([SCORED, TRAINING].concat().iter().map(|file| folder.join(&info.name).join(file)));
@@ -41,7 +41,7 @@ impl RowSource {
     }
 
     /// The folder given, else the one that `prepare` fills if it has, else only what is built in.
-    pub fn of(data_dir: Option<&Path>) -> Self {
+    pub fn new(data_dir: Option<&Path>) -> Self {
         let prepared = || crate::hub::datasets_folder().ok().filter(|folder| folder.is_dir());
         data_dir.map(Path::to_path_buf).or_else(prepared).map_or(Self::Embedded, Self::Folder)
     }
@@ -87,16 +87,6 @@ impl Dataset {
             )
         })
     }
-}
-
-/// The rows that are scored of the data set of this name or path: the first `limit` of them, or all.
-pub fn load(name: &str, source: &RowSource, limit: Option<usize>) -> Result<Dataset> {
-    find(name)?.load(source, limit)
-}
-
-/// The rows codecs are calibrated on, of the data set of this name or path.
-pub fn load_train(name: &str, source: &RowSource, limit: Option<usize>) -> Result<Dataset> {
-    find(name)?.load_train(source, limit)
 }
 
 impl DatasetInfo {
@@ -187,7 +177,7 @@ fn stated(info: &DatasetInfo, file: RowsFile, recorded: Option<&String>, table: 
 
 /// A file that the definition names. Fails where it is not the one that the definition means.
 fn own_file(info: &DatasetInfo, file: &str, recorded: Option<&str>, rows: Option<usize>) -> Result<RowsFile> {
-    let path = info.beside(file);
+    let path = info.sibling(file);
     let shown = path.display().to_string();
     let bytes =
         std::fs::read(&path).with_context(|| format!("reading {shown}, the rows that {} names", info.given()))?;
@@ -258,6 +248,7 @@ fn embedded_file(info: &DatasetInfo, names: &[&str]) -> Result<RowsFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::find;
 
     const A: &str = r#"{"goal": "Boil an egg", "sol1": "in water", "sol2": "in sand", "label": 0}"#;
     const B: &str = r#"{"goal": "Dry a cup", "sol1": "with rain", "sol2": "with a cloth", "label": 1}"#;
@@ -280,19 +271,19 @@ mod tests {
     #[test]
     fn a_folder_is_read_and_a_limit_takes_the_first_rows() {
         let dir = folder(&[("piqa/eval.jsonl", &[A, B])]);
-        let all = load("piqa", &at(&dir), None).unwrap();
+        let all = find("piqa").unwrap().load(&at(&dir), None).unwrap();
         assert_eq!(all.questions.iter().map(|q| q.gold).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(all.source, dir.path().display().to_string());
-        let one = load("piqa", &at(&dir), Some(1)).unwrap();
+        let one = find("piqa").unwrap().load(&at(&dir), Some(1)).unwrap();
         assert_eq!(one.questions, all.questions[..1]);
         assert_eq!(one.sha256, all.sha256, "the hash is of the whole file");
-        assert!(load("piqa", &at(&dir), Some(0)).is_err());
+        assert!(find("piqa").unwrap().load(&at(&dir), Some(0)).is_err());
     }
 
     #[test]
     fn rows_off_the_record_are_used_and_noted() {
         let dir = folder(&[("piqa/eval.jsonl", &[A])]);
-        let set = load("piqa", &at(&dir), None).unwrap();
+        let set = find("piqa").unwrap().load(&at(&dir), None).unwrap();
         assert!(!set.verified);
         assert!(set.note().unwrap().contains(&set.sha256));
     }
@@ -300,42 +291,42 @@ mod tests {
     #[test]
     fn training_rows_that_are_scored_are_left_out() {
         let dir = folder(&[("piqa/eval.jsonl", &[A, B]), ("piqa/train.jsonl", &[B, C])]);
-        let train = load_train("piqa", &at(&dir), None).unwrap();
+        let train = find("piqa").unwrap().load_train(&at(&dir), None).unwrap();
         assert_eq!(train.excluded, 1);
         assert_eq!(train.questions.len(), 1);
         assert!(train.questions[0].choices[0].context.contains("Cut paper"));
         let same = folder(&[("piqa/eval.jsonl", &[A]), ("piqa/train.jsonl", &[A])]);
-        assert!(load_train("piqa", &at(&same), None).is_err(), "nothing is left");
+        assert!(find("piqa").unwrap().load_train(&at(&same), None).is_err(), "nothing is left");
     }
 
     #[test]
     fn validation_rows_stand_in_for_training_rows() {
         let dir = folder(&[("piqa/eval.jsonl", &[A]), ("piqa/validation.jsonl", &[B])]);
-        assert_eq!(load_train("piqa", &at(&dir), None).unwrap().questions.len(), 1);
+        assert_eq!(find("piqa").unwrap().load_train(&at(&dir), None).unwrap().questions.len(), 1);
         let both = folder(&[("piqa/eval.jsonl", &[A]), ("piqa/train.jsonl", &[C]), ("piqa/validation.jsonl", &[B])]);
-        let train = load_train("piqa", &at(&both), None).unwrap();
+        let train = find("piqa").unwrap().load_train(&at(&both), None).unwrap();
         assert!(train.questions[0].choices[0].context.contains("Cut paper"));
     }
 
     #[test]
     fn errors_say_what_was_looked_for_and_what_to_pass() {
-        let text = load("qasc", &RowSource::Embedded, None).unwrap_err().to_string();
+        let text = find("qasc").unwrap().load(&RowSource::Embedded, None).unwrap_err().to_string();
         assert!(text.contains("--data-dir DIR") && text.contains("\"qasc-mini\""), "{text}");
         let dir = folder(&[("piqa/eval.jsonl", &[A])]);
-        let text = load("qasc", &at(&dir), None).unwrap_err().to_string();
+        let text = find("qasc").unwrap().load(&at(&dir), None).unwrap_err().to_string();
         assert!(text.contains("no eval.jsonl in") && text.contains("qasc/eval.jsonl"), "{text}");
-        let text = load_train("piqa", &at(&dir), None).unwrap_err().to_string();
+        let text = find("piqa").unwrap().load_train(&at(&dir), None).unwrap_err().to_string();
         assert!(text.contains("no train.jsonl or validation.jsonl in"), "{text}");
-        let text = format!("{:#}", load("piqqa", &at(&dir), None).unwrap_err());
+        let text = format!("{:#}", find("piqqa").unwrap().load(&at(&dir), None).unwrap_err());
         assert!(text.contains("did you mean \"piqa\"?"), "{text}");
     }
 
     #[test]
     fn every_embedded_mini_set_can_be_read_and_scored_rows_are_not_for_calibration() {
         for info in crate::data::registry().iter().filter(|i| i.mini) {
-            let eval = load(&info.name, &RowSource::Folder("nowhere".into()), None).unwrap();
+            let eval = find(&info.name).unwrap().load(&RowSource::Folder("nowhere".into()), None).unwrap();
             assert!(eval.verified && eval.source == "embedded" && eval.questions.len() >= 100, "{}", info.name);
-            let train = load_train(&info.name, &RowSource::Embedded, None).unwrap();
+            let train = find(&info.name).unwrap().load_train(&RowSource::Embedded, None).unwrap();
             assert_eq!(train.excluded, 0, "{}: a question's text occurs in training", info.name);
         }
     }

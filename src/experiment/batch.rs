@@ -151,9 +151,9 @@ impl<'a> QuestionGroup<'a> {
 /// One group per question, those with the longest sequences first: a lack of memory shows at once, and time estimates
 /// only shrink.
 pub fn groups<Q: AsRef<[Request]>>(questions: &[Q]) -> Vec<QuestionGroup<'_>> {
-    let asked = questions.iter().map(Q::as_ref).enumerate().filter(|(_, requests)| !requests.is_empty());
+    let questions = questions.iter().map(Q::as_ref).enumerate().filter(|(_, requests)| !requests.is_empty());
     let mut groups: Vec<QuestionGroup> =
-        asked.map(|(question, requests)| QuestionGroup::new(requests, question)).collect();
+        questions.map(|(question, requests)| QuestionGroup::new(requests, question)).collect();
     let longest = |group: &QuestionGroup| (0..group.sequences()).map(|s| group.tokens(s)).max();
     // Stable: equal lengths keep their order.
     groups.sort_by_key(|group| std::cmp::Reverse(longest(group)));

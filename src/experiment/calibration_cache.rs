@@ -65,11 +65,11 @@ impl CacheEntry {
                 Err(error) => tell!("note: {} is damaged and made again: {error:#}", self.path.display()),
             }
         }
-        let made = make()?;
-        if let Err(error) = self.write(&made) {
+        let calibration = make()?;
+        if let Err(error) = self.write(&calibration) {
             tell!("note: the calibration is not kept for the next run: {error:#}");
         }
-        Ok(made)
+        Ok(calibration)
     }
 
     /// A collection that another process did not finish, and how many requests it has; none where there is none that can be read.
@@ -114,9 +114,9 @@ impl CacheEntry {
     fn read(&self, bytes: &[u8]) -> Result<Calibration> {
         let header = self.header(bytes)?;
         let rows = told(&header, "rows")?.parse().context("its number of rows")?;
-        let found = Calibration::from_parts(self.hidden, rows, numbers(bytes, Calibration::PARTS)?)?;
-        ensure!(found.sha256() == told(&header, "sha256")?, "its contents do not have the SHA-256 it states");
-        Ok(found)
+        let calibration = Calibration::from_parts(self.hidden, rows, numbers(bytes, Calibration::PARTS)?)?;
+        ensure!(calibration.sha256() == told(&header, "sha256")?, "its contents do not have the SHA-256 it states");
+        Ok(calibration)
     }
 
     fn write(&self, calibration: &Calibration) -> Result<()> {

@@ -77,7 +77,8 @@ fn a_folder_that_cannot_be_made_is_no_failure() {
 fn other_rows_splits_and_needs_are_other_calibrations() {
     let folder = tempfile::tempdir().unwrap();
     let model = source::load("pocket", &Placement::cpu()).unwrap();
-    let mut questions = data::load_train("arc_easy-mini", &RowSource::Embedded, Some(4)).unwrap().questions;
+    let mut questions =
+        data::find("arc_easy-mini").unwrap().load_train(&RowSource::Embedded, Some(4)).unwrap().questions;
     let encode = |questions: &[Question]| -> Vec<Request> {
         let gold = |q: &Question| encode_requests(&model.tokenizer, q).unwrap().swap_remove(q.gold);
         questions.iter().map(gold).collect()

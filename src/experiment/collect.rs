@@ -1,22 +1,17 @@
 //! Journals of one model and data set, to rows, samples and times.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Serialize;
 
 use super::cell::CellKey;
 use super::indicators::indicators;
 use super::journal::{Journal, JournalPlan};
 use super::outcome::{CellAnswer, Outcome, UnsplitAnswer};
-use crate::file_name::file_name;
-use crate::record::Indicators;
-use crate::record::Row;
-use crate::record::RunFolder;
-use crate::record::Timing;
+use crate::record::{CodecSample, Indicators, Row, RunFolder, Sample, SampleLine, Timing, json_lines};
 use crate::save;
-use crate::score::{self as scoring, CodecSample, PositionFidelity, Sample};
+use crate::score::{self as scoring, PositionFidelity};
 
 /// What the journals come to: the baseline first, then one entry a cell.
 #[derive(Default)]
@@ -75,11 +70,11 @@ pub fn collect(
             calibration: key.calibration.clone(),
             ..empty.clone()
         };
-        let found = outcomes(journals, key, &plan).with_context(|| format!("data set {name}, {key}"))?;
-        let made = found.and_then(|(outcomes, fidelity)| {
+        let outcomes = outcomes(journals, key, &plan).with_context(|| format!("data set {name}, {key}"))?;
+        let records = outcomes.and_then(|(outcomes, fidelity)| {
             Ok((cell_samples(name, &answers, &outcomes, &fidelity)?, outcomes, fidelity))
         });
-        match made {
+        match records {
             Ok((cell, outcomes, fidelity)) => {
                 samples(Some(key), &cell)?;
                 let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
@@ -97,34 +92,21 @@ pub fn collect(
     Ok(collected)
 }
 
-/// A line of `samples/*.jsonl`: the cell, then the question.
-#[derive(Serialize)]
-struct SampleLine<'a> {
-    split_layer: Option<usize>,
-    scope: &'a str,
-    codec: &'a str,
-    ratio: Option<f64>,
-    accounting: Option<&'a str>,
-    #[serde(flatten)]
-    sample: &'a Sample,
-}
-
 /// Writes the samples of one model and data set, the baseline's, then each cell's, and gives what the journals come to.
 pub fn collect_into(folder: &RunFolder, model: &str, dataset: &str, journals: &mut [Journal]) -> Result<RunRecords> {
-    let path = folder.results.join("samples").join(format!("{}--{dataset}.jsonl", file_name(model)));
+    let path = folder.samples_path(model, dataset);
     save::replace_by(&path, |file| {
         collect(journals, |cell, samples| {
-            let mut write = |sample| -> io::Result<()> {
+            let mut write = |sample| {
                 let line = SampleLine {
-                    split_layer: cell.map(|c| c.split_layer),
-                    scope: cell.map_or("", |c| &c.scope),
-                    codec: cell.map_or("baseline", |c| &c.codec),
+                    split_layer: cell.map(|c| c.split_layer as u32),
+                    scope: cell.map_or("", |c| &c.scope).into(),
+                    codec: cell.map_or("baseline", |c| &c.codec).into(),
                     ratio: cell.and_then(CellKey::ratio),
-                    accounting: cell.and_then(|c| c.accounting.as_deref()),
-                    sample,
+                    accounting: cell.and_then(|c| c.accounting.as_deref()).map(Cow::Borrowed),
+                    sample: Cow::Borrowed(sample),
                 };
-                serde_json::to_writer(&mut *file, &line)?;
-                file.write_all(b"\n")
+                json_lines::write_line(file, &line)
             };
             samples.iter().try_for_each(&mut write).with_context(|| format!("writing {}", path.display()))
         })
@@ -221,8 +203,8 @@ fn absent(journals: &[Journal]) -> Option<String> {
     };
     let shares: Vec<(usize, usize)> = journals.iter().map(share).collect::<Option<_>>()?;
     let &(_, of) = shares.first()?;
-    let there = |number: usize| shares.contains(&(number, of));
-    let missing: Vec<String> = (1..=of).filter(|&n| !there(n)).map(|number| format!("{number}/{of}")).collect();
+    let has_journal = |number: usize| shares.contains(&(number, of));
+    let missing: Vec<String> = (1..=of).filter(|&n| !has_journal(n)).map(|number| format!("{number}/{of}")).collect();
     (!missing.is_empty() && shares.iter().all(|(_, one)| *one == of)).then(|| missing.join(", "))
 }
 
@@ -280,7 +262,8 @@ fn cell_row(
     let (raw, wire) = (total(|o| o.raw_elements), total(|o| o.wire_bytes));
     let fidelity = scoring::fidelity(positions);
     let change = scoring::gold_loglik_change(&gold(baseline), &gold(samples))?;
-    let perplexity = scoring::ln_perplexity_ratio(baseline, samples);
+    let loss = |(b, s): (&Sample, &Sample)| (b.gold_loglik() - s.gold_loglik(), b.choice_tokens[b.gold] as f64);
+    let perplexity = scoring::ln_perplexity_ratio(&baseline.iter().zip(samples).map(loss).collect::<Vec<_>>());
     Ok(Row {
         positions: fidelity.map(|f| f.positions),
         kl_mean: fidelity.map(|f| f.kl_mean),

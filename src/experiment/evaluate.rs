@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::batch::{QuestionGroup, Sharing, groups};
 use super::cell::Cell;
 use super::outcome::Outcome;
-use super::probe::{Probe, follow};
+use super::probe::{Probe, follow_errors};
 use super::scope::Scope;
 use super::spent::{Clock, Stage};
 use crate::model::split::{LogitRows, RowScores, Target, from_values, logit_rows, to_values};
@@ -43,7 +43,7 @@ pub enum Scores {
 
 /// What is computed beside the cells.
 #[derive(Clone, Copy)]
-pub struct ScoreTargets {
+pub struct ExtraScores {
     /// Whether the unsplit model's scores are wanted. Where there are cells it runs in any case, since they are
     /// compared with it.
     pub baseline: bool,
@@ -91,11 +91,11 @@ struct CellBatch<'a> {
     packing: Arc<Packing>,
     rows: Vec<u32>,
     /// For each of `rows`, the row of the unsplit batch at the same position.
-    unsplit: Vec<usize>,
+    reference_rows: Vec<usize>,
     targets: Vec<Target>,
     questions: Vec<SentQuestion<'a>>,
-    /// The sequences as computed, where errors are followed.
-    origins: Option<Origins>,
+    /// What was computed, where errors are followed.
+    computed: Option<ComputedStreams>,
 }
 
 /// A question in a cell, sent and not scored yet.
@@ -111,12 +111,13 @@ struct SentQuestion<'a> {
     positions: Vec<usize>,
 }
 
-/// The residual streams as computed, at the cut and after each later layer, and for each sequence of a server batch its
-/// sequence among them.
-struct Origins {
-    computed: Vec<Tensor>,
+/// The residual streams as computed, before any codec.
+struct ComputedStreams {
+    /// At the cut and after each later layer.
+    streams: Vec<Tensor>,
     packing: Arc<Packing>,
-    of: Vec<usize>,
+    /// For each sequence of a server batch its sequence among them.
+    sequences: Vec<usize>,
 }
 
 /// Scores the requests of `questions` in every cell. A batch has at most `most_rows` rows, or one question in one cell
@@ -135,18 +136,18 @@ pub fn evaluate(
     questions: &[&[Request]],
     cells: &[CellCodec],
     most_rows: usize,
-    wanted: ScoreTargets,
+    extra: ExtraScores,
     clock: &Clock,
     consume: impl FnOnce(&mut dyn Iterator<Item = Result<Vec<Scores>>>) -> Result<()>,
 ) -> Result<()> {
     let groups = groups(questions);
-    let clients = Clients { decoder, groups: &groups, cells, most_rows, wanted, clock };
+    let clients = Clients { decoder, groups: &groups, cells, most_rows, extra, clock };
     thread::scope(|scope| {
         let (sender, arrivals) = sync_channel(WAITING);
         // The server stays on this thread, since `consume` need not be `Send`.
         let clients = scope.spawn(move || clients.run(&sender));
         let served = {
-            let mut server = Server { decoder, clock, baseline: wanted.baseline, unsplit: None, arrivals };
+            let mut server = Server { decoder, clock, baseline: extra.baseline, reference: None, arrivals };
             consume(&mut server)
             // Dropping the server, and with it the receiver, makes the clients' next send fail, which stops them.
         };
@@ -163,7 +164,7 @@ struct Server<'a> {
     /// Whether the unsplit model's log-likelihoods are asked for.
     baseline: bool,
     /// The unsplit model's residual stream after the last layer, at the rows that cells are compared with.
-    unsplit: Option<Tensor>,
+    reference: Option<Tensor>,
     arrivals: Receiver<Message<'a>>,
 }
 
@@ -174,7 +175,7 @@ impl Iterator for Server<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let message = self.arrivals.recv().ok()?;
-            match self.score(message) {
+            match self.answer(message) {
                 Ok(scores) if scores.is_empty() => {}
                 scores => return Some(scores),
             }
@@ -183,7 +184,7 @@ impl Iterator for Server<'_> {
 }
 
 impl Server<'_> {
-    fn score(&mut self, message: Message) -> Result<Vec<Scores>> {
+    fn answer(&mut self, message: Message) -> Result<Vec<Scores>> {
         match message {
             Message::Unsplit(batch) => self.clock.time(Stage::Baseline, || self.score_unsplit(batch)),
             Message::Cells(batch) => self.clock.time(Stage::Server, || self.score_cells(batch)),
@@ -207,25 +208,25 @@ impl Server<'_> {
             }
         }
         // The next messages are cells of the same questions, and are compared with these rows.
-        self.unsplit = Some(last);
+        self.reference = Some(last);
         Ok(scores)
     }
 
     fn score_cells(&self, batch: CellBatch) -> Result<Vec<Scores>> {
-        let CellBatch { hidden, split, packing, rows, unsplit, targets, questions, origins } = batch;
-        let reference = self.unsplit.as_ref().context("nothing to compare a cell with")?;
+        let CellBatch { hidden, split, packing, rows, reference_rows, targets, questions, computed } = batch;
+        let reference = self.reference.as_ref().context("nothing to compare a cell with")?;
         let mut errors = Vec::new();
-        let last = match &origins {
+        let last = match &computed {
             None => self.decoder.run_to_rows(hidden, &packing, split.after_layer, &rows)?,
-            Some(Origins { computed, packing: as_computed, of }) => {
-                let arrived = (hidden, &packing, of.as_slice());
-                let (last, followed) = follow(self.decoder, split, arrived, computed, as_computed)?;
+            Some(ComputedStreams { streams, packing: as_computed, sequences }) => {
+                let arrived = (hidden, &packing, sequences.as_slice());
+                let (last, followed) = follow_errors(self.decoder, split, arrived, streams, as_computed)?;
                 errors = followed;
                 self.decoder.run_to_rows(last, &packing, self.decoder.config().num_hidden_layers, &rows)?
             }
         };
         let RowScores { log_probabilities, divergences } =
-            self.decoder.score_rows(&last, &targets, Some((reference, &unsplit)))?;
+            self.decoder.score_rows(&last, &targets, Some((reference, &reference_rows)))?;
         // Targets lie in the order of the questions and their requests, so each request takes its own from the front.
         let mut each = log_probabilities.into_iter();
         let score = |sent: SentQuestion| {
@@ -250,7 +251,7 @@ struct Clients<'a> {
     groups: &'a [QuestionGroup<'a>],
     cells: &'a [CellCodec<'a>],
     most_rows: usize,
-    wanted: ScoreTargets,
+    extra: ExtraScores,
     clock: &'a Clock,
 }
 
@@ -266,11 +267,11 @@ const MOST_STREAMS: usize = 1 << 26;
 
 impl<'a> Clients<'a> {
     fn run(&self, sender: &Sender<'a>) -> Result<()> {
-        let Self { decoder, groups, cells, most_rows, wanted, clock } = *self;
+        let Self { decoder, groups, cells, most_rows, extra, clock } = *self;
         let mut splits: Vec<SplitPoint> = cells.iter().map(|c| c.cell.split).collect();
         splits.sort_unstable();
         splits.dedup();
-        if let (Some(_), Some(first)) = (wanted.probe, splits.first()) {
+        if let (Some(_), Some(first)) = (extra.probe, splits.first()) {
             // An error is followed through every later layer.
             let layers = first.after_layer..=decoder.config().num_hidden_layers;
             splits = layers.map(|after_layer| SplitPoint { after_layer }).collect();
@@ -315,8 +316,8 @@ impl<'a> Clients<'a> {
                     split,
                     values: &values,
                     packing: &packing,
-                    unsplit: &rows,
-                    probe: wanted.probe,
+                    unsplit_rows: &rows,
+                    probe: extra.probe,
                     computed: &hidden[nth..],
                     clock,
                 };
@@ -339,7 +340,7 @@ struct SplitWork<'a, 'b> {
     values: &'a [f32],
     packing: &'a Arc<Packing>,
     /// The unsplit model's rows of logits.
-    unsplit: &'a LogitRows,
+    unsplit_rows: &'a LogitRows,
     probe: Option<Probe>,
     /// The residual streams after this split and, where there is a probe, after each later layer.
     computed: &'a [Tensor],
@@ -374,7 +375,7 @@ impl<'b> SplitWork<'_, 'b> {
                 .enumerate()
                 .filter(|(_, job)| !failed[job.cell])
                 .flat_map(|(nth, job)| (0..self.batch[job.group].sequences()).map(move |sequence| (nth, sequence)))
-                .filter(|&(nth, sequence)| self.carrier(chunk[nth], sequence) == sequence)
+                .filter(|&(nth, sequence)| self.packet_owner(chunk[nth], sequence) == sequence)
                 .collect();
             // Codecs are sequential, so packets run in parallel. `collect` keeps their order: which failure of a cell
             // is told does not depend on threads.
@@ -397,18 +398,18 @@ impl<'b> SplitWork<'_, 'b> {
                 }
             }
             let (mut packing, mut values, mut scored) = (Packing::default(), Vec::new(), Vec::new());
-            let (mut questions, mut origins) = (Vec::new(), Vec::new());
+            let (mut questions, mut sequences) = (Vec::new(), Vec::new());
             for (nth, &job) in chunk.iter().enumerate().filter(|(_, job)| !failed[job.cell]) {
                 let group = &self.batch[job.group];
                 let at = packing.sequences();
                 scored.extend(group.scored(at));
                 group.pack(&mut packing, self.sharing(job));
-                origins.extend((0..group.sequences()).map(|sequence| self.firsts[job.group] + sequence));
+                sequences.extend((0..group.sequences()).map(|sequence| self.firsts[job.group] + sequence));
                 for sequence in 0..group.sequences() {
-                    self.receive(job, sequence, &packet_of[&(nth, self.carrier(job, sequence))], &mut values);
+                    self.receive(job, sequence, &packet_of[&(nth, self.packet_owner(job, sequence))], &mut values);
                 }
                 let outcome =
-                    |(sequence, _): (usize, _)| packet_of[&(nth, self.carrier(job, sequence))].outcome.clone();
+                    |(sequence, _): (usize, _)| packet_of[&(nth, self.packet_owner(job, sequence))].outcome.clone();
                 questions.push(SentQuestion {
                     cell: job.cell,
                     question: group.question(),
@@ -425,27 +426,30 @@ impl<'b> SplitWork<'_, 'b> {
             let (mut rows, targets) = logit_rows(&packing, &scored)?;
             // Rows of the server batch and of the unsplit batch go in pairs of one position: both lists have the same
             // sequences in the same order.
-            let mut unsplit = vec![0; rows.rows().len()];
+            let mut reference_rows = vec![0; rows.rows().len()];
             let jobs = chunk.iter().filter(|job| !failed[job.cell]);
             for (job, question) in jobs.zip(&mut questions) {
                 let group = &self.batch[job.group];
-                let here = group.positions(&packing, question.sequences[0]);
-                let there = group.positions(self.packing, self.firsts[job.group]);
-                for (row, reference) in here.flatten().zip(there.flatten()) {
-                    let place = rows.place(row);
-                    unsplit[place] =
-                        self.unsplit.get(reference).context("a position that the unsplit model was not asked for")?;
+                let positions = group.positions(&packing, question.sequences[0]);
+                let references = group.positions(self.packing, self.firsts[job.group]);
+                for (row, reference) in positions.flatten().zip(references.flatten()) {
+                    let place = rows.add(row);
+                    reference_rows[place] = self
+                        .unsplit_rows
+                        .get(reference)
+                        .context("a position that the unsplit model was not asked for")?;
                     question.positions.push(place);
                 }
             }
-            let origins = self.probe.map(|_| Origins {
-                computed: self.computed.to_vec(),
+            let computed = self.probe.map(|_| ComputedStreams {
+                streams: self.computed.to_vec(),
                 packing: self.packing.clone(),
-                of: origins,
+                sequences,
             });
             let hidden = from_values(values, packing.rows(), self.decoder)?;
             let (packing, rows) = (Arc::new(packing), rows.rows().to_vec());
-            let batch = CellBatch { hidden, split: self.split, packing, rows, unsplit, targets, questions, origins };
+            let batch =
+                CellBatch { hidden, split: self.split, packing, rows, reference_rows, targets, questions, computed };
             send(sender, Message::Cells(batch))?;
         }
         Ok(())
@@ -467,7 +471,7 @@ impl<'b> SplitWork<'_, 'b> {
     }
 
     /// The sequence whose packet carries the compressed rows of a sequence.
-    fn carrier(&self, job: CellJob, sequence: usize) -> usize {
+    fn packet_owner(&self, job: CellJob, sequence: usize) -> usize {
         let together = self.cells[job.cell].cell.scope == Scope::Question || self.shared(job, sequence) > 0;
         if together { 0 } else { sequence }
     }
@@ -478,7 +482,7 @@ impl<'b> SplitWork<'_, 'b> {
     }
 
     /// The sequences that travel in a sequence's packet, where it has one.
-    fn carried(&self, job: CellJob, sequence: usize) -> Range<usize> {
+    fn packet_sequences(&self, job: CellJob, sequence: usize) -> Range<usize> {
         match self.cells[job.cell].cell.scope {
             Scope::Question => 0..self.batch[job.group].sequences(),
             _ => sequence..sequence + 1,
@@ -495,7 +499,7 @@ impl<'b> SplitWork<'_, 'b> {
         }
         let width = self.decoder.config().hidden_size;
         let before: usize = self
-            .carried(job, self.carrier(job, sequence))
+            .packet_sequences(job, self.packet_owner(job, sequence))
             .take_while(|one| *one < sequence)
             .map(|one| self.compressed(job, one))
             .sum();
@@ -512,7 +516,7 @@ impl<'b> SplitWork<'_, 'b> {
         let codec = *codec.as_ref().map_err(|e| anyhow::anyhow!("{e}"))?;
         let width = self.decoder.config().hidden_size;
         let (mut part, mut ids) = (Vec::new(), Vec::new());
-        for sequence in self.carried(job, sequence) {
+        for sequence in self.packet_sequences(job, sequence) {
             let rows = self.compressed(job, sequence);
             part.extend(self.computed(job, sequence, 0).take(rows * width));
             // With the matrix go the token ids it was made of, for the codec that sends these instead.

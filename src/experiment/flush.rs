@@ -2,19 +2,17 @@
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use super::spent::lock;
 
 /// Syncs in a thread of its own, once for all that was written within some time.
 pub struct Flusher {
     wrote: SyncSender<()>,
     at_work: Arc<Mutex<()>>,
     failed: Arc<Mutex<Option<io::Error>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Flusher {

@@ -2,54 +2,42 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::cell::Cell;
 use super::energy::spectrum;
-use crate::file_name::file_name;
 use crate::record::{Heat, HeatKind};
-use splitbench_codec::npy;
 use splitbench_codec::{Activation, Calibration, Delivery, build, round_trip};
 
 /// Rows and columns of an activation that are kept to be looked at.
 const SHOWN: (usize, usize) = (48, 192);
 
-/// Writes A, its spectrum and what each cell leaves of it to files in `folder`, and returns their lines. `blank` says which
+/// Writes A, its spectrum and what each cell leaves of it to the run's folder, and returns their lines. `blank` says which
 /// model, data set, question and cut.
 pub fn draw(
-    folder: &Path,
+    results: &Path,
     blank: &Heat,
     a: &Activation,
     cells: &[&Cell],
     calibration: Option<&Calibration>,
 ) -> Result<Vec<Heat>> {
-    std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
-    let stem = format!("{}-l{}", file_name(&blank.model), blank.split_layer);
-    let put = |name: &str, matrix: &Activation| -> Result<String> {
-        let file = format!("{stem}-{name}.npy");
-        crate::save::replace(&folder.join(&file), &npy::to_bytes(matrix))?;
-        Ok(format!("heat/{file}"))
-    };
+    let line = |kind| Heat { kind, ..blank.clone() };
     let mut out = vec![
-        Heat { kind: HeatKind::Activation, file: put("activation", &shown(a)?)?, ..blank.clone() },
-        Heat { kind: HeatKind::Spectrum, file: put("spectrum", &spectrum(a)?)?, ..blank.clone() },
+        line(HeatKind::Activation).with_matrix(results, "activation", &shown(a)?)?,
+        line(HeatKind::Spectrum).with_matrix(results, "spectrum", &spectrum(a)?)?,
     ];
     for (nth, cell) in cells.iter().enumerate() {
         let line = Heat {
-            kind: HeatKind::Received,
             codec: cell.codec.to_string(),
             ratio: cell.budget.map(|budget| budget.ratio),
             accounting: cell.budget.map(|budget| budget.accounting.to_string()).unwrap_or_default(),
-            ..blank.clone()
+            ..line(HeatKind::Received)
         };
         let received =
             build(&cell.codec, calibration).and_then(|codec| Ok(round_trip(codec.as_ref(), a, cell.budget)?.received));
         out.push(match received {
-            Ok(Delivery::Activation(received)) => Heat {
-                rel_error: Some(a.rel_error(&received)),
-                file: put(&format!("{nth}-{}", cell.codec.name()), &shown(&received)?)?,
-                ..line
-            },
+            Ok(Delivery::Activation(received)) => Heat { rel_error: Some(a.rel_error(&received)), ..line }
+                .with_matrix(results, &format!("{nth}-{}", cell.codec.name()), &shown(&received)?)?,
             // The server makes the same A itself.
             Ok(Delivery::TokenIds(_)) => continue,
             Err(error) => Heat { err: Some(format!("{error:#}")), ..line },

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use super::super::outcome::Outcome;
 use super::*;
+use crate::record::QuestionRecord;
 use crate::score::PositionFidelity;
-use crate::score::QuestionRecord;
 
 fn row() -> Row {
     Row {

@@ -10,11 +10,11 @@ use super::spec::{Experiment, Spec};
 use super::spent::Clock;
 use super::task::Task;
 use crate::model::source::Model;
-use crate::record::RunFolder;
 use crate::record::machine::{Machine, peak_memory};
 use crate::record::manifest::{
     DatasetRecord, Manifest, ModelRecord, PredictedSeconds, ProcessCost, ProcessRecord, command_line,
 };
+use crate::record::{RunFolder, read_json};
 
 /// A process that is killed leaves in its manifest what it took up to this long before.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ impl ManifestWriter {
             finished: None,
             cost: None,
             predicted_memory: 0.0,
-            earlier: earlier(&folder.results.join(folder.own("manifest", "json"))),
+            earlier: earlier(&folder.results.join(folder.shard_file("manifest", "json"))),
             spec: serde_json::to_value(&experiment.spec)?,
             options: serde_json::to_value(options)?,
             models: Vec::new(),
@@ -96,18 +96,18 @@ impl ManifestWriter {
     /// Writes it, with what this process took until now, and at first the machine beside it.
     pub fn write(&mut self, folder: &RunFolder, clock: &Clock, predicted: Option<PredictedSeconds>) -> Result<()> {
         if self.written.is_none() {
-            folder.json(&folder.own("machine", "json"), &Machine::here())?;
+            folder.json(&folder.shard_file("machine", "json"), &Machine::detect())?;
         }
         self.written = Some(Instant::now());
         let (wall_seconds, spent) = clock.read();
         self.manifest.cost = Some(ProcessCost { wall_seconds, spent, predicted, peak_memory: peak_memory() });
-        folder.json(&folder.own("manifest", "json"), &self.manifest)
+        folder.json(&folder.shard_file("manifest", "json"), &self.manifest)
     }
 }
 
 /// The processes that a manifest tells of; none where there is none, or it is of another version.
 fn earlier(path: &Path) -> Vec<ProcessRecord> {
-    let Ok(Manifest { mut earlier, started, cost, .. }) = Manifest::read(path) else { return Vec::new() };
+    let Ok(Manifest { mut earlier, started, cost, .. }) = read_json(path) else { return Vec::new() };
     earlier.extend(cost.map(|cost| ProcessRecord { started, cost }));
     earlier
 }

@@ -13,7 +13,7 @@ use crate::file_name::file_name;
 use crate::model::source::POCKET;
 use crate::output::{self, Output};
 use crate::record::RunFolder;
-use crate::save;
+use crate::record::manifest::Manifest;
 use splitbench_codec::suggest;
 
 /// Merges the journals of run folders, which may come from several machines, and writes what they come to into the first. Where
@@ -24,7 +24,7 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<RunOutcome> {
     let known = RecordedRun::find(&first)?;
     let known = known.with_context(|| format!("{} has no manifest.json: it is no run", first.display()))?;
     let RecordedRun { experiment, spec, .. } = known;
-    let (out, run) = place(&first, &experiment)
+    let (out, run) = split_run_path(&first, &experiment)
         .with_context(|| format!("{} is not .../results/{experiment}/RUN", first.display()))?;
     let mut journals: Vec<PathBuf> = Vec::new();
     for folder in folders {
@@ -55,8 +55,8 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<RunOutcome> {
             let mini = (model == POCKET).then(|| format!("{}-mini", info.name));
             let mini = mini.filter(|mini| datasets.iter().all(|info| info.name != *mini));
             let is_here = |plan: &JournalPlan| {
-                let asked = &plan.row.dataset;
-                plan.row.model == *model && (*asked == info.name || Some(asked) == mini.as_ref())
+                let dataset = &plan.row.dataset;
+                plan.row.model == *model && (*dataset == info.name || Some(dataset) == mini.as_ref())
             };
             let (mut here, others) =
                 journals.into_iter().partition::<Vec<Journal>, _>(|journal| journal.plan().is_some_and(is_here));
@@ -77,20 +77,13 @@ pub fn merge(folders: &[PathBuf], only: &[String]) -> Result<RunOutcome> {
     // Shards have manifests of their own, each closed by its run.
     let manifest = first.join("manifest.json");
     if only.is_empty() && manifest.is_file() {
-        end(&manifest)?;
+        Manifest::finish(&manifest)?;
     }
     Ok(finish(folder, &spec.report, &collected))
 }
 
-/// Says in a manifest that has it open when its run was done: now. Tables would call themselves partial.
-fn end(manifest: &Path) -> Result<()> {
-    let text = fs::read_to_string(manifest).with_context(|| format!("reading {}", manifest.display()))?;
-    let now = serde_json::to_string(&jiff::Zoned::now().to_string())?;
-    save::replace(manifest, text.replacen("\"finished\": null", &format!("\"finished\": {now}"), 1).as_bytes())
-}
-
 /// The folder that holds results/, and the name of the run.
-fn place<'a>(folder: &'a Path, experiment: &str) -> Option<(&'a Path, &'a str)> {
+fn split_run_path<'a>(folder: &'a Path, experiment: &str) -> Option<(&'a Path, &'a str)> {
     let run = folder.file_name()?.to_str()?;
     let of_experiment = folder.parent()?;
     let results = of_experiment.parent()?;

@@ -21,7 +21,7 @@ pub struct Needs {
 impl Needs {
     /// What a run of the experiment takes from the hub. Folders and the embedded model bring what they need, and so do the user's
     /// own rows; the embedded model is asked the embedded questions in place of those of the built-in sets.
-    pub fn of(spec: &Spec) -> Result<Self> {
+    pub fn new(spec: &Spec) -> Result<Self> {
         let models = spec.models.iter().filter_map(|name| HubModel::parse(name)).collect();
         let real = spec.models.iter().any(|name| name != POCKET);
         let datasets = spec
@@ -63,7 +63,7 @@ pub fn ensure_prepared(spec: &Spec, data_dir: Option<&Path>) -> Result<()> {
     // A misspelt model is told before the rows that would be fetched for it.
     let unknown = |name: &&String| HubModel::parse(name).is_none();
     spec.models.iter().filter(unknown).try_for_each(|name| source::locate(name).map(drop))?;
-    let missing = Needs::of(spec)?.missing(data_dir);
+    let missing = Needs::new(spec)?.missing(data_dir);
     if missing.is_empty() {
         return Ok(());
     }

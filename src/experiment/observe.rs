@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::calibrate::calibrate;
@@ -24,11 +22,7 @@ use crate::model::source::Model;
 use crate::model::split::{activation, to_values};
 use crate::model::{Packing, SplitPoint, device_name};
 use crate::progress;
-use crate::record::Energy;
-use crate::record::Service;
-use crate::record::Similarity;
-use crate::record::table_file;
-use crate::record::{Heat, HeatKind};
+use crate::record::{Energy, Heat, HeatKind, Service, Similarity, table_file};
 use crate::save;
 use crate::score::{Request, encode_requests};
 use splitbench_codec::Activation;
@@ -56,9 +50,9 @@ pub fn observe(
     let calibrations = results.ancestors().nth(2).unwrap_or(results).join("calibrations");
     // What the run no longer asks for.
     let other = |of: &str, dataset: &str| of == model.name && tasks.iter().all(|t| t.dataset.info.name != dataset);
-    replace(&results.join("service.csv"), Vec::new(), |line: &Service| other(&line.model, &line.dataset))?;
-    replace(&results.join("similarity.csv"), Vec::new(), |line: &Similarity| other(&line.model, &line.dataset))?;
-    replace(&results.join("energy.csv"), Vec::new(), |line: &Energy| other(&line.model, &line.dataset))?;
+    table_file::replace(results, Vec::new(), |line: &Service| other(&line.model, &line.dataset))?;
+    table_file::replace(results, Vec::new(), |line: &Similarity| other(&line.model, &line.dataset))?;
+    table_file::replace(results, Vec::new(), |line: &Energy| other(&line.model, &line.dataset))?;
     for (nth, task) in tasks.iter().enumerate() {
         let dataset = task.dataset.info.name.as_str();
         let about = || format!("model {}, data set {dataset}", model.name);
@@ -78,19 +72,16 @@ pub fn observe(
         let _activity = progress::begin(format!("{} {dataset}: activations and times of single requests", model.title));
         if spec.report.response.is_some() {
             let lines = service::measure(model, task, most_rows, &calibrations, clock).with_context(about)?;
-            replace(&results.join("service.csv"), lines, |line| {
-                (&*line.model, &*line.dataset) == (&*model.name, dataset)
-            })?;
+            table_file::replace(results, lines, |line| (&*line.model, &*line.dataset) == (&*model.name, dataset))?;
         }
         if spec.report.activations {
             let (mut alike, mut energies) = (Vec::new(), Vec::new());
             layers(model, task, clock, &mut alike, &mut energies).with_context(about)?;
-            replace(&results.join("similarity.csv"), alike, |l| (&*l.model, &*l.dataset) == (&*model.name, dataset))?;
-            replace(&results.join("energy.csv"), energies, |l| (&*l.model, &*l.dataset) == (&*model.name, dataset))?;
+            table_file::replace(results, alike, |l| (&*l.model, &*l.dataset) == (&*model.name, dataset))?;
+            table_file::replace(results, energies, |l| (&*l.model, &*l.dataset) == (&*model.name, dataset))?;
             if nth == 0 {
-                let drawn =
-                    heat(&results.join("heat"), model, task, most_rows, &calibrations, clock).with_context(about)?;
-                replace(&results.join("heat.csv"), drawn, |line: &Heat| line.model == model.name)?;
+                let drawn = heat(results, model, task, most_rows, &calibrations, clock).with_context(about)?;
+                table_file::replace(results, drawn, |line: &Heat| line.model == model.name)?;
             }
         }
         save::replace(&mark, inputs.as_bytes())?;
@@ -106,20 +97,9 @@ fn observed_inputs(spec: &Spec, model: &Model, task: &Task, first: bool) -> Resu
     let cells: Vec<String> = task.cells.iter().map(|cell| format!("{cell:?}")).collect();
     let requests: Vec<(&[u32], &[u32])> =
         task.requests.iter().flatten().chain(&task.train).map(|r| (&*r.tokens, &*r.targets)).collect();
-    let asked = (spec.report.response.is_some(), spec.report.activations, first);
-    let digest = Sha256::digest(serde_json::to_string(&(of_program, of_model, cells, requests, asked))?);
+    let wanted = (spec.report.response.is_some(), spec.report.activations, first);
+    let digest = Sha256::digest(serde_json::to_string(&(of_program, of_model, cells, requests, wanted))?);
     Ok(hex::encode(digest))
-}
-
-/// Writes lines in place of those that are `mine`.
-fn replace<T: Serialize + DeserializeOwned>(path: &Path, lines: Vec<T>, mine: impl Fn(&T) -> bool) -> Result<()> {
-    let mut all: Vec<T> = if path.exists() { table_file::read(path)? } else { Vec::new() };
-    if all.is_empty() && lines.is_empty() {
-        return Ok(());
-    }
-    all.retain(|line| !mine(line));
-    all.extend(lines);
-    table_file::write(path, &all)
 }
 
 /// The gold choices of `count` questions, spread over the data set.
@@ -182,7 +162,7 @@ fn layers(
 
 /// The first question's activation at the first, the middle and the last cut, by each codec at its first budget.
 fn heat(
-    folder: &Path,
+    results: &Path,
     model: &Model,
     task: &Task,
     most_rows: usize,
@@ -225,7 +205,7 @@ fn heat(
             file: String::new(),
             err: None,
         };
-        out.extend(heat::draw(folder, &blank, &a, &cells, calibration.as_ref())?);
+        out.extend(heat::draw(results, &blank, &a, &cells, calibration.as_ref())?);
     }
     Ok(out)
 }

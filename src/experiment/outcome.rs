@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::probe::ActivationIndicators;
 use crate::exact;
-use crate::score::{PositionFidelity, QuestionRecord};
+use crate::record::QuestionRecord;
+use crate::score::PositionFidelity;
 
 /// What became of one request in one cell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

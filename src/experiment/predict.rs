@@ -50,7 +50,7 @@ struct GroupRows {
 }
 
 impl GroupRows {
-    fn of(groups: &[QuestionGroup], sharing: Sharing) -> Self {
+    fn new(groups: &[QuestionGroup], sharing: Sharing) -> Self {
         let mut rows = Self { own: 0.0, seen: 0.0, scored: 0.0 };
         for group in groups {
             let mut packing = Packing::default();
@@ -60,7 +60,7 @@ impl GroupRows {
             rows.seen += (0..group.sequences()).map(seen).sum::<usize>() as f64;
             let mut logits = LogitRows::default();
             for row in group.positions(&packing, 0).flatten() {
-                logits.place(row);
+                logits.add(row);
             }
             rows.scored += logits.rows().len() as f64;
         }
@@ -92,14 +92,14 @@ impl ScoringWork<'_> {
     pub fn flops(&self, c: &Config) -> (Flops, Flops) {
         let groups = groups(self.questions);
         let last = self.cells.iter().map(|(cell, _)| cell.split.after_layer).max().unwrap_or(0);
-        let computed = GroupRows::of(&groups, Sharing::Computed);
+        let computed = GroupRows::new(&groups, Sharing::Computed);
         let client = Flops { layers: computed.layers(c, last), head: 0.0 };
         let mut server = if self.baseline { computed.server(c, last) } else { Flops::default() };
         let mut received: Vec<(Sharing, GroupRows)> = Vec::new();
         for (cell, _) in self.cells {
             let sharing = Sharing::Received(cell.scope);
             if received.iter().all(|(known, _)| *known != sharing) {
-                received.push((sharing, GroupRows::of(&groups, sharing)));
+                received.push((sharing, GroupRows::new(&groups, sharing)));
             }
             for (_, rows) in received.iter().filter(|(known, _)| *known == sharing) {
                 let one = rows.server(c, cell.split.after_layer);

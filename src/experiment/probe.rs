@@ -75,7 +75,7 @@ impl Probe {
 /// Runs what arrived (rows, how they are packed, and for each sequence the one it was computed as) through the layers behind
 /// the cut. `computed` has the uncompressed residual streams at the cut and after each later layer. Gives the stream after
 /// the last layer, the same as in one go, and for each sequence its relative error at the cut and after each later layer.
-pub fn follow(
+pub fn follow_errors(
     decoder: &Decoder,
     split: SplitPoint,
     (mut hidden, packing, origins): (Tensor, &Arc<Packing>, &[usize]),

@@ -14,7 +14,7 @@ use super::needs::ensure_prepared;
 use super::observe::observe;
 use super::predict::Predictor;
 use super::report_spec::ReportSpec;
-use super::score::{ScoreRequest, ScoreSummary, blank_row, score};
+use super::score::{ScoreRequest, ScoreSummary, blank_row, score_missing};
 use super::spec::{Experiment, Spec};
 use super::spent::{Clock, Stage};
 use super::task::{ModelInput, Task, tasks};
@@ -23,12 +23,9 @@ use crate::file_name::check_run_name;
 use crate::model::Placement;
 use crate::model::source::{self, Model};
 use crate::progress::{self, Activity};
-use crate::record::Indicators;
-use crate::record::Row;
-use crate::record::Shard;
 use crate::record::machine::peak_memory;
 use crate::record::manifest::{Manifest, PredictedSeconds, StageSeconds};
-use crate::record::{RunFolder, run_name};
+use crate::record::{Indicators, Row, RunFolder, Shard, run_name};
 use crate::score::{RatioTrial, next_ratios};
 use splitbench_codec::{Budget, CodecSpec};
 
@@ -112,7 +109,7 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<RunOutcome> 
 fn run_into(experiment: &Experiment, options: &RunOptions, collected: &mut RunRecords) -> Result<RunOutcome> {
     let mut runner = Runner::open(experiment, options)?;
     for (model, mut tasks) in runner.load()? {
-        runner.score(&model, &mut tasks, collected)?;
+        runner.score_model(&model, &mut tasks, collected)?;
         runner.observe(&model, &tasks)?;
     }
     runner.finish(collected)
@@ -160,7 +157,7 @@ impl<'a> Runner<'a> {
             manifest.manifest.predicted_memory = manifest.manifest.predicted_memory.max(bytes);
         }
         // One that is there stays until a journal has taken this process's inputs for its own.
-        if !folder.results.join(folder.own("manifest", "json")).exists() {
+        if !folder.results.join(folder.shard_file("manifest", "json")).exists() {
             manifest.write(&folder, &clock, predicted)?;
         }
         Ok(Self { experiment, options, placement, folder, clock, manifest, predicted, failed: 0 })
@@ -187,7 +184,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Scores what is missing of a model's data sets. Rows of each are on disk when it is done.
-    fn score(&mut self, model: &Model, tasks: &mut [Task], collected: &mut RunRecords) -> Result<()> {
+    fn score_model(&mut self, model: &Model, tasks: &mut [Task], collected: &mut RunRecords) -> Result<()> {
         let Self { experiment: Experiment { name, spec, .. }, options, placement, folder, clock, .. } = self;
         let (manifest, predicted) = (&mut self.manifest, &mut self.predicted);
         let predictor =
@@ -206,7 +203,7 @@ impl<'a> Runner<'a> {
                 manifest.manifest.notes.push(note);
             }
             progress.set_message(format!("{} {dataset}", model.title));
-            let (rows, scored) = scorer.score(task, || manifest.keep(folder, clock, *predicted))?;
+            let (rows, scored) = scorer.score_dataset(task, || manifest.keep(folder, clock, *predicted))?;
             predicted.iter_mut().for_each(|all| *all += scored.predicted);
             for (cell, error) in &scored.failed {
                 let codec = &task.cells[*cell].codec;
@@ -300,7 +297,7 @@ fn notes(model: &Model, task: &Task) -> Vec<String> {
 fn inputs(experiment: &Experiment, options: &RunOptions) -> Result<Vec<PathBuf>> {
     let Experiment { spec, file, .. } = experiment;
     let names = spec.dataset_infos()?;
-    let rows = RowSource::of(options.data_dir.as_deref()).files(names);
+    let rows = RowSource::new(options.data_dir.as_deref()).files(names);
     let mut read: Vec<PathBuf> = file.iter().cloned().chain(rows).collect();
     for model in &spec.models {
         read.extend(source::locate(model)?.paths());
@@ -371,7 +368,11 @@ struct Scorer<'a> {
 impl Scorer<'_> {
     /// Scores what is missing, and where ratios are searched adds cells until the answer is near enough. Gives what all of it comes
     /// to, nothing of a shard. `step` hears of each batch, and before the first.
-    fn score(&self, task: &mut Task, mut step: impl FnMut() -> Result<()>) -> Result<(RunRecords, ScoreSummary)> {
+    fn score_dataset(
+        &self,
+        task: &mut Task,
+        mut step: impl FnMut() -> Result<()>,
+    ) -> Result<(RunRecords, ScoreSummary)> {
         let Self { spec, options, model, folder, progress, .. } = *self;
         let mut journals = [Journal::open(&folder.journal_path(&model.name, &task.dataset.info.name))?];
         let mut expected = PredictedSeconds::default();
@@ -385,7 +386,7 @@ impl Scorer<'_> {
                 progress.add(count - again);
                 step()
             };
-            let ScoreSummary { predicted, failed } = self.round(task, &mut journals[0], done)?;
+            let ScoreSummary { predicted, failed } = self.score_round(task, &mut journals[0], done)?;
             expected += predicted;
             let scored = ScoreSummary { predicted: expected, failed };
             if options.shard.is_some() {
@@ -403,7 +404,12 @@ impl Scorer<'_> {
         }
     }
 
-    fn round(&self, task: &Task, journal: &mut Journal, done: impl FnMut(u64) -> Result<()>) -> Result<ScoreSummary> {
+    fn score_round(
+        &self,
+        task: &Task,
+        journal: &mut Journal,
+        done: impl FnMut(u64) -> Result<()>,
+    ) -> Result<ScoreSummary> {
         let Self { name, spec, options, model, predictor, clock, .. } = *self;
         let request = ScoreRequest {
             experiment: name,
@@ -419,7 +425,7 @@ impl Scorer<'_> {
             predictor,
             probe: spec.report.layers.then(|| spec.budgets_for(task.dataset.info)[0]),
         };
-        score(&request, journal, clock, done)
+        score_missing(&request, journal, clock, done)
             .with_context(|| format!("model {}, data set {}", model.name, task.dataset.info.name))
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::calibrate::calibrate;
 use super::cell::{Cell, CellKey};
 use super::collect::{RunRecords, collect};
-use super::evaluate::{CellCodec, ScoreTargets, Scores, evaluate};
+use super::evaluate::{CellCodec, ExtraScores, Scores, evaluate};
 use super::journal::{Journal, JournalLine, JournalPlan};
 use super::memory::batch_rows;
 use super::outcome::{CellAnswer, UnsplitAnswer};
@@ -19,10 +19,9 @@ use crate::data::Dataset;
 use crate::model::source::Model;
 use crate::model::{SplitPoint, device_name};
 use crate::progress;
-use crate::record::Row;
-use crate::record::Shard;
 use crate::record::manifest::PredictedSeconds;
-use crate::score::{QuestionRecord, Request, Sample};
+use crate::record::{QuestionRecord, Row, Sample, Shard};
+use crate::score::Request;
 use splitbench_codec::{self as codec, Budget, Calibration, Codec};
 
 /// What to score.
@@ -65,7 +64,7 @@ pub struct ScoreSummary {
 /// Scores what the journal does not have yet. `done` is told numbers of sequences: first those that the journal has,
 /// once it is known how long the rest will take, then those of each batch. A cell that fails is a line of the journal;
 /// an error of this function means that nothing more could be scored.
-pub fn score(
+pub fn score_missing(
     request: &ScoreRequest,
     journal: &mut Journal,
     clock: &Clock,
@@ -81,8 +80,8 @@ pub fn score(
         score_part(request, part, &mut cells, journal, clock, &mut done)?;
     }
     journal.sync()?;
-    let ended = cells.into_iter().enumerate();
-    Ok(ScoreSummary { predicted, failed: ended.filter_map(|(nth, cell)| Some((nth, cell.ended?))).collect() })
+    let failed = cells.into_iter().enumerate();
+    Ok(ScoreSummary { predicted, failed: failed.filter_map(|(nth, cell)| Some((nth, cell.failure?))).collect() })
 }
 
 /// A cell and where it stands.
@@ -91,7 +90,7 @@ struct CellState<'a> {
     key: CellKey,
     codec: Option<Box<dyn Codec>>,
     /// Why it failed, in this call.
-    ended: Option<String>,
+    failure: Option<String>,
 }
 
 /// Questions that lack the same scores.
@@ -113,8 +112,8 @@ fn build<'a>(request: &ScoreRequest<'a>, clock: &Clock) -> Result<Vec<CellState<
         let used = cell.codec.calibration().and(calibration).map(Calibration::sha256);
         let key = CellKey::new(cell, used, request.probe.is_some());
         match codec::build(&cell.codec, calibration) {
-            Ok(codec) => CellState { cell, key, codec: Some(codec), ended: None },
-            Err(error) => CellState { cell, key, codec: None, ended: Some(format!("{error:#}")) },
+            Ok(codec) => CellState { cell, key, codec: Some(codec), failure: None },
+            Err(error) => CellState { cell, key, codec: None, failure: Some(format!("{error:#}")) },
         }
     };
     Ok(request.cells.iter().map(state).collect())
@@ -127,7 +126,7 @@ fn begin(request: &ScoreRequest, cells: &[CellState], journal: &mut Journal) -> 
     let questions = dataset.questions.iter().map(|question| question.index).collect();
     journal.begin(JournalPlan::new(blank_row(experiment, model, dataset, limit), keys, questions))?;
     let unbuilt = cells.iter().enumerate().filter_map(|(nth, state)| {
-        let error = state.ended.as_ref()?;
+        let error = state.failure.as_ref()?;
         // A repeated run does not repeat the line.
         (journal.failure(&state.key) != Some(error)).then(|| JournalLine::Failed(nth, error.clone()))
     });
@@ -138,24 +137,24 @@ fn begin(request: &ScoreRequest, cells: &[CellState], journal: &mut Journal) -> 
 /// What the journal lacks, and how many sequences it has.
 fn find_pending(request: &ScoreRequest, cells: &[CellState], journal: &Journal) -> (Vec<Pending>, u64) {
     let ScoreRequest { dataset, requests, shard, .. } = *request;
-    let mine = shard.map(|shard| shard.of(requests));
+    let mine = shard.map(|shard| shard.select(requests));
     let is_mine = |nth: &usize| mine.as_ref().is_none_or(|mine| mine[*nth]);
     // By whether the unsplit model's answer is lacking, and by the cells that are.
     // In a sorted map, so that the order of the parts is the same in every run.
     let mut pending: BTreeMap<(bool, Vec<usize>), Vec<usize>> = BTreeMap::new();
-    let mut there = 0;
+    let mut known = 0;
     for nth in (0..requests.len()).filter(is_mine) {
         let question = dataset.questions[nth].index;
         let is_lacking = |state: &CellState| state.codec.is_some() && !journal.has(&state.key, question);
         let lacking: Vec<usize> = (0..cells.len()).filter(|&cell| is_lacking(&cells[cell])).collect();
         let baseline = !journal.has_answer(question);
-        there += requests[nth].len() * (cells.len() - lacking.len() + usize::from(!baseline));
+        known += requests[nth].len() * (cells.len() - lacking.len() + usize::from(!baseline));
         if baseline || !lacking.is_empty() {
             pending.entry((baseline, lacking)).or_default().push(nth);
         }
     }
     let part = |((baseline, cells), questions)| Pending { baseline, cells, questions };
-    (pending.into_iter().map(part).collect(), there as u64)
+    (pending.into_iter().map(part).collect(), known as u64)
 }
 
 impl Pending {
@@ -194,24 +193,24 @@ fn score_part(
         clock.time(Stage::Load, || model.decoder())?
     };
     // Why cells come to an end; the codecs stay as they are while they are at work.
-    let mut ended: Vec<Option<String>> = cells.iter().map(|state| state.ended.clone()).collect();
+    let mut failures: Vec<Option<String>> = cells.iter().map(|state| state.failure.clone()).collect();
     let prepare = |&nth: &usize| {
         // What failed on other questions is not tried on these.
-        let CellState { cell, codec, ended, .. } = &cells[nth];
-        let codec = match ended {
+        let CellState { cell, codec, failure, .. } = &cells[nth];
+        let codec = match failure {
             Some(error) => Err(error.clone()),
             None => codec.as_deref().context("a codec that was not built is not pending").map_err(|e| e.to_string()),
         };
         CellCodec { cell, codec }
     };
     let prepared: Vec<CellCodec> = part.cells.iter().map(prepare).collect();
-    let wanted = ScoreTargets { baseline: part.baseline, probe: request.probe.map(|budget| Probe { budget }) };
+    let extra = ExtraScores { baseline: part.baseline, probe: request.probe.map(|budget| Probe { budget }) };
     let requests = part.requests(request);
     let all: u64 = requests.iter().map(|requests| requests.len() as u64).sum();
     // Of each cell, to count what one that fails leaves out.
     let mut scored = vec![0u64; part.cells.len()];
     let rows = batch_rows(&model.config, &model.placement.device, request.batch_tokens);
-    evaluate(decoder, &requests, &prepared, rows, wanted, clock, |batches| {
+    evaluate(decoder, &requests, &prepared, rows, extra, clock, |batches| {
         for batch in batches {
             let (mut sequences, mut lines) = (0, Vec::new());
             for scores in batch? {
@@ -231,7 +230,7 @@ fn score_part(
                     Scores::Failed { cell, error } => {
                         // What a failed cell leaves out counts as done, so that the share done reaches the whole.
                         sequences += all - scored[cell];
-                        ended[part.cells[cell]] = Some(error.clone());
+                        failures[part.cells[cell]] = Some(error.clone());
                         JournalLine::Failed(part.cells[cell], error)
                     }
                 });
@@ -245,7 +244,7 @@ fn score_part(
     // Cells that had failed before count as done, with all their sequences.
     done(prepared.iter().filter(|one| one.codec.is_err()).count() as u64 * all)?;
     drop(prepared);
-    cells.iter_mut().zip(ended).for_each(|(state, ended)| state.ended = ended);
+    cells.iter_mut().zip(failures).for_each(|(state, failure)| state.failure = failure);
     Ok(())
 }
 
@@ -253,7 +252,7 @@ fn score_part(
 /// cell's.
 pub fn score_in_memory(request: &ScoreRequest) -> Result<(RunRecords, Vec<Vec<Sample>>)> {
     let mut journal = Journal::in_memory();
-    score(request, &mut journal, &Clock::default(), |_| Ok(()))?;
+    score_missing(request, &mut journal, &Clock::default(), |_| Ok(()))?;
     let mut samples = Vec::new();
     let collected = collect(&mut [journal], |_, of_cell| {
         samples.push(of_cell.to_vec());
@@ -272,11 +271,11 @@ fn calibrations(request: &ScoreRequest, clock: &Clock) -> Result<Vec<(SplitPoint
         .map(|split| {
             let codecs: Vec<_> = request.cells.iter().filter(|c| c.split == split).map(|c| c.codec.clone()).collect();
             let ScoreRequest { model, train, batch_tokens, calibrations, .. } = *request;
-            let made =
+            let calibration =
                 calibrate(model, train, split, &codecs, batch_tokens, calibrations, clock).with_context(|| {
                     format!("calibrating on {} after layer {}", request.dataset.info.name, split.after_layer)
                 })?;
-            Ok((split, made))
+            Ok((split, calibration))
         })
         .collect()
 }
@@ -321,7 +320,7 @@ mod tests {
     #[test]
     fn many_cells_are_told_and_kept_a_few_at_a_time() {
         let model = source::load("pocket", &Placement::cpu()).unwrap();
-        let dataset = data::load("arc_easy-mini", &RowSource::Embedded, Some(4)).unwrap();
+        let dataset = data::find("arc_easy-mini").unwrap().load(&RowSource::Embedded, Some(4)).unwrap();
         let requests = encode_dataset(&model.tokenizer, &dataset).unwrap();
         let cells: Vec<Cell> = (1..=3)
             .flat_map(|after_layer| ["noop", "fc", "topk", "int8", "int4", "fp8"].map(|codec| (after_layer, codec)))
@@ -350,7 +349,7 @@ mod tests {
         let path = folder.path().join("a.journal");
         let mut journal = Journal::open(&path).unwrap();
         let (mut told, mut sizes) = (Vec::new(), Vec::new());
-        score(&request, &mut journal, &Clock::default(), |count| {
+        score_missing(&request, &mut journal, &Clock::default(), |count| {
             told.push(count);
             sizes.push(std::fs::metadata(&path).unwrap().len());
             Ok(())

@@ -208,12 +208,12 @@ fn send(codec: &dyn Codec, cell: &Cell, one: &RequestTimes, part: ServicePart) -
     let packet = round_trip(codec, &packed, cell.budget).with_context(what)?.packet;
     let (_, encode_us) = median(|| codec.encode(&packed, cell.budget)).with_context(what)?;
     let (received, decode_us) = median(|| codec.receive(&packet)).with_context(what)?;
-    let beside = 2.0 * ((tokens - rows) * hidden) as f64;
+    let rest = 2.0 * ((tokens - rows) * hidden) as f64;
     let (rel_error, again_us) = match received {
         Delivery::Activation(received) => (packed.rel_error(&received), 0.0),
         Delivery::TokenIds(_) => (0.0, one.client_us),
     };
-    Ok(CodecService { bytes: packet.len() as f64 + beside, rel_error, encode_us, decode_us: decode_us + again_us })
+    Ok(CodecService { bytes: packet.len() as f64 + rest, rel_error, encode_us, decode_us: decode_us + again_us })
 }
 
 fn with_codec(blank: Service, sent: &[CodecService]) -> Service {

@@ -224,17 +224,17 @@ impl Spec {
     /// the user brings rows. Fails where two of them become one.
     pub fn datasets_for(&self, model: &str, rows_given: bool) -> Result<Vec<&'static data::DatasetInfo>> {
         let own = |info: &data::DatasetInfo| info.mini || info.origin.is_some();
-        let asked = |info: &&'static data::DatasetInfo| match own(info) || model != source::POCKET || rows_given {
+        let resolve = |info: &&'static data::DatasetInfo| match own(info) || model != source::POCKET || rows_given {
             true => Ok(*info),
             false => data::find(&format!("{}-mini", info.name)),
         };
         let infos = self.dataset_infos()?;
-        let asked: Vec<_> = infos.iter().map(asked).collect::<Result<_>>()?;
+        let resolved: Vec<_> = infos.iter().map(resolve).collect::<Result<_>>()?;
         let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
-        let asked_for = |name: &&str| names.iter().position(|other| other == name).map(|at| &asked[at].name);
+        let asked_for = |name: &&str| names.iter().position(|other| other == name).map(|at| &resolved[at].name);
         refuse_repeats("data set", &names, asked_for)
             .with_context(|| format!("model {model} is asked the mini set of each data set"))?;
-        Ok(asked)
+        Ok(resolved)
     }
 
     /// The codecs, in order; twice the same is an error.

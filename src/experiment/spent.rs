@@ -47,7 +47,7 @@ thread_local! {
 }
 
 /// What a panic in another thread left is still a sum of times; the panic itself goes on elsewhere.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -68,9 +68,9 @@ impl Clock {
             times.since.get_or_insert(started);
         }
         let before = WITHIN.take();
-        let made = act();
-        let took = started.elapsed();
-        let seconds = took.saturating_sub(WITHIN.replace(before + took)).as_secs_f64();
+        let result = act();
+        let elapsed = started.elapsed();
+        let seconds = elapsed.saturating_sub(WITHIN.replace(before + elapsed)).as_secs_f64();
         let mut times = lock(&self.times);
         times.active -= 1;
         if times.active == 0 {
@@ -86,7 +86,7 @@ impl Clock {
             // Counted a packet at a time.
             Stage::Codecs => {}
         }
-        made
+        result
     }
 
     /// One packet's times.

@@ -46,7 +46,7 @@ pub struct ModelInput<'a> {
 /// Reads and encodes the data of an experiment for a model. Fails where the model does not take a question: nothing has been
 /// computed then, and `plan` says the same as `run`.
 pub fn tasks(spec: &Spec, model: &ModelInput, data_dir: Option<&Path>, skip_long: bool) -> Result<Vec<Task>> {
-    let source = RowSource::of(data_dir);
+    let source = RowSource::new(data_dir);
     let (splits, codecs) = (spec.splits(model.config.num_hidden_layers)?, spec.codec_specs()?);
     let calibrated = codecs.iter().any(|c| c.calibration().is_some());
     spec.datasets_for(model.name, data_dir.is_some())?

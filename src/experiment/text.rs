@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::calibrate::calibrate;
 use super::cell::Cell;
-use super::evaluate::{CellCodec, ScoreTargets, Scores, evaluate};
+use super::evaluate::{CellCodec, ExtraScores, Scores, evaluate};
 use super::memory::batch_rows;
 use super::outcome::Outcome;
 use super::spent::Clock;
@@ -34,7 +34,7 @@ pub struct TextRequest<'a> {
 /// What came of a text.
 pub struct TextScores {
     /// Log-likelihood of each window's scored tokens by the unsplit model, nats.
-    pub unsplit: Vec<f64>,
+    pub unsplit_logliks: Vec<f64>,
     /// Each cell's windows, or why it has none.
     pub cells: Vec<Result<Vec<WindowScore>, String>>,
 }
@@ -60,7 +60,7 @@ pub fn score_text(request: &TextRequest) -> Result<TextScores> {
         .map(|(cell, codec)| CellCodec { cell, codec: codec.as_deref().map_err(String::clone) })
         .collect();
     let mut scores = TextScores {
-        unsplit: vec![f64::NAN; windows.len()],
+        unsplit_logliks: vec![f64::NAN; windows.len()],
         cells: (codecs.iter())
             .map(|codec| match codec {
                 Ok(_) => Ok(vec![WindowScore::default(); windows.len()]),
@@ -75,15 +75,15 @@ pub fn score_text(request: &TextRequest) -> Result<TextScores> {
     let activity = progress::sequences(format!("{}: windows", model.title), (windows.len() * (1 + cells.len())) as u64);
     let questions: Vec<&[Request]> = windows.iter().map(std::slice::from_ref).collect();
     let rows = batch_rows(&model.config, &model.placement.device, batch_tokens);
-    let wanted = ScoreTargets { baseline: true, probe: None };
+    let extra = ExtraScores { baseline: true, probe: None };
     // Of each cell, to count what one that fails leaves out.
     let mut scored = vec![0; cells.len()];
-    evaluate(decoder, &questions, &prepared, rows, wanted, &clock, |batches| {
+    evaluate(decoder, &questions, &prepared, rows, extra, &clock, |batches| {
         for batch in batches {
             for one in batch? {
                 let mut done = 1;
                 match one {
-                    Scores::Unsplit { question, logliks } => scores.unsplit[question] = logliks.iter().sum(),
+                    Scores::Unsplit { question, logliks } => scores.unsplit_logliks[question] = logliks.iter().sum(),
                     Scores::Cell { question, cell, outcomes, fidelity } => {
                         if let (Ok(windows), Some(outcome)) = (&mut scores.cells[cell], outcomes.into_iter().next()) {
                             windows[question] = WindowScore { outcome, fidelity };
@@ -100,7 +100,7 @@ pub fn score_text(request: &TextRequest) -> Result<TextScores> {
         }
         Ok(())
     })?;
-    let lost = scores.unsplit.iter().position(|loglik| !loglik.is_finite());
+    let lost = scores.unsplit_logliks.iter().position(|loglik| !loglik.is_finite());
     ensure!(
         lost.is_none(),
         "window {}: the log-likelihood is not a finite number: weights or activation hold a value that is not finite",
@@ -184,7 +184,7 @@ pub fn missed_ratio(budget: Option<Budget>, in_elements: f64, on_the_wire: f64) 
 impl TextScores {
     /// The unsplit model's perplexity over windows of `scored` tokens; none without windows.
     pub fn perplexity(&self, scored: usize) -> Option<Perplexity> {
-        let clusters: Vec<(f64, f64)> = self.unsplit.iter().map(|loglik| (-loglik, scored as f64)).collect();
+        let clusters: Vec<(f64, f64)> = self.unsplit_logliks.iter().map(|loglik| (-loglik, scored as f64)).collect();
         let RatioEstimate { value, stderr } = RatioEstimate::new(&clusters)?;
         let ppl = value.exp();
         Some(Perplexity { nll: value, nll_stderr: stderr, ppl, ppl_stderr: stderr.map(|stderr| ppl * stderr) })
@@ -208,8 +208,12 @@ impl TextScores {
 
     fn measures(&self, windows: &[WindowScore], scored: usize) -> Option<TextMeasures> {
         let count = scored as f64;
-        let losses: Vec<(f64, f64)> =
-            self.unsplit.iter().zip(windows).map(|(unsplit, one)| (unsplit - one.outcome.loglik, count)).collect();
+        let losses: Vec<(f64, f64)> = self
+            .unsplit_logliks
+            .iter()
+            .zip(windows)
+            .map(|(unsplit, one)| (unsplit - one.outcome.loglik, count))
+            .collect();
         let ratio = RatioEstimate::new(&losses)?;
         let positions: Vec<PositionFidelity> = windows.iter().map(|window| window.fidelity.clone()).collect();
         let total = |f: fn(&Outcome) -> usize| windows.iter().map(|one| f(&one.outcome)).sum::<usize>() as f64;

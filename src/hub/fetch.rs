@@ -79,7 +79,7 @@ impl Hub {
         let _lock = store.lock(&what, &meta)?;
         let blob = store.blob(&meta);
         let mut received = 0;
-        let here = blob.is_file()
+        let is_cached = blob.is_file()
             && match check(&blob, &meta)? {
                 Ok(()) => true,
                 Err(found) => {
@@ -87,7 +87,7 @@ impl Hub {
                     false
                 }
             };
-        if !here {
+        if !is_cached {
             let partial = store.partial(&meta);
             received = download(client, repo, commit, file, &meta, &partial)?;
             if let Err(found) = check(&partial, &meta)? {

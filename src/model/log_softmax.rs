@@ -41,14 +41,6 @@ impl LogSumExp {
     }
 }
 
-/// Log-probability of id `target` under the softmax over all `logits`; NaN where a logit is NaN or all are -inf.
-///
-/// # Panics
-/// Where `target` is not an index of `logits`.
-pub fn log_softmax_at(logits: &[f32], target: u32) -> f64 {
-    LogSumExp::new(logits).log_probability(logits[target as usize])
-}
-
 /// The sum of `e^(logit - max)`, in an order that depends on nothing but the number of logits.
 #[inline(always)]
 #[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
@@ -83,6 +75,10 @@ fn maximum(logits: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn log_softmax_at(logits: &[f32], target: u32) -> f64 {
+        LogSumExp::new(logits).log_probability(logits[target as usize])
+    }
     use rand::{Rng, SeedableRng};
 
     fn direct(logits: &[f32], target: usize) -> f64 {

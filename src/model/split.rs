@@ -275,7 +275,7 @@ impl LogitRows {
     }
 
     /// The place of a packing's row among these rows; a new row is added.
-    pub fn place(&mut self, row: usize) -> usize {
+    pub fn add(&mut self, row: usize) -> usize {
         *self.places.entry(row).or_insert_with(|| {
             self.rows.push(row as u32);
             self.rows.len() - 1
@@ -295,7 +295,7 @@ pub fn logit_rows(packing: &Packing, scored: &[Continuation]) -> Result<(LogitRo
             targets.len()
         );
         for (row, &id) in packing.rows_of(*sequence).skip(tokens - targets.len()).zip(*targets) {
-            wanted.push(Target { row: rows.place(row), id });
+            wanted.push(Target { row: rows.add(row), id });
         }
     }
     Ok((rows, wanted))

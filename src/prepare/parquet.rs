@@ -99,7 +99,7 @@ fn value(array: &dyn Array, at: usize) -> Result<Value> {
     }
     Ok(match array.dtype().to_storage() {
         ArrowDataType::Null => Value::Null,
-        ArrowDataType::Boolean => of::<BooleanArray>(array)?.value(at).into(),
+        ArrowDataType::Boolean => downcast::<BooleanArray>(array)?.value(at).into(),
         ArrowDataType::Int8 => primitive::<i8>(array, at)?.into(),
         ArrowDataType::Int16 => primitive::<i16>(array, at)?.into(),
         ArrowDataType::Int32 => primitive::<i32>(array, at)?.into(),
@@ -110,10 +110,10 @@ fn value(array: &dyn Array, at: usize) -> Result<Value> {
         ArrowDataType::UInt64 => primitive::<u64>(array, at)?.into(),
         ArrowDataType::Float32 => primitive::<f32>(array, at)?.into(),
         ArrowDataType::Float64 => primitive::<f64>(array, at)?.into(),
-        ArrowDataType::Utf8View => of::<Utf8ViewArray>(array)?.value(at).into(),
-        ArrowDataType::LargeList(_) => list(of::<ListArray<i64>>(array)?.value(at).as_ref())?,
+        ArrowDataType::Utf8View => downcast::<Utf8ViewArray>(array)?.value(at).into(),
+        ArrowDataType::LargeList(_) => list(downcast::<ListArray<i64>>(array)?.value(at).as_ref())?,
         ArrowDataType::Struct(_) => {
-            let array = of::<StructArray>(array)?;
+            let array = downcast::<StructArray>(array)?;
             let fields = array.fields().iter().zip(array.values());
             let object: Result<Map<_, _>> =
                 fields.map(|(field, values)| Ok((field.name.to_string(), value(values.as_ref(), at)?))).collect();
@@ -128,10 +128,10 @@ fn list(array: &dyn Array) -> Result<Value> {
 }
 
 fn primitive<T: NativeType>(array: &dyn Array, at: usize) -> Result<T> {
-    Ok(of::<PrimitiveArray<T>>(array)?.value(at))
+    Ok(downcast::<PrimitiveArray<T>>(array)?.value(at))
 }
 
-fn of<A: 'static>(array: &dyn Array) -> Result<&A> {
+fn downcast<A: 'static>(array: &dyn Array) -> Result<&A> {
     array
         .as_any()
         .downcast_ref()

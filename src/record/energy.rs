@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::table_file::TableLine;
+
 /// A line of `energy.csv`: mean over some inputs of one data set, after one layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Energy {
@@ -23,4 +25,8 @@ pub struct Energy {
     pub share: f64,
     /// The same of independent normal numbers in an activation's shape: what a block holds of nothing in particular.
     pub noise: f64,
+}
+
+impl TableLine for Energy {
+    const FILE: &'static str = "energy.csv";
 }

@@ -4,14 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::indicators::Indicators;
 use super::row::Row;
 use super::shard::Shard;
 use super::timing::Timing;
-use super::{LiveRow, json_lines, live, rows, table_file};
+use super::{LiveRow, json_lines, rows, table_file};
 use crate::file_name::file_name;
 use crate::output::{self, Output};
 use crate::save;
@@ -63,13 +63,18 @@ impl RunFolder {
         self.results.join("journal").join(format!("{name}.journal"))
     }
 
+    /// Where the samples of one model and data set lie.
+    pub fn samples_path(&self, model: &str, dataset: &str) -> PathBuf {
+        self.results.join("samples").join(format!("{}--{dataset}.jsonl", file_name(model)))
+    }
+
     /// Name of a file that each shard has of its own.
-    pub fn own(&self, name: &str, kind: &str) -> String {
+    pub fn shard_file(&self, name: &str, kind: &str) -> String {
         format!("{}.{kind}", of_shard(name, self.shard))
     }
 
     /// A folder for results without samples or plots. Fails as `create` does.
-    pub fn at(results: PathBuf, read: &[PathBuf]) -> Result<Self> {
+    pub fn create_bare(results: PathBuf, read: &[PathBuf]) -> Result<Self> {
         output::check(read, &[Output::folder("--out", &results)])?;
         fs::create_dir_all(&results).with_context(|| {
             format!("cannot make the folder {}; choose another place with --out DIR", results.display())
@@ -92,23 +97,41 @@ impl RunFolder {
     /// Writes the rows known so far.
     pub fn rows(&self, rows: &[Row]) -> Result<()> {
         rows::write_parquet(&self.results.join("rows.parquet"), rows)?;
-        rows::write_csv(&self.results.join("rows.csv"), rows)
+        table_file::write(&self.results, rows).map(drop)
     }
 
     /// Writes `layers.jsonl`: the indicators, a cell per line.
     pub fn indicators(&self, indicators: &[Indicators]) -> Result<()> {
-        self.text("layers.jsonl", &json_lines::text(indicators)?).map(drop)
+        json_lines::write(&self.results.join("layers.jsonl"), indicators)
     }
 
     /// Writes `live.csv`.
     pub fn live(&self, rows: &[LiveRow]) -> Result<()> {
-        table_file::write(&self.results.join(live::FILE), rows)
+        table_file::write(&self.results, rows).map(drop)
     }
 
     /// Writes `timings.csv`.
     pub fn timings(&self, timings: &[Timing]) -> Result<()> {
-        table_file::write(&self.results.join("timings.csv"), timings)
+        table_file::write(&self.results, timings).map(drop)
     }
+}
+
+/// Reads a JSON file.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not a file of this version", path.display()))
+}
+
+/// Reads `name.json` of a run's folder, or that of a shard; none where there is none.
+pub fn find_json<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>> {
+    let files = fs::read_dir(folder).with_context(|| format!("there is no run {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = files.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    let is_it = |path: &PathBuf| {
+        let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        file.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".json"))
+    };
+    paths.into_iter().find(is_it).map(|path| read_json(&path)).transpose()
 }
 
 /// The name of a run that was given none: `<first>-<revision>-<hash of its settings>`. The same command of the same revision has the

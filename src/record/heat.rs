@@ -1,6 +1,14 @@
 //! Activations to look at: `heat.csv`, and the matrices it names.
 
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+
+use super::table_file::TableLine;
+use crate::file_name::file_name;
+use splitbench_codec::{Activation, npy};
 
 /// A line of `heat.csv`: one matrix in a file of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +39,27 @@ pub struct Heat {
     pub file: String,
     /// Why there is none.
     pub err: Option<String>,
+}
+
+impl TableLine for Heat {
+    const FILE: &'static str = "heat.csv";
+}
+
+impl Heat {
+    /// The line with its matrix, which is written to the run's folder.
+    pub fn with_matrix(self, results: &Path, name: &str, matrix: &Activation) -> Result<Self> {
+        let file = format!("heat/{}-l{}-{name}.npy", file_name(&self.model), self.split_layer);
+        let folder = results.join("heat");
+        fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
+        crate::save::replace(&results.join(&file), &npy::to_bytes(matrix))?;
+        Ok(Self { file, ..self })
+    }
+
+    /// Its matrix; none where there is no file, as of a codec that failed. One that cannot be read is an error.
+    pub fn matrix(&self, results: &Path) -> Result<Option<Activation>> {
+        let path = results.join(&self.file);
+        (self.err.is_none() && path.is_file()).then(|| npy::read(&path)).transpose()
+    }
 }
 
 /// What a matrix is.

@@ -5,19 +5,19 @@ use std::path::Path;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::table_file;
-
-/// Name of the file in a run's folder.
-pub(super) const FILE: &str = "live.csv";
+use super::table_file::{self, TableLine};
 
 /// The rows of a run's folder; none where there is no file.
 pub fn read_live(results: &Path) -> Result<Vec<LiveRow>> {
-    let path = results.join(FILE);
-    if path.is_file() { table_file::read(&path) } else { Ok(Vec::new()) }
+    table_file::read_optional(results)
 }
 
 /// Name of a link that is none: client and server on one machine, without a relay.
 pub const LOOPBACK: &str = "loopback";
+
+impl TableLine for LiveRow {
+    const FILE: &'static str = "live.csv";
+}
 
 /// A line of `live.csv`: one or more clients over one link. Times are of real processes; bytes are of frames. Medians over
 /// generations for the first token, over all tokens for the later ones; parts are means.

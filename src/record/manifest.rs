@@ -1,11 +1,14 @@
 //! The manifest of a run: what was asked for, what it was computed of, and what that took.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::folder::find_json;
+use crate::save;
 
 /// `manifest.json`. Each shard has its own, `manifest.<i>-of-<n>.json`. What an older version did not write is empty.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -158,20 +161,14 @@ pub struct DatasetRecord {
 impl Manifest {
     /// Any of a run folder's manifests, a shard's too: they are of the same command. None where there is none.
     pub fn find(folder: &Path) -> Result<Option<Self>> {
-        let files = fs::read_dir(folder).with_context(|| format!("there is no run {}", folder.display()))?;
-        let mut paths: Vec<PathBuf> = files.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
-        paths.sort();
-        let is_manifest = |path: &PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            name.starts_with("manifest.") && name.ends_with(".json")
-        };
-        paths.into_iter().find(is_manifest).map(|path| Self::read(&path)).transpose()
+        find_json(folder, "manifest")
     }
 
-    /// Reads one.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// Says in a file that has it open when its run was done: now. Tables would call themselves partial.
+    pub fn finish(path: &Path) -> Result<()> {
         let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{} is no manifest of this version", path.display()))
+        let now = serde_json::to_string(&jiff::Zoned::now().to_string())?;
+        save::replace(path, text.replacen("\"finished\": null", &format!("\"finished\": {now}"), 1).as_bytes())
     }
 }
 

@@ -1,9 +1,11 @@
 //! Times of a replay: `replay.jsonl`, a line for each method on a device at one hidden size.
 
-use std::path::Path;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::json_lines;
 
@@ -101,9 +103,64 @@ pub struct ReplayTimes {
     pub p99_s: f64,
 }
 
+/// A line of `timings.csv` of a replay: one sequence by one row's method.
+#[derive(Debug)]
+pub struct SequenceTiming {
+    /// Number of the row, from 0.
+    pub row: usize,
+    /// Tokens, S.
+    pub tokens: usize,
+    /// Compression ratio asked for, in elements.
+    pub ratio: f64,
+    /// The first call of both directions, plan creation included, seconds.
+    pub first_s: f64,
+    /// Compression, each call after that.
+    pub encode_s: Vec<f64>,
+    /// Decompression.
+    pub decode_s: Vec<f64>,
+}
+
+/// `manifest.json` of a replay.
+#[derive(Debug, Serialize)]
+pub struct ReplayManifest {
+    /// Name of the experiment or trace.
+    pub experiment: String,
+    /// This program.
+    pub version: &'static str,
+    /// The command line.
+    pub command: Vec<String>,
+    /// When it began.
+    pub started: String,
+    /// When it was done.
+    pub finished: String,
+    /// What it took.
+    pub wall_seconds: f64,
+    /// SHA-256 of the trace file.
+    pub trace_sha256: String,
+    /// What the experiment asks for, with what the command line changed in it.
+    pub spec: Value,
+}
+
+/// Text of a replay's `timings.csv`: microseconds of every call.
+pub fn timings_csv(timings: &[SequenceTiming]) -> Result<String> {
+    let mut out = String::from("row,tokens,ratio,first_us,encode_us,decode_us\n");
+    let list = |times: &[f64]| times.iter().map(|s| format!("{:.2}", 1e6 * s)).collect::<Vec<_>>().join(" ");
+    for SequenceTiming { row, tokens, ratio, first_s, encode_s, decode_s } in timings {
+        writeln!(out, "{row},{tokens},{ratio},{:.2},{},{}", 1e6 * first_s, list(encode_s), list(decode_s))?;
+    }
+    Ok(out)
+}
+
+/// Writes `replay.jsonl` and returns its path.
+pub fn write(folder: &Path, rows: &[ReplayRow]) -> Result<PathBuf> {
+    let path = folder.join("replay.jsonl");
+    json_lines::write(&path, rows)?;
+    Ok(path)
+}
+
 /// Reads `replay.jsonl`.
-pub fn read(path: &Path) -> Result<Vec<ReplayRow>> {
-    json_lines::read(path, "a row of replay")
+pub fn read(folder: &Path) -> Result<Vec<ReplayRow>> {
+    json_lines::read(&folder.join("replay.jsonl"), "a row of replay")
 }
 
 #[cfg(test)]
@@ -115,7 +172,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("replay.jsonl");
         std::fs::write(&path, "{}\n").unwrap();
-        let error = format!("{:#}", read(&path).unwrap_err());
+        let error = format!("{:#}", read(folder.path()).unwrap_err());
         assert!(error.contains("replay.jsonl line 1") && error.contains("missing field"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::table_file::TableLine;
 use crate::score::{Paired, RatioTrial};
 
 /// Result of one cell: (model, data set, split layer, scope, codec, ratio). A missing number is empty, never zero.
@@ -114,6 +115,10 @@ pub struct Row {
     pub version: String,
     /// What went wrong; then all numbers are empty.
     pub err: Option<String>,
+}
+
+impl TableLine for Row {
+    const FILE: &'static str = "rows.csv";
 }
 
 /// Accuracy of a cell as a table prints it.

@@ -10,7 +10,6 @@ use polars::prelude::{
 use polars_parquet::write::ZstdLevel;
 
 use super::row::Row;
-use super::table_file;
 
 /// Writes the rows as Parquet, one column a field of `Row`, nullable where the field is optional.
 pub fn write_parquet(path: &Path, rows: &[Row]) -> Result<()> {
@@ -23,11 +22,6 @@ pub fn write_parquet(path: &Path, rows: &[Row]) -> Result<()> {
         .finish(&mut frame)
         .with_context(|| format!("cannot encode rows as Parquet for {}", path.display()))?;
     crate::save::replace(path, &bytes)
-}
-
-/// Writes the rows as CSV with a header; a missing number is an empty field.
-pub fn write_csv(path: &Path, rows: &[Row]) -> Result<()> {
-    table_file::write(path, rows)
 }
 
 /// Reads rows that `write_parquet` wrote; every number comes back bit for bit.
@@ -177,6 +171,7 @@ row_columns!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::table_file;
     use crate::record::testing::row;
 
     fn awkward() -> Vec<Row> {
@@ -217,8 +212,7 @@ mod tests {
     #[test]
     fn csv_keeps_f64_exact_and_missing_empty() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("rows.csv");
-        write_csv(&path, &awkward()).unwrap();
+        let path = table_file::write(folder.path(), &awkward()).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let names: Vec<&str> = text.lines().next().unwrap().split(',').collect();
         let acc = names.iter().position(|name| *name == "acc").unwrap();
@@ -241,7 +235,7 @@ mod tests {
         ParquetWriter::new(File::create(&path).unwrap()).finish(&mut other).unwrap();
         let message = format!("{:#}", read_rows(&path).unwrap_err());
         assert!(message.contains("rows.parquet") && message.contains("column `model`"), "{message}");
-        let nowhere = folder.path().join("absent/rows.csv");
-        assert!(format!("{:#}", write_csv(&nowhere, &awkward()).unwrap_err()).contains("absent"));
+        let error = table_file::write(&folder.path().join("absent"), &awkward()).unwrap_err();
+        assert!(format!("{error:#}").contains("absent"));
     }
 }

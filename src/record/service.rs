@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::table_file::TableLine;
+
 /// Name of the activation sent as it is, in f16 and without a header: what every codec is compared with.
 pub const RAW: &str = "raw f16";
 
@@ -60,4 +62,8 @@ pub struct Service {
     pub version: String,
     /// Why the cell has no numbers.
     pub err: Option<String>,
+}
+
+impl TableLine for Service {
+    const FILE: &'static str = "service.csv";
 }

@@ -18,7 +18,7 @@ pub struct Shard {
 impl Shard {
     /// Which questions are in it. Each goes, the costliest first, to the share that has least so far: shares take about as
     /// long as one another, and anyone who has the questions finds the same ones.
-    pub fn of(self, questions: &[Vec<Request>]) -> Vec<bool> {
+    pub fn select(self, questions: &[Vec<Request>]) -> Vec<bool> {
         // Products go with the tokens, attention with their square: at a few thousand wide it is an eighth of the whole at
         // a thousand tokens.
         let cost = |requests: &Vec<Request>| -> usize {
@@ -74,7 +74,7 @@ mod tests {
         let request = |tokens: usize| Request { tokens: vec![0; tokens], prompt_tokens: 1, targets: vec![0] };
         let questions: Vec<Vec<Request>> = (0..100).map(|i| vec![request(5 + i * 37 % 90), request(9)]).collect();
         for of in [1, 3, 7] {
-            let shares: Vec<Vec<bool>> = (1..=of).map(|number| Shard { number, of }.of(&questions)).collect();
+            let shares: Vec<Vec<bool>> = (1..=of).map(|number| Shard { number, of }.select(&questions)).collect();
             assert!((0..100).all(|nth| shares.iter().filter(|share| share[nth]).count() == 1));
             let tokens = |share: &Vec<bool>| -> usize {
                 (0..100).filter(|nth| share[*nth]).map(|nth| questions[nth][0].tokens.len()).sum()

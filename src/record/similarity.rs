@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::table_file::TableLine;
+
 /// A line of `similarity.csv`: the mean over all pairs of some inputs of one data set, after one layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Similarity {
@@ -19,4 +21,8 @@ pub struct Similarity {
     pub cosine: f64,
     /// Its standard error, by leaving out one input at a time; missing with fewer than three.
     pub stderr: Option<f64>,
+}
+
+impl TableLine for Similarity {
+    const FILE: &'static str = "similarity.csv";
 }

@@ -1,23 +1,48 @@
 //! Tables of measured numbers as CSV: a line a struct, a missing number empty.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Writes a header and a line for each; the file appears whole or not at all.
-pub(crate) fn write<T: Serialize>(path: &Path, lines: &[T]) -> Result<()> {
+/// A line of a CSV file in a run's folder.
+pub(crate) trait TableLine: Serialize + DeserializeOwned {
+    /// Name of the file.
+    const FILE: &'static str;
+}
+
+/// Writes a header and a line for each, and returns the file's path; the file appears whole or not at all.
+pub(crate) fn write<T: TableLine>(folder: &Path, lines: &[T]) -> Result<PathBuf> {
+    let path = folder.join(T::FILE);
     let mut writer = csv::Writer::from_writer(Vec::new());
     for line in lines {
         writer.serialize(line).with_context(|| format!("encoding {}", path.display()))?;
     }
     let bytes = writer.into_inner().with_context(|| format!("encoding {}", path.display()))?;
-    crate::save::replace(path, &bytes)
+    crate::save::replace(&path, &bytes)?;
+    Ok(path)
+}
+
+/// Writes lines in place of those of the file that are `old`. No file is made for no lines.
+pub(crate) fn replace<T: TableLine>(folder: &Path, lines: Vec<T>, old: impl Fn(&T) -> bool) -> Result<()> {
+    let mut all: Vec<T> = read_optional(folder)?;
+    if all.is_empty() && lines.is_empty() {
+        return Ok(());
+    }
+    all.retain(|line| !old(line));
+    all.extend(lines);
+    write(folder, &all).map(drop)
+}
+
+/// Reads what `write` wrote; nothing where there is no file.
+pub(crate) fn read_optional<T: TableLine>(folder: &Path) -> Result<Vec<T>> {
+    if folder.join(T::FILE).exists() { read(folder) } else { Ok(Vec::new()) }
 }
 
 /// Reads what `write` wrote; fails, naming file, line and field, on anything else.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let mut reader = csv::Reader::from_path(path).with_context(|| format!("opening {}", path.display()))?;
+pub(crate) fn read<T: TableLine>(folder: &Path) -> Result<Vec<T>> {
+    let path = folder.join(T::FILE);
+    let mut reader = csv::Reader::from_path(&path).with_context(|| format!("opening {}", path.display()))?;
     let lines: csv::Result<Vec<T>> = reader.deserialize().collect();
     lines.with_context(|| format!("{} is not a file of this version", path.display()))
 }
@@ -33,16 +58,19 @@ mod tests {
         count: u64,
     }
 
+    impl TableLine for Line {
+        const FILE: &'static str = "table.csv";
+    }
+
     #[test]
     fn every_bit_comes_back_and_a_wrong_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("table.csv");
         let line = |name: &str, value| Line { name: name.into(), value, count: u64::MAX };
         let lines = [line("a,\"b\"\nc", Some(0.1 + 0.2)), line("", None), line("tiny", Some(5e-324))];
-        write(&path, &lines).unwrap();
-        assert_eq!(read::<Line>(&path).unwrap(), lines);
+        let path = write(folder.path(), &lines).unwrap();
+        assert_eq!(read::<Line>(folder.path()).unwrap(), lines);
         std::fs::write(&path, "name,value,count\na,soon,3\n").unwrap();
-        let error = format!("{:#}", read::<Line>(&path).unwrap_err());
+        let error = format!("{:#}", read::<Line>(folder.path()).unwrap_err());
         assert!(error.contains("table.csv") && error.contains("line: 2") && error.contains("field 1"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::row::Row;
-use super::table_file;
+use super::table_file::{self, TableLine};
 
 /// A line of `timings.csv`: mean times of one cell, one thread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,10 @@ pub struct Timing {
     pub decode_us: f64,
 }
 
+impl TableLine for Timing {
+    const FILE: &'static str = "timings.csv";
+}
+
 /// What `timings.csv` holds.
 #[derive(Debug, Default)]
 pub struct TimingTable(Vec<Timing>);
@@ -40,8 +44,7 @@ pub struct TimingTable(Vec<Timing>);
 impl TimingTable {
     /// Reads `timings.csv` of a run's folder; nothing where there is none.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join("timings.csv");
-        if path.exists() { table_file::read(&path).map(Self) } else { Ok(Self::default()) }
+        table_file::read_optional(folder).map(Self)
     }
 
     /// Whether nothing was timed.

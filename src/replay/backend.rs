@@ -137,7 +137,7 @@ pub fn provenance(name: &str) -> Provenance {
 /// Opens a back end. Fails, saying why, where it cannot run here.
 pub fn open(name: &str) -> Result<Box<dyn Backend>> {
     match name {
-        "cpu" => Ok(Box::new(Cpu::here())),
+        "cpu" => Ok(Box::new(Cpu::detect())),
         "cuda" => cuda(),
         "fpga" => Ok(Box::new(Fpga::open()?)),
         _ => Err(splitbench_codec::suggest::unknown("back end", name, NAMES)),

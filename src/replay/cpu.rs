@@ -23,8 +23,8 @@ pub(super) struct Cpu {
 }
 
 impl Cpu {
-    pub fn here() -> Self {
-        let machine = Machine::here();
+    pub fn detect() -> Self {
+        let machine = Machine::detect();
         let libraries = ["rustfft", "faer", "half"].iter().map(|name| library(name)).collect();
         let name = format!("{}, {} logical processors", machine.cpu, machine.cores);
         Self { device: Device { name, clock_mhz: clock_mhz(), libraries } }

@@ -121,13 +121,13 @@ impl FpgaLane {
         // What travels is the block: beats have neighbours of it too, which the receiver must not count.
         let sent = shape.pack(&shape.unpack(&encoded.coefficients)?)?;
         // A process for each direction, at once: what the decoder gets is the model's, which the encoder's must be.
-        let (there, back) = thread::scope(|scope| {
-            let there = scope.spawn(|| self.simulator.encode(&vec![(shape, &rows); jobs]));
+        let (encodings, back) = thread::scope(|scope| {
+            let encodings = scope.spawn(|| self.simulator.encode(&vec![(shape, &rows); jobs]));
             let back = self.simulator.decode(&vec![(shape, &sent); jobs]);
-            (there.join().unwrap_or_else(|_| Err(anyhow!("the simulation of the encoder was cut short"))), back)
+            (encodings.join().unwrap_or_else(|_| Err(anyhow!("the simulation of the encoder was cut short"))), back)
         });
-        let (there, back, decoded) = (there?, back?, fpga::decode(&shape, &sent)?);
-        let all = there.iter().all(|run| run.encoded == encoded);
+        let (encodings, back, decoded) = (encodings?, back?, fpga::decode(&shape, &sent)?);
+        let all = encodings.iter().all(|run| run.encoded == encoded);
         ensure!(all, "what the simulated encoder gives is not what its model does");
         ensure!(
             back.iter().all(|run| run.decoded == decoded),
@@ -139,7 +139,7 @@ impl FpgaLane {
         let seconds = |timings: Vec<CoreTiming>| {
             self.order.cycles(&timings).map(CoreTiming::seconds).context("the simulator gave too few results")
         };
-        let encode = seconds(there.iter().map(|run| run.timing).collect())?;
+        let encode = seconds(encodings.iter().map(|run| run.timing).collect())?;
         let decode = seconds(back.iter().map(|run| run.timing).collect())?;
         Ok(([encode, decode], decoded.values.to_f32()))
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context, Result, bail};
 
 use splitbench_codec::kernel::Band;
-use splitbench_codec::{self as codec, Activation, Budget, Calibration, CodecSpec, Rate};
+use splitbench_codec::{self as codec, Activation, Budget, Calibration, CodecSpec};
 
 use super::reference;
 
@@ -51,11 +51,6 @@ impl ReplayMethod {
             Self::Codec(spec) => Some(spec),
             Self::Kernel(_) => None,
         }
-    }
-
-    /// Whether it ignores ratios.
-    pub fn fixed_rate(&self) -> bool {
-        self.codec().is_some_and(|spec| spec.info().rate == Rate::Fixed)
     }
 
     /// What the method gives back of `a` in f64 arithmetic and with numbers sent as they are, row-major; none for methods

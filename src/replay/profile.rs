@@ -109,7 +109,7 @@ impl DeviceProfile {
 
     /// A GPU of `[FLOP/s, bytes/s, seconds a launch]`.
     #[cfg(any(test, feature = "cuda-kernel"))]
-    pub(super) fn of(name: &str, [flops, bytes_per_second, launch_s]: [f64; 3]) -> Self {
+    pub(super) fn new(name: &str, [flops, bytes_per_second, launch_s]: [f64; 3]) -> Self {
         Self { flops, bytes_per_second, launch_s, ..Self::gpu(name.to_string()) }
     }
 
@@ -203,8 +203,8 @@ mod tests {
     #[test]
     fn the_model_is_linear() {
         let sequence = |tokens| TraceSequence { tokens, ratio: 8.0, row: None };
-        let fast = DeviceProfile::of("fast", [1e12, 1e11, 1e-5]);
-        let slow = DeviceProfile::of("slow", [5e11, 5e10, 2e-5]);
+        let fast = DeviceProfile::new("fast", [1e12, 1e11, 1e-5]);
+        let slow = DeviceProfile::new("slow", [5e11, 5e10, 2e-5]);
         let one = [sequence(20), sequence(50)];
         let two = [sequence(20), sequence(20), sequence(50), sequence(50)];
         for way in 0..2 {

@@ -26,8 +26,8 @@ pub struct TraceOrigin {
 
 /// The shapes of the activations that `datasets` send.
 pub fn shapes(about: TraceOrigin, tokenizer: &Tokenizer, datasets: &[Dataset]) -> Result<Trace> {
-    let of = |dataset| Ok(TraceSet::of(dataset, &encode_dataset(tokenizer, dataset)?, false));
-    Ok(assemble(about, datasets.iter().map(of).collect::<Result<_>>()?, None))
+    let set = |dataset| Ok(TraceSet::new(dataset, &encode_dataset(tokenizer, dataset)?, false));
+    Ok(assemble(about, datasets.iter().map(set).collect::<Result<_>>()?, None))
 }
 
 fn assemble(about: TraceOrigin, datasets: Vec<TraceSet>, activations: Option<StoredActivations>) -> Trace {
@@ -51,7 +51,7 @@ pub fn activations(
     let requests: Vec<Vec<Vec<Request>>> =
         datasets.iter().map(|dataset| encode_dataset(&model.tokenizer, dataset)).collect::<Result<_>>()?;
     let sets: Vec<TraceSet> =
-        datasets.iter().zip(&requests).map(|(dataset, requests)| TraceSet::of(dataset, requests, true)).collect();
+        datasets.iter().zip(&requests).map(|(dataset, requests)| TraceSet::new(dataset, requests, true)).collect();
     let hidden = decoder.config().hidden_size;
     let tokens = sets.iter().map(|set| set.tokens).sum();
     check_size(tokens, hidden)?;

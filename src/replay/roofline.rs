@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn time_is_launches_and_the_slower_limit() {
-        let device = DeviceProfile::of("test", [1e9, 1e8, 1e-6]);
+        let device = DeviceProfile::new("test", [1e9, 1e8, 1e-6]);
         let work = |operations, bytes| KernelWork { operations, bytes, launches: 2.0 };
         assert!((work(1e6, 1e3).seconds(&device) - (2e-6 + 1e-3)).abs() < 1e-12);
         assert!((work(1e3, 1e6).seconds(&device) - (2e-6 + 1e-2)).abs() < 1e-12);

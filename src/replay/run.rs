@@ -1,10 +1,8 @@
 //! The replay itself: methods in turn over the sequences of a trace, rows of what that took.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use serde::Serialize;
 
 use super::backend::{self, Backend, CallTimes, Device, Lane, OpenedLane, ReplayJob};
 use super::calibrate::calibrate;
@@ -14,13 +12,12 @@ use super::reference;
 use super::sample::{Population, SampleTime, TraceSequence, estimate, every, sequences, spread};
 use super::source::ActivationSource;
 use super::spec::ReplaySpec;
-use super::trace::TraceInput;
+use super::trace::{self, TraceInput};
 use crate::clock::{median, wall_seconds};
 use crate::file_name::{check_run_name, file_name};
-use crate::record::json_lines;
 use crate::record::machine::{Machine, load};
 use crate::record::manifest::command_line;
-use crate::record::replay::{Provenance, ReplayRow, ReplayTimes};
+use crate::record::replay::{self, Provenance, ReplayManifest, ReplayRow, ReplayTimes, SequenceTiming};
 use crate::record::{RunFolder, run_name};
 use splitbench_codec::CodecSpec;
 
@@ -58,29 +55,10 @@ pub struct ReplayOutcome {
     pub cut_short: Option<anyhow::Error>,
 }
 
-/// A line of `timings.csv`: one sequence by one row's method.
-struct SequenceTiming {
-    row: usize,
-    sequence: TraceSequence,
-    timed: CallTimes,
-}
-
-#[derive(Serialize)]
-struct ReplayManifest<'a> {
-    experiment: &'a str,
-    version: &'static str,
-    command: Vec<String>,
-    started: String,
-    finished: String,
-    wall_seconds: f64,
-    trace_sha256: &'a str,
-    spec: &'a ReplaySpec,
-}
-
 /// Runs a replay. A method that fails becomes a row with `err`; an error here means that nothing could be run.
 pub fn run(name: &str, spec: &ReplaySpec, options: &ReplayOptions) -> Result<ReplayOutcome> {
     spec.check()?;
-    let loaded = spec.load_trace()?;
+    let loaded = trace::load(&spec.trace)?;
     let hidden = match (&loaded.rows, spec.hidden.as_slice()) {
         (Some(rows), []) => vec![rows.hidden()],
         (None, []) => anyhow::bail!("trace {} has shapes only: give hidden sizes with --hidden", loaded.name),
@@ -93,32 +71,30 @@ pub fn run(name: &str, spec: &ReplaySpec, options: &ReplayOptions) -> Result<Rep
     };
     check_run_name(&run)?;
     for set in &loaded.trace.datasets {
-        spec.ratio.of(&set.dataset)?;
+        spec.ratio.of_dataset(&set.dataset)?;
     }
     let devices = spec.devices.iter().map(PathBuf::from).filter(|path| path.is_file());
     let codecs =
         spec.parsed_methods()?.iter().filter_map(ReplayMethod::codec).flat_map(CodecSpec::files).collect::<Vec<_>>();
     let read: Vec<PathBuf> = loaded.files.iter().chain(&options.file).cloned().chain(devices).chain(codecs).collect();
-    let store = RunFolder::at(options.out.join("results").join(file_name(name)).join(&run), &read)?;
-    store.json("machine.json", &Machine::here())?;
+    let store = RunFolder::create_bare(options.out.join("results").join(file_name(name)).join(&run), &read)?;
+    store.json("machine.json", &Machine::detect())?;
     let clock = wall_seconds();
     let mut replay = Replay { name, spec, loaded: &loaded, hidden: &hidden, rows: Vec::new(), timings: Vec::new() };
     replay.all()?;
     let Replay { rows, timings, .. } = replay;
     let written = || -> Result<Vec<PathBuf>> {
-        let mut files = vec![
-            store.text("replay.jsonl", &json_lines::text(&rows)?)?,
-            store.text("timings.csv", &timings_csv(&timings)?)?,
-        ];
+        let mut files =
+            vec![replay::write(&store.results, &rows)?, store.text("timings.csv", &replay::timings_csv(&timings)?)?];
         let manifest = ReplayManifest {
-            experiment: name,
+            experiment: name.to_string(),
             version: crate::VERSION,
             command: command_line(),
             started: started.to_string(),
             finished: jiff::Zoned::now().to_string(),
             wall_seconds: wall_seconds() - clock,
-            trace_sha256: &loaded.sha256,
-            spec,
+            trace_sha256: loaded.sha256.clone(),
+            spec: serde_json::to_value(spec)?,
         };
         store.json("manifest.json", &manifest)?;
         files.extend(["manifest.json", "machine.json"].map(|file| store.results.join(file)));
@@ -129,17 +105,6 @@ pub fn run(name: &str, spec: &ReplaySpec, options: &ReplayOptions) -> Result<Rep
         Err(error) => (Vec::new(), Some(error)),
     };
     Ok(ReplayOutcome { results: store.results, wall_seconds: wall_seconds() - clock, files, rows, cut_short })
-}
-
-/// Microseconds of every call.
-fn timings_csv(timings: &[SequenceTiming]) -> Result<String> {
-    let mut out = String::from("row,tokens,ratio,first_us,encode_us,decode_us\n");
-    let list = |times: &[f64]| times.iter().map(|s| format!("{:.2}", 1e6 * s)).collect::<Vec<_>>().join(" ");
-    for SequenceTiming { row, sequence: TraceSequence { tokens, ratio, .. }, timed } in timings {
-        let CallTimes { first_s, encode_s, decode_s } = timed;
-        writeln!(out, "{row},{tokens},{ratio},{:.2},{},{}", 1e6 * first_s, list(encode_s), list(decode_s))?;
-    }
-    Ok(out)
 }
 
 struct Replay<'a> {
@@ -207,7 +172,7 @@ impl Replay<'_> {
             .trace
             .datasets
             .iter()
-            .map(|set| Ok((set.dataset.as_str(), self.spec.ratio.of(&set.dataset)?)))
+            .map(|set| Ok((set.dataset.as_str(), self.spec.ratio.of_dataset(&set.dataset)?)))
             .collect::<Result<_>>()?;
         let ratio = |name: &str| ratios.iter().find(|(set, _)| *set == name).map_or(1.0, |(_, ratio)| *ratio);
         let sequences = sequences(self.loaded, ratio);
@@ -351,12 +316,12 @@ impl Replay<'_> {
                 ..row
             };
             let first: Vec<f64> = running.done.iter().map(|(_, timed)| timed.first_s).collect();
-            let at = self.rows.len();
             self.rows.push(ReplayRow { first_s: (!first.is_empty()).then(|| median(&first)), ..row });
-            self.timings.extend(running.done.iter().map(|(pick, timed)| SequenceTiming {
-                row: at,
-                sequence: sequences[picks[*pick].0],
-                timed: timed.clone(),
+            let row = self.rows.len() - 1;
+            self.timings.extend(running.done.iter().map(|(pick, timed)| {
+                let TraceSequence { tokens, ratio, .. } = sequences[picks[*pick].0];
+                let CallTimes { first_s, encode_s, decode_s } = timed.clone();
+                SequenceTiming { row, tokens, ratio, first_s, encode_s, decode_s }
             }));
         }
         Ok(())
@@ -383,8 +348,8 @@ impl Replay<'_> {
                 let (Some((_, Some(exact))), Some(lane)) = (known, &mut running.lane) else { continue };
                 match lane.round_trip(&activation, sequence.ratio) {
                     Ok(back) => {
-                        let found = reference::rel_error(back.into_iter().map(f64::from), exact);
-                        *worst = Some(worst.map_or(found, |worst: f64| worst.max(found)));
+                        let error = reference::rel_error(back.into_iter().map(f64::from), exact);
+                        *worst = Some(worst.map_or(error, |worst: f64| worst.max(error)));
                     }
                     Err(error) => running.err = Some(format!("checking {} tokens: {error:#}", sequence.tokens)),
                 }

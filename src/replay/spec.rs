@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::{self, Threads};
 use super::method::ReplayMethod;
-use super::{profile, trace};
+use super::profile;
 use crate::data;
 use crate::embedded::experiment_text;
 use crate::repeats::refuse_repeats;
@@ -85,7 +85,7 @@ impl std::fmt::Display for Ratio {
 
 impl Ratio {
     /// The ratio of each data set of a trace.
-    pub fn of(&self, dataset: &str) -> Result<f64> {
+    pub fn of_dataset(&self, dataset: &str) -> Result<f64> {
         match self {
             Self::Number(ratio) => Ok(*ratio),
             Self::Word(_) => {
@@ -161,11 +161,6 @@ impl ReplaySpec {
     /// The ways to use threads, in order.
     pub fn parsed_threads(&self) -> Result<Vec<Threads>> {
         self.threads.iter().map(|text| text.parse()).collect()
-    }
-
-    /// The trace.
-    pub fn load_trace(&self) -> Result<trace::TraceInput> {
-        trace::load(&self.trace)
     }
 }
 

@@ -147,10 +147,6 @@ pub fn check_name(name: &str) -> Result<()> {
         .context("a trace is a known name or a path that ends in .json"))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
-}
-
 fn parse(name: &str, bytes: &[u8], folder: Option<&Path>) -> Result<TraceInput> {
     let trace: Trace = serde_json::from_slice(bytes).context("not a whole trace file: is it cut short?")?;
     trace.check()?;
@@ -170,7 +166,7 @@ fn parse(name: &str, bytes: &[u8], folder: Option<&Path>) -> Result<TraceInput> 
             Some(rows)
         }
     };
-    Ok(TraceInput { name: name.to_string(), sha256: hex(bytes), trace, rows, files })
+    Ok(TraceInput { name: name.to_string(), sha256: hex::encode(Sha256::digest(bytes)), trace, rows, files })
 }
 
 impl StoredActivations {
@@ -185,7 +181,7 @@ impl StoredActivations {
             trace.tokens(),
             self.hidden
         );
-        let found = hex(&bytes);
+        let found = hex::encode(Sha256::digest(&bytes));
         ensure!(found == self.sha256, "its sha256 is {found}, the trace says {}: record it again", self.sha256);
         Ok(rows)
     }
@@ -282,7 +278,7 @@ impl TraceSet {
     }
 
     /// What `requests` of a data set send.
-    pub fn of(dataset: &data::Dataset, requests: &[Vec<Request>], ordered: bool) -> Self {
+    pub fn new(dataset: &data::Dataset, requests: &[Vec<Request>], ordered: bool) -> Self {
         let flat = || requests.iter().flatten();
         let order: Vec<usize> = flat().map(|r| r.tokens.len()).collect();
         Self {
@@ -403,7 +399,7 @@ mod tests {
         trace.datasets[0].order = vec![2, 5, 2];
         trace.activations = Some(StoredActivations {
             file: "t.npy".into(),
-            sha256: hex(&bytes),
+            sha256: hex::encode(Sha256::digest(&bytes)),
             hidden: 2,
             model: "m".into(),
             model_sha256: "2".into(),

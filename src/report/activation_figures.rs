@@ -40,12 +40,12 @@ fn similarity(model: &str, lines: &[&Similarity]) -> Figure {
     let inputs = lines.iter().map(|line| line.inputs).max().unwrap_or(0);
     let panel = |measure: &str, title: &str| {
         let points = |set: &&str| {
-            let here = lines.iter().filter(|line| line.measure == measure && line.dataset == *set);
+            let measured = lines.iter().filter(|line| line.measure == measure && line.dataset == *set);
             let point = |line: &&&Similarity| {
                 let stderr = line.stderr.filter(|stderr| stderr.is_finite()).unwrap_or(0.0);
                 line.cosine.is_finite().then_some(FigurePoint { x: f64::from(line.layer), y: line.cosine, stderr })
             };
-            here.filter_map(|line| point(&line)).collect()
+            measured.filter_map(|line| point(&line)).collect()
         };
         Panel {
             title: title.into(),
@@ -80,25 +80,25 @@ fn energy(model: &str, lines: &[&Energy]) -> Figure {
         ratios.sort_by(|a, b| b.total_cmp(a));
         // Mean over the sets, where all have it; of noise over layers too, as it knows none.
         let mean = |of: &dyn Fn(&Energy) -> bool, wanted: usize, what: &dyn Fn(&Energy) -> f64| {
-            let here: Vec<f64> =
+            let values: Vec<f64> =
                 lines.iter().filter(|line| line.reading == *reading && of(line)).map(|l| what(l)).collect();
-            let finite = here.len() == wanted && here.iter().all(|value| value.is_finite());
-            finite.then(|| here.iter().sum::<f64>() / here.len() as f64)
+            let finite = values.len() == wanted && values.iter().all(|value| value.is_finite());
+            finite.then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
         let layer = |layer: &u32| -> Vec<FigurePoint> {
             let point = |ratio: &f64| {
-                let of = |line: &Energy| line.ratio == *ratio && line.layer == *layer;
-                let (x, y) = (mean(&of, sets.len(), &|l| l.kept)?, mean(&of, sets.len(), &|l| l.share)?);
+                let is_at = |line: &Energy| line.ratio == *ratio && line.layer == *layer;
+                let (x, y) = (mean(&is_at, sets.len(), &|l| l.kept)?, mean(&is_at, sets.len(), &|l| l.share)?);
                 Some(FigurePoint { x: 100.0 * x, y: 100.0 * y, stderr: 0.0 })
             };
             ratios.iter().filter_map(point).collect()
         };
         let noise = ratios.iter().filter_map(|ratio| {
-            let of = |line: &Energy| line.ratio == *ratio;
+            let is_at = |line: &Energy| line.ratio == *ratio;
             let wanted = sets.len() * layers.len();
             Some(FigurePoint {
-                x: 100.0 * mean(&of, wanted, &|l| l.kept)?,
-                y: 100.0 * mean(&of, wanted, &|l| l.noise)?,
+                x: 100.0 * mean(&is_at, wanted, &|l| l.kept)?,
+                y: 100.0 * mean(&is_at, wanted, &|l| l.noise)?,
                 stderr: 0.0,
             })
         });

@@ -24,12 +24,12 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn at(&self, ratio: f64) -> Option<&CodecLine<'_>> {
+    fn line_at(&self, ratio: f64) -> Option<&CodecLine<'_>> {
         self.lines.iter().find(|line| line.ratio == Some(ratio))
     }
 
     fn kl(&self, ratio: f64) -> Option<f64> {
-        self.at(ratio)?.mean(|row| row.kl_mean)
+        self.line_at(ratio)?.mean(|row| row.kl_mean)
     }
 
     /// The largest ratio up to which the KL is near-lossless; none where it is not at the smallest.
@@ -39,7 +39,7 @@ impl Reading<'_> {
 
     /// The ratio in elements that the activation itself was sent at.
     fn sent(&self, ratio: f64) -> Option<f64> {
-        number::geometric_mean(self.at(ratio)?.cells.iter().flatten().filter_map(|row| row.ratio_elements))
+        number::geometric_mean(self.line_at(ratio)?.cells.iter().flatten().filter_map(|row| row.ratio_elements))
     }
 }
 
@@ -52,12 +52,13 @@ pub(super) fn by_ratio(view: &RowView) -> TableSet {
     let mut tables = Vec::new();
     let key = |place: &CodecPlace| (place.model.to_string(), place.split_layer);
     for (model, split_layer) in distinct(places.iter().map(key)) {
-        let here: Vec<&CodecPlace> = places.iter().filter(|place| key(place) == (model.clone(), split_layer)).collect();
-        let of = |place: &&&Row| !place.accounting.is_empty();
-        let accountings =
-            distinct(here.iter().flat_map(|place| place.rows.iter().filter(of).map(|row| row.accounting.as_str())));
+        let cut: Vec<&CodecPlace> = places.iter().filter(|place| key(place) == (model.clone(), split_layer)).collect();
+        let has_ratio = |place: &&&Row| !place.accounting.is_empty();
+        let accountings = distinct(
+            cut.iter().flat_map(|place| place.rows.iter().filter(has_ratio).map(|row| row.accounting.as_str())),
+        );
         for accounting in accountings {
-            tables.extend(pair(view, &here, accounting, &mut csv));
+            tables.extend(pair(view, &cut, accounting, &mut csv));
         }
     }
     TableSet { tables, csv }
@@ -88,7 +89,7 @@ fn pair(view: &RowView, places: &[&CodecPlace], accounting: &str, csv: &mut Stri
         let label = || vec![reading.codec.to_string(), reading.scope.to_string()];
         let (mut kl_row, mut drop_row) = (label(), label());
         for &ratio in &ratios {
-            let line = reading.at(ratio);
+            let line = reading.line_at(ratio);
             let cells = line.map_or_else(|| vec![None; view.datasets.len()], |line| line.cells.clone());
             cells.iter().for_each(|cell| coverage.count(*cell));
             let kl = mean_kl(&cells);

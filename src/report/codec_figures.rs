@@ -7,7 +7,7 @@ use super::legend::MARKERS;
 use super::series::Drawing;
 use super::view::{self, RowView};
 use super::{fidelity, names, number, table3};
-use crate::record::{Accuracy, Row};
+use crate::record::Row;
 
 /// What lies on the y axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,8 +36,11 @@ impl<'a> Marks<'a> {
             };
         }
         // All of them, so that a colour means the same in every figure.
-        let of = |family| codecs.iter().copied().filter(|codec| names::family(codec) == family).collect();
-        Self { names: names::FAMILIES.map(String::from).to_vec(), codecs: (0..names::FAMILIES.len()).map(of).collect() }
+        let members = |family| codecs.iter().copied().filter(|codec| names::family(codec) == family).collect();
+        Self {
+            names: names::FAMILIES.map(String::from).to_vec(),
+            codecs: (0..names::FAMILIES.len()).map(members).collect(),
+        }
     }
 }
 
@@ -176,12 +179,10 @@ impl<'p, 'v, 'a> CodecSheet<'p, 'v, 'a> {
             lines.filter_map(|line| self.point(line, measure)).collect::<Vec<FigurePoint>>()
         };
         let series: Vec<Vec<FigurePoint>> = marks.codecs.iter().map(points).collect();
-        let unsplit: Vec<Option<Accuracy>> = self.baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
-        let chance: Option<Vec<f64>> = self.baseline.iter().map(|row| row.and_then(|row| row.chance)).collect();
         let (baseline, chance) = match measure {
             FigureMeasure::Accuracy => (
-                number::average(&unsplit).map(|cell| 100.0 * cell.value),
-                chance.map(|all| 100.0 * all.iter().sum::<f64>() / all.len() as f64),
+                number::average(&view::accuracies(&self.baseline)).map(|cell| 100.0 * cell.value),
+                view::mean(&self.baseline, |row| row.chance).map(|mean| 100.0 * mean),
             ),
             FigureMeasure::Drop => (Some(0.0), None),
             FigureMeasure::Kl => (None, None),

@@ -26,12 +26,8 @@ pub(super) struct CodecLine<'a> {
 }
 
 impl CodecLine<'_> {
-    fn accuracies(&self) -> Vec<Option<Accuracy>> {
-        self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
-    }
-
     pub fn accuracy(&self) -> Option<Accuracy> {
-        number::average(&self.accuracies())
+        number::average(&view::accuracies(&self.cells))
     }
 
     /// Mean over the data sets, each weighing alike; none where one lacks it.
@@ -43,7 +39,7 @@ impl CodecLine<'_> {
         self.mean(|row| row.wire_bytes_per_token)
     }
 
-    pub fn asked(&self) -> String {
+    pub fn ratio_label(&self) -> String {
         self.ratio.map_or("fixed rate".into(), |ratio| format!("{} {}", number::ratio(ratio), self.accounting))
     }
 }
@@ -53,8 +49,9 @@ pub(super) fn places<'v, 'a>(view: &'v RowView<'a>) -> Vec<CodecPlace<'v, 'a>> {
     let mut out = Vec::new();
     for &model in &view.models {
         for (split_layer, scope) in view::distinct(rows().map(|row| (row.split_layer, row.scope.as_str()))) {
-            let here = |row: &&Row| row.model == model && (row.split_layer, row.scope.as_str()) == (split_layer, scope);
-            let rows: Vec<&Row> = rows().filter(here).collect();
+            let is_in =
+                |row: &&Row| row.model == model && (row.split_layer, row.scope.as_str()) == (split_layer, scope);
+            let rows: Vec<&Row> = rows().filter(is_in).collect();
             if !rows.is_empty() {
                 out.push(CodecPlace { view, model, split_layer, scope, rows });
             }
@@ -89,8 +86,8 @@ impl<'a> CodecPlace<'_, 'a> {
         let line = |(accounting, codec, ratio)| {
             let rows: Vec<&Row> =
                 self.rows.iter().copied().filter(|row| key(row) == (accounting, codec, ratio)).collect();
-            let of = |name: &&str| view::cell(&rows, self.model, name, None);
-            CodecLine { codec, ratio, accounting, cells: self.view.datasets.iter().map(of).collect() }
+            let find = |name: &&str| view::cell(&rows, self.model, name, None);
+            CodecLine { codec, ratio, accounting, cells: self.view.datasets.iter().map(find).collect() }
         };
         keys.into_iter().map(line).collect()
     }
@@ -127,7 +124,7 @@ impl<'a> CodecPlace<'_, 'a> {
             let mark = if front.contains(&at) { "†" } else { "" };
             let mut row = vec![
                 format!("{}{mark}", line.codec),
-                line.asked(),
+                line.ratio_label(),
                 line.accuracy().map_or(MISSING.into(), number::percent),
                 drop,
             ];

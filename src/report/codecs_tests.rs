@@ -35,7 +35,7 @@ fn the_front_has_no_line_that_another_beats() {
     let places = places(&view);
     assert_eq!(places.len(), 1);
     let lines = places[0].lines();
-    let named: Vec<String> = lines.iter().map(|line| format!("{} {}", line.codec, line.asked())).collect();
+    let named: Vec<String> = lines.iter().map(|line| format!("{} {}", line.codec, line.ratio_label())).collect();
     assert_eq!(
         named,
         [

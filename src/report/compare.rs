@@ -1,19 +1,18 @@
 //! Two runs on the same questions: paired differences with intervals, from their samples.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::number::{self, MISSING};
 use super::table::{Notes, Table, TableSection};
 use super::{fidelity, names, view};
 use crate::experiment::RecordedRun;
 use crate::file_name::file_name;
-use crate::score::student_quantile;
-use crate::score::{CodecSample, Sample, paired};
+use crate::record::{CodecSample, Sample, SampleLine, json_lines};
+use crate::score::{paired, student_quantile};
 
 /// Which cells of a run: the whole name of a codec, a split layer, a ratio; what is absent may be anything.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,18 +25,6 @@ pub struct CellFilter {
     pub ratio: Option<f64>,
     /// The cut.
     pub layer: Option<u32>,
-}
-
-/// A line of `samples/*.jsonl`.
-#[derive(Deserialize)]
-struct SampleRecord {
-    split_layer: Option<u32>,
-    scope: String,
-    codec: String,
-    ratio: Option<f64>,
-    accounting: Option<String>,
-    #[serde(flatten)]
-    sample: Sample,
 }
 
 /// What a cell is, the data set aside.
@@ -58,7 +45,7 @@ pub struct ComparedCell {
 }
 
 impl ComparedCell {
-    fn is(&self, wanted: &CellFilter) -> bool {
+    fn matches(&self, wanted: &CellFilter) -> bool {
         let any = |same: Option<bool>| same.unwrap_or(true);
         any(wanted.model.as_ref().map(|model| *model == self.model))
             && any(wanted.codec.as_ref().map(|codec| *codec == self.codec))
@@ -176,8 +163,8 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &CellFilter, b: &CellFilter, by_no
                 let like = |other: &&ComparedCell| {
                     if same_models { *other == one } else { other.without_model() == one.without_model() }
                 };
-                let found: Vec<&ComparedCell> = cells_b.iter().filter(like).collect();
-                if let [other] = found.as_slice() { Some((one.clone(), (*other).clone())) } else { None }
+                let partners: Vec<&ComparedCell> = cells_b.iter().filter(like).collect();
+                if let [other] = partners.as_slice() { Some((one.clone(), (*other).clone())) } else { None }
             };
             cells_a.iter().filter_map(pair).collect()
         }
@@ -198,12 +185,12 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &CellFilter, b: &CellFilter, by_no
         some(&cells_a),
         some(&cells_b)
     );
-    let of = |all: &[CellSamples], cell: &ComparedCell| -> Vec<usize> {
+    let places = |all: &[CellSamples], cell: &ComparedCell| -> Vec<usize> {
         (0..all.len()).filter(|at| all[*at].cell == *cell).collect()
     };
     let mut out = Vec::new();
     for (one, other) in pairs {
-        let (ones, others) = (of(&all_a, &one), of(&all_b, &other));
+        let (ones, others) = (places(&all_a, &one), places(&all_b, &other));
         let mut comparison = Comparison { a: one, b: other, lines: Vec::new(), notes: Vec::new() };
         for at in &ones {
             let a = &all_a[*at];
@@ -264,36 +251,34 @@ fn read(run: &Path, wanted: &CellFilter) -> Result<Vec<CellSamples>> {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let model = stem.rsplit_once("--").map_or(stem, |(model, _)| model);
         let model = models.clone().find(|name| file_name(name) == model).map_or(model, |name| name);
-        let opened = std::fs::File::open(&file).with_context(|| format!("opening {}", file.display()))?;
-        let mut here: Vec<CellSamples> = Vec::new();
-        for (nth, text) in BufReader::new(opened).lines().enumerate() {
-            let at = || format!("{} line {}", file.display(), nth + 1);
-            let text = text.with_context(at)?;
-            let line: SampleRecord = serde_json::from_str(&text).with_context(|| format!("{}: not a sample", at()))?;
+        let mut cells: Vec<CellSamples> = Vec::new();
+        for line in json_lines::lines(&file, "a sample")? {
+            let SampleLine { split_layer, scope, codec, ratio, accounting, sample } = line?;
             let cell = ComparedCell {
                 model: model.to_string(),
-                split_layer: line.split_layer,
-                scope: line.scope,
-                codec: line.codec,
-                ratio: line.ratio,
-                accounting: line.accounting.unwrap_or_default(),
+                split_layer,
+                scope: scope.into(),
+                codec: codec.into(),
+                ratio,
+                accounting: accounting.unwrap_or_default().into(),
             };
             if !seen.contains(&cell) {
                 seen.push(cell.clone());
             }
-            if !cell.is(wanted) {
+            if !cell.matches(wanted) {
                 continue;
             }
-            let dataset = line.sample.dataset.clone();
-            match here.iter_mut().find(|one| one.cell == cell && one.dataset == dataset) {
-                Some(one) => one.samples.push(line.sample),
+            let sample = sample.into_owned();
+            let dataset = sample.dataset.clone();
+            match cells.iter_mut().find(|one| one.cell == cell && one.dataset == dataset) {
+                Some(one) => one.samples.push(sample),
                 None => {
                     let title = own.iter().find(|info| info.name == dataset).map(|info| info.title.clone());
-                    here.push(CellSamples { file: file.clone(), dataset, title, cell, samples: vec![line.sample] });
+                    cells.push(CellSamples { file: file.clone(), dataset, title, cell, samples: vec![sample] });
                 }
             }
         }
-        for one in &here {
+        for one in &cells {
             let same = |other: &&CellSamples| other.cell == one.cell && other.dataset == one.dataset;
             if let Some(other) = out.iter().find(same) {
                 bail!(
@@ -305,7 +290,7 @@ fn read(run: &Path, wanted: &CellFilter) -> Result<Vec<CellSamples>> {
                 );
             }
         }
-        out.extend(here);
+        out.extend(cells);
     }
     if out.is_empty() {
         bail!("{} has no cell like that; it has {}", run.display(), some(&seen));
@@ -537,7 +522,7 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
         );
     }
     let mut notes = Notes::default();
-    let beside = |found: Difference, digits: usize| match found.half {
+    let with_interval = |found: Difference, digits: usize| match found.half {
         Some(half) => format!("{:+.digits$} ± {half:.digits$}", found.mean),
         None => format!("{:+.digits$}", found.mean),
     };
@@ -555,11 +540,11 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
             line.questions.to_string(),
             number::tenths(line.a),
             number::tenths(line.b),
-            beside(line.accuracy, 1),
+            with_interval(line.accuracy, 1),
             line.lost.to_string(),
             line.gained.to_string(),
             number::p_value(line.mcnemar_p),
-            line.gold_loglik.map_or(MISSING.into(), |found| beside(found, 3)),
+            line.gold_loglik.map_or(MISSING.into(), |found| with_interval(found, 3)),
             line.bytes.map_or(MISSING.into(), |ratio| format!("{ratio:.2}")),
         ];
         if near {

@@ -1,5 +1,4 @@
 use super::*;
-use crate::score::CodecSample;
 
 /// A question of two choices: right or wrong, and the gold choice's log-likelihood.
 fn sample(dataset: &str, index: usize, right: bool, gold: f64, wire_bytes: Option<u64>) -> Sample {

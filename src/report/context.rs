@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
-use serde::de::DeserializeOwned;
 
 use super::HeatMap;
 use crate::experiment::ReportSpec;
-use crate::record::{Energy, Heat, Indicators, Service, Similarity, TimingTable, json_lines, table_file};
-use splitbench_codec::npy;
+use crate::record::table_file::{self, TableLine};
+use crate::record::{Energy, Heat, Indicators, Service, Similarity, TimingTable, json_lines};
 
 /// Numbers that tables show and rows do not have.
 #[derive(Debug, Default)]
@@ -36,27 +35,19 @@ impl ReportContext {
             partial: false,
             times: if report.codecs { TimingTable::read(results)? } else { TimingTable::default() },
             indicators: indicators(results, report)?,
-            service: lines(results, "service.csv", report.response.is_some())?,
-            similarity: lines(results, "similarity.csv", report.activations)?,
-            energy: lines(results, "energy.csv", report.activations)?,
-            maps: lines(results, "heat.csv", report.activations)?
+            service: lines(results, report.response.is_some())?,
+            similarity: lines(results, report.activations)?,
+            energy: lines(results, report.activations)?,
+            maps: lines::<Heat>(results, report.activations)?
                 .into_iter()
-                .map(|line| map(results, line))
+                .map(|line| Ok(HeatMap { matrix: line.matrix(results)?, line }))
                 .collect::<Result<_>>()?,
         })
     }
 }
 
-fn lines<T: DeserializeOwned>(results: &Path, file: &str, wanted: bool) -> Result<Vec<T>> {
-    let path = results.join(file);
-    if wanted && path.exists() { table_file::read(&path) } else { Ok(Vec::new()) }
-}
-
-/// A matrix that is not there is left out, as that of a codec that failed; one that cannot be read is an error.
-fn map(results: &Path, line: Heat) -> Result<HeatMap> {
-    let path = results.join(&line.file);
-    let matrix = if line.err.is_none() && path.is_file() { Some(npy::read(&path)?) } else { None };
-    Ok(HeatMap { line, matrix })
+fn lines<T: TableLine>(results: &Path, wanted: bool) -> Result<Vec<T>> {
+    if wanted { table_file::read_optional(results) } else { Ok(Vec::new()) }
 }
 
 fn indicators(results: &Path, report: &ReportSpec) -> Result<Vec<Indicators>> {

@@ -132,7 +132,7 @@ fn table(view: &RowView, place: &CodecPlace) -> Table {
         let [kl, median, p90, p99, max, top1, acceptance, gold, ppl] = measures(&line);
         rows.push(vec![
             line.codec.to_string(),
-            line.asked(),
+            line.ratio_label(),
             line.bytes().map_or(MISSING.into(), |bytes| format!("{bytes:.1}")),
             text(kl, 1.0),
             text(median, 1.0),

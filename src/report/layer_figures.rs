@@ -12,20 +12,20 @@ pub(super) fn figures(view: &RowView, sweeps: &[Sweep]) -> Vec<Drawing> {
     let places = view::distinct(sweeps.iter().map(|sweep| (sweep.model, sweep.scope)));
     let several = places.len() > 1;
     let drawn = |(model, scope): (&str, &str)| {
-        let here: Vec<&Sweep> = sweeps.iter().filter(|sweep| (sweep.model, sweep.scope) == (model, scope)).collect();
+        let shown: Vec<&Sweep> = sweeps.iter().filter(|sweep| (sweep.model, sweep.scope) == (model, scope)).collect();
         let file = |shows: &str| match several {
             true => {
                 names::figure_file(&(shows.to_string() + &names::cut_part(None, &[scope])), Some(&view.name(model)))
             }
             false => shows.to_string(),
         };
-        let rows: Vec<_> = here.iter().flat_map(|sweep| sweep.rows()).collect();
+        let rows: Vec<_> = shown.iter().flat_map(|sweep| sweep.rows()).collect();
         let sets = view.datasets.len();
         let mean = if sets > 1 { format!(" Mean of {sets} data sets.") } else { String::new() };
         let about = |text: &str| format!("Scope {scope}. {text}{mean} {}", caption::provenance(view, &rows).join(" "));
         [
-            Drawing { file: file("layers"), figure: layers(view, model, &here, &about) },
-            Drawing { file: file("growth"), figure: growth(&view.name(model), &here, &about) },
+            Drawing { file: file("layers"), figure: layers(view, model, &shown, &about) },
+            Drawing { file: file("growth"), figure: growth(&view.name(model), &shown, &about) },
         ]
     };
     places.into_iter().flat_map(drawn).collect()
@@ -39,13 +39,11 @@ fn layers(view: &RowView, model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -
         sweeps.iter().map(|sweep| sweep.layers.iter().filter_map(point).collect()).collect::<Vec<Vec<FigurePoint>>>()
     };
     let unsplit: Vec<_> = view.datasets.iter().map(|name| view.baseline(model, name)).collect();
-    let baselines: Vec<_> = unsplit.iter().map(|row| row.and_then(view::accuracy)).collect();
-    let chance: Option<Vec<f64>> = unsplit.iter().map(|row| row.and_then(|row| row.chance)).collect();
     let accuracy = Panel {
         title: "accuracy (%)".into(),
         scale: Scale::PERCENT,
-        baseline: number::average(&baselines).map(|cell| 100.0 * cell.value),
-        chance: chance.map(|all| 100.0 * all.iter().sum::<f64>() / all.len() as f64),
+        baseline: number::average(&view::accuracies(&unsplit)).map(|cell| 100.0 * cell.value),
+        chance: view::mean(&unsplit, |row| row.chance).map(|mean| 100.0 * mean),
         series: points(&|line| line.accuracy, &|line| line.accuracy_se),
         front: Vec::new(),
     };

@@ -121,15 +121,15 @@ pub fn sweeps<'a>(rows: &'a [Row], indicators: &'a [Indicators]) -> anyhow::Resu
     };
     let sweep = |(model, codec, scope, ratio, accounting)| {
         let mine = (model, codec, scope, ratio, accounting);
-        let here: Vec<&Indicators> = indicators.iter().filter(|one| key(one) == mine).collect();
-        let mut layers = view::distinct(here.iter().filter_map(|one| one.split_layer));
+        let own: Vec<&Indicators> = indicators.iter().filter(|one| key(one) == mine).collect();
+        let mut layers = view::distinct(own.iter().filter_map(|one| one.split_layer));
         layers.sort_unstable();
         let baseline: Vec<Option<&Row>> = view.datasets.iter().map(|name| view.baseline(model, name)).collect();
         let (lines, cells): (Vec<LayerLine>, Vec<_>) = layers
             .into_iter()
             .map(|layer| {
-                let of = |name: &&str| here.iter().rfind(|one| one.split_layer == Some(layer) && one.dataset == *name);
-                let sets: Vec<Option<&Indicators>> = view.datasets.iter().map(|name| of(name).copied()).collect();
+                let find = |name: &&str| own.iter().rfind(|one| one.split_layer == Some(layer) && one.dataset == *name);
+                let sets: Vec<Option<&Indicators>> = view.datasets.iter().map(|name| find(name).copied()).collect();
                 let cell = |one: &Option<&Indicators>| one.and_then(|one| rows.iter().rfind(|row| one.is_of(row)));
                 let cells: Vec<Option<&Row>> = sets.iter().map(cell).collect();
                 (line(layer, &sets, &cells, &baseline), cells)
@@ -147,10 +147,7 @@ fn line(
     cells: &[Option<&Row>],
     baseline: &[Option<&Row>],
 ) -> LayerLine {
-    let mean = |of: &dyn Fn(&Indicators) -> Option<f64>| {
-        let values: Option<Vec<f64>> = sets.iter().map(|one| one.and_then(of)).collect();
-        values.filter(|values| !values.is_empty()).map(|values| values.iter().sum::<f64>() / values.len() as f64)
-    };
+    let mean = |of: &dyn Fn(&Indicators) -> Option<f64>| number::mean(sets.iter().map(|one| one.and_then(of)));
     let layers = sets.iter().flatten().map(|one| one.errors.len()).max().unwrap_or(0);
     let accuracies: Vec<Option<Accuracy>> = cells.iter().map(|cell| cell.and_then(view::accuracy)).collect();
     let accuracy = number::average(&accuracies);
@@ -199,23 +196,23 @@ fn judge(indicator: &Indicator, lines: &[LayerLine]) -> IndicatorRecord {
 /// Three kinds of tables: the layers, how errors grow, and what the indicators are worth.
 pub(super) fn tables(view: &RowView, sweeps: &[Sweep]) -> [(&'static str, TableSet); 3] {
     let keys: Vec<&str> = INDICATORS.iter().map(|indicator| indicator.key).collect();
-    let made = |table: &dyn Fn(&Sweep) -> Table, header: &str, csv: &dyn Fn(&Sweep) -> Vec<String>| {
+    let table_set = |table: &dyn Fn(&Sweep) -> Table, header: &str, csv: &dyn Fn(&Sweep) -> Vec<String>| {
         let mut text = format!("model,codec,ratio,accounting,scope,{header}\n");
         for sweep in sweeps {
-            let of = [number::csv_field(sweep.model), number::csv_field(sweep.codec)].join(",");
+            let names = [number::csv_field(sweep.model), number::csv_field(sweep.codec)].join(",");
             let ratio = sweep.ratio.map(number::ratio).unwrap_or_default();
             csv(sweep)
                 .iter()
-                .for_each(|line| text += &format!("{of},{ratio},{},{},{line}\n", sweep.accounting, sweep.scope));
+                .for_each(|line| text += &format!("{names},{ratio},{},{},{line}\n", sweep.accounting, sweep.scope));
         }
         TableSet { tables: sweeps.iter().map(table).collect(), csv: text }
     };
     let layers = format!("split_layer,accuracy,accuracy_se,drop,drop_se,{}", keys.join(","));
     let worth = "indicator,takes,layers,rho_drop,rho_error,layer,accuracy,best_layer,best_accuracy";
     [
-        ("layers", made(&|sweep| sweep.table(view), &layers, &|sweep| sweep.csv())),
-        ("growth", made(&|sweep| sweep.growth(view), "split_layer,layer,rel_error", &|sweep| sweep.growth_csv())),
-        ("indicators", made(&|sweep| sweep.worth(view), worth, &|sweep| sweep.worth_csv())),
+        ("layers", table_set(&|sweep| sweep.table(view), &layers, &|sweep| sweep.csv())),
+        ("growth", table_set(&|sweep| sweep.growth(view), "split_layer,layer,rel_error", &|sweep| sweep.growth_csv())),
+        ("indicators", table_set(&|sweep| sweep.worth(view), worth, &|sweep| sweep.worth_csv())),
     ]
 }
 
@@ -260,15 +257,15 @@ impl Sweep<'_> {
         let mut coverage = Coverage::default();
         self.cells.iter().flatten().for_each(|cell| coverage.count(*cell));
         let columns = ["split layer", "accuracy", "drop"].into_iter().chain(INDICATORS.iter().map(|one| one.name));
-        let beside = |value: Option<f64>, stderr: Option<f64>| match (value, stderr) {
+        let with_stderr = |value: Option<f64>, stderr: Option<f64>| match (value, stderr) {
             (Some(value), Some(stderr)) => format!("{} ± {}", number::tenths(value), number::tenths(stderr)),
             (value, _) => text(value, 1),
         };
         let row = |line: &LayerLine| {
             let first = [
                 line.split_layer.to_string(),
-                beside(line.accuracy, line.accuracy_se),
-                beside(line.drop, line.drop_se),
+                with_stderr(line.accuracy, line.accuracy_se),
+                with_stderr(line.drop, line.drop_se),
             ];
             first.into_iter().chain(INDICATORS.iter().map(|one| text((one.of)(line), 3))).collect()
         };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::experiment::ReportSpec;
-use crate::record::{Row, write_csv};
+use crate::record::{Row, table_file};
 
 mod activation_figures;
 mod bars;
@@ -85,26 +85,25 @@ pub fn write(
     plots: &Path,
     report: &ReportSpec,
     rows: &[Row],
-    beside: &ReportContext,
+    context: &ReportContext,
 ) -> Result<Vec<PathBuf>> {
     let view = checked(report, rows)?;
     create(results)?;
-    let mut written = vec![results.join("rows.csv")];
-    write_csv(&written[0], rows)?;
+    let mut written = vec![table_file::write(results, rows)?];
     let mut put = |path: PathBuf, text: &str| {
         crate::save::replace(&path, text.as_bytes())?;
         written.push(path);
         anyhow::Ok(())
     };
-    let sweeps = sweeps(report, rows, beside)?;
-    for (name, rendered) in rendered(report, &view, beside, &sweeps, NumberPlace::Below) {
+    let sweeps = sweeps(report, rows, context)?;
+    for (name, rendered) in rendered(report, &view, context, &sweeps, NumberPlace::Below) {
         put(results.join(format!("{name}.md")), &rendered.markdown())?;
         put(results.join(format!("{name}.csv")), &rendered.csv)?;
     }
     if report.paired {
         put(results.join("paired.csv"), &paired::csv(&view))?;
     }
-    let drawn = figures(report, &view, &sweeps, beside, TextPlace::Inside)?;
+    let drawn = figures(report, &view, &sweeps, context, TextPlace::Inside)?;
     if !drawn.is_empty() {
         create(plots)?;
     }
@@ -147,9 +146,9 @@ pub struct ReportFiles {
 pub const WIDTH: usize = 160;
 
 /// The tables as aligned plain text in at most `width` columns, a caption's sentence only where it comes first, and a line for each figure that has nothing to show.
-pub fn terminal(report: &ReportSpec, rows: &[Row], beside: &ReportContext, width: usize) -> Result<String> {
+pub fn terminal(report: &ReportSpec, rows: &[Row], context: &ReportContext, width: usize) -> Result<String> {
     let view = checked(report, rows)?;
-    let tables = rendered(report, &view, beside, &sweeps(report, rows, beside)?, NumberPlace::Below);
+    let tables = rendered(report, &view, context, &sweeps(report, rows, context)?, NumberPlace::Below);
     let mut said = Vec::new();
     let mut parts: Vec<String> =
         tables.iter().flat_map(|(_, made)| &made.tables).map(|table| table.text(width, &mut said)).collect();
@@ -159,12 +158,12 @@ pub fn terminal(report: &ReportSpec, rows: &[Row], beside: &ReportContext, width
             .filter(|(_, made)| made.tables.is_empty())
             .map(|(name, _)| format!("{name}: no row of a codec for it, so it has only a header.\n")),
     );
-    parts.extend(missing(report, &view, beside));
+    parts.extend(missing(report, &view, context));
     Ok(parts.join("\n"))
 }
 
 /// A line for each figure that is wanted and has nothing to show, with the command that would make it.
-fn missing(report: &ReportSpec, view: &view::RowView, beside: &ReportContext) -> Vec<String> {
+fn missing(report: &ReportSpec, view: &view::RowView, context: &ReportContext) -> Vec<String> {
     let mut out = Vec::new();
     for (wanted, kind) in
         [(report.ratio_plot, series::SeriesKind::Ratio), (report.layer_plot, series::SeriesKind::Layer)]
@@ -173,10 +172,10 @@ fn missing(report: &ReportSpec, view: &view::RowView, beside: &ReportContext) ->
             out.push(format!("{}: no finished cell to draw, so there is no figure.\n", kind.file()));
         }
     }
-    if report.activations && beside.similarity.is_empty() {
+    if report.activations && context.similarity.is_empty() {
         out.push(NO_ACTIVATIONS.into());
     }
-    if report.response.is_some() && beside.service.is_empty() {
+    if report.response.is_some() && context.service.is_empty() {
         out.push(response::NO_TIMES.into());
     }
     out
@@ -187,14 +186,14 @@ fn checked<'a>(report: &ReportSpec, rows: &'a [Row]) -> Result<view::RowView<'a>
     view::RowView::new(rows)
 }
 
-fn sweeps<'a>(report: &ReportSpec, rows: &'a [Row], beside: &'a ReportContext) -> Result<Vec<layers::Sweep<'a>>> {
-    if report.layers { layers::sweeps(rows, &beside.indicators) } else { Ok(Vec::new()) }
+fn sweeps<'a>(report: &ReportSpec, rows: &'a [Row], context: &'a ReportContext) -> Result<Vec<layers::Sweep<'a>>> {
+    if report.layers { layers::sweeps(rows, &context.indicators) } else { Ok(Vec::new()) }
 }
 
 fn rendered(
     report: &ReportSpec,
     view: &view::RowView,
-    beside: &ReportContext,
+    context: &ReportContext,
     sweeps: &[layers::Sweep],
     place: NumberPlace,
 ) -> Vec<(&'static str, TableSet)> {
@@ -206,7 +205,7 @@ fn rendered(
         out.push(("table3", table3::table3(view, place)));
     }
     if report.codecs {
-        out.push(("codecs", codecs::codecs(view, &beside.times)));
+        out.push(("codecs", codecs::codecs(view, &context.times)));
     }
     if report.by_ratio {
         out.push(("by-ratio", by_ratio::by_ratio(view)));
@@ -221,9 +220,9 @@ fn rendered(
         out.push(("near-lossless", searched::table(view, report.near_lossless_points)));
     }
     if let Some(response) = &report.response {
-        out.extend(response::tables(&beside.service, response));
+        out.extend(response::tables(&context.service, response));
     }
-    if beside.partial {
+    if context.partial {
         let tables = out.iter_mut().flat_map(|(_, made)| &mut made.tables);
         tables.for_each(|table| table.caption.insert(0, PARTIAL.into()));
     }
@@ -235,7 +234,7 @@ fn figures(
     report: &ReportSpec,
     view: &view::RowView,
     sweeps: &[layers::Sweep],
-    beside: &ReportContext,
+    context: &ReportContext,
     words: TextPlace,
 ) -> Result<Vec<Picture>> {
     let mut out = Vec::new();
@@ -250,15 +249,15 @@ fn figures(
         out.extend(codec_figures::figures(view));
     }
     out.extend(layer_figures::figures(view, sweeps));
-    out.extend(activation_figures::figures(&beside.similarity, &beside.energy));
-    if beside.partial {
+    out.extend(activation_figures::figures(&context.similarity, &context.energy));
+    if context.partial {
         out.iter_mut().for_each(|drawing| drawing.figure.subtitle.insert_str(0, &format!("{PARTIAL} ")));
     }
     let mut out: Vec<Picture> =
         out.into_iter().map(|drawing| drawing.figure.picture(drawing.file, words)).collect::<Result<_>>()?;
-    out.extend(heat_figures::figures(&beside.maps, words)?);
+    out.extend(heat_figures::figures(&context.maps, words)?);
     if let Some(response) = &report.response {
-        for (file, bars) in response::figures(&beside.service, response) {
+        for (file, bars) in response::figures(&context.service, response) {
             out.push(bars.picture(file, words)?);
         }
     }

@@ -63,6 +63,12 @@ pub(super) fn average(cells: &[Option<Accuracy>]) -> Option<Accuracy> {
     })
 }
 
+/// Mean of values that are all there; none where one is missing, or without any.
+pub(super) fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let values: Vec<f64> = values.collect::<Option<_>>()?;
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 /// Geometric mean of the ratios that are there.
 pub(super) fn geometric_mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value.ln(), count + 1));

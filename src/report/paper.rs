@@ -153,7 +153,7 @@ pub(super) fn inside_sentences(papers: bool, others: bool) -> Vec<String> {
 }
 
 /// The paper's numbers as cells, with ours minus the paper's in brackets, and last the same for the average over all sets.
-pub(super) fn beside(papers: &[Option<f64>], ours: &[Option<Accuracy>]) -> Vec<String> {
+pub(super) fn with_difference(papers: &[Option<f64>], ours: &[Option<Accuracy>]) -> Vec<String> {
     let text = |paper: Option<f64>, ours: Option<f64>| match (paper, ours) {
         (None, _) => number::MISSING.to_string(),
         (Some(paper), None) => number::tenths(paper),

@@ -52,10 +52,10 @@ pub fn perplexity(report: &TextReport, width: usize) -> String {
     let TextReport { model, text: file, tokens, window, windows, whole_windows, scored_per_window, unsplit, .. } =
         report;
     let ppl = text(Some(FidelityMean { value: unsplit.ppl, stderr: unsplit.ppl_stderr }), 1.0);
-    let of =
+    let count =
         if windows < whole_windows { format!("the first {windows} of {whole_windows}") } else { windows.to_string() };
     let mut out = format!(
-        "{model} on {file} ({tokens} tokens): perplexity {ppl} over {of} windows of {window} tokens, the last {scored_per_window} of \
+        "{model} on {file} ({tokens} tokens): perplexity {ppl} over {count} windows of {window} tokens, the last {scored_per_window} of \
          each scored\n"
     );
     if let Some(layer) = report.split_layer {

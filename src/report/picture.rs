@@ -6,7 +6,7 @@ pub(super) enum TextPlace {
     /// Into the picture.
     Inside,
     /// To whoever shows it.
-    ReportContext,
+    Beside,
 }
 
 impl TextPlace {

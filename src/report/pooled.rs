@@ -14,7 +14,7 @@ pub struct PooledRun {
     /// Its rows.
     pub rows: Vec<Row>,
     /// What lies beside them.
-    pub beside: ReportContext,
+    pub context: ReportContext,
 }
 
 /// What is told apart by being another row: model, data set and cell.
@@ -50,7 +50,7 @@ pub fn pool(runs: Vec<PooledRun>) -> Result<PooledRun> {
     let name = runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(" and ");
     let mut all: Vec<(usize, Row)> = Vec::new();
     let mut report = ReportSpec { paired: false, ..ReportSpec::default() };
-    let mut beside = ReportContext::default();
+    let mut context = ReportContext::default();
     for (nth, run) in runs.iter().enumerate() {
         let wants = |report: &ReportSpec| report.table2 || report.near_lossless;
         let points = run.report.near_lossless_points;
@@ -72,8 +72,8 @@ pub fn pool(runs: Vec<PooledRun>) -> Result<PooledRun> {
         report.paired |= run.report.paired;
         report.ratio_plot |= run.report.ratio_plot;
         report.layer_plot |= run.report.layer_plot;
-        beside.partial |= run.beside.partial;
-        beside.times.extend(&run.beside.times);
+        context.partial |= run.context.partial;
+        context.times.extend(&run.context.times);
         for row in &run.rows {
             let Some((first, known)) = all.iter_mut().find(|(_, known)| key(known) == key(row)) else {
                 all.push((nth, row.clone()));
@@ -98,7 +98,7 @@ pub fn pool(runs: Vec<PooledRun>) -> Result<PooledRun> {
         }
     }
     let rows = all.into_iter().map(|(_, row)| row).collect();
-    Ok(PooledRun { name, report, rows, beside })
+    Ok(PooledRun { name, report, rows, context })
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
 
     fn run(name: &str, rows: &[Row]) -> PooledRun {
         let report = ReportSpec { codecs: true, ..ReportSpec::default() };
-        PooledRun { name: name.into(), report, rows: rows.to_vec(), beside: ReportContext::default() }
+        PooledRun { name: name.into(), report, rows: rows.to_vec(), context: ReportContext::default() }
     }
 
     fn pooled(first: &[Row], second: &[Row]) -> Result<Vec<Row>> {

@@ -18,8 +18,8 @@ const PARTS: [&str; 6] = ["client half", "encode", "link: bytes", "link: round t
 
 /// Mean of what some data sets take, each weighing alike.
 fn mean(load: &Load, part: ServicePart) -> Cost {
-    let of = |pair: &ServicePair| if part == ServicePart::Prompt { pair.prompt } else { pair.step };
-    let all: Vec<Cost> = load.classes.iter().map(of).collect();
+    let cost = |pair: &ServicePair| if part == ServicePart::Prompt { pair.prompt } else { pair.step };
+    let all: Vec<Cost> = load.classes.iter().map(cost).collect();
     let each = |field: &dyn Fn(&Cost) -> f64| all.iter().map(field).sum::<f64>() / all.len() as f64;
     Cost {
         client_s: each(&|cost| cost.client_s),
@@ -50,7 +50,7 @@ pub(super) enum BreakEven {
 
 impl BreakEven {
     /// Encoding and decoding against the bytes that are saved.
-    pub fn of(raw: &Cost, cost: &Cost) -> Self {
+    pub fn new(raw: &Cost, cost: &Cost) -> Self {
         let (saved, spent) = (raw.bytes - cost.bytes, cost.encode_s + cost.decode_s);
         match (saved > 0.0, spent > 0.0) {
             (false, _) => Self::Never,
@@ -76,8 +76,8 @@ struct ResponsePlace<'a> {
 }
 
 fn places<'a>(lines: &'a [Service], response: &'a ResponseSpec) -> Vec<ResponsePlace<'a>> {
-    let made = ServiceProfile::of(lines, "service.csv").into_iter();
-    made.map(|(profile, lines)| ResponsePlace { profile, lines, response }).collect()
+    let profiles = ServiceProfile::from_lines(lines, "service.csv").into_iter();
+    profiles.map(|(profile, lines)| ResponsePlace { profile, lines, response }).collect()
 }
 
 /// What to say where there are no times: which command makes them.
@@ -209,7 +209,7 @@ impl ResponsePlace<'_> {
                 cells.extend([ms(parts.iter().sum()), percent(&parts)]);
             }
             let own = load.codec == RAW;
-            cells.push(raw.filter(|_| !own).map_or(MISSING.into(), |raw| BreakEven::of(&raw, &cost).text()));
+            cells.push(raw.filter(|_| !own).map_or(MISSING.into(), |raw| BreakEven::new(&raw, &cost).text()));
             cells
         };
         let caption = vec![
@@ -229,7 +229,7 @@ impl ResponsePlace<'_> {
         let raw = self.raw();
         for load in &self.profile.loads {
             let cost = mean(load, ServicePart::Prompt);
-            let even = match raw.filter(|_| load.codec != RAW).map(|raw| BreakEven::of(&raw, &cost)) {
+            let even = match raw.filter(|_| load.codec != RAW).map(|raw| BreakEven::new(&raw, &cost)) {
                 Some(BreakEven::Below(mbps)) => format!("{mbps:.4}"),
                 Some(BreakEven::Never) => "0".into(),
                 Some(BreakEven::Always) => "inf".into(),
@@ -295,9 +295,8 @@ impl ResponsePlace<'_> {
 
     /// Relative error of a codec, mean over the data sets; none where a set lacks it.
     fn error(&self, codec: &str, part: ServicePart) -> Option<f64> {
-        let of = self.lines.iter().filter(|line| line.part == part && label(line) == codec);
-        let errors: Option<Vec<f64>> = of.map(|line| line.rel_error.filter(|error| error.is_finite())).collect();
-        errors.filter(|errors| !errors.is_empty()).map(|errors| errors.iter().sum::<f64>() / errors.len() as f64)
+        let lines = self.lines.iter().filter(|line| line.part == part && label(line) == codec);
+        number::mean(lines.map(|line| line.rel_error.filter(|error| error.is_finite())))
     }
 
     /// Mean of something of the lines of one part.

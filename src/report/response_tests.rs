@@ -42,14 +42,14 @@ fn break_even_is_where_both_take_as_long() {
     let cost = |bytes, codec_s| Cost { bytes, encode_s: codec_s, ..Cost::default() };
     let raw = cost(4000.0, 0.0);
     // 24,000 bits in 3 ms.
-    let BreakEven::Below(mbps) = BreakEven::of(&raw, &cost(1000.0, 0.003)) else { panic!("no rate") };
+    let BreakEven::Below(mbps) = BreakEven::new(&raw, &cost(1000.0, 0.003)) else { panic!("no rate") };
     assert!((mbps - 8.0).abs() < 1e-9);
     for rate in [0.5 * mbps, 2.0 * mbps] {
         let total = |cost: &Cost| parts(cost, rate, 10.0).iter().sum::<f64>();
         assert_eq!(total(&cost(1000.0, 0.003)) < total(&raw), rate < mbps);
     }
-    assert_eq!(BreakEven::of(&raw, &cost(4000.0, 0.001)), BreakEven::Never);
-    assert_eq!(BreakEven::of(&raw, &cost(400.0, 0.0)), BreakEven::Always);
+    assert_eq!(BreakEven::new(&raw, &cost(4000.0, 0.001)), BreakEven::Never);
+    assert_eq!(BreakEven::new(&raw, &cost(400.0, 0.0)), BreakEven::Always);
 }
 
 #[test]

@@ -69,8 +69,8 @@ pub(super) fn table(view: &RowView, points: f64) -> TableSet {
     for one in &all {
         let row = one.row;
         let Largest { measured, sure, possible } = largest(&one.tried, points);
-        let there = one.tried.iter().find(|tried| Some(tried.ratio) == measured.holds);
-        let loss = there.map_or(String::new(), |tried| {
+        let held = one.tried.iter().find(|tried| Some(tried.ratio) == measured.holds);
+        let loss = held.map_or(String::new(), |tried| {
             let [low, high] = tried.interval().map(|share| signed(100.0 * share));
             format!("{} ({low} to {high})", signed(100.0 * tried.loss()))
         });
@@ -92,7 +92,7 @@ pub(super) fn table(view: &RowView, points: f64) -> TableSet {
         }
         let number = |ratio: Option<f64>| ratio.map_or(String::new(), |ratio| ratio.to_string());
         let bounds = [measured, sure, possible].map(|b| format!("{},{}", number(b.holds), number(b.fails))).join(",");
-        let (lost, gained) = there.map_or((String::new(), String::new()), |tried| {
+        let (lost, gained) = held.map_or((String::new(), String::new()), |tried| {
             (tried.paired.lost.to_string(), tried.paired.gained.to_string())
         });
         csv += &format!(

@@ -4,7 +4,7 @@ use super::caption::{self, Coverage};
 use super::figure::{Axis, Figure, FigurePoint, Panel, Scale};
 use super::view::{self, RowView, TableCut};
 use super::{names, number};
-use crate::record::{Accuracy, Row};
+use crate::record::Row;
 
 /// What lies on the x axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -100,27 +100,21 @@ fn keys(kind: SeriesKind, rows: &[&Row]) -> Vec<Key> {
     let several = |codec: &str| {
         let sets = view::distinct(rows.iter().map(|row| row.dataset.as_str()));
         sets.into_iter().any(|set| {
-            let here: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec && row.dataset == set).collect();
-            view::ratios(&here).len() > 1
+            let cells: Vec<&Row> =
+                rows.iter().copied().filter(|row| row.codec == codec && row.dataset == set).collect();
+            view::ratios(&cells).len() > 1
         })
     };
     let mut out = Vec::new();
     for codec in codecs {
         if several(codec) {
-            let here: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec).collect();
-            out.extend(view::ratios(&here).into_iter().map(|ratio| Key { codec: codec.into(), ratio: Some(ratio) }));
+            let cells: Vec<&Row> = rows.iter().copied().filter(|row| row.codec == codec).collect();
+            out.extend(view::ratios(&cells).into_iter().map(|ratio| Key { codec: codec.into(), ratio: Some(ratio) }));
         } else {
             out.push(whole(codec));
         }
     }
     out
-}
-
-/// Mean over the data sets; none where one lacks it.
-fn mean_bytes(cells: &[Option<&Row>]) -> Option<f64> {
-    let bytes = |cell: &Option<&Row>| cell.and_then(|row| row.wire_bytes_per_token).filter(|bytes| *bytes > 0.0);
-    let all: Vec<f64> = cells.iter().map(bytes).collect::<Option<_>>()?;
-    Some(all.iter().sum::<f64>() / all.len() as f64)
 }
 
 fn capital(text: &str) -> String {
@@ -177,8 +171,8 @@ impl SeriesSheet<'_, '_> {
     /// The mean of some sets, at each x that all of them have; of one set, its own cells.
     fn panel(&self, sets: &[&str], title: String) -> Panel {
         let mean = |what: &dyn Fn(&Row) -> Option<f64>| {
-            let values: Option<Vec<f64>> = sets.iter().map(|set| what(self.view.baseline(self.model, set)?)).collect();
-            values.map(|values| 100.0 * values.iter().sum::<f64>() / values.len() as f64)
+            let values = sets.iter().map(|set| what(self.view.baseline(self.model, set)?));
+            number::mean(values).map(|mean| 100.0 * mean)
         };
         Panel {
             title,
@@ -213,14 +207,14 @@ impl SeriesSheet<'_, '_> {
         let mut xs = view::distinct(rows.iter().filter_map(|row| self.x(row)));
         xs.sort_by(f64::total_cmp);
         let at = |x: f64| {
-            let of = |set: &&str| {
+            let find = |set: &&str| {
                 let row = rows.iter().rfind(|row| row.dataset == **set && self.x(row) == Some(x));
                 row.copied().filter(|row| view::accuracy(row).is_some())
             };
-            let cells: Vec<Option<&Row>> = sets.iter().map(of).collect();
-            let accuracies: Vec<Option<Accuracy>> = cells.iter().map(|cell| cell.and_then(view::accuracy)).collect();
-            let cell = number::average(&accuracies)?;
-            let x = if self.kind == SeriesKind::Bytes { mean_bytes(&cells)? } else { x };
+            let cells: Vec<Option<&Row>> = sets.iter().map(find).collect();
+            let cell = number::average(&view::accuracies(&cells))?;
+            let bytes = || view::mean(&cells, |row| row.wire_bytes_per_token.filter(|bytes| *bytes > 0.0));
+            let x = if self.kind == SeriesKind::Bytes { bytes()? } else { x };
             Some(FigurePoint { x, y: 100.0 * cell.value, stderr: 100.0 * cell.stderr })
         };
         let mut points: Vec<FigurePoint> = xs.into_iter().filter_map(at).collect();
@@ -239,8 +233,8 @@ impl SeriesSheet<'_, '_> {
             let xs = if rows.iter().all(|row| one_cell(row)) { &[None][..] } else { &xs[..] };
             for set in &self.view.datasets {
                 for x in xs {
-                    let here = |row: &&&Row| row.dataset == *set && (x.is_none() || self.x(row) == *x);
-                    coverage.count(rows.iter().rfind(here).copied());
+                    let is_cell = |row: &&&Row| row.dataset == *set && (x.is_none() || self.x(row) == *x);
+                    coverage.count(rows.iter().rfind(is_cell).copied());
                 }
             }
         }
@@ -298,12 +292,12 @@ impl SeriesSheet<'_, '_> {
             [] => String::new(),
             [one] => format!(", ratio {}", number::ratio(*one)),
             _ => {
-                let of = |set: &&str| {
+                let ratios_of = |set: &&str| {
                     let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| row.dataset == *set).collect();
                     let ratios: Vec<String> = view::ratios(&rows).into_iter().map(number::ratio).collect();
                     format!("{} {}", self.view.title(set), ratios.join("/"))
                 };
-                format!(", ratio {}", self.view.datasets.iter().map(of).collect::<Vec<_>>().join(", "))
+                format!(", ratio {}", self.view.datasets.iter().map(ratios_of).collect::<Vec<_>>().join(", "))
             }
         }
     }

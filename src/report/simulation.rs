@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::figure::{Axis, Figure, FigurePoint as Mark, Panel, Scale};
 use super::number::{self, MISSING, significant};
 use super::response::rate;
 use super::table::{Notes, Table, TableSection};
 use super::{TableSet, create, names, view};
-use crate::record::table_file;
-use crate::simulate::{Saturation, SweepPoint, SweepRecord};
+use crate::record::{Saturation, SweepPoint, SweepRecord};
 
 /// One of the response times of a point.
 struct Statistic {
@@ -25,31 +24,13 @@ const STATISTICS: [Statistic; 4] = [
     Statistic { name: "99th percentile", of: |point| (point.p99_s, point.p99_ci) },
 ];
 
-/// Writes `simulation.csv` and `saturation.csv` and what is made of them; `about` is printed under every figure.
-pub fn write(results: &Path, plots: &Path, swept: &SweepRecord, about: &str) -> Result<Vec<PathBuf>> {
-    create(results)?;
-    let (points, saturation) = (results.join("simulation.csv"), results.join("saturation.csv"));
-    table_file::write(&points, &swept.points)?;
-    table_file::write(&saturation, &swept.saturation)?;
-    crate::save::replace(&results.join("about.txt"), about.as_bytes())?;
-    let mut files = vec![points, saturation, results.join("about.txt")];
-    files.extend(again(results, plots)?);
-    Ok(files)
-}
-
-/// Whether a folder has a simulation.
-pub fn is_in(results: &Path) -> bool {
-    results.join("simulation.csv").exists()
-}
-
-/// Tables and figures from the files of a simulation.
-pub fn again(results: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
-    let (swept, about) = read(results)?;
+/// Writes tables and figures of a simulation.
+pub fn write(results: &Path, plots: &Path, swept: &SweepRecord) -> Result<Vec<PathBuf>> {
     let table = results.join("saturation.md");
-    crate::save::replace(&table, rendered(&swept, &about).markdown().as_bytes())?;
+    crate::save::replace(&table, rendered(swept).markdown().as_bytes())?;
     create(plots)?;
     let mut files = vec![table];
-    for (file, figure) in figures(&swept, &about) {
+    for (file, figure) in figures(swept) {
         let path = plots.join(format!("{file}.svg"));
         crate::save::replace(&path, figure.svg()?.as_bytes())?;
         files.push(path);
@@ -58,22 +39,9 @@ pub fn again(results: &Path, plots: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The saturation points as text of at most `width` columns.
-pub fn terminal(swept: &SweepRecord, about: &str, width: usize) -> String {
-    let parts: Vec<String> =
-        rendered(swept, about).tables.iter().map(|table| table.text(width, &mut Vec::new())).collect();
+pub fn terminal(swept: &SweepRecord, width: usize) -> String {
+    let parts: Vec<String> = rendered(swept).tables.iter().map(|table| table.text(width, &mut Vec::new())).collect();
     parts.join("\n")
-}
-
-/// What a folder has, and what is printed under every figure.
-pub fn read(results: &Path) -> Result<(SweepRecord, String)> {
-    let points = results.join("simulation.csv");
-    let swept = SweepRecord {
-        points: table_file::read(&points)?,
-        saturation: table_file::read(&results.join("saturation.csv"))?,
-    };
-    ensure!(!swept.points.is_empty(), "{} has no lines: run `splitbench simulate` again", points.display());
-    let about = std::fs::read_to_string(results.join("about.txt")).unwrap_or_default();
-    Ok((swept, about))
 }
 
 fn servers(workers: usize) -> String {
@@ -89,7 +57,7 @@ fn generated(tokens: usize) -> String {
 }
 
 /// For each server and number of generated tokens: the mean alone, and all four statistics.
-pub(super) fn figures(swept: &SweepRecord, about: &str) -> Vec<(String, Figure)> {
+pub(super) fn figures(swept: &SweepRecord) -> Vec<(String, Figure)> {
     let places =
         view::distinct(swept.points.iter().map(|point| (point.profile.as_str(), point.workers, point.generate)));
     let profiles = view::distinct(swept.points.iter().map(|point| point.profile.as_str()));
@@ -102,8 +70,8 @@ pub(super) fn figures(swept: &SweepRecord, about: &str) -> Vec<(String, Figure)>
             .collect();
         let place = format!("clients-{}-{tokens}-tokens", servers(workers).replace(' ', "-"));
         let file = |shows: &str| names::figure_file(shows, (profiles.len() > 1).then_some(profile));
-        out.push((file(&place), figure(&points, &STATISTICS[..1], about)));
-        out.push((file(&format!("{place}-percentiles")), figure(&points, &STATISTICS, about)));
+        out.push((file(&place), figure(&points, &STATISTICS[..1], &swept.about)));
+        out.push((file(&format!("{place}-percentiles")), figure(&points, &STATISTICS, &swept.about)));
     }
     out
 }
@@ -123,12 +91,12 @@ fn figure(points: &[&SweepPoint], statistics: &[Statistic], about: &str) -> Figu
     };
     let panel = |link: f64, statistic: &Statistic| {
         let series = |codec: &String| {
-            let here = points.iter().filter(|point| point.link_gbps == link && point.codec == *codec);
+            let curve = points.iter().filter(|point| point.link_gbps == link && point.codec == *codec);
             let mark = |point: &&SweepPoint| {
                 let ci = (statistic.of)(point).1.unwrap_or(0.0);
                 Some(Mark { x: point.clients as f64, y: time(point, statistic)?, stderr: ci })
             };
-            here.filter_map(mark).collect()
+            curve.filter_map(mark).collect()
         };
         Panel {
             title: format!("{}, {}", rate(1000.0 * link), statistic.name),
@@ -165,7 +133,7 @@ fn figure(points: &[&SweepPoint], statistics: &[Statistic], about: &str) -> Figu
     }
 }
 
-pub(super) fn rendered(swept: &SweepRecord, about: &str) -> TableSet {
+pub(super) fn rendered(swept: &SweepRecord) -> TableSet {
     let columns = [
         "server",
         "link, codec",
@@ -181,11 +149,11 @@ pub(super) fn rendered(swept: &SweepRecord, about: &str) -> TableSet {
     let places =
         view::distinct(swept.saturation.iter().map(|line| (line.profile.as_str(), line.workers, line.generate)));
     let section = |(profile, workers, tokens): (&str, usize, usize)| {
-        let here = swept
+        let lines = swept
             .saturation
             .iter()
             .filter(|line| (line.profile.as_str(), line.workers, line.generate) == (profile, workers, tokens));
-        TableSection { name: format!("{}, {}", servers(workers), generated(tokens)), rows: here.map(row).collect() }
+        TableSection { name: format!("{}, {}", servers(workers), generated(tokens)), rows: lines.map(row).collect() }
     };
     let table = |profile: &str| {
         Table {
@@ -194,7 +162,7 @@ pub(super) fn rendered(swept: &SweepRecord, about: &str) -> TableSet {
             "link /s, compute /s: requests a second that each can do at most, by arithmetic; the bottleneck is the smaller.".into(),
             "alone ms: response time without waiting, by arithmetic. saturates at: capacity times (think time + time alone), the clients beyond which some must wait.".into(),
             "mean doubled at: fewest simulated clients whose mean response time is at least twice the time alone (- none). best seen: most requests answered a second in the simulation where it had settled.".into(),
-            about.to_string(),
+            swept.about.clone(),
         ],
         columns: columns.map(String::from).to_vec(),
         sections: places.iter().filter(|place| place.0 == profile).map(|place| section(*place)).collect(),

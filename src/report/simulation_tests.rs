@@ -1,4 +1,5 @@
 use super::*;
+use crate::record::RunFolder;
 
 fn point(codec: &str, link_gbps: f64, clients: usize, mean: Option<f64>) -> SweepPoint {
     SweepPoint {
@@ -58,7 +59,9 @@ fn swept(codecs: &[String], clients: &[usize]) -> SweepRecord {
 fn written_files_are_drawn_again_alike() {
     let folder = tempfile::tempdir().unwrap();
     let (results, plots) = (folder.path().join("results"), folder.path().join("plots"));
-    let files = write(&results, &plots, &swept(&["raw f16".into(), "fc".into()], &[1, 10, 100]), "About it.").unwrap();
+    let swept = SweepRecord { about: "About it.".into(), ..swept(&["raw f16".into(), "fc".into()], &[1, 10, 100]) };
+    let mut files = swept.write(&RunFolder::create_bare(results.clone(), &[]).unwrap()).unwrap();
+    files.extend(write(&results, &plots, &swept).unwrap());
     let names: Vec<&str> = files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(
         names,
@@ -71,12 +74,12 @@ fn written_files_are_drawn_again_alike() {
             "clients-8-workers-0-tokens-percentiles.svg"
         ]
     );
-    assert!(is_in(&results) && !is_in(&plots));
+    assert!(SweepRecord::is_in(&results) && !SweepRecord::is_in(&plots));
     let before: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
-    again(&results, &plots).unwrap();
+    let swept = SweepRecord::read(&results).unwrap();
+    write(&results, &plots, &swept).unwrap();
     assert!(files.iter().zip(before).all(|(file, before)| std::fs::read(file).unwrap() == before));
-    let (swept, about) = read(&results).unwrap();
-    let table = terminal(&swept, &about, 160);
+    let table = terminal(&swept, 160);
     assert!(table.contains("10 Gbit/s, fc") && table.contains("link") && table.contains("128"), "{table}");
     let svg = std::fs::read_to_string(&files[5]).unwrap();
     for part in ["1 Gbit/s, mean", "10 Gbit/s, 99th percentile", "raw f16", "Simulated", "About it."] {
@@ -88,19 +91,19 @@ fn written_files_are_drawn_again_alike() {
 fn points_without_answers_are_left_out_and_counted() {
     let mut swept = swept(&["fc".into()], &[1, 10]);
     (swept.points[1].mean_s, swept.points[2].mean_s) = (None, Some(f64::NAN));
-    let (_, figure) = figures(&swept, "").remove(0);
+    let (_, figure) = figures(&swept).remove(0);
     assert_eq!(figure.panels.iter().map(|panel| panel.series[0].len()).collect::<Vec<_>>(), [1, 1]);
     assert!(figure.subtitle.contains("2 of 4 points are left out"), "{}", figure.subtitle);
     assert!(figure.svg().is_ok());
     swept.points.iter_mut().for_each(|point| point.mean_s = None);
-    assert!(figures(&swept, "").remove(0).1.svg().unwrap().contains("no finished cell"));
+    assert!(figures(&swept).remove(0).1.svg().unwrap().contains("no finished cell"));
 }
 
 #[test]
 fn one_point_and_two_hundred_codecs() {
     let many: Vec<String> = (0..200).map(|nth| format!("codec {nth}")).collect();
     for swept in [swept(&["fc".into()], &[7]), swept(&many, &[1, 2000])] {
-        let svg = figures(&swept, "").remove(1).1.svg().unwrap();
+        let svg = figures(&swept).remove(1).1.svg().unwrap();
         assert!(svg.contains("clients (log scale)") && svg.contains("response time (s, log scale)"));
     }
 }
@@ -108,6 +111,7 @@ fn one_point_and_two_hundred_codecs() {
 #[test]
 fn an_empty_simulation_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let error = format!("{:#}", write(folder.path(), folder.path(), &SweepRecord::default(), "").unwrap_err());
+    SweepRecord::default().write(&RunFolder::create_bare(folder.path().into(), &[]).unwrap()).unwrap();
+    let error = format!("{:#}", SweepRecord::read(folder.path()).unwrap_err());
     assert!(error.contains("simulation.csv has no lines") && error.contains("splitbench simulate"), "{error}");
 }

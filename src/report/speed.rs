@@ -154,10 +154,10 @@ pub(super) fn accelerated(rows: &[ReplayRow]) -> Vec<AcceleratorSpeed> {
     };
     let mut out = Vec::new();
     let local = |row: &ReplayRow| row.backend == "cpu" || checks_the_model(row);
-    let of = |row: &ReplayRow| (row.backend.clone(), row.device.clone(), row.variant.clone());
-    for (backend, device, variant) in distinct(rows.iter().filter(|row| !local(row)).map(of)) {
-        let same = || rows.iter().filter(|row| of(row) == (backend.clone(), device.clone(), variant.clone()));
-        let found: Vec<(usize, f64, f64)> = same()
+    let key = |row: &ReplayRow| (row.backend.clone(), row.device.clone(), row.variant.clone());
+    for (backend, device, variant) in distinct(rows.iter().filter(|row| !local(row)).map(key)) {
+        let same = || rows.iter().filter(|row| key(row) == (backend.clone(), device.clone(), variant.clone()));
+        let ratios: Vec<(usize, f64, f64)> = same()
             .filter_map(|row| {
                 let (ratio, error) = over(on_cpu(rows, "topk", row.hidden, 1)?.both?, row.both?);
                 Some((row.hidden, ratio, error))
@@ -166,8 +166,8 @@ pub(super) fn accelerated(rows: &[ReplayRow]) -> Vec<AcceleratorSpeed> {
         let Some(provenance) = same().find(|row| row.both.is_some()).map(|row| row.provenance) else { continue };
         let parts = [device.clone(), variant.clone()].into_iter().filter(|part| !part.is_empty());
         let name = format!("{} ({})", parts.collect::<Vec<_>>().join(", "), provenance);
-        if !found.is_empty() {
-            out.push(AcceleratorSpeed { name, provenance, claimed: theirs / fc, found });
+        if !ratios.is_empty() {
+            out.push(AcceleratorSpeed { name, provenance, claimed: theirs / fc, found: ratios });
         }
     }
     out

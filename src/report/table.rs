@@ -54,7 +54,7 @@ impl Notes {
     }
 
     /// Accuracy of a cell, starred where it differs from the baseline; a failed cell points to its error.
-    pub fn cell(&mut self, row: Option<&Row>) -> String {
+    pub fn accuracy_cell(&mut self, row: Option<&Row>) -> String {
         let Some(row) = row else { return self.missing(None) };
         let Some(accuracy) = view::accuracy(row) else {
             return self.missing(Some(row.err.as_deref().unwrap_or("no finite accuracy")));

@@ -37,10 +37,6 @@ impl RatioLine<'_> {
         self.ratio.map_or(otherwise.into(), number::ratio)
     }
 
-    fn accuracies(&self) -> Vec<Option<Accuracy>> {
-        self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
-    }
-
     fn mean(&self, what: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
         number::geometric_mean(self.cells.iter().flatten().filter_map(|row| what(row)))
     }
@@ -115,7 +111,7 @@ impl<'a> RatioGroup<'_, 'a> {
         let columns: Vec<(&RatioLine, Vec<Option<Accuracy>>)> = lines
             .iter()
             .map(|line| {
-                let cells = line.accuracies();
+                let cells = view::accuracies(&line.cells);
                 let average = number::average(&cells);
                 (line, cells.into_iter().chain([average]).collect())
             })
@@ -177,8 +173,8 @@ impl<'a> RatioGroup<'_, 'a> {
 
     fn row(&self, line: &RatioLine, notes: &mut Notes) -> Vec<String> {
         let mut row = vec![line.label()];
-        row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
-        row.push(number::average(&line.accuracies()).map_or(MISSING.into(), number::percent));
+        row.extend(line.cells.iter().map(|cell| notes.accuracy_cell(*cell)));
+        row.push(number::average(&view::accuracies(&line.cells)).map_or(MISSING.into(), number::percent));
         if self.measured {
             row.push(if line.baseline { String::new() } else { fidelity::kl(&line.cells) });
         }
@@ -198,7 +194,7 @@ impl<'a> RatioGroup<'_, 'a> {
             return None;
         }
         let mut row = vec![format!("{}, paper", line.label())];
-        row.extend(paper::beside(&papers, &line.accuracies()));
+        row.extend(paper::with_difference(&papers, &view::accuracies(&line.cells)));
         row.extend(self.blank());
         Some(row)
     }
@@ -232,8 +228,8 @@ impl<'a> RatioGroup<'_, 'a> {
     /// The near-lossless ratio averaged over models, and the paper's beside it where one of its models is here.
     fn models_section(&self, all: &[Vec<Option<Bound>>]) -> TableSection {
         let mean = |at: usize| {
-            let ratios: Option<Vec<f64>> = all.iter().map(|model| model[at].and_then(|bound| bound.holds)).collect();
-            ratios.map_or(MISSING.into(), |ratios| format!("{:.1}", ratios.iter().sum::<f64>() / ratios.len() as f64))
+            let mean = number::mean(all.iter().map(|model| model[at].and_then(|bound| bound.holds)));
+            mean.map_or(MISSING.into(), |mean| format!("{mean:.1}"))
         };
         let sets = self.view.datasets.len();
         let line = |label: &str, cells: Vec<String>| [label.to_string()].into_iter().chain(cells).collect::<Vec<_>>();
@@ -289,7 +285,7 @@ impl<'a> RatioGroup<'_, 'a> {
         for &model in &self.view.models {
             let lines = self.lines(model);
             for line in &lines {
-                let cells = line.accuracies();
+                let cells = view::accuracies(&line.cells);
                 let average = number::average(&cells);
                 let all: Vec<Option<Accuracy>> = cells.into_iter().chain([average]).collect();
                 let mut fields = vec![number::csv_field(model), line.label()];

@@ -28,10 +28,6 @@ struct MethodLine<'a> {
 }
 
 impl MethodLine<'_> {
-    fn accuracies(&self) -> Vec<Option<Accuracy>> {
-        self.cells.iter().map(|cell| cell.and_then(view::accuracy)).collect()
-    }
-
     fn wire(&self) -> Option<f64> {
         number::geometric_mean(self.cells.iter().flatten().filter_map(|row| row.ratio_wire))
     }
@@ -71,7 +67,7 @@ pub(super) fn table3(view: &RowView, place: NumberPlace) -> TableSet {
 impl<'a> MethodGroup<'_, 'a> {
     fn lines(&self, model: &'a str) -> Vec<MethodLine<'a>> {
         let datasets = &self.view.datasets;
-        let of = |method: &&'a str| {
+        let line = |method: &&'a str| {
             let rows: Vec<&Row> = self.rows.iter().copied().filter(|row| row.codec == *method).collect();
             MethodLine {
                 method: Some(*method),
@@ -80,7 +76,7 @@ impl<'a> MethodGroup<'_, 'a> {
         };
         let baseline =
             MethodLine { method: None, cells: datasets.iter().map(|name| self.view.baseline(model, name)).collect() };
-        self.methods.iter().map(of).chain([baseline]).collect()
+        self.methods.iter().map(line).chain([baseline]).collect()
     }
 
     fn table(&self) -> Table {
@@ -118,7 +114,7 @@ impl<'a> MethodGroup<'_, 'a> {
 
     /// The header row of ratios: one number a set, several where models or methods differ.
     fn ratios(&self) -> TableSection {
-        let of = |name: &&str| {
+        let ratios_of = |name: &&str| {
             let models = &self.view.models;
             let rows = models.iter().flat_map(|model| self.lines(model)).flat_map(|line| line.cells).flatten();
             let rows: Vec<&Row> = rows.filter(|row| row.dataset == *name).collect();
@@ -126,17 +122,15 @@ impl<'a> MethodGroup<'_, 'a> {
             ratios.reverse();
             ratios
         };
-        let all: Vec<Vec<f64>> = self.view.datasets.iter().map(of).collect();
+        let all: Vec<Vec<f64>> = self.view.datasets.iter().map(ratios_of).collect();
         let text = |ratios: &Vec<f64>| match ratios.is_empty() {
             true => MISSING.to_string(),
             false => ratios.iter().map(|ratio| number::ratio(*ratio)).collect::<Vec<_>>().join("/"),
         };
-        let single: Option<Vec<f64>> = all.iter().map(|ratios| (ratios.len() == 1).then(|| ratios[0])).collect();
-        let mean =
-            single.map_or(String::new(), |single| number::tenths(single.iter().sum::<f64>() / single.len() as f64));
+        let mean = number::mean(all.iter().map(|ratios| (ratios.len() == 1).then(|| ratios[0])));
         let mut row = vec!["ratio".to_string()];
         row.extend(all.iter().map(text));
-        row.push(mean);
+        row.push(mean.map_or(String::new(), number::tenths));
         row.extend(self.blank());
         TableSection { name: "asked for".into(), rows: vec![row] }
     }
@@ -148,8 +142,8 @@ impl<'a> MethodGroup<'_, 'a> {
 
     fn row(&self, line: &MethodLine, baseline: &[Option<&Row>], notes: &mut Notes) -> Vec<String> {
         let mut row = vec![line.method.unwrap_or("baseline").to_string()];
-        row.extend(line.cells.iter().map(|cell| notes.cell(*cell)));
-        row.push(number::average(&line.accuracies()).map_or(MISSING.into(), number::percent));
+        row.extend(line.cells.iter().map(|cell| notes.accuracy_cell(*cell)));
+        row.push(number::average(&view::accuracies(&line.cells)).map_or(MISSING.into(), number::percent));
         if line.method.is_none() {
             row.extend(self.blank());
             return row;
@@ -183,7 +177,7 @@ impl<'a> MethodGroup<'_, 'a> {
             return None;
         }
         let mut row = vec![format!("{method}, paper")];
-        row.extend(paper::beside(&papers, &line.accuracies()));
+        row.extend(paper::with_difference(&papers, &view::accuracies(&line.cells)));
         row.extend(self.blank());
         Some(row)
     }
@@ -247,20 +241,19 @@ impl<'a> MethodGroup<'_, 'a> {
             let lines = self.lines(model);
             let baseline = lines.last().map(|line| line.cells.clone()).unwrap_or_default();
             for line in &lines {
-                let cells = line.accuracies();
+                let cells = view::accuracies(&line.cells);
                 let average = number::average(&cells);
                 let all: Vec<Option<Accuracy>> = cells.into_iter().chain([average]).collect();
                 let mut fields = vec![number::csv_field(model), number::csv_field(line.method.unwrap_or("baseline"))];
                 fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.value))));
                 fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.stderr))));
-                let asked = |cell: &Option<&Row>| cell.and_then(|row| row.ratio_requested).map(number::ratio);
-                fields.extend(line.cells.iter().map(|cell| asked(cell).unwrap_or_default()));
-                let found = drop(&line.cells, &baseline).filter(|_| line.method.is_some());
-                fields.push(found.as_ref().map(|found| format!("{:.2}", found.points)).unwrap_or_default());
-                fields.push(
-                    found.as_ref().and_then(|found| found.stderr).map(|se| format!("{se:.2}")).unwrap_or_default(),
-                );
-                fields.push(found.as_ref().map(|found| found.sets.to_string()).unwrap_or_default());
+                let ratio = |cell: &Option<&Row>| cell.and_then(|row| row.ratio_requested).map(number::ratio);
+                fields.extend(line.cells.iter().map(|cell| ratio(cell).unwrap_or_default()));
+                let drop = drop(&line.cells, &baseline).filter(|_| line.method.is_some());
+                fields.push(drop.as_ref().map(|drop| format!("{:.2}", drop.points)).unwrap_or_default());
+                fields
+                    .push(drop.as_ref().and_then(|drop| drop.stderr).map(|se| format!("{se:.2}")).unwrap_or_default());
+                fields.push(drop.as_ref().map(|drop| drop.sets.to_string()).unwrap_or_default());
                 fields.push(
                     line.wire().filter(|_| line.method.is_some()).map(|wire| format!("{wire:.3}")).unwrap_or_default(),
                 );
@@ -275,11 +268,11 @@ impl<'a> MethodGroup<'_, 'a> {
 
 /// The cell of a method: at the paper's ratio of the set where several ratios were run, else at the largest.
 fn chosen<'a>(rows: &[&'a Row], model: &str, dataset: &str) -> Option<&'a Row> {
-    let here: Vec<&Row> = rows.iter().copied().filter(|row| row.model == model && row.dataset == dataset).collect();
-    let ratios = view::ratios(&here);
+    let cells: Vec<&Row> = rows.iter().copied().filter(|row| row.model == model && row.dataset == dataset).collect();
+    let ratios = view::ratios(&cells);
     let paper = names::paper_place(dataset).and_then(|at| paper::table3_ratio(names::DATASETS[at].0));
     let ratio = paper.filter(|ratio| ratios.contains(ratio)).or(ratios.first().copied());
-    view::cell(&here, model, dataset, ratio)
+    view::cell(&cells, model, dataset, ratio)
 }
 
 impl fmt::Display for AccuracyDrop {

@@ -186,16 +186,16 @@ fn column(row: &ReplayRow) -> Option<usize> {
 /// The mean over models of D as listed; those of one D share a measurement and its error.
 fn mean(times: &[(usize, ReplayTimes)]) -> ReplayTimes {
     let count = times.len() as f64;
-    let of = |value: fn(ReplayTimes) -> f64| times.iter().map(|(_, t)| value(*t)).sum::<f64>() / count;
+    let mean = |value: fn(ReplayTimes) -> f64| times.iter().map(|(_, t)| value(*t)).sum::<f64>() / count;
     // The sum over all pairs that share: n errors of one D add up to n times it.
     let shared = |(hidden, t): &(usize, ReplayTimes)| {
         t.stderr_s * times.iter().filter(|(other, _)| other == hidden).map(|(_, t)| t.stderr_s).sum::<f64>()
     };
     ReplayTimes {
-        total_s: of(|t| t.total_s),
+        total_s: mean(|t| t.total_s),
         stderr_s: times.iter().map(shared).sum::<f64>().sqrt() / count,
-        median_s: of(|t| t.median_s),
-        p99_s: of(|t| t.p99_s),
+        median_s: mean(|t| t.median_s),
+        p99_s: mean(|t| t.p99_s),
     }
 }
 
@@ -229,12 +229,12 @@ fn section(
     ];
     for (backend, label) in ways(rows) {
         let find = |wanted: &dyn Fn(&ReplayRow) -> bool| -> Vec<&ReplayRow> {
-            let of = |hidden: &usize| {
+            let find_at = |hidden: &usize| {
                 rows.iter().find(|row| {
                     (row.hidden, &row.backend) == (*hidden, &backend) && source(row) == label && wanted(row)
                 })
             };
-            hidden.iter().filter_map(of).collect()
+            hidden.iter().filter_map(find_at).collect()
         };
         // A number where every D has one.
         let total = |found: &[&ReplayRow]| -> Option<ReplayTimes> {
@@ -244,10 +244,10 @@ fn section(
         };
         let of_column = |at: usize| find(&|row| column(row) == Some(at));
         lines.push(line(&label, &mut |at| {
-            let found = of_column(at);
-            let error = found.iter().find_map(|row| row.err.as_deref());
-            let text = total(&found).map_or_else(|| notes.missing(error), seconds);
-            text + &under(total(&found).map(|both| both.total_s), printed(at), 1)
+            let cells = of_column(at);
+            let error = cells.iter().find_map(|row| row.err.as_deref());
+            let text = total(&cells).map_or_else(|| notes.missing(error), seconds);
+            text + &under(total(&cells).map(|both| both.total_s), printed(at), 1)
         }));
         if let Some(fc) = total(&find(&|row| row.backend == "cpu" && row.method == "fc")) {
             let label = format!("{}: over its FC", label.split(':').next().unwrap_or_default());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Result, bail};
 
-use super::names;
+use super::{names, number};
 use crate::record::{Accuracy, Row};
 
 /// Where and how the model was cut; cells of one table or figure share it.
@@ -16,7 +16,7 @@ pub(super) struct TableCut {
 }
 
 impl TableCut {
-    fn of(row: &Row) -> Self {
+    fn new(row: &Row) -> Self {
         Self { split_layer: row.split_layer, scope: row.scope.clone(), accounting: row.accounting.clone() }
     }
 
@@ -77,7 +77,7 @@ impl<'a> RowView<'a> {
     /// accounting, belongs to each cut that agrees in the rest.
     pub fn cuts(&self) -> Vec<(TableCut, Vec<&'a Row>)> {
         let rows = || self.rows.iter().filter(|row| !row.is_baseline());
-        let all = distinct(rows().map(TableCut::of));
+        let all = distinct(rows().map(TableCut::new));
         let among =
             |cut: &TableCut, one: &TableCut| *one == TableCut { accounting: one.accounting.clone(), ..cut.clone() };
         let has_budget = |cut: &TableCut| all.iter().any(|one| !one.accounting.is_empty() && among(cut, one));
@@ -85,11 +85,11 @@ impl<'a> RowView<'a> {
             .iter()
             .filter(|cut| !cut.accounting.is_empty() || !has_budget(cut))
             .map(|cut| {
-                let here = |row: &&Row| {
-                    let of = TableCut::of(row);
-                    of == *cut || of.accounting.is_empty() && among(cut, &of)
+                let is_shown = |row: &&Row| {
+                    let own = TableCut::new(row);
+                    own == *cut || own.accounting.is_empty() && among(cut, &own)
                 };
-                (cut.clone(), rows().filter(here).collect())
+                (cut.clone(), rows().filter(is_shown).collect())
             })
             .collect();
         cuts.sort_by_key(|(cut, _)| cut.split_layer);
@@ -104,8 +104,12 @@ pub(super) fn accuracy(row: &Row) -> Option<Accuracy> {
 
 /// Mean over cells, each weighing alike; none where one lacks it.
 pub(super) fn mean(cells: &[Option<&Row>], value: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
-    let values: Vec<f64> = cells.iter().map(|cell| cell.and_then(&value)).collect::<Option<_>>()?;
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    number::mean(cells.iter().map(|cell| cell.and_then(&value)))
+}
+
+/// Accuracies of cells, as [`accuracy`] has them.
+pub(super) fn accuracies(cells: &[Option<&Row>]) -> Vec<Option<Accuracy>> {
+    cells.iter().map(|cell| cell.and_then(accuracy)).collect()
 }
 
 /// Values without repeats, in the order they came.

@@ -66,11 +66,11 @@ impl ModelLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{RowSource, load};
+    use crate::data::{RowSource, find};
 
     fn asked(lengths: &[usize]) -> (Dataset, Vec<Vec<Request>>) {
         let request = |tokens: usize| Request { tokens: vec![1; tokens], prompt_tokens: 1, targets: vec![2] };
-        let dataset = load("piqa-mini", &RowSource::Embedded, Some(lengths.len())).unwrap();
+        let dataset = find("piqa-mini").unwrap().load(&RowSource::Embedded, Some(lengths.len())).unwrap();
         (dataset, lengths.iter().map(|&tokens| vec![request(3), request(tokens)]).collect())
     }
 

@@ -3,7 +3,6 @@
 use anyhow::{Result, ensure};
 
 use super::fidelity::RatioEstimate;
-use super::sample::Sample;
 
 /// The 95 % interval of the share of questions lost and not regained: those losses that Tango's score test (Statistics in
 /// Medicine 17, 1998) does not reject. Unlike the estimate plus or minus two standard errors it is no point where nothing changed.
@@ -50,12 +49,9 @@ pub fn gold_loglik_change(baseline: &[f64], other: &[f64]) -> Result<Option<Rati
 }
 
 /// ln of the ratio of perplexities of the gold choices' tokens, other over baseline, and its standard error over questions: the mean
-/// loss of log-likelihood per token. Empty without questions or where a change is not finite.
-pub fn ln_perplexity_ratio(baseline: &[Sample], other: &[Sample]) -> Option<RatioEstimate> {
-    let losses: Vec<(f64, f64)> = (baseline.iter().zip(other))
-        .map(|(b, o)| (b.gold_loglik() - o.gold_loglik(), b.choice_tokens[b.gold] as f64))
-        .collect();
-    RatioEstimate::new(&losses).filter(|mean| mean.value.is_finite())
+/// loss of log-likelihood per token, from each question's loss and tokens. Empty without questions or where a change is not finite.
+pub fn ln_perplexity_ratio(losses: &[(f64, f64)]) -> Option<RatioEstimate> {
+    RatioEstimate::new(losses).filter(|mean| mean.value.is_finite())
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ mod mcnemar;
 mod metrics;
 mod rank;
 mod request;
-mod sample;
 mod search;
 mod windows;
 
@@ -22,6 +21,5 @@ pub use mcnemar::{Paired, mcnemar_exact, paired};
 pub use metrics::{argmax, argmax_norm, chance, mean, standard_error};
 pub use rank::spearman;
 pub use request::{Request, encode_dataset, encode_request, encode_requests, lengths};
-pub use sample::{CodecSample, QuestionRecord, Sample};
 pub use search::{Bound, Largest, ROUNDING, RatioTrial, largest, next_ratios};
 pub use windows::{SMALLEST_WINDOW, TextWindows, WINDOW, read_text};

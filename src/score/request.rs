@@ -21,13 +21,6 @@ pub struct Request {
     pub targets: Vec<u32>,
 }
 
-impl Request {
-    /// Length of the whole sequence, the last id included.
-    pub fn sequence_tokens(&self) -> usize {
-        self.tokens.len() + 1
-    }
-}
-
 /// Encodes as the harness does. Blanks at the end of the context (newlines too) move to the front of the continuation.
 /// Context alone and both together are encoded with special tokens on, but for a text that begins with the text of BOS,
 /// which has its BOS; the tokenizer's post-processor alone decides about BOS. The continuation's ids are what the joint

@@ -25,7 +25,7 @@ pub struct Capacity {
 
 impl Capacity {
     /// Those of a system; means over its classes.
-    pub fn of(system: &System) -> Self {
+    pub fn new(system: &System) -> Self {
         let mean = |of: &dyn Fn(&Round) -> f64| {
             let each = system.classes.iter().map(|class| of(&class.prompt) + system.steps as f64 * of(&class.step));
             each.sum::<f64>() / system.classes.len() as f64

@@ -137,7 +137,7 @@ fn a_crowd_gets_what_link_or_workers_can_do_and_no_more() {
         // So few that a request of several rounds is answered well within the warm-up.
         let clients = if steps > 0 { 300 } else { 4000 };
         let system = crowd(whole(link_s), clients, workers, most_batch, steps);
-        let capacity = Capacity::of(&system);
+        let capacity = Capacity::new(&system);
         let found = system.run(8);
         let rate = found.responses.len() as f64 / found.seconds;
         // The last answers of a window may belong to work of before it.

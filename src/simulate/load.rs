@@ -82,26 +82,26 @@ pub fn label(line: &Service) -> String {
 
 impl ServiceProfile {
     /// Those of a run, `results/<experiment>/<run>`: one a model, cut and scope.
-    pub fn of_run(run: &Path) -> Result<Vec<Self>> {
+    pub fn from_run(run: &Path) -> Result<Vec<Self>> {
         let path = run.join("service.csv");
         ensure!(
             path.exists(),
             "{} has no service.csv, the times of single requests: they are measured by `splitbench run figure6`, or by an experiment with a section [report.response]",
             run.display()
         );
-        let lines: Vec<Service> = table_file::read(&path)?;
-        let made: Vec<Self> =
-            Self::of(&lines, &run.display().to_string()).into_iter().map(|(profile, _)| profile).collect();
+        let lines: Vec<Service> = table_file::read(run)?;
+        let profiles: Vec<Self> =
+            Self::from_lines(&lines, &run.display().to_string()).into_iter().map(|(profile, _)| profile).collect();
         ensure!(
-            !made.is_empty(),
+            !profiles.is_empty(),
             "{} has no lines: run the experiment again (`splitbench run figure6`)",
             path.display()
         );
-        Ok(made)
+        Ok(profiles)
     }
 
     /// Those of measured lines, read from `origin`, each with its lines.
-    pub fn of<'a>(lines: &'a [Service], origin: &str) -> Vec<(Self, Vec<&'a Service>)> {
+    pub fn from_lines<'a>(lines: &'a [Service], origin: &str) -> Vec<(Self, Vec<&'a Service>)> {
         let mut out = Vec::new();
         let mut keys: Vec<(&str, u32, &str)> = Vec::new();
         for line in lines {
@@ -110,11 +110,11 @@ impl ServiceProfile {
                 continue;
             }
             keys.push(key);
-            let here: Vec<&Service> =
+            let chosen: Vec<&Service> =
                 lines.iter().filter(|one| (one.model.as_str(), one.split_layer, one.scope.as_str()) == key).collect();
             let model = short_name(&line.model, lines.iter().map(|line| line.model.as_str()));
             let name = format!("{model} after layer {}, scope {}", line.split_layer, line.scope);
-            out.push((Self::of_cut(name, &here, origin), here));
+            out.push((Self::of_cut(name, &chosen, origin), chosen));
         }
         out
     }
@@ -134,14 +134,14 @@ impl ServiceProfile {
         codecs.sort_by_key(|codec| codec != RAW);
         let (mut loads, mut left_out) = (Vec::new(), Vec::new());
         for codec in codecs {
-            let found = |set: &&str, part: ServicePart| {
+            let find = |set: &&str, part: ServicePart| {
                 let line = lines.iter().rfind(|line| line.dataset == *set && line.part == part && label(line) == codec);
                 line.and_then(|line| cost(line))
             };
             let classes: Option<Vec<ServicePair>> = sets
                 .iter()
                 .map(|set| {
-                    Some(ServicePair { prompt: found(set, ServicePart::Prompt)?, step: found(set, ServicePart::Step)? })
+                    Some(ServicePair { prompt: find(set, ServicePart::Prompt)?, step: find(set, ServicePart::Step)? })
                 })
                 .collect();
             match classes {

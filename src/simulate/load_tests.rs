@@ -46,7 +46,7 @@ fn a_run_gives_a_load_a_codec_with_a_class_a_data_set() {
     let failed = lines.iter_mut().find(|line| line.codec == "qr").unwrap();
     (failed.bytes, failed.err) = (None, Some("no".into()));
     lines.push(Service { encode_us: Some(f64::NAN), ..line("piqa", "nan", ServicePart::Prompt, 1.0) });
-    let profiles = ServiceProfile::of(&lines, "somewhere");
+    let profiles = ServiceProfile::from_lines(&lines, "somewhere");
     let [(profile, its)] = profiles.as_slice() else { panic!("{profiles:?}") };
     assert_eq!(profile.name, "pocket after layer 1, scope prompt+choice");
     let names: Vec<&str> = profile.loads.iter().map(|load| load.codec.as_str()).collect();
@@ -73,12 +73,12 @@ fn a_run_gives_a_load_a_codec_with_a_class_a_data_set() {
 #[test]
 fn a_run_without_times_says_what_makes_them() {
     let folder = tempfile::tempdir().unwrap();
-    let error = format!("{:#}", ServiceProfile::of_run(folder.path()).unwrap_err());
+    let error = format!("{:#}", ServiceProfile::from_run(folder.path()).unwrap_err());
     assert!(error.contains("service.csv") && error.contains("splitbench run figure6"), "{error}");
-    table_file::write(&folder.path().join("service.csv"), &lines()).unwrap();
-    assert_eq!(ServiceProfile::of_run(folder.path()).unwrap().len(), 1);
+    table_file::write(folder.path(), &lines()).unwrap();
+    assert_eq!(ServiceProfile::from_run(folder.path()).unwrap().len(), 1);
     std::fs::write(folder.path().join("service.csv"), "model\n").unwrap();
-    let error = format!("{:#}", ServiceProfile::of_run(folder.path()).unwrap_err());
+    let error = format!("{:#}", ServiceProfile::from_run(folder.path()).unwrap_err());
     assert!(error.contains("has no lines"), "{error}");
 }
 

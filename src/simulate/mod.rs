@@ -10,4 +10,4 @@ mod sweep;
 
 pub use load::{Cost, Load, ServicePair, ServiceProfile, label};
 pub use scenario::{ArrivalLaw, Scenario, Simulate, find};
-pub use sweep::{Saturation, SweepPoint, SweepRecord, sweep};
+pub use sweep::sweep;

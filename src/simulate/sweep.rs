@@ -2,98 +2,13 @@
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::capacity::Capacity;
 use super::engine::{Arrivals, Class, System};
 use super::load::{Load, ServiceProfile};
 use super::scenario::{ArrivalLaw, Simulate};
+use crate::record::{Saturation, SweepPoint, SweepRecord};
 use crate::score::student_quantile;
-
-/// A line of `simulation.csv`. Times are simulated, from asking to the last answer, seconds; `_ci` is half of the 95 %
-/// confidence interval of the mean over seeds (Student's t), missing with one seed. Times are missing where the system had not
-/// settled (docs/methodology/simulation.md, "Many clients").
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SweepPoint {
-    /// Where the service times come from.
-    pub profile: String,
-    /// Workers of the server.
-    pub workers: usize,
-    /// Rate of the link, Gbit/s.
-    pub link_gbps: f64,
-    /// Tokens generated after the prompt.
-    pub generate: usize,
-    /// Codec and what it was asked for.
-    pub codec: String,
-    /// Clients.
-    pub clients: usize,
-    /// Runs.
-    pub seeds: u64,
-    /// Requests answered after the warm-up, all runs.
-    pub requests: u64,
-    /// Requests answered a second, mean over runs.
-    pub per_s: f64,
-    /// Mean response time.
-    pub mean_s: Option<f64>,
-    /// See above.
-    pub mean_ci: Option<f64>,
-    /// Median response time.
-    pub median_s: Option<f64>,
-    /// See above.
-    pub median_ci: Option<f64>,
-    /// 95 % are answered in this time.
-    pub p95_s: Option<f64>,
-    /// See above.
-    pub p95_ci: Option<f64>,
-    /// 99 % are.
-    pub p99_s: Option<f64>,
-    /// See above.
-    pub p99_ci: Option<f64>,
-    /// Share of the time that the link was busy.
-    pub link_busy: f64,
-    /// Share of the time that a worker was busy.
-    pub workers_busy: f64,
-}
-
-/// A line of `saturation.csv`: where a curve must turn, by arithmetic, and where it did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Saturation {
-    /// Where the service times come from.
-    pub profile: String,
-    /// Workers of the server.
-    pub workers: usize,
-    /// Rate of the link, Gbit/s.
-    pub link_gbps: f64,
-    /// Tokens generated after the prompt.
-    pub generate: usize,
-    /// Codec and what it was asked for.
-    pub codec: String,
-    /// Bytes of a whole request: prompt and generated tokens.
-    pub bytes: f64,
-    /// Response time of a request that waits for nobody, s.
-    pub alone_s: f64,
-    /// Requests a second that the link can carry.
-    pub link_per_s: f64,
-    /// Requests a second that the workers can do.
-    pub compute_per_s: f64,
-    /// The smaller one: `link` or `compute`.
-    pub bottleneck: String,
-    /// Clients beyond which some must wait: the capacity times (think time + `alone_s`).
-    pub clients: f64,
-    /// Fewest simulated clients whose mean response time is at least twice `alone_s`; missing where none has.
-    pub doubled_at: Option<usize>,
-    /// Most requests answered a second in any simulated point that had settled.
-    pub best_per_s: Option<f64>,
-}
-
-/// What a simulation gives.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct SweepRecord {
-    /// A line a point.
-    pub points: Vec<SweepPoint>,
-    /// A line a curve.
-    pub saturation: Vec<Saturation>,
-}
 
 /// One curve: everything but the number of clients.
 struct Curve<'a> {
@@ -184,8 +99,8 @@ impl Curve<'_> {
         let times: Option<Vec<[f64; 4]>> = seen.iter().map(|one| one.times).collect();
         // Times of the few that were answered early would be those of the lucky ones.
         let times = times.filter(|times| settled(&self.system(simulate, clients), seen, times));
-        let of = |nth: usize| times.as_ref().map(|times| interval(times.iter().map(|one| one[nth])));
-        let (value, ci) = (|nth| of(nth).map(|found| found.0), |nth| of(nth).and_then(|found| found.1));
+        let statistic = |nth: usize| times.as_ref().map(|times| interval(times.iter().map(|one| one[nth])));
+        let (value, ci) = (|nth| statistic(nth).map(|found| found.0), |nth| statistic(nth).and_then(|found| found.1));
         SweepPoint {
             profile: profile.name.clone(),
             workers: self.workers,
@@ -212,7 +127,7 @@ impl Curve<'_> {
     fn saturation(&self, profile: &ServiceProfile, simulate: &Simulate, points: &[SweepPoint]) -> Saturation {
         let most = simulate.clients.iter().copied().max().unwrap_or(1);
         let system = self.system(simulate, most);
-        let capacity = Capacity::of(&system);
+        let capacity = Capacity::new(&system);
         let classes = &self.load.classes;
         let bytes = classes.iter().map(|pair| pair.prompt.bytes + self.generate as f64 * pair.step.bytes).sum::<f64>();
         let doubled = |point: &&SweepPoint| point.mean_s.is_none_or(|mean| mean >= 2.0 * capacity.alone_s);
@@ -242,7 +157,7 @@ fn settled(system: &System, seen: &[RunNumbers], times: &[[f64; 4]]) -> bool {
     let per_s = seen.iter().map(|one| one.per_s).sum::<f64>() / runs;
     let response_s = times.iter().map(|one| one[0]).sum::<f64>() / runs;
     let near = 0.05 + 4.0 / (seen.iter().map(|one| one.requests).sum::<u64>() as f64).sqrt();
-    let long_enough = Capacity::of(system).response_s(system.arrivals).max(response_s) <= system.warm_up_s;
+    let long_enough = Capacity::new(system).response_s(system.arrivals).max(response_s) <= system.warm_up_s;
     long_enough
         && match system.arrivals {
             Arrivals::Closed { clients, think_s } => {

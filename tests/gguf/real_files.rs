@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Deserialize;
-use splitbench::data::{RowSource, load};
+use splitbench::data::{RowSource, find};
 use splitbench::experiment::{ScoreRequest, score_in_memory};
 use splitbench::model::{Packing, Placement, source};
 use splitbench::score::encode_dataset;
@@ -82,7 +82,7 @@ fn real_files_compute_what_transformers_and_the_harness_do() {
         assert!(worst <= LOGITS, "{name}");
 
         for (set, expected) in &reference.sets {
-            let dataset = load(set, &RowSource::Folder(data.clone()), Some(expected.len())).unwrap();
+            let dataset = find(set).unwrap().load(&RowSource::Folder(data.clone()), Some(expected.len())).unwrap();
             let request = ScoreRequest {
                 experiment: "real",
                 model: &model,

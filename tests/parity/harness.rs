@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use splitbench::data::registry;
-use splitbench::score::{QuestionRecord, Sample, encode_request, encode_requests, mean, standard_error};
+use splitbench::record::{QuestionRecord, Sample};
+use splitbench::score::{encode_request, encode_requests, mean, standard_error};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
@@ -66,7 +67,7 @@ fn token_ids_are_the_harness_s_with_and_without_bos() {
                     assert_eq!(request.tokens, fed, "{name} {}", question.id);
                     assert_eq!(request.prompt_tokens, context.len());
                     assert_eq!(&request.targets, continuation, "{name} {}", question.id);
-                    assert_eq!(request.sequence_tokens(), context.len() + continuation.len());
+                    assert_eq!(request.tokens.len() + 1, context.len() + continuation.len());
                 }
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use splitbench::data::{Dataset, Question, RowSource, find, load};
+use splitbench::data::{Dataset, Question, RowSource, find};
 use splitbench::experiment::{ScoreRequest, score_in_memory};
 use splitbench::model::{Placement, source};
 use splitbench::score::encode_dataset;
@@ -94,7 +94,7 @@ fn qwen2_without_bos_scores_our_rows_as_the_harness_does() {
 fn real_rows(case: &str) {
     let Some(folder) = shared("datasets") else { return };
     let source = RowSource::Folder(folder);
-    compare(case, "real.json", |name| load(name, &source, Some(200)).unwrap().questions);
+    compare(case, "real.json", |name| find(name).unwrap().load(&source, Some(200)).unwrap().questions);
 }
 
 #[test]

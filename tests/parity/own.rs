@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
-use splitbench::data::{RowSource, load};
+use splitbench::data::{RowSource, find};
 
 use crate::json;
 
@@ -44,7 +44,7 @@ fn data_sets_of_the_user_s_own_ask_what_the_harness_asks() {
             }
             _ => Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/datasets/{name}.toml")),
         };
-        let set = load(path.to_str().unwrap(), &RowSource::Embedded, None).unwrap();
+        let set = find(path.to_str().unwrap()).unwrap().load(&RowSource::Embedded, None).unwrap();
         assert_eq!(set.info.name, name);
         assert_eq!(set.questions.len(), questions.len(), "{name}");
         for (question, expected) in set.questions.iter().zip(&questions) {

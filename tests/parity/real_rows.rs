@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use splitbench::data::{DatasetInfo, RowSource, load, load_train, registry};
+use splitbench::data::{DatasetInfo, RowSource, find, registry};
 use splitbench::score::{chance, encode_requests};
 use tokenizers::Tokenizer;
 
@@ -24,10 +24,10 @@ fn every_row_of_the_ten_splits_is_read_and_equals_the_record() {
     let Some(folder) = shared("datasets") else { return };
     let source = RowSource::Folder(folder);
     for info in real() {
-        let eval = load(&info.name, &source, None).unwrap();
+        let eval = find(&info.name).unwrap().load(&source, None).unwrap();
         assert_eq!(Some(eval.questions.len()), info.rows, "{}", info.name);
         assert!(eval.verified && eval.note().is_none(), "{}: {:?}", info.name, eval.note());
-        let train = load_train(&info.name, &source, None).unwrap();
+        let train = find(&info.name).unwrap().load_train(&source, None).unwrap();
         assert!(train.verified, "{}", info.name);
         assert_eq!(train.excluded, if info.name == "arc_easy" { 2 } else { 0 }, "{}", info.name);
         assert_eq!(train.questions.len() + train.excluded, info.train.as_ref().unwrap().rows.unwrap(), "{}", info.name);
@@ -45,11 +45,11 @@ fn sequences_and_tokens_of_the_ten_splits_are_those_counted_elsewhere() {
     let source = RowSource::Folder(folder);
     let mut lengths = Vec::new();
     for info in real() {
-        let questions = load(&info.name, &source, None).unwrap().questions;
+        let questions = find(&info.name).unwrap().load(&source, None).unwrap().questions;
         let set: Vec<usize> = questions
             .par_iter()
             .flat_map_iter(|q| encode_requests(&tokenizer, q).unwrap())
-            .map(|request| request.sequence_tokens())
+            .map(|request| request.tokens.len() + 1)
             .collect();
         let total: usize = set.iter().sum();
         println!("{}: {} sequences, mean {:.1}", info.name, set.len(), total as f64 / set.len() as f64);

@@ -91,17 +91,17 @@ impl GgufModel {
     }
 
     fn info(&self, name: &str, shape: &[usize]) -> Result<&(usize, TensorInfo)> {
-        let found = self.tensors.get(name);
-        let found = found.with_context(|| {
+        let info = self.tensors.get(name);
+        let info = info.with_context(|| {
             format!("{}: tensor {name} is missing, expected shape {shape:?}; fetch the file again", self.origin)
         })?;
         ensure!(
-            found.1.shape == shape,
+            info.1.shape == shape,
             "{}: tensor {name} has shape {:?}, the metadata asks for {shape:?}",
             self.origin,
-            found.1.shape
+            info.1.shape
         );
-        Ok(found)
+        Ok(info)
     }
 
     /// Reads and dequantises in parallel. With `head` the rows of each head of so many come in pairs, the first of one half

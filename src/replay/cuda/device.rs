@@ -86,7 +86,7 @@ impl Cuda {
             // CUDA cores of a multiprocessor by compute capability, from the programming guide's table.
             let cores = if matches!((major, minor), (6 | 8, 0) | (7, _)) { 64.0 } else { 128.0 };
             // Memory sends on both edges of its clock.
-            DeviceProfile::of(
+            DeviceProfile::new(
                 &format!("{name}, by the model"),
                 [2e6 * mhz * processors * cores, 250.0 * khz * bits, launch_s],
             )

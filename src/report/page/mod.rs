@@ -225,7 +225,7 @@ fn summary(sources: &[RunSource]) -> Table {
                 let failed = rows.iter().filter(|row| row.both.is_none()).count();
                 (format!("D {}", sizes.join(", ")), data.join(", "), counted(rows.len(), "row"), failed)
             }
-            RunKind::Simulated { swept, .. } => {
+            RunKind::Simulated(swept) => {
                 let profiles = view::distinct(swept.points.iter().map(|point| point.profile.clone()));
                 let failed =
                     swept.points.iter().filter(|point| point.mean_s.is_none_or(|mean| !mean.is_finite())).count();
@@ -265,13 +265,13 @@ fn part(source: &RunSource) -> Result<Vec<PageBlock>> {
         blocks.push(PageBlock::More { summary, blocks: paragraphs });
     }
     let (tables, pictures) = match &source.kind {
-        RunKind::Rows { report, rows, beside } => {
+        RunKind::Rows { report, rows, context } => {
             let view = super::checked(report, rows)?.among(&source.models);
-            let sweeps = sweeps(report, rows, beside)?;
-            blocks.extend(super::missing(report, &view, beside).into_iter().map(PageBlock::Text));
+            let sweeps = sweeps(report, rows, context)?;
+            blocks.extend(super::missing(report, &view, context).into_iter().map(PageBlock::Text));
             let tables =
-                rendered(report, &view, beside, &sweeps, NumberPlace::Inside).into_iter().map(|(_, made)| made.tables);
-            (tables.collect(), super::figures(report, &view, &sweeps, beside, TextPlace::ReportContext)?)
+                rendered(report, &view, context, &sweeps, NumberPlace::Inside).into_iter().map(|(_, made)| made.tables);
+            (tables.collect(), super::figures(report, &view, &sweeps, context, TextPlace::Beside)?)
         }
         RunKind::Replay { rows, table4: true } => {
             let claims = super::speed::markdown(rows);
@@ -281,10 +281,10 @@ fn part(source: &RunSource) -> Result<Vec<PageBlock>> {
             (vec![vec![table4::table4(rows, NumberPlace::Inside)], vec![table4::list(rows)]], Vec::new())
         }
         RunKind::Replay { rows, .. } => (vec![vec![table4::list(rows)]], Vec::new()),
-        RunKind::Simulated { swept, about } => {
-            let draw = |(file, figure): (String, super::figure::Figure)| figure.picture(file, TextPlace::ReportContext);
-            let pictures = simulation::figures(swept, about).into_iter().map(draw).collect::<Result<_>>()?;
-            (vec![simulation::rendered(swept, about).tables], pictures)
+        RunKind::Simulated(swept) => {
+            let draw = |(file, figure): (String, super::figure::Figure)| figure.picture(file, TextPlace::Beside);
+            let pictures = simulation::figures(swept).into_iter().map(draw).collect::<Result<_>>()?;
+            (vec![simulation::rendered(swept).tables], pictures)
         }
     };
     blocks.extend(arranged(source, tables, pictures));

@@ -24,7 +24,7 @@ const ROUNDING: f64 = 0.05 + 1e-9;
 const METHODS: [&str; 5] = ["fwsvd", "asvd", "svd-llm", "qr", "topk"];
 
 fn check(says: &'static str, section: &'static str, holds: bool, found: String) -> Check {
-    Check { says, section, verdict: ClaimState::of(holds, !holds), found }
+    Check { says, section, verdict: ClaimState::judge(holds, !holds), found }
 }
 
 /// A model's accuracy in Table III, by data set.
@@ -38,8 +38,8 @@ fn mean(values: &[f64]) -> f64 {
 
 /// Mean loss of a codec over the data sets and models of Table III, points.
 fn mean_loss(codec: &str) -> f64 {
-    let of = |model| mean(&table3(model, "baseline")) - mean(&table3(model, codec));
-    mean(&paper::models().map(of))
+    let loss = |model| mean(&table3(model, "baseline")) - mean(&table3(model, codec));
+    mean(&paper::models().map(loss))
 }
 
 /// Seconds of a method in Table IV, averaged over the models again.

@@ -223,7 +223,7 @@ fn a_replay_has_a_page_with_the_papers_seconds_in_its_cells() {
     let replay = folder.path().join("results/table4/r");
     fs::create_dir_all(&replay).unwrap();
     let rows = [table4::tests::row("cpu", "fc", Some(2.0)), table4::tests::row("cpu", "topk", Some(5.0))];
-    fs::write(replay.join("replay.jsonl"), crate::record::json_lines::text(&rows).unwrap()).unwrap();
+    crate::record::replay::write(&replay, &rows).unwrap();
     fs::write(replay.join("manifest.json"), r#"{"finished": "now", "spec": {"table4": true}}"#).unwrap();
     let (html, _) = made(std::slice::from_ref(&replay), &replay);
     is_sound(&html);

@@ -4,18 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::de::DeserializeOwned;
 
 use super::super::ReportContext;
-use super::super::simulation;
 use crate::experiment::ReportSpec;
 use crate::experiment::{RecordedRun, spec};
-use crate::record::Row;
 use crate::record::machine::Machine;
 use crate::record::manifest::Manifest;
-use crate::record::read_rows;
 use crate::record::replay::{self, ReplayRow};
-use crate::simulate::SweepRecord;
+use crate::record::{Row, SweepRecord, find_json, read_rows};
 
 /// A run and all that is in its folder.
 #[derive(Debug)]
@@ -39,11 +35,11 @@ pub(super) struct RunSource {
 #[derive(Debug)]
 pub(super) enum RunKind {
     /// Cells of an experiment.
-    Rows { report: ReportSpec, rows: Vec<Row>, beside: ReportContext },
+    Rows { report: ReportSpec, rows: Vec<Row>, context: ReportContext },
     /// A replay of a trace; `table4` where it is one of Table IV.
     Replay { rows: Vec<ReplayRow>, table4: bool },
-    /// A simulation of many clients, and what stands under its figures.
-    Simulated { swept: SweepRecord, about: String },
+    /// A simulation of many clients.
+    Simulated(SweepRecord),
 }
 
 /// What the rows of a run are to be made into, and whether it has come to its end. One without a manifest has not; if its experiment
@@ -77,28 +73,28 @@ impl RunSource {
             path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
         };
         let (experiment, run) = (part(whole.parent()), part(Some(&whole)));
-        let beside = whole.ancestors().nth(3).map(|out| out.join("plots").join(&experiment).join(&run));
-        let places = [plots.map(Path::to_path_buf), Some(whole.join("plots")), beside];
+        let usual = whole.ancestors().nth(3).map(|out| out.join("plots").join(&experiment).join(&run));
+        let places = [plots.map(Path::to_path_buf), Some(whole.join("plots")), usual];
         let plots = places.into_iter().flatten().find(|place| place.is_dir());
         let (manifest, partial, kind) = if whole.join("replay.jsonl").is_file() {
-            let rows = replay::read(&whole.join("replay.jsonl"))?;
-            let made: Manifest = described(&whole, "manifest")?;
-            let partial = made.finished.is_none();
-            let table4 = made.spec["table4"] == true;
-            (made, partial, RunKind::Replay { rows, table4 })
-        } else if simulation::is_in(&whole) {
-            let (swept, about) = simulation::read(&whole)?;
-            let made: Manifest = described(&whole, "simulate")?;
+            let rows = replay::read(&whole)?;
+            let manifest: Manifest = find_json(&whole, "manifest")?.unwrap_or_default();
+            let partial = manifest.finished.is_none();
+            let table4 = manifest.spec["table4"] == true;
+            (manifest, partial, RunKind::Replay { rows, table4 })
+        } else if SweepRecord::is_in(&whole) {
+            let swept = SweepRecord::read(&whole)?;
+            let manifest: Manifest = find_json(&whole, "simulate")?.unwrap_or_default();
             // Written last.
-            let partial = made.version.is_empty();
-            (made, partial, RunKind::Simulated { swept, about })
+            let partial = manifest.version.is_empty();
+            (manifest, partial, RunKind::Simulated(swept))
         } else {
             let rows = rows(&whole).with_context(|| format!("reading the run {}", folder.display()))?;
             let (report, partial) = wanted(&whole, &rows)?;
-            let beside = ReportContext { partial, ..ReportContext::read(&whole, &report)? };
-            (described(&whole, "manifest")?, partial, RunKind::Rows { report, rows, beside })
+            let context = ReportContext { partial, ..ReportContext::read(&whole, &report)? };
+            (find_json(&whole, "manifest")?.unwrap_or_default(), partial, RunKind::Rows { report, rows, context })
         };
-        let machine = described(&whole, "machine")?;
+        let machine = find_json(&whole, "machine")?.unwrap_or_default();
         Ok(Self {
             name: format!("{experiment}/{run}"),
             models: Vec::new(),
@@ -110,18 +106,4 @@ impl RunSource {
             kind,
         })
     }
-}
-
-/// `name.json`, or that of a shard; nothing where there is none.
-fn described<T: DeserializeOwned + Default>(folder: &Path, name: &str) -> Result<T> {
-    let files = fs::read_dir(folder).with_context(|| format!("reading the folder {}", folder.display()))?;
-    let mut paths: Vec<PathBuf> = files.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
-    paths.sort();
-    let is_it = |path: &&PathBuf| {
-        let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
-        file.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".json"))
-    };
-    let Some(path) = paths.iter().find(is_it) else { return Ok(T::default()) };
-    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not a file of this version", path.display()))
 }

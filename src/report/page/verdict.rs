@@ -13,7 +13,7 @@ pub(super) enum ClaimState {
 
 impl ClaimState {
     /// From whether it surely holds and whether it surely does not.
-    pub fn of(holds: bool, fails: bool) -> Self {
+    pub fn judge(holds: bool, fails: bool) -> Self {
         match (holds, fails) {
             (_, true) => Self::Fails,
             (true, _) => Self::Holds,
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(Uncertain::mean(&[1.0, 2.0]), None);
         assert_eq!(Uncertain::mean(&[1.0, 2.0, 3.0]).unwrap().text(2), "2.00 ± 0.58");
         assert_eq!(
-            [ClaimState::of(true, false), ClaimState::of(true, true), ClaimState::of(false, false)],
+            [ClaimState::judge(true, false), ClaimState::judge(true, true), ClaimState::judge(false, false)],
             [ClaimState::Holds, ClaimState::Fails, ClaimState::Open]
         );
     }

@@ -62,7 +62,7 @@ impl QuestionMaker<'_> {
             "id": id, "question_stem": question.text,
             "choices": { "text": choices, "label": &LETTERS[..4] }, "answerKey": LETTERS[gold],
         });
-        Some(made(row, question.text.clone(), question, gold, 4))
+        Some(build_row(row, question.text.clone(), question, gold, 4))
     }
 
     fn arc(&mut self, id: &str, easy: bool) -> Option<MadeRow> {
@@ -85,14 +85,14 @@ impl QuestionMaker<'_> {
             "id": id, "question": question.text,
             "choices": { "text": choices, "label": &labels[..count] }, "answerKey": labels[gold],
         });
-        Some(made(row, question.text.clone(), question, gold, count))
+        Some(build_row(row, question.text.clone(), question, gold, count))
     }
 
     fn piqa(&mut self) -> Option<MadeRow> {
         let question = self.goal()?;
         let (choices, gold) = self.choices(&question, 2)?;
         let row = json!({ "goal": question.text, "sol1": choices[0], "sol2": choices[1], "label": gold });
-        Some(made(row, format!("{} {}", question.text, question.gold), question, gold, 2))
+        Some(build_row(row, format!("{} {}", question.text, question.gold), question, gold, 2))
     }
 
     fn siqa(&mut self) -> Option<MadeRow> {
@@ -102,7 +102,7 @@ impl QuestionMaker<'_> {
             "context": question.context, "question": question.text,
             "answerA": choices[0], "answerB": choices[1], "answerC": choices[2], "label": (gold + 1).to_string(),
         });
-        Some(made(row, format!("{} {}", question.context, question.text), question, gold, 3))
+        Some(build_row(row, format!("{} {}", question.context, question.text), question, gold, 3))
     }
 
     fn winogrande(&mut self) -> Option<MadeRow> {
@@ -160,7 +160,7 @@ impl QuestionMaker<'_> {
             "id": id, "question": question.text, "question_concept": question.concept,
             "choices": { "label": &LETTERS[..5], "text": choices }, "answerKey": LETTERS[gold],
         });
-        Some(made(row, question.text.clone(), question, gold, 5))
+        Some(build_row(row, question.text.clone(), question, gold, 5))
     }
 
     fn qasc(&mut self, id: &str) -> Option<MadeRow> {
@@ -183,7 +183,7 @@ impl QuestionMaker<'_> {
             "fact1": fact1, "fact2": fact2, "combinedfact": combined,
             "formatted_question": format!("{} {}", question.text, listed.join(" ")),
         });
-        Some(made(row, question.text.clone(), question, gold, 8))
+        Some(build_row(row, question.text.clone(), question, gold, 8))
     }
 
     fn logiqa(&mut self) -> Option<MadeRow> {
@@ -191,7 +191,7 @@ impl QuestionMaker<'_> {
         let (choices, gold) = self.choices(&question, 4)?;
         let label = LETTERS[gold].to_lowercase();
         let row = json!({ "label": label, "context": question.context, "question": question.text, "options": choices });
-        Some(made(row, format!("{} {}", question.context, question.text), question, gold, 4))
+        Some(build_row(row, format!("{} {}", question.context, question.text), question, gold, 4))
     }
 
     fn cosmos_qa(&mut self, id: &str) -> Option<MadeRow> {
@@ -213,10 +213,10 @@ impl QuestionMaker<'_> {
             "id": id, "context": question.context, "question": question.text,
             "answer0": choices[0], "answer1": choices[1], "answer2": choices[2], "answer3": choices[3], "label": gold,
         });
-        Some(made(row, format!("{} {}", question.context, question.text), question, gold, 4))
+        Some(build_row(row, format!("{} {}", question.context, question.text), question, gold, 4))
     }
 }
 
-fn made(row: Value, key: String, question: WorldQuestion, gold: usize, choices: usize) -> MadeRow {
+fn build_row(row: Value, key: String, question: WorldQuestion, gold: usize, choices: usize) -> MadeRow {
     MadeRow { row, key, signature: question.signature, facts: question.facts, gold, choices }
 }

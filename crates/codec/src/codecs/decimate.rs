@@ -7,7 +7,7 @@ use crate::bytes::fields::{Reader, put_u32};
 use crate::bytes::values::{self, EXPONENT_BYTES};
 use crate::interface::budget::{Accounting, Budget, wire_items};
 use crate::interface::info::{CodecInfo, Rate, RowScope, VALUES};
-use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
@@ -63,7 +63,7 @@ impl Codec for Decimate {
         };
         let rows = room.clamp(1, tokens);
         let kept: Vec<f32> = (0..rows).flat_map(|i| activation.row(i * tokens / rows)).copied().collect();
-        let mut bytes = packet::begin(&INFO, kind, (tokens, hidden), OWN_BYTES + kept.len() * kind.bytes())?;
+        let mut bytes = Packet::begin(&INFO, kind, (tokens, hidden), OWN_BYTES + kept.len() * kind.bytes())?;
         put_u32(&mut bytes, rows);
         values::write_section(&mut bytes, kind, &kept, 0)?;
         Packet::finish(&INFO, bytes)
@@ -71,17 +71,17 @@ impl Codec for Decimate {
 }
 
 /// How many numbers a packet has, by its own header, whose length is checked before anything is allocated.
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let rows = Reader::new(frame.body).u32("rows")? as usize;
-    ensure!((1..=frame.tokens).contains(&rows), "packet field rows: {rows} of {} tokens", frame.tokens);
-    let kept = rows * frame.hidden;
-    frame.expect_len((OWN_BYTES + kept * frame.values.bytes()) as u64)?;
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    let rows = Reader::new(view.body).u32("rows")? as usize;
+    ensure!((1..=view.tokens).contains(&rows), "packet field rows: {rows} of {} tokens", view.tokens);
+    let kept = rows * view.hidden;
+    view.expect_len((OWN_BYTES + kept * view.values.bytes()) as u64)?;
     Ok(kept)
 }
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let (tokens, hidden) = (packet.tokens(), packet.hidden());
-    let mut reader = Reader::new(packet.frame().body);
+    let mut reader = Reader::new(packet.view().body);
     let rows = reader.u32("rows")? as usize;
     let kept = values::read_section(&mut reader, packet.values(), packet.elements(), "tokens")?.into_values();
     let mut out = vec![0.0; tokens * hidden];

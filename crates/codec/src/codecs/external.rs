@@ -28,7 +28,7 @@ use crate::bytes::values::ValueType;
 use crate::interface::Codec;
 use crate::interface::budget::{self, Accounting, Budget};
 use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, RowScope};
-use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
@@ -114,7 +114,7 @@ impl External {
     fn new(spec: &CodecSpec) -> Result<Self> {
         let command: String = spec.typed("cmd")?;
         let timeout = Duration::from_secs_f64(spec.typed("timeout")?);
-        let pool = Pool::of(&command)?;
+        let pool = Pool::for_command(&command)?;
         Ok(Self { spec: spec.clone(), command, timeout, pool, failed: OnceLock::new() })
     }
 
@@ -162,7 +162,7 @@ impl Codec for External {
         let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
-        let mut bytes = packet::begin(&INFO, ValueType::F32, (tokens, hidden), OWN_BYTES)?;
+        let mut bytes = Packet::begin(&INFO, ValueType::F32, (tokens, hidden), OWN_BYTES)?;
         let request = ProgramRequest::Encode {
             tokens,
             hidden,
@@ -190,7 +190,7 @@ impl Codec for External {
         crate::interface::check_codec(&self.spec, packet)?;
         let (tokens, hidden) = (packet.tokens(), packet.hidden());
         // The program gets its own bytes alone: another process may have made them.
-        let request = ProgramRequest::Decode { tokens, hidden }.with(&packet.frame().body[OWN_BYTES..])?;
+        let request = ProgramRequest::Decode { tokens, hidden }.with(&packet.view().body[OWN_BYTES..])?;
         self.ask(Role::Decoder, &request, npy::longest(tokens, hidden), |answer| {
             let received = npy::read_from(answer.body.as_slice()).context("its matrix")?;
             ensure!(
@@ -229,16 +229,16 @@ fn check_elements(elements: u64, tokens: usize, hidden: usize) -> Result<()> {
     Ok(())
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let Frame { tokens, hidden, .. } = *frame;
-    let mut reader = Reader::new(frame.body);
-    ensure!(frame.values == ValueType::F32, "packet field value type: external has f32, found {}", frame.values);
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    let PacketView { tokens, hidden, .. } = *view;
+    let mut reader = Reader::new(view.body);
+    ensure!(view.values == ValueType::F32, "packet field value type: external has f32, found {}", view.values);
     let elements = reader.u32("elements")?;
     if let Err(error) = check_elements(elements.into(), tokens, hidden) {
         bail!("packet field elements: {error}");
     }
     let (payload, most) = (reader.u32("payload")? as usize, longest_payload(tokens, hidden));
     ensure!(payload <= most, "packet field payload: {payload} bytes, more than {most}");
-    frame.expect_len((OWN_BYTES + payload) as u64)?;
+    view.expect_len((OWN_BYTES + payload) as u64)?;
     Ok(elements as usize)
 }

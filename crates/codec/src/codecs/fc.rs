@@ -10,7 +10,7 @@ use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
 use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, RowScope};
-use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
@@ -59,8 +59,8 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
             spec: spec.clone(),
             band: spec.typed("band")?,
             aspect: spec.typed("aspect")?,
-            rotation: Rotation::of(spec, calibration)?,
-            coefficients: Coefficients::of(spec),
+            rotation: Rotation::new(spec, calibration)?,
+            coefficients: Coefficients::new(spec),
         }))
     },
     layout,
@@ -158,7 +158,7 @@ impl Codec for Fc {
             let shift = self.transform(activation, block, &mut kept)?;
             (block, self.coefficients.encode(&kept, shift)?)
         };
-        let mut bytes = packet::begin(&INFO, self.coefficients.kind, shape, own_bytes + payload.len())?;
+        let mut bytes = Packet::begin(&INFO, self.coefficients.kind, shape, own_bytes + payload.len())?;
         // Both are small numbers: half a byte each.
         bytes.push(self.band.id() | self.rotation.id() << 4);
         put_u32(&mut bytes, block.ks);
@@ -210,21 +210,21 @@ struct FcHeader<'a> {
 }
 
 /// The own header, its block checked against the shape.
-fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<FcHeader<'a>> {
+fn own_header<'a>(reader: &mut Reader<'a>, view: &PacketView<'_>) -> Result<FcHeader<'a>> {
     let first = reader.u8("band")?;
     let band = Band::from_id(first & 15)?;
     let block = Block { ks: reader.u32("K_S")? as usize, kd: reader.u32("K_D")? as usize };
-    let most = band.max_kd(frame.hidden);
-    ensure!((1..=frame.tokens).contains(&block.ks), "packet field K_S: {} is not in 1..={}", block.ks, frame.tokens);
+    let most = band.max_kd(view.hidden);
+    ensure!((1..=view.tokens).contains(&block.ks), "packet field K_S: {} is not in 1..={}", block.ks, view.tokens);
     ensure!((1..=most).contains(&block.kd), "packet field K_D: {} is not in 1..={most}", block.kd);
     Ok(FcHeader { band, block, rotation: (first >> 4, rotation::read(reader, first >> 4)?) })
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let FcHeader { block, rotation: (_, digest), .. } = own_header(&mut Reader::new(frame.body), frame)?;
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    let FcHeader { block, rotation: (_, digest), .. } = own_header(&mut Reader::new(view.body), view)?;
     // A complex coefficient counts as one number, as in the paper.
     let kept = block.ks * block.kd;
-    coefficients::expect(frame, OWN_BYTES + digest.len(), 2 * kept)?;
+    coefficients::expect(view, OWN_BYTES + digest.len(), 2 * kept)?;
     Ok(kept)
 }
 
@@ -257,9 +257,9 @@ fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Reconstruction> {
 /// The stored coefficients of an `fc` packet (real and imaginary parts in turn), its own header, and the exponent they
 /// share.
 fn sent(packet: &Packet) -> Result<(Scratch<f32>, FcHeader<'_>, i32)> {
-    let frame = packet.frame();
-    let mut reader = Reader::new(frame.body);
-    let own = own_header(&mut reader, &frame)?;
+    let view = packet.view();
+    let mut reader = Reader::new(view.body);
+    let own = own_header(&mut reader, &view)?;
     let count = 2 * own.block.ks * own.block.kd;
     let section = coefficients::read(&mut reader, packet.values(), count, "coefficients")?;
     Ok((section.stored, own, section.exponent))

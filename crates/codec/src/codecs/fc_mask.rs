@@ -11,7 +11,7 @@ use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
 use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, RowScope};
-use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::{self, Amount, SizeRule};
 use crate::interface::spec::CodecSpec;
@@ -41,7 +41,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     rows: RowScope::Joint,
     needs: |_| None,
     build: |spec, _| {
-        let coefficients = Coefficients::of(spec);
+        let coefficients = Coefficients::new(spec);
         Ok(Box::new(FcMask { spec: spec.clone(), mask: spec.typed("mask")?, coefficients }))
     },
     layout,
@@ -110,7 +110,7 @@ impl Codec for FcMask {
             self.choose(half, spectrum, shift, budget)
         })?;
         let body = own_bytes(self.mask) + sent.coding.bytes + sent.payload.len();
-        let mut bytes = packet::begin(&INFO, self.coefficients.kind, (tokens, hidden), body)?;
+        let mut bytes = Packet::begin(&INFO, self.coefficients.kind, (tokens, hidden), body)?;
         bytes.push(self.mask.id());
         put_u32(&mut bytes, sent.kept);
         if self.mask == Mask::Separable {
@@ -178,16 +178,16 @@ fn own_header(reader: &mut Reader<'_>, half: HalfSpectrum) -> Result<MaskHeader>
     Ok(MaskHeader { mask, kept, numbers, coding: Coding { id, bytes } })
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let half = HalfSpectrum { tokens: frame.tokens, hidden: frame.hidden };
-    let own = own_header(&mut Reader::new(frame.body), half)?;
-    coefficients::expect(frame, own_bytes(own.mask) + own.coding.bytes, 2 * own.kept)?;
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    let half = HalfSpectrum { tokens: view.tokens, hidden: view.hidden };
+    let own = own_header(&mut Reader::new(view.body), half)?;
+    coefficients::expect(view, own_bytes(own.mask) + own.coding.bytes, 2 * own.kept)?;
     Ok(own.kept)
 }
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let half = HalfSpectrum { tokens: packet.tokens(), hidden: packet.hidden() };
-    let mut reader = Reader::new(packet.frame().body);
+    let mut reader = Reader::new(packet.view().body);
     let MaskHeader { mask, kept, numbers, coding } = own_header(&mut reader, half)?;
     let index = reader.bytes(coding.bytes, "index")?;
     let listed = bits::read(index, coding.id, numbers, mask::below(mask, half, kept))?;

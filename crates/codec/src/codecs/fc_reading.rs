@@ -12,7 +12,7 @@ use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, wire_items};
 use crate::interface::calibration::{Calibration, CalibrationNeed};
 use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, RowScope};
-use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 use crate::interface::shared::{self, DIGEST_BYTES, SharedNumbers};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
@@ -153,7 +153,7 @@ fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn 
         is_dct: spec.option("transform") == Some("dct"),
         pad: spec.option("pad").and_then(|length| length.parse().ok()).unwrap_or(0),
         mean,
-        coefficients: Coefficients::of(spec),
+        coefficients: Coefficients::new(spec),
     }))
 }
 
@@ -233,7 +233,7 @@ impl Codec for FcReading {
             numbers.extend(kept);
         }
         let payload = self.coefficients.encode(&numbers, shift)?;
-        let mut bytes = packet::begin(&INFO, self.coefficients.kind, (tokens, hidden), own + payload.len())?;
+        let mut bytes = Packet::begin(&INFO, self.coefficients.kind, (tokens, hidden), own + payload.len())?;
         let mean = match self.mean {
             MeanRow::None => 0,
             MeanRow::Sent => MEAN_SENT,
@@ -340,7 +340,7 @@ impl ReadingHeader<'_> {
     }
 }
 
-fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<ReadingHeader<'a>> {
+fn own_header<'a>(reader: &mut Reader<'a>, view: &PacketView<'_>) -> Result<ReadingHeader<'a>> {
     let first = reader.u8("reading")?;
     let mean = first & !DCT;
     ensure!(
@@ -348,27 +348,27 @@ fn own_header<'a>(reader: &mut Reader<'a>, frame: &Frame<'_>) -> Result<ReadingH
         "packet field reading: {first} is none that this program knows"
     );
     let padded = reader.u32("padded tokens")? as usize;
-    check_padded(padded, frame.tokens, frame.hidden)?;
+    check_padded(padded, view.tokens, view.hidden)?;
     let block = Block { ks: reader.u32("K_S")? as usize, kd: reader.u32("K_D")? as usize };
     ensure!((1..=padded).contains(&block.ks), "packet field K_S: {} is not in 1..={padded}", block.ks);
-    ensure!((1..=frame.hidden).contains(&block.kd), "packet field K_D: {} is not in 1..={}", block.kd, frame.hidden);
+    ensure!((1..=view.hidden).contains(&block.kd), "packet field K_D: {} is not in 1..={}", block.kd, view.hidden);
     let digest = reader.bytes(if mean == MEAN_CALIBRATED { DIGEST_BYTES } else { 0 }, "digest")?;
     Ok(ReadingHeader { is_dct: first & DCT != 0, mean, padded, block, digest })
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let own = own_header(&mut Reader::new(frame.body), frame)?;
-    coefficients::expect(frame, own.bytes(), own.numbers(frame.hidden))?;
-    Ok(own.block.ks * own.block.kd + own.sent_row(frame.hidden))
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    let own = own_header(&mut Reader::new(view.body), view)?;
+    coefficients::expect(view, own.bytes(), own.numbers(view.hidden))?;
+    Ok(own.block.ks * own.block.kd + own.sent_row(view.hidden))
 }
 
 /// The values of a packet, which a calibrated mean may be needed for.
 fn restore(packet: &Packet, shared: Option<&SharedNumbers>) -> Result<Vec<f32>> {
-    let frame = packet.frame();
-    let mut reader = Reader::new(frame.body);
-    let own = own_header(&mut reader, &frame)?;
-    let (hidden, Block { ks, kd }) = (frame.hidden, own.block);
-    let sent = coefficients::read(&mut reader, frame.values, own.numbers(hidden), "coefficients")?;
+    let view = packet.view();
+    let mut reader = Reader::new(view.body);
+    let own = own_header(&mut reader, &view)?;
+    let (hidden, Block { ks, kd }) = (view.hidden, own.block);
+    let sent = coefficients::read(&mut reader, view.values, own.numbers(hidden), "coefficients")?;
     // The mean row and the coefficients share one section, and with it one exponent.
     let (row, kept) = sent.stored.split_at(own.sent_row(hidden));
     let gain = power_of_two(sent.exponent);
@@ -382,7 +382,7 @@ fn restore(packet: &Packet, shared: Option<&SharedNumbers>) -> Result<Vec<f32>> 
             shared.numbers.iter().map(|value| f64::from(*value)).collect()
         }
     };
-    let size = frame.tokens * hidden;
+    let size = view.tokens * hidden;
     let mut values = buffers::floats(own.padded * hidden);
     if own.is_dct {
         values.clear();

@@ -14,7 +14,7 @@ use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
 use crate::interface::calibration::{Calibration, CalibrationNeed};
 use crate::interface::info::{CodecInfo, Rate, RowScope};
-use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 use crate::interface::shared::{self, DIGEST_BYTES, SharedNumbers};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
@@ -57,7 +57,7 @@ fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn 
     // The Karhunen-Loeve basis: no other r directions keep more energy of the calibration rows (Eckart and Young
     // 1936). The covariance is not centred, since energy and not variance is kept.
     let basis = calibration.principal().with_context(|| format!("codec {spec}"))?.with_context(missing)?;
-    Ok(Box::new(Klt { spec: spec.clone(), coefficients: Coefficients::of(spec), hidden: calibration.hidden(), basis }))
+    Ok(Box::new(Klt { spec: spec.clone(), coefficients: Coefficients::new(spec), hidden: calibration.hidden(), basis }))
 }
 
 struct Klt {
@@ -112,7 +112,7 @@ impl Codec for Klt {
         let make = |rank| Ok((rank, self.coefficients.encode(&projected[..rank * tokens], shift)?));
         let (rank, payload) = largest_that_fits(least, most, make, |(_, sent)| sent.len() <= room)?;
 
-        let mut bytes = packet::begin(&INFO, self.coefficients.kind, (tokens, hidden), OWN_BYTES + payload.len())?;
+        let mut bytes = Packet::begin(&INFO, self.coefficients.kind, (tokens, hidden), OWN_BYTES + payload.len())?;
         put_u32(&mut bytes, rank);
         bytes.extend_from_slice(&self.basis.digest);
         bytes.extend_from_slice(&payload);
@@ -121,19 +121,19 @@ impl Codec for Klt {
 
     fn decode(&self, packet: &Packet) -> Result<Activation> {
         crate::interface::check_codec(&self.spec, packet)?;
-        let frame = packet.frame();
-        let mut reader = Reader::new(frame.body);
+        let view = packet.view();
+        let mut reader = Reader::new(view.body);
         let (rank, digest) = own_header(&mut reader)?;
         // With another basis the packet would decode to wrong values, and nothing would tell.
         self.basis.check(digest, INFO.name)?;
         ensure!(
-            frame.hidden == self.hidden,
+            view.hidden == self.hidden,
             "packet field hidden: klt was calibrated for {} channels, the packet has {}",
             self.hidden,
-            frame.hidden
+            view.hidden
         );
-        let sent = coefficients::read(&mut reader, frame.values, rank * frame.tokens, "coefficients")?;
-        let left = MatRef::from_row_major_slice(&sent.stored, rank, frame.tokens).transpose();
+        let sent = coefficients::read(&mut reader, view.values, rank * view.tokens, "coefficients")?;
+        let left = MatRef::from_row_major_slice(&sent.stored, rank, view.tokens).transpose();
         // Stored numbers are below 2^23 unless the bytes are hostile: the product is made first, then scaled.
         let gain = power_of_two(sent.exponent);
         let product = linalg::product_f32(left, self.leading(rank), 1.0);
@@ -147,12 +147,12 @@ fn own_header<'a>(reader: &mut Reader<'a>) -> Result<(usize, &'a [u8])> {
     Ok((rank, reader.bytes(DIGEST_BYTES, "digest")?))
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let (rank, _) = own_header(&mut Reader::new(frame.body))?;
-    let most = frame.hidden;
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    let (rank, _) = own_header(&mut Reader::new(view.body))?;
+    let most = view.hidden;
     ensure!((1..=most).contains(&rank), "packet field rank: {rank} is not in 1..={most}");
-    coefficients::expect(frame, OWN_BYTES, rank * frame.tokens)?;
-    Ok(rank * frame.tokens)
+    coefficients::expect(view, OWN_BYTES, rank * view.tokens)?;
+    Ok(rank * view.tokens)
 }
 
 #[cfg(test)]

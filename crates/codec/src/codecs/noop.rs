@@ -8,7 +8,7 @@ use crate::bytes::values::{self, ValueType};
 use crate::interface::Codec;
 use crate::interface::budget::Budget;
 use crate::interface::info::{CodecInfo, Rate, RowScope};
-use crate::interface::packet::{self, Frame, Packet};
+use crate::interface::packet::{Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
@@ -40,22 +40,22 @@ impl Codec for Noop {
     fn encode(&self, activation: &Activation, _: Option<Budget>) -> Result<Packet> {
         crate::interface::check_finite(activation)?;
         let shape = (activation.tokens(), activation.hidden());
-        let mut bytes = packet::begin(&INFO, ValueType::F32, shape, 4 * activation.values().len())?;
+        let mut bytes = Packet::begin(&INFO, ValueType::F32, shape, 4 * activation.values().len())?;
         // Bit for bit, without a shared exponent: what comes back equals what was sent.
         values::put_f32(&mut bytes, activation.values());
         Packet::finish(&INFO, bytes)
     }
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    ensure!(frame.values == ValueType::F32, "packet field value type: noop sends f32, found {}", frame.values);
-    let elements = frame.tokens * frame.hidden;
-    frame.expect_len(4 * elements as u64)?;
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    ensure!(view.values == ValueType::F32, "packet field value type: noop sends f32, found {}", view.values);
+    let elements = view.tokens * view.hidden;
+    view.expect_len(4 * elements as u64)?;
     Ok(elements)
 }
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
-    let frame = packet.frame();
-    let bytes = Reader::new(frame.body).bytes(4 * packet.elements(), "values")?;
+    let view = packet.view();
+    let bytes = Reader::new(view.body).bytes(4 * packet.elements(), "values")?;
     Ok(values::get_f32(bytes))
 }

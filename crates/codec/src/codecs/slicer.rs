@@ -14,7 +14,7 @@ use crate::grids::quantiser::saturated;
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
 use crate::interface::info::{CodecInfo, Rate, RowScope, VALUES};
-use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
@@ -262,7 +262,7 @@ impl Slicer {
             + slices.coding.bytes
             + range_bytes(self.values, blocks.len())
             + stream_bytes(blocks.len(), bits) as usize;
-        let mut bytes = packet::begin(&INFO, self.values, shape, body)?;
+        let mut bytes = Packet::begin(&INFO, self.values, shape, body)?;
         put_u32(&mut bytes, slices.k);
         bytes.extend_from_slice(&[slices.positive as u8, (blocks.len() - slices.positive) as u8, slices.coding.id]);
         put_u32(&mut bytes, slices.coding.bytes);
@@ -308,8 +308,8 @@ fn own_header(reader: &mut Reader<'_>, n: usize) -> Result<SlicerHeader> {
     Ok(SlicerHeader { k, positive, blocks, coding: Coding { id, bytes }, bits: reader.u32("code bits")?.into() })
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let own = own_header(&mut Reader::new(frame.body), frame.tokens * frame.hidden)?;
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    let own = own_header(&mut Reader::new(view.body), view.tokens * view.hidden)?;
     // A position takes at least one bit, so the packet's size bounds the memory.
     ensure!(
         own.k <= own.coding.bytes.saturating_mul(8),
@@ -317,20 +317,20 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
         own.k,
         own.coding.bytes
     );
-    let fixed = (OWN_BYTES + range_bytes(frame.values, own.blocks)) as u64 + own.coding.bytes as u64;
-    frame.expect_len(fixed + stream_bytes(own.blocks, own.bits))?;
+    let fixed = (OWN_BYTES + range_bytes(view.values, own.blocks)) as u64 + own.coding.bytes as u64;
+    view.expect_len(fixed + stream_bytes(own.blocks, own.bits))?;
     // 16 bits of codes and block numbers count as one number; positions and ranges are free, as all indices and
     // headers.
     Ok((own.bits.div_ceil(NUMBER_BITS) as usize).max(1))
 }
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
-    let frame = packet.frame();
-    let mut reader = Reader::new(frame.body);
-    let n = frame.tokens * frame.hidden;
+    let view = packet.view();
+    let mut reader = Reader::new(view.body);
+    let n = view.tokens * view.hidden;
     let own = own_header(&mut reader, n)?;
     let positions = bits::read(reader.bytes(own.coding.bytes, "positions")?, own.coding.id, own.k, n)?;
-    let ranges = ranges::read(&mut reader, frame.values, own.blocks)?;
+    let ranges = ranges::read(&mut reader, view.values, own.blocks)?;
     let rest = reader.bytes(stream_bytes(own.blocks, own.bits) as usize, "codes")?;
     let mut stream = BitReader::new(rest, "codes");
     let widths = (0..own.blocks).map(|_| Ok(stream.take(WIDTH_BITS as u8)? as u8)).collect::<Result<Vec<u8>>>()?;

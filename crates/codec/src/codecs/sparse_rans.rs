@@ -13,7 +13,7 @@ use crate::grids::quantiser::saturated;
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
 use crate::interface::info::{CodecInfo, Rate, RowScope};
-use crate::interface::packet::{self, Frame, Packet};
+use crate::interface::packet::{Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
@@ -145,7 +145,7 @@ impl SparseRans {
         let channels = groups::channels(&self.spec, shape.1)?;
         let quantised = quantise(activation, steps, channels, kind)?;
         let sparse = shortest(&quantised.symbols, shape.1)?;
-        let mut bytes = packet::begin(&INFO, kind, shape, OWN_BYTES + quantised.groups.len() + sparse.bytes.len())?;
+        let mut bytes = Packet::begin(&INFO, kind, shape, OWN_BYTES + quantised.groups.len() + sparse.bytes.len())?;
         put_u32(&mut bytes, channels);
         bytes.extend_from_slice(&[(quantised.levels - 1) as u8, sparse.places as u8]);
         put_u32(&mut bytes, quantised.symbols.iter().filter(|&&s| s != 0).count());
@@ -161,14 +161,14 @@ fn quantise(activation: &Activation, steps: f64, channels: usize, kind: ValueTyp
     let (all, hidden) = (activation.values(), activation.hidden());
     // Steps may be a fraction, levels not: the last level may lie beyond the range.
     let most = steps.ceil();
-    let ranges: Vec<(f64, f64)> = groups::of(all, hidden, channels)
+    let ranges: Vec<(f64, f64)> = groups::split(all, hidden, channels)
         .map(|group| group.iter().fold((0f64, 0f64), |(low, high), &v| (low.min(v.into()), high.max(v.into()))))
         .collect();
     let spans: Vec<f64> = ranges.iter().map(|(low, high)| high - low).collect();
     let mut groups = Vec::with_capacity(EXPONENT_BYTES + (kind.bytes() + 1) * spans.len());
     let scales = groups::write(&mut groups, kind, &spans, steps)?;
     let mut symbols = Vec::with_capacity(all.len());
-    for ((group, &scale), (low, _)) in groups::of(all, hidden, channels).zip(&*scales).zip(ranges) {
+    for ((group, &scale), (low, _)) in groups::split(all, hidden, channels).zip(&*scales).zip(ranges) {
         // A group of zeros has no scale.
         let scale = if scale == 0.0 { 1.0 } else { scale };
         // The zero point is an integer, so zero comes back as exactly zero and stays out of the sparse form.
@@ -219,23 +219,23 @@ struct SparseHeader {
     largest: u8,
 }
 
-fn own_header(reader: &mut Reader<'_>, frame: &Frame<'_>) -> Result<SparseHeader> {
+fn own_header(reader: &mut Reader<'_>, view: &PacketView<'_>) -> Result<SparseHeader> {
     let channels = reader.u32("group")? as usize;
-    ensure!((1..=frame.hidden).contains(&channels), "packet field group: {channels} is not in 1..={}", frame.hidden);
+    ensure!((1..=view.hidden).contains(&channels), "packet field group: {channels} is not in 1..={}", view.hidden);
     let levels = usize::from(reader.u8("levels")?) + 1;
     ensure!(levels > 1, "packet field levels: one level has no number but zero");
     let places = usize::from(reader.u8("places")?);
     ensure!(places > 0, "packet field places: a row has none");
-    let (nonzero, most) = (reader.u32("nonzero")? as usize, frame.tokens * frame.hidden);
+    let (nonzero, most) = (reader.u32("nonzero")? as usize, view.tokens * view.hidden);
     ensure!(nonzero <= most, "packet field nonzero: {nonzero} is more than the activation's {most} values");
     Ok(SparseHeader { channels, levels, places, nonzero, largest: reader.u8("largest symbol")? })
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let mut reader = Reader::new(frame.body);
-    let own = own_header(&mut reader, frame)?;
-    let groups = groups::count(frame.tokens, frame.hidden, own.channels);
-    let fixed = EXPONENT_BYTES + groups * (frame.values.bytes() + 1);
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    let mut reader = Reader::new(view.body);
+    let own = own_header(&mut reader, view)?;
+    let groups = groups::count(view.tokens, view.hidden, own.channels);
+    let fixed = EXPONENT_BYTES + groups * (view.values.bytes() + 1);
     reader.bytes(fixed, "scales")?;
     let mut length = (OWN_BYTES + fixed) as u64;
     // Counts, columns and values; rows of one place need no columns.
@@ -244,20 +244,20 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
         reader.bytes((coded - rans::HEADER_BYTES) as usize, "length")?;
         length += coded;
     }
-    frame.expect_len(length)?;
+    view.expect_len(length)?;
     Ok(elements(own.nonzero, own.levels))
 }
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
-    let frame = packet.frame();
-    let mut reader = Reader::new(frame.body);
-    let own = own_header(&mut reader, &frame)?;
-    let groups = groups::count(frame.tokens, frame.hidden, own.channels);
-    let scales = groups::read(&mut reader, frame.values, groups)?;
+    let view = packet.view();
+    let mut reader = Reader::new(view.body);
+    let own = own_header(&mut reader, &view)?;
+    let groups = groups::count(view.tokens, view.hidden, own.channels);
+    let scales = groups::read(&mut reader, view.values, groups)?;
     let zeros = reader.bytes(groups, "zero points")?;
-    let symbols = dense(&mut reader, &own, frame.tokens * frame.hidden)?;
+    let symbols = dense(&mut reader, &own, view.tokens * view.hidden)?;
     let mut out = Vec::with_capacity(symbols.len());
-    for ((group, &scale), &zero) in groups::of(&symbols, frame.hidden, own.channels).zip(&*scales).zip(zeros) {
+    for ((group, &scale), &zero) in groups::split(&symbols, view.hidden, own.channels).zip(&*scales).zip(zeros) {
         ensure!(usize::from(zero) < own.levels, "packet field zero points: {zero} of {} levels", own.levels);
         for &symbol in group {
             // Modulo 256, as the encoder subtracted it.

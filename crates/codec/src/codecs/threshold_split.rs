@@ -15,7 +15,7 @@ use crate::grids::quantiser::saturated;
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
 use crate::interface::info::{CodecInfo, Rate, RowScope, VALUES};
-use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
@@ -157,7 +157,7 @@ impl ThresholdSplit {
             + split.coding.bytes
             + section_bytes(self.values, k, shape.0)
             + stream_bytes(shape.0, code_bits) as usize;
-        let mut bytes = packet::begin(&INFO, self.values, shape, body)?;
+        let mut bytes = Packet::begin(&INFO, self.values, shape, body)?;
         put_u32(&mut bytes, k);
         bytes.push(split.coding.id);
         put_u32(&mut bytes, split.coding.bytes);
@@ -193,32 +193,32 @@ fn own_header(reader: &mut Reader<'_>) -> Result<(usize, Coding, u64)> {
     Ok((k, Coding { id, bytes }, reader.u32("code bits")?.into()))
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let (k, coding, code_bits) = own_header(&mut Reader::new(frame.body))?;
-    let most = frame.tokens * frame.hidden;
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    let (k, coding, code_bits) = own_header(&mut Reader::new(view.body))?;
+    let most = view.tokens * view.hidden;
     ensure!(k <= most, "packet field k: {k} is more than the activation's {most} values");
-    let sections = section_bytes(frame.values, k, frame.tokens) as u64;
-    frame.expect_len(OWN_BYTES as u64 + coding.bytes as u64 + sections + stream_bytes(frame.tokens, code_bits))?;
+    let sections = section_bytes(view.values, k, view.tokens) as u64;
+    view.expect_len(OWN_BYTES as u64 + coding.bytes as u64 + sections + stream_bytes(view.tokens, code_bits))?;
     // A value sent apart is one number, and so are 16 bits of codes.
     Ok((k + code_bits.div_ceil(NUMBER_BITS) as usize).max(1))
 }
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
-    let frame = packet.frame();
-    let mut reader = Reader::new(frame.body);
+    let view = packet.view();
+    let mut reader = Reader::new(view.body);
     let (k, coding, code_bits) = own_header(&mut reader)?;
-    let n = frame.tokens * frame.hidden;
+    let n = view.tokens * view.hidden;
     let positions = bits::read(reader.bytes(coding.bytes, "positions")?, coding.id, k, n)?;
-    let above = values::read_section(&mut reader, frame.values, k, "values")?.into_values();
-    let ranges = ranges::read(&mut reader, frame.values, frame.tokens)?;
-    let rest = reader.bytes(stream_bytes(frame.tokens, code_bits) as usize, "codes")?;
+    let above = values::read_section(&mut reader, view.values, k, "values")?.into_values();
+    let ranges = ranges::read(&mut reader, view.values, view.tokens)?;
+    let rest = reader.bytes(stream_bytes(view.tokens, code_bits) as usize, "codes")?;
     let mut stream = BitReader::new(rest, "codes");
-    let widths = (0..frame.tokens).map(|_| Ok(stream.take(WIDTH_BITS as u8)? as u8)).collect::<Result<Vec<u8>>>()?;
+    let widths = (0..view.tokens).map(|_| Ok(stream.take(WIDTH_BITS as u8)? as u8)).collect::<Result<Vec<u8>>>()?;
     // Positions ascend, so one pass puts them between the codes.
     let mut apart = positions.iter().zip(&*above).peekable();
     let mut out = Vec::with_capacity(n);
     for (token, (&width, range)) in widths.iter().zip(ranges).enumerate() {
-        for at in token * frame.hidden..(token + 1) * frame.hidden {
+        for at in token * view.hidden..(token + 1) * view.hidden {
             match apart.next_if(|(p, _)| **p as usize == at) {
                 Some((_, &v)) => out.push(v),
                 None => out.push(saturated(range.value(stream.take(width)? as u32, width))),

@@ -8,7 +8,7 @@ use crate::bytes::fields::{Reader, put_u32};
 use crate::bytes::values::ValueType;
 use crate::interface::budget::{Budget, NUMBER_BITS};
 use crate::interface::info::{CodecInfo, Rate, RowScope};
-use crate::interface::packet::{self, Frame, Packet};
+use crate::interface::packet::{Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
@@ -54,7 +54,7 @@ impl Codec for SendsTokenIds {
              --codec token-ids` runs a model on them",
         )?;
         let shape = (activation.tokens(), activation.hidden());
-        let mut bytes = packet::begin(&INFO, ValueType::F32, shape, OWN_BYTES + packed_bytes(ids.len(), *vocabulary))?;
+        let mut bytes = Packet::begin(&INFO, ValueType::F32, shape, OWN_BYTES + packed_bytes(ids.len(), *vocabulary))?;
         put_u32(&mut bytes, *vocabulary as usize);
         let mut writer = BitWriter::new(&mut bytes);
         // Plain binary codes of one width: ceil(log2 vocabulary) bits.
@@ -65,9 +65,9 @@ impl Codec for SendsTokenIds {
 
     fn receive(&self, packet: &Packet) -> Result<Delivery> {
         crate::interface::check_codec(&self.spec, packet)?;
-        let mut reader = Reader::new(packet.frame().body);
+        let mut reader = Reader::new(packet.view().body);
         let vocabulary = vocabulary(&mut reader)?;
-        let mut bits = BitReader::new(&packet.frame().body[OWN_BYTES..], "token ids");
+        let mut bits = BitReader::new(&packet.view().body[OWN_BYTES..], "token ids");
         let id = |token: usize| -> Result<u32> {
             let id = bits.take(id_bits(vocabulary) as u8)? as u32;
             ensure!(id < vocabulary, "packet field token ids: {id} of token {token} is not in 0..{vocabulary}");
@@ -97,12 +97,12 @@ fn vocabulary(reader: &mut Reader<'_>) -> Result<u32> {
     Ok(vocabulary)
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    ensure!(frame.values == ValueType::F32, "packet field value type: token-ids has f32, found {}", frame.values);
-    let vocabulary = vocabulary(&mut Reader::new(frame.body))?;
-    frame.expect_len((OWN_BYTES + packed_bytes(frame.tokens, vocabulary)) as u64)?;
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    ensure!(view.values == ValueType::F32, "packet field value type: token-ids has f32, found {}", view.values);
+    let vocabulary = vocabulary(&mut Reader::new(view.body))?;
+    view.expect_len((OWN_BYTES + packed_bytes(view.tokens, vocabulary)) as u64)?;
     // 16 bits count as one number.
-    let bits = frame.tokens as u64 * u64::from(id_bits(vocabulary));
+    let bits = view.tokens as u64 * u64::from(id_bits(vocabulary));
     Ok((bits.div_ceil(NUMBER_BITS) as usize).max(1))
 }
 

@@ -10,7 +10,7 @@ use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
 use crate::interface::info::{CodecInfo, Rate, RowScope};
-use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
@@ -24,7 +24,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     rate: Rate::Budget,
     rows: RowScope::Joint,
     needs: |_| None,
-    build: |spec, _| Ok(Box::new(TopK { spec: spec.clone(), coefficients: Coefficients::of(spec) })),
+    build: |spec, _| Ok(Box::new(TopK { spec: spec.clone(), coefficients: Coefficients::new(spec) })),
     layout,
     decode,
     #[cfg(test)]
@@ -90,7 +90,7 @@ impl Codec for TopK {
         let shape = (activation.tokens(), activation.hidden());
         let payload = self.payload(all, &positions)?;
         let kind = self.coefficients.kind;
-        let mut bytes = packet::begin(&INFO, kind, shape, OWN_BYTES + coding.bytes + payload.len())?;
+        let mut bytes = Packet::begin(&INFO, kind, shape, OWN_BYTES + coding.bytes + payload.len())?;
         put_u32(&mut bytes, positions.len());
         bytes.push(coding.id);
         put_u32(&mut bytes, coding.bytes);
@@ -146,17 +146,17 @@ fn own_header(reader: &mut Reader<'_>) -> Result<(usize, Coding)> {
     Ok((k, Coding { id, bytes }))
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let (k, coding) = own_header(&mut Reader::new(frame.body))?;
-    let most = frame.tokens * frame.hidden;
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    let (k, coding) = own_header(&mut Reader::new(view.body))?;
+    let most = view.tokens * view.hidden;
     ensure!((1..=most).contains(&k), "packet field k: {k} is not in 1..={most}");
-    coefficients::expect(frame, OWN_BYTES + coding.bytes, k)?;
+    coefficients::expect(view, OWN_BYTES + coding.bytes, k)?;
     Ok(k)
 }
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
-    let frame = packet.frame();
-    let mut reader = Reader::new(frame.body);
+    let view = packet.view();
+    let mut reader = Reader::new(view.body);
     let (k, coding) = own_header(&mut reader)?;
     let n = packet.tokens() * packet.hidden();
     let positions = bits::read(reader.bytes(coding.bytes, "positions")?, coding.id, k, n)?;

@@ -9,7 +9,7 @@ use crate::bytes::values::{self, ValueType};
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
 use crate::interface::info::{CodecInfo, Rate, RowScope};
-use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
@@ -84,7 +84,7 @@ impl Codec for Zfp {
                 low = middle + 1;
             }
         }
-        let mut bytes = packet::begin(&INFO, ValueType::F32, (tokens, hidden), OWN_BYTES + stream.len())?;
+        let mut bytes = Packet::begin(&INFO, ValueType::F32, (tokens, hidden), OWN_BYTES + stream.len())?;
         bytes.extend_from_slice(&(tolerance(high) as i16).to_le_bytes());
         put_u32(&mut bytes, stream.len());
         bytes.extend_from_slice(&stream);
@@ -118,10 +118,10 @@ fn own_header(reader: &mut Reader<'_>) -> Result<(i32, usize)> {
     Ok((tolerance, reader.u32("stream")? as usize))
 }
 
-fn layout(frame: &Frame<'_>) -> Result<usize> {
-    ensure!(frame.values == ValueType::F32, "packet field value type: zfp has f32, found {}", frame.values);
-    let (_, stream) = own_header(&mut Reader::new(frame.body))?;
-    frame.expect_len((OWN_BYTES + stream) as u64)?;
+fn layout(view: &PacketView<'_>) -> Result<usize> {
+    ensure!(view.values == ValueType::F32, "packet field value type: zfp has f32, found {}", view.values);
+    let (_, stream) = own_header(&mut Reader::new(view.body))?;
+    view.expect_len((OWN_BYTES + stream) as u64)?;
     // zfp writes words of 64 bits.
     ensure!(stream > 0 && stream % 8 == 0, "packet field stream: {stream} bytes are not words of 8");
     Ok(stream * 8 / NUMBER_BITS as usize)
@@ -129,7 +129,7 @@ fn layout(frame: &Frame<'_>) -> Result<usize> {
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
     let (tokens, hidden) = (packet.tokens(), packet.hidden());
-    let mut reader = Reader::new(packet.frame().body);
+    let mut reader = Reader::new(packet.view().body);
     let (tolerance, length) = own_header(&mut reader)?;
     let (config, scale) = parameters(tolerance);
     let mut stream = ZfpBitStream::from_bytes(reader.bytes(length, "stream")?)?;

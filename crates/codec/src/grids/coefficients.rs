@@ -10,7 +10,7 @@ use crate::grids::groups;
 use crate::grids::int8::Int8;
 use crate::grids::quantiser::Grid;
 use crate::interface::info::{AllowedValues, OptionInfo, OptionWord};
-use crate::interface::packet::Frame;
+use crate::interface::packet::PacketView;
 use crate::interface::spec::CodecSpec;
 
 /// The option that says in which type the numbers are sent.
@@ -55,7 +55,7 @@ pub(crate) struct Coefficients {
 }
 
 impl Coefficients {
-    pub fn of(spec: &CodecSpec) -> Self {
+    pub fn new(spec: &CodecSpec) -> Self {
         Self { kind: spec.values(), coded: spec.option(CODER.key) == Some("rans") }
     }
 
@@ -123,11 +123,11 @@ fn coder(reader: &mut Reader<'_>) -> Result<u8> {
 }
 
 /// Fails unless `count` numbers come after the first bytes of the body, `before` in number, and nothing comes after them.
-pub(crate) fn expect(frame: &Frame<'_>, before: usize, count: usize) -> Result<()> {
-    let mut length = plain_bytes(frame.values, count);
+pub(crate) fn expect(view: &PacketView<'_>, before: usize, count: usize) -> Result<()> {
+    let mut length = plain_bytes(view.values, count);
     // The length of int8 numbers depends on their coder, which the body names.
-    if frame.values == ValueType::Int8 {
-        let mut reader = Reader::new(frame.body);
+    if view.values == ValueType::Int8 {
+        let mut reader = Reader::new(view.body);
         reader.bytes(before, "length")?;
         if coder(&mut reader)? == RANS {
             let steps = EXPONENT_BYTES + 2 * count.div_ceil(BLOCK);
@@ -137,7 +137,7 @@ pub(crate) fn expect(frame: &Frame<'_>, before: usize, count: usize) -> Result<(
             length = (1 + steps) as u64 + rans::stated_len(&mut reader)?;
         }
     }
-    frame.expect_len(before as u64 + length)
+    view.expect_len(before as u64 + length)
 }
 
 /// Reads `count` numbers; as of a section, each is `stored * 2^exponent`.
@@ -176,7 +176,7 @@ mod tests {
 
     fn round_trip(how: Coefficients, numbers: &[f32], shift: i32) -> (Vec<f32>, usize) {
         let bytes = how.encode(numbers, shift).unwrap();
-        expect(&Frame { tokens: 1, hidden: 1, values: how.kind, body: &bytes }, 0, numbers.len()).unwrap();
+        expect(&PacketView { tokens: 1, hidden: 1, values: how.kind, body: &bytes }, 0, numbers.len()).unwrap();
         let read = read(&mut Reader::new(&bytes), how.kind, numbers.len(), "test").unwrap();
         (read.into_values().to_vec(), bytes.len())
     }

@@ -45,7 +45,7 @@ pub(crate) fn count(tokens: usize, hidden: usize, channels: usize) -> usize {
 }
 
 /// The groups of a row-major matrix, row by row.
-pub(crate) fn of<T>(values: &[T], hidden: usize, channels: usize) -> impl Iterator<Item = &[T]> {
+pub(crate) fn split<T>(values: &[T], hidden: usize, channels: usize) -> impl Iterator<Item = &[T]> {
     values.chunks_exact(hidden).flat_map(move |row| row.chunks(channels))
 }
 
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn groups_end_with_their_row() {
         let values: Vec<usize> = (0..10).collect();
-        let parts: Vec<&[usize]> = of(&values, 5, 2).collect();
+        let parts: Vec<&[usize]> = split(&values, 5, 2).collect();
         assert_eq!(parts, [&[0, 1][..], &[2, 3], &[4], &[5, 6], &[7, 8], &[9]]);
         assert_eq!(count(2, 5, 2), parts.len());
         assert_eq!(count(2, 5, 5), 2);

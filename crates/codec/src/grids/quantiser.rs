@@ -13,7 +13,7 @@ use crate::grids::groups;
 use crate::interface::Codec;
 use crate::interface::budget::Budget;
 use crate::interface::info::{AllowedValues, OptionInfo, OptionWord};
-use crate::interface::packet::{self, Frame, Packet};
+use crate::interface::packet::{Packet, PacketView};
 use crate::interface::spec::CodecSpec;
 
 /// The option that says how codes are sent.
@@ -91,13 +91,13 @@ pub(crate) fn pack<G: Grid, T: Copy + Into<f64>>(
     let mut tops = Scratch::new(groups::count(shape.0, hidden, channels));
     // The largest magnitude of a group falls on the end of the grid, so all of the grid is used.
     tops.extend(
-        groups::of(values, hidden, channels).map(|group| group.iter().map(|&v| v.into().abs()).fold(0.0, f64::max)),
+        groups::split(values, hidden, channels).map(|group| group.iter().map(|&v| v.into().abs()).fold(0.0, f64::max)),
     );
     let mut scales = Scratch::new(EXPONENT_BYTES + tops.len() * kind.bytes());
     // Codes are made with the scales as the decoder will have them.
     let steps = groups::write(&mut scales, kind, &tops, G::TOP)?;
     let mut codes = Scratch::new(values.len());
-    for (group, &step) in groups::of(values, hidden, channels).zip(&*steps) {
+    for (group, &step) in groups::split(values, hidden, channels).zip(&*steps) {
         // A group of zeros has no scale. Quotients, not products with a reciprocal: a tie stays one.
         let step = if step == 0.0 { 1.0 } else { step };
         codes.extend(group.iter().map(|&v| G::code(v.into() / step)));
@@ -109,7 +109,7 @@ pub(crate) fn pack<G: Grid, T: Copy + Into<f64>>(
         _ => None,
     };
     let payload = coded.as_ref().map_or(plain, Vec::len);
-    let mut bytes = packet::begin(spec.info(), kind, shape, OWN_BYTES + scales.len() + payload)?;
+    let mut bytes = Packet::begin(spec.info(), kind, shape, OWN_BYTES + scales.len() + payload)?;
     put_u32(&mut bytes, channels);
     bytes.push(if coded.is_some() { RANS } else { PLAIN });
     bytes.extend_from_slice(&scales);
@@ -136,23 +136,23 @@ fn own_header(reader: &mut Reader<'_>, hidden: usize) -> Result<(usize, u8)> {
     Ok((channels, coder))
 }
 
-pub(crate) fn layout<G: Grid>(frame: &Frame<'_>) -> Result<usize> {
-    let mut reader = Reader::new(frame.body);
-    let (channels, coder) = own_header(&mut reader, frame.hidden)?;
-    let scales = EXPONENT_BYTES + groups::count(frame.tokens, frame.hidden, channels) * frame.values.bytes();
+pub(crate) fn layout<G: Grid>(view: &PacketView<'_>) -> Result<usize> {
+    let mut reader = Reader::new(view.body);
+    let (channels, coder) = own_header(&mut reader, view.hidden)?;
+    let scales = EXPONENT_BYTES + groups::count(view.tokens, view.hidden, channels) * view.values.bytes();
     reader.bytes(scales, "scales")?;
-    let elements = frame.tokens * frame.hidden;
+    let elements = view.tokens * view.hidden;
     let payload = if coder == RANS { rans::stated_len(&mut reader)? } else { plain_bytes::<G>(elements) as u64 };
-    frame.expect_len((OWN_BYTES + scales) as u64 + payload)?;
+    view.expect_len((OWN_BYTES + scales) as u64 + payload)?;
     Ok(elements)
 }
 
 /// The S * D numbers of a packet, each as `to` makes it from f64; NaN where a code stands for none.
 pub(crate) fn unpack<G: Grid, T: BufferNumber>(packet: &Packet, to: impl Fn(f64) -> T) -> Result<Vec<T>> {
-    let frame = packet.frame();
-    let mut reader = Reader::new(frame.body);
-    let (channels, coder) = own_header(&mut reader, frame.hidden)?;
-    let steps = groups::read(&mut reader, frame.values, groups::count(frame.tokens, frame.hidden, channels))?;
+    let view = packet.view();
+    let mut reader = Reader::new(view.body);
+    let (channels, coder) = own_header(&mut reader, view.hidden)?;
+    let steps = groups::read(&mut reader, view.values, groups::count(view.tokens, view.hidden, channels))?;
     let elements = packet.elements();
     let codes: Scratch<u8>;
     let codes = if coder == RANS {
@@ -170,7 +170,7 @@ pub(crate) fn unpack<G: Grid, T: BufferNumber>(packet: &Packet, to: impl Fn(f64)
     // A code is a byte: a table of all 256 makes a number one look-up.
     let numbers: [f64; 256] = std::array::from_fn(|code| G::value(code as u8));
     let mut out = buffers::empty(elements);
-    for (group, step) in groups::of(codes, frame.hidden, channels).zip(&*steps) {
+    for (group, step) in groups::split(codes, view.hidden, channels).zip(&*steps) {
         out.extend(group.iter().map(|&code| to(numbers[usize::from(code)] * step)));
     }
     Ok(out)

@@ -96,9 +96,9 @@ pub(crate) fn largest_that_fits<T>(
     while held + 1 < too_many {
         // Exponential search (Bentley and Yao 1976): steps double until they reach the middle of what is left.
         let count = (held + step).min(held.midpoint(too_many));
-        let made = make(count)?;
-        if fits(&made) {
-            (held, best) = (count, made)
+        let candidate = make(count)?;
+        if fits(&candidate) {
+            (held, best) = (count, candidate)
         } else {
             too_many = count
         }

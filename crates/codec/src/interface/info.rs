@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::Codec;
 use super::calibration::{Calibration, CalibrationNeed};
-use super::packet::{Frame, Packet};
+use super::packet::{Packet, PacketView};
 use super::spec::CodecSpec;
 
 /// What a codec says about itself: enough to list it, parse its options, build it and read its packets.
@@ -27,7 +27,7 @@ pub struct CodecInfo {
     /// Makes the codec.
     pub(crate) build: BuildCodec,
     /// Checks that a packet's body has the length its own header asks for; returns the kept numbers.
-    pub(crate) layout: fn(&Frame<'_>) -> Result<usize>,
+    pub(crate) layout: fn(&PacketView<'_>) -> Result<usize>,
     /// Decodes the S * D values of a packet that passed `layout`.
     pub(crate) decode: fn(&Packet) -> Result<Vec<f32>>,
     /// How much its packets hold, for the suite of all codecs.

@@ -35,7 +35,24 @@ impl Drop for Packet {
 }
 
 impl Packet {
-    /// The packet of `info`'s codec in bytes that began with [`begin`].
+    /// Starts a packet of `shape` (S, D), with room for `body` more bytes; the codec appends its own part and calls
+    /// [`Packet::finish`].
+    pub(crate) fn begin(info: &CodecInfo, values: ValueType, shape: (usize, usize), body: usize) -> Result<Vec<u8>> {
+        let (tokens, hidden) = shape;
+        ensure!(
+            tokens <= MAX_SIDE && hidden <= MAX_SIDE && tokens * hidden <= MAX_ELEMENTS,
+            "an activation of {tokens} x {hidden} does not fit in a packet: at most {MAX_SIDE} on a side and {MAX_ELEMENTS} \
+             numbers"
+        );
+        let mut bytes = buffers::empty(HEADER_BYTES + body);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&[VERSION, info.id, values.id()]);
+        put_u32(&mut bytes, tokens);
+        put_u32(&mut bytes, hidden);
+        Ok(bytes)
+    }
+
+    /// The packet of `info`'s codec in bytes that began with [`Packet::begin`].
     pub(crate) fn finish(info: &'static CodecInfo, bytes: Vec<u8>) -> Result<Self> {
         Self::read(bytes, |id| Some(info).filter(|info| info.id == id))
     }
@@ -63,9 +80,9 @@ impl Packet {
             tokens * hidden <= MAX_ELEMENTS,
             "packet fields tokens, hidden: {tokens} x {hidden} is more than {MAX_ELEMENTS} numbers"
         );
-        let frame = Frame { tokens, hidden, values, body: &bytes[HEADER_BYTES..] };
+        let view = PacketView { tokens, hidden, values, body: &bytes[HEADER_BYTES..] };
         // The codec checks its own header against the length, so decoding may trust both.
-        let elements = (info.layout)(&frame)?;
+        let elements = (info.layout)(&view)?;
         Ok(Self { bytes, info, values, tokens, hidden, elements })
     }
 
@@ -130,8 +147,8 @@ impl Packet {
         self.info
     }
 
-    pub(crate) fn frame(&self) -> Frame<'_> {
-        Frame { tokens: self.tokens, hidden: self.hidden, values: self.values, body: &self.bytes[HEADER_BYTES..] }
+    pub(crate) fn view(&self) -> PacketView<'_> {
+        PacketView { tokens: self.tokens, hidden: self.hidden, values: self.values, body: &self.bytes[HEADER_BYTES..] }
     }
 }
 
@@ -142,7 +159,7 @@ fn side(stated: u32, field: &str) -> Result<usize> {
 }
 
 /// A packet's common header, read, and the codec's own part.
-pub(crate) struct Frame<'a> {
+pub(crate) struct PacketView<'a> {
     /// Rows of the activation, S.
     pub tokens: usize,
     /// Columns of the activation, D.
@@ -153,7 +170,7 @@ pub(crate) struct Frame<'a> {
     pub body: &'a [u8],
 }
 
-impl Frame<'_> {
+impl PacketView<'_> {
     /// Fails unless the body has exactly `expected` bytes.
     pub fn expect_len(&self, expected: u64) -> Result<()> {
         let found = self.body.len() as u64;
@@ -165,23 +182,6 @@ impl Frame<'_> {
         );
         Ok(())
     }
-}
-
-/// Starts a packet of `shape` (S, D), with room for `body` more bytes; the codec appends its own part and calls
-/// [`Packet::finish`].
-pub(crate) fn begin(info: &CodecInfo, values: ValueType, shape: (usize, usize), body: usize) -> Result<Vec<u8>> {
-    let (tokens, hidden) = shape;
-    ensure!(
-        tokens <= MAX_SIDE && hidden <= MAX_SIDE && tokens * hidden <= MAX_ELEMENTS,
-        "an activation of {tokens} x {hidden} does not fit in a packet: at most {MAX_SIDE} on a side and {MAX_ELEMENTS} \
-         numbers"
-    );
-    let mut bytes = buffers::empty(HEADER_BYTES + body);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&[VERSION, info.id, values.id()]);
-    put_u32(&mut bytes, tokens);
-    put_u32(&mut bytes, hidden);
-    Ok(bytes)
 }
 
 #[cfg(test)]

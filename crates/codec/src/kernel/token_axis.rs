@@ -78,7 +78,7 @@ impl TokenPlan {
     fn classes(&self, rows: usize) -> Option<Classes> {
         let tokens = self.roots.len();
         let step = if self.axis.is_fast() { 10 } else { 24 };
-        let of = |radix: &usize| Classes { radix: *radix, apart: tokens / radix };
+        let classes = |radix: &usize| Classes { radix: *radix, apart: tokens / radix };
         let cost = |classes: &Classes| {
             let Classes { radix, .. } = *classes;
             // Radices 1 and 2 add and subtract only.
@@ -87,7 +87,7 @@ impl TokenPlan {
                 (0..3).map(|table| frequencies(*classes, rows, table).len() * [2, 2, 4 * classes::pairs(radix)][table]);
             divided + numbers.sum::<usize>() * classes.terms()
         };
-        let divided = RADICES.iter().filter(|radix| tokens.is_multiple_of(**radix)).map(of);
+        let divided = RADICES.iter().filter(|radix| tokens.is_multiple_of(**radix)).map(classes);
         let best = divided.min_by_key(cost)?;
         let factors = rows / best.radix * best.terms();
         (factors <= MOST_PRODUCTS && cost(&best) <= step * tokens * (tokens.ilog2() as usize + 1)).then_some(best)

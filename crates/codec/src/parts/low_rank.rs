@@ -8,7 +8,7 @@ use crate::bytes::fields::{Reader, put_u32};
 use crate::bytes::values::{self, EXPONENT_BYTES, ValueType};
 use crate::interface::budget::{Accounting, Budget, wire_items};
 use crate::interface::info::CodecInfo;
-use crate::interface::packet::{self, Frame, HEADER_BYTES, Packet};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 use crate::interface::spec::CodecSpec;
 use crate::linalg;
 
@@ -59,7 +59,7 @@ impl Factors {
     /// The packet of these factors.
     pub fn pack(&self, info: &'static CodecInfo, kind: ValueType, shape: (usize, usize)) -> Result<Packet> {
         let body = OWN_BYTES + 2 * EXPONENT_BYTES + (self.left.len() + self.right.len()) * kind.bytes();
-        let mut bytes = packet::begin(info, kind, shape, body)?;
+        let mut bytes = Packet::begin(info, kind, shape, body)?;
         put_u32(&mut bytes, self.rank);
         values::write_section(&mut bytes, kind, &self.left, 0)?;
         values::write_section(&mut bytes, kind, &self.right, 0)?;
@@ -128,18 +128,18 @@ fn own_header(reader: &mut Reader<'_>) -> Result<usize> {
     Ok(reader.u32("rank")? as usize)
 }
 
-pub(crate) fn layout(frame: &Frame<'_>) -> Result<usize> {
-    let rank = own_header(&mut Reader::new(frame.body))?;
-    let most = frame.tokens.min(frame.hidden);
+pub(crate) fn layout(view: &PacketView<'_>) -> Result<usize> {
+    let rank = own_header(&mut Reader::new(view.body))?;
+    let most = view.tokens.min(view.hidden);
     ensure!((1..=most).contains(&rank), "packet field rank: {rank} is not in 1..={most}");
-    let elements = rank * (frame.tokens + frame.hidden);
-    frame.expect_len((OWN_BYTES + 2 * EXPONENT_BYTES + elements * frame.values.bytes()) as u64)?;
+    let elements = rank * (view.tokens + view.hidden);
+    view.expect_len((OWN_BYTES + 2 * EXPONENT_BYTES + elements * view.values.bytes()) as u64)?;
     Ok(elements)
 }
 
 pub(crate) fn decode(packet: &Packet) -> Result<Vec<f32>> {
-    let frame = packet.frame();
-    let mut reader = Reader::new(frame.body);
+    let view = packet.view();
+    let mut reader = Reader::new(view.body);
     let rank = own_header(&mut reader)?;
     let left = values::read_section(&mut reader, packet.values(), packet.tokens() * rank, "left factor")?;
     let right = values::read_section(&mut reader, packet.values(), rank * packet.hidden(), "right factor")?;

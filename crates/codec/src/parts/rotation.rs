@@ -55,7 +55,7 @@ pub(crate) struct RotatedRows<'a> {
 }
 
 impl Rotation {
-    pub fn of(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Self> {
+    pub fn new(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Self> {
         Ok(match spec.option(OPTION.key) {
             Some("hadamard") => Self::Hadamard,
             Some("whiten") => {

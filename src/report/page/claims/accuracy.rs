@@ -13,7 +13,7 @@ pub(super) fn judge(test: &Test, view: &RowView, model: &str) -> Option<ClaimVer
     let cells = Cells { view, model };
     let (verdict, found, weight) = match *test {
         Test::AverageLoss(most) => cells.average_loss(most),
-        Test::EverySet(most) => cells.every_set(&cells.at("fc", paper_ratio), most),
+        Test::EverySet(most) => cells.every_set(&cells.pairs_at("fc", paper_ratio), most),
         Test::NearLossless { from, points } => cells.near_lossless(from, points),
         Test::Beats(codec) => cells.beats(codec),
         Test::LosesMore(codec, least) => cells.loses_more(codec, least),
@@ -85,8 +85,8 @@ impl<'a> Cells<'_, 'a> {
     }
 
     fn baseline(&self, dataset: &str) -> Option<&'a Row> {
-        let of = |row: &&Row| row.is_baseline() && row.model == self.model && row.dataset == dataset;
-        self.view.rows.iter().rfind(of).filter(|row| view::accuracy(row).is_some())
+        let is_baseline = |row: &&Row| row.is_baseline() && row.model == self.model && row.dataset == dataset;
+        self.view.rows.iter().rfind(is_baseline).filter(|row| view::accuracy(row).is_some())
     }
 
     /// Finished cells of a codec after a layer at a ratio that may depend on the data set.
@@ -94,25 +94,25 @@ impl<'a> Cells<'_, 'a> {
         let rows: Vec<&Row> = self.rows(Some(layer)).filter(|row| row.codec == codec).collect();
         let pair = |dataset: &&'a str| {
             let ratio = ratio(dataset)?;
-            let of = |row: &&&Row| row.dataset == *dataset && row.ratio_requested == Some(ratio);
-            let cell = rows.iter().copied().rfind(|row| of(&row)).filter(|row| view::accuracy(row).is_some())?;
+            let is_cell = |row: &&&Row| row.dataset == *dataset && row.ratio_requested == Some(ratio);
+            let cell = rows.iter().copied().rfind(|row| is_cell(&row)).filter(|row| view::accuracy(row).is_some())?;
             Some(AccuracyPair { cell, baseline: self.baseline(dataset)? })
         };
         self.view.datasets.iter().filter_map(pair).collect()
     }
 
-    fn at(&self, codec: &str, ratio: impl Fn(&str) -> Option<f64>) -> Vec<AccuracyPair<'a>> {
+    fn pairs_at(&self, codec: &str, ratio: impl Fn(&str) -> Option<f64>) -> Vec<AccuracyPair<'a>> {
         self.after(1, codec, ratio)
     }
 
     fn average_loss(&self, most: f64) -> ClaimAnswer {
-        let pairs = self.at("fc", paper_ratio);
+        let pairs = self.pairs_at("fc", paper_ratio);
         (!pairs.is_empty()).then(|| {
             let loss = mean_loss(&pairs);
             let ratio = pairs.iter().filter_map(|pair| pair.cell.ratio_requested).sum::<f64>() / pairs.len() as f64;
             let found =
                 format!("loses {} points over {}, ratio {ratio:.1}{}", loss.text(1), sets(pairs.len()), wire(&pairs));
-            (ClaimState::of(loss.surely_below(most, ONE), loss.surely_above(most, ONE)), found, pairs.len())
+            (ClaimState::judge(loss.surely_below(most, ONE), loss.surely_above(most, ONE)), found, pairs.len())
         })
     }
 
@@ -126,20 +126,20 @@ impl<'a> Cells<'_, 'a> {
             names::row_title(worst.cell),
             worst.loss().text(1)
         );
-        Some((ClaimState::of(holds, beyond > 0), found, pairs.len()))
+        Some((ClaimState::judge(holds, beyond > 0), found, pairs.len()))
     }
 
     /// At the least ratio from `from` on, which should hold if any does; not one much larger.
     fn near_lossless(&self, from: f64, points: f64) -> ClaimAnswer {
         let tried = self.rows(Some(1)).filter(|row| row.codec == "fc").filter_map(|row| row.ratio_requested);
         let ratio = tried.filter(|ratio| (from..from + 0.7).contains(ratio)).reduce(f64::min)?;
-        let pairs = self.at("fc", |_| Some(ratio));
+        let pairs = self.pairs_at("fc", |_| Some(ratio));
         let (verdict, found, weight) = self.every_set(&pairs, points)?;
         Some((verdict, format!("at ratio {ratio}: {found}; on average {}", mean_loss(&pairs).text(1)), weight))
     }
 
     fn beats(&self, codec: &str) -> ClaimAnswer {
-        let (mut ours, mut theirs) = (self.at("fc", paper_ratio), self.at(codec, paper_ratio));
+        let (mut ours, mut theirs) = (self.pairs_at("fc", paper_ratio), self.pairs_at(codec, paper_ratio));
         let has =
             |pairs: &[AccuracyPair], one: &AccuracyPair| pairs.iter().any(|pair| pair.cell.dataset == one.cell.dataset);
         ours.retain(|pair| has(&theirs, pair));
@@ -160,26 +160,26 @@ impl<'a> Cells<'_, 'a> {
             sets(ours.len()),
             papers.iter().map(|points| number::signed(*points)).collect::<Vec<_>>().join(", ")
         );
-        Some((ClaimState::of(gain.surely_above(0.0, ONE), gain.surely_below(0.0, ONE)), found, ours.len()))
+        Some((ClaimState::judge(gain.surely_above(0.0, ONE), gain.surely_below(0.0, ONE)), found, ours.len()))
     }
 
     fn loses_more(&self, codec: &str, least: f64) -> ClaimAnswer {
-        let pairs = self.at(codec, paper_ratio);
+        let pairs = self.pairs_at(codec, paper_ratio);
         (!pairs.is_empty()).then(|| {
             let loss = mean_loss(&pairs);
             let found = format!("loses {} points over {}", loss.text(1), sets(pairs.len()));
-            (ClaimState::of(loss.surely_above(least, ONE), loss.surely_below(least, ONE)), found, pairs.len())
+            (ClaimState::judge(loss.surely_above(least, ONE), loss.surely_below(least, ONE)), found, pairs.len())
         })
     }
 
     fn above_baseline(&self, name: &str) -> ClaimAnswer {
-        let pairs = self.at("fc", paper_ratio);
+        let pairs = self.pairs_at("fc", paper_ratio);
         if paper::model(self.model) != Some(name) || pairs.is_empty() {
             return None;
         }
         let loss = mean_loss(&pairs);
         let found = format!("loses {} points over {}", loss.text(2), sets(pairs.len()));
-        Some((ClaimState::of(loss.surely_below(0.0, ONE), loss.surely_above(0.0, ONE)), found, pairs.len()))
+        Some((ClaimState::judge(loss.surely_below(0.0, ONE), loss.surely_above(0.0, ONE)), found, pairs.len()))
     }
 
     /// Cells of a codec by layer, first and others, at the ratio that most of its rows have; only sets that every layer has.
@@ -207,7 +207,7 @@ impl<'a> Cells<'_, 'a> {
         let ahead = |(_, pairs): &(u32, Vec<AccuracyPair>)| mean_loss(pairs).minus(mean_loss(&first.1));
         let (layer, best) =
             others.iter().map(|one| (one.0, ahead(one))).min_by(|a, b| a.1.value.total_cmp(&b.1.value))?;
-        let verdict = ClaimState::of(
+        let verdict = ClaimState::judge(
             others.iter().all(|one| ahead(one).surely_above(0.0, ONE)),
             others.iter().any(|one| ahead(one).surely_below(0.0, ANY)),
         );
@@ -231,7 +231,7 @@ impl<'a> Cells<'_, 'a> {
         let (_, deepest, _, count) = falls.first()?;
         let list: Vec<String> =
             falls.iter().map(|(codec, _, points, _)| format!("{codec} {}", points.text(1))).collect();
-        let verdict = ClaimState::of(
+        let verdict = ClaimState::judge(
             falls.iter().all(|(_, _, points, _)| points.surely_above(0.0, ONE)),
             falls.iter().any(|(_, _, points, _)| points.surely_below(0.0, ANY)),
         );
@@ -251,7 +251,7 @@ impl<'a> Cells<'_, 'a> {
             Some((*layer, Uncertain::mean(&differences?)?))
         };
         let more: Vec<(u32, Uncertain)> = others.iter().map(more).collect::<Option<_>>()?;
-        let verdict = ClaimState::of(
+        let verdict = ClaimState::judge(
             more.iter().all(|(_, more)| more.surely_above(0.0, ONE)),
             more.iter().any(|(_, more)| more.surely_below(0.0, ANY)),
         );

@@ -9,24 +9,25 @@ use crate::record::{Energy, Similarity};
 pub(super) fn energy(lines: &[Energy], all: &[String], least: f64) -> Vec<ClaimVerdict> {
     let models = view::distinct(lines.iter().map(|line| line.model.as_str()));
     let judge = |model: &str| {
-        let here: Vec<&Energy> = lines
+        let chosen: Vec<&Energy> = lines
             .iter()
             .filter(|line| line.model == model && line.layer == 1 && line.reading == "fc" && line.ratio == 8.0)
             .filter(|line| line.share.is_finite() && line.noise.is_finite())
             .collect();
-        let of =
-            |what: fn(&Energy) -> f64| Uncertain::mean(&here.iter().map(|line| 100.0 * what(line)).collect::<Vec<_>>());
-        let (share, noise) = (of(|line| line.share)?, of(|line| line.noise)?);
+        let mean = |what: fn(&Energy) -> f64| {
+            Uncertain::mean(&chosen.iter().map(|line| 100.0 * what(line)).collect::<Vec<_>>())
+        };
+        let (share, noise) = (mean(|line| line.share)?, mean(|line| line.noise)?);
         let bound = 100.0 * least;
         let found = format!(
             "{} % of the energy at ratio 8, mean over {}; of independent noise {:.1} %",
             share.text(1),
-            sets(here.len()),
+            sets(chosen.len()),
             noise.value
         );
-        let verdict = ClaimState::of(share.surely_above(bound, ONE), share.surely_below(bound, ONE));
+        let verdict = ClaimState::judge(share.surely_above(bound, ONE), share.surely_below(bound, ONE));
         let subject = crate::model::short_name(model, all.iter().map(String::as_str));
-        Some(ClaimVerdict { subject, verdict, found, weight: here.len() })
+        Some(ClaimVerdict { subject, verdict, found, weight: chosen.len() })
     };
     models.into_iter().filter_map(judge).collect()
 }
@@ -39,9 +40,10 @@ pub(super) fn alike(
 ) -> Vec<ClaimVerdict> {
     let places = view::distinct(lines.iter().map(|line| (line.model.as_str(), line.measure.as_str())));
     let one = |(model, measure): (&str, &str)| {
-        let of = |line: &&Similarity| line.model == model && line.measure == measure && line.cosine.is_finite();
-        let here: Vec<&Similarity> = lines.iter().filter(of).collect();
-        let (verdict, found, weight) = judge(&here)?;
+        let is_measured =
+            |line: &&Similarity| line.model == model && line.measure == measure && line.cosine.is_finite();
+        let measured: Vec<&Similarity> = lines.iter().filter(is_measured).collect();
+        let (verdict, found, weight) = judge(&measured)?;
         let name = crate::model::short_name(model, all.iter().map(String::as_str));
         Some(ClaimVerdict { subject: format!("{name}, {measure}"), verdict, found, weight })
     };
@@ -57,15 +59,15 @@ pub(super) fn early(lines: &[&Similarity], first: u32) -> ClaimAnswer {
     let sets = view::distinct(lines.iter().map(|line| line.dataset.as_str()));
     let ahead = |set: &&str| {
         let most = |of: &dyn Fn(&Similarity) -> bool| {
-            let here = lines.iter().filter(|line| line.dataset == *set && of(line)).map(|line| cosine(line));
-            here.max_by(|a, b| a.value.total_cmp(&b.value))
+            let cosines = lines.iter().filter(|line| line.dataset == *set && of(line)).map(|line| cosine(line));
+            cosines.max_by(|a, b| a.value.total_cmp(&b.value))
         };
         let (early, late) = (most(&|line| line.layer <= first)?, most(&|line| line.layer > first)?);
         Some((names::title(set), early.minus(late)))
     };
     let ahead: Vec<(String, Uncertain)> = sets.iter().filter_map(ahead).collect();
     let list: Vec<String> = ahead.iter().map(|(set, ahead)| format!("{set} {}", ahead.text(2))).collect();
-    let verdict = ClaimState::of(
+    let verdict = ClaimState::judge(
         ahead.iter().all(|(_, ahead)| ahead.surely_above(0.0, ONE)),
         ahead.iter().any(|(_, ahead)| ahead.surely_below(0.0, ANY)),
     );
@@ -76,13 +78,13 @@ pub(super) fn early(lines: &[&Similarity], first: u32) -> ClaimAnswer {
 /// Mean over the sets after the last layer.
 pub(super) fn late(lines: &[&Similarity], most: f64) -> ClaimAnswer {
     let last = lines.iter().map(|line| line.layer).max()?;
-    let here: Vec<Uncertain> = lines.iter().filter(|line| line.layer == last).map(|line| cosine(line)).collect();
-    let n = here.len() as f64;
-    let squares: Option<f64> = here.iter().map(|one| one.stderr.map(|stderr| stderr.powi(2))).sum();
+    let cosines: Vec<Uncertain> = lines.iter().filter(|line| line.layer == last).map(|line| cosine(line)).collect();
+    let n = cosines.len() as f64;
+    let squares: Option<f64> = cosines.iter().map(|one| one.stderr.map(|stderr| stderr.powi(2))).sum();
     let mean = Uncertain {
-        value: here.iter().map(|one| one.value).sum::<f64>() / n,
+        value: cosines.iter().map(|one| one.value).sum::<f64>() / n,
         stderr: squares.map(|sum| sum.sqrt() / n),
     };
-    let found = format!("{} after layer {last}, mean over {}", mean.text(2), sets(here.len()));
-    Some((ClaimState::of(mean.surely_below(most, ONE), mean.surely_above(most, ONE)), found, here.len()))
+    let found = format!("{} after layer {last}, mean over {}", mean.text(2), sets(cosines.len()));
+    Some((ClaimState::judge(mean.surely_below(most, ONE), mean.surely_above(most, ONE)), found, cosines.len()))
 }

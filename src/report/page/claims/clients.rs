@@ -5,13 +5,13 @@ use super::super::super::view;
 use super::super::verdict::ClaimState;
 use super::ClaimVerdict;
 use crate::record::RAW;
-use crate::simulate::Saturation;
+use crate::record::Saturation;
 
 /// Prompts alone, of one profile and so many workers.
 fn places(lines: &[Saturation], workers: usize) -> Vec<(&str, Vec<&Saturation>)> {
-    let here = || lines.iter().filter(move |line| line.workers == workers && line.generate == 0);
-    let profiles = view::distinct(here().map(|line| line.profile.as_str()));
-    profiles.into_iter().map(|profile| (profile, here().filter(|line| line.profile == profile).collect())).collect()
+    let chosen = || lines.iter().filter(move |line| line.workers == workers && line.generate == 0);
+    let profiles = view::distinct(chosen().map(|line| line.profile.as_str()));
+    profiles.into_iter().map(|profile| (profile, chosen().filter(|line| line.profile == profile).collect())).collect()
 }
 
 fn is_fc(line: &Saturation) -> bool {
@@ -35,7 +35,7 @@ pub(super) fn limits(lines: &[Saturation], workers: usize, by: &str, fc: bool) -
             significant(low),
             significant(high)
         );
-        let verdict = ClaimState::of(others.is_empty(), !others.is_empty());
+        let verdict = ClaimState::judge(others.is_empty(), !others.is_empty());
         Some(ClaimVerdict { subject: profile.into(), verdict, found, weight: counted.len() })
     };
     places(lines, workers).into_iter().filter_map(judge).collect()
@@ -60,8 +60,10 @@ pub(super) fn clients(lines: &[Saturation], workers: usize, gbps: Option<f64>, t
         };
         let all: Vec<(f64, String)> =
             rates.into_iter().filter(|rate| gbps.is_none_or(|gbps| gbps == *rate)).filter_map(at).collect();
-        let verdict =
-            ClaimState::of(all.iter().all(|(ratio, _)| *ratio > times), all.iter().any(|(ratio, _)| *ratio <= times));
+        let verdict = ClaimState::judge(
+            all.iter().all(|(ratio, _)| *ratio > times),
+            all.iter().any(|(ratio, _)| *ratio <= times),
+        );
         let found = all.iter().map(|(_, found)| found.as_str()).collect::<Vec<_>>().join(". ");
         (!all.is_empty()).then(|| ClaimVerdict { subject: profile.into(), verdict, found, weight: all.len() })
     };

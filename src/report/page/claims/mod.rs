@@ -312,17 +312,17 @@ pub(super) fn table(lines: &[ClaimLine]) -> Table {
 impl Test {
     fn judge(&self, source: &RunSource) -> Vec<ClaimVerdict> {
         match &source.kind {
-            RunKind::Rows { rows, beside, report } => match *self {
-                Self::Energy(least) => activations::energy(&beside.energy, &source.models, least),
+            RunKind::Rows { rows, context, report } => match *self {
+                Self::Energy(least) => activations::energy(&context.energy, &source.models, least),
                 Self::AlikeEarly(layers) => {
-                    activations::alike(&beside.similarity, &source.models, |lines| activations::early(lines, layers))
+                    activations::alike(&context.similarity, &source.models, |lines| activations::early(lines, layers))
                 }
                 Self::UnlikeLate(most) => {
-                    activations::alike(&beside.similarity, &source.models, |lines| activations::late(lines, most))
+                    activations::alike(&context.similarity, &source.models, |lines| activations::late(lines, most))
                 }
                 Self::ShareAtMost(codec, bound) | Self::ShareAtLeast(codec, bound) => {
                     let at_most = matches!(self, Self::ShareAtMost(..));
-                    let lines = &beside.service;
+                    let lines = &context.service;
                     report
                         .response
                         .as_ref()
@@ -338,7 +338,7 @@ impl Test {
                 Self::Hardware => time::hardware(&speed::accelerated(rows)),
                 _ => Vec::new(),
             },
-            RunKind::Simulated { swept, .. } => match *self {
+            RunKind::Simulated(swept) => match *self {
                 Self::Limits { workers, by, fc } => clients::limits(&swept.saturation, workers, by, fc),
                 Self::Clients { workers, gbps, times } => clients::clients(&swept.saturation, workers, gbps, times),
                 _ => Vec::new(),

@@ -4,7 +4,7 @@ use super::*;
 use crate::experiment::{ReportSpec, ResponseSpec};
 use crate::record::testing::{failed, on, row};
 use crate::record::{Energy, RAW, Row, Similarity};
-use crate::simulate::{Saturation, SweepRecord};
+use crate::record::{Saturation, SweepRecord};
 
 const BASE: f64 = 0.7;
 
@@ -22,7 +22,7 @@ fn source(kind: RunKind) -> RunSource {
 }
 
 fn of_rows(rows: Vec<Row>) -> RunSource {
-    source(RunKind::Rows { report: ReportSpec::default(), rows, beside: ReportContext::default() })
+    source(RunKind::Rows { report: ReportSpec::default(), rows, context: ReportContext::default() })
 }
 
 /// A cell on ARC-Easy, at the ratio it has in the paper's Table III, that loses answers and gains none.
@@ -169,9 +169,9 @@ fn activations_are_judged_by_what_was_measured() {
     };
     let of = |share: f64| {
         let energy = sets().map(|set| line(set, share)).collect();
-        let beside = ReportContext { energy, ..ReportContext::default() };
+        let context = ReportContext { energy, ..ReportContext::default() };
         said(
-            source(RunKind::Rows { report: ReportSpec::default(), rows: vec![baseline()], beside }),
+            source(RunKind::Rows { report: ReportSpec::default(), rows: vec![baseline()], context }),
             "Most of the energy",
         )
     };
@@ -192,8 +192,8 @@ fn activations_are_judged_by_what_was_measured() {
     };
     let of = |late: f64, part: &str| {
         let similarity = (1..=6).map(|layer| cosine(layer, if layer > 3 { late } else { 0.6 })).collect();
-        let beside = ReportContext { similarity, ..ReportContext::default() };
-        said(source(RunKind::Rows { report: ReportSpec::default(), rows: vec![baseline()], beside }), part).verdict
+        let context = ReportContext { similarity, ..ReportContext::default() };
+        said(source(RunKind::Rows { report: ReportSpec::default(), rows: vec![baseline()], context }), part).verdict
     };
     assert_eq!(
         (of(0.3, "most alike"), of(0.8, "most alike"), of(0.6, "most alike")),
@@ -218,8 +218,8 @@ fn shares_are_judged_at_every_link() {
             .iter()
             .flat_map(|codec| [ServicePart::Prompt, ServicePart::Step].map(|part| line(codec, part, 1000.0, us)))
             .collect();
-        let beside = ReportContext { service, ..ReportContext::default() };
-        source(RunKind::Rows { report, rows: vec![baseline()], beside })
+        let context = ReportContext { service, ..ReportContext::default() };
+        source(RunKind::Rows { report, rows: vec![baseline()], context })
     };
     // 6 ms of compute, and 8 ms of link at 1 Mbit/s.
     assert_eq!(said(of(100.0, &[1.0]), "FC in software takes no more").verdict, ClaimState::Holds);
@@ -276,8 +276,8 @@ fn many_clients_are_judged_by_the_simulation() {
         best_per_s: Some(1.0),
     };
     let of = |lines: Vec<Saturation>, part: &str| {
-        let swept = SweepRecord { points: Vec::new(), saturation: lines };
-        said(source(RunKind::Simulated { swept, about: String::new() }), part)
+        let swept = SweepRecord { saturation: lines, ..SweepRecord::default() };
+        said(source(RunKind::Simulated(swept)), part)
     };
     let fc = "fc at ratio 8 in elements";
     let one = |fc_by: &str| vec![line(1, RAW, "compute", 10.0), line(1, fc, fc_by, 10.0)];

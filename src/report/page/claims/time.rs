@@ -10,16 +10,16 @@ use crate::record::replay::Provenance;
 pub(super) fn share(all: &[response::CodecShare], codec: &str, bound: f64, at_most: bool) -> Vec<ClaimVerdict> {
     let profiles = view::distinct(all.iter().map(|share| share.profile.as_str()));
     let judge = |profile: &str| {
-        let here: Vec<&response::CodecShare> =
+        let shares: Vec<&response::CodecShare> =
             all.iter().filter(|share| share.profile == profile && share.codec == codec).collect();
         let ends = |share: &&response::CodecShare| {
             let of = |fold: fn(f64, f64) -> f64| share.sets.iter().copied().reduce(fold);
             Some((of(f64::min)?, of(f64::max)?))
         };
-        let all: Vec<(f64, f64)> = here.iter().filter_map(ends).collect();
+        let all: Vec<(f64, f64)> = shares.iter().filter_map(ends).collect();
         let below = all.iter().all(|(_, high)| *high <= bound);
         let above = all.iter().all(|(low, _)| *low > bound);
-        let list: Vec<String> = here
+        let list: Vec<String> = shares
             .iter()
             .zip(&all)
             .map(|(share, (low, high))| {
@@ -33,7 +33,7 @@ pub(super) fn share(all: &[response::CodecShare], codec: &str, bound: f64, at_mo
                 )
             })
             .collect();
-        let verdict = if at_most { ClaimState::of(below, above) } else { ClaimState::of(above, below) };
+        let verdict = if at_most { ClaimState::judge(below, above) } else { ClaimState::judge(above, below) };
         let open =
             if verdict == ClaimState::Open { "depends on the link, which the paper does not state: " } else { "" };
         let judged = ClaimVerdict {
@@ -71,7 +71,7 @@ pub(super) fn hardware(all: &[speed::AcceleratorSpeed]) -> Vec<ClaimVerdict> {
     let judge = |one: &speed::AcceleratorSpeed| {
         let (reached, short) = one.against_claim();
         let (verdict, says) = match (one.provenance, short) {
-            (Provenance::Measured, _) => (ClaimState::of(reached, short), ""),
+            (Provenance::Measured, _) => (ClaimState::judge(reached, short), ""),
             (Provenance::Simulated, true) => (ClaimState::Fails, "even if the stated clock is met: "),
             (Provenance::Simulated, false) => (ClaimState::Open, "simulated, if the stated clock is met: "),
             // A bound on what a device could do is no measurement.

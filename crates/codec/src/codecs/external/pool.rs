@@ -20,7 +20,7 @@ static POOLS: Mutex<Vec<Weak<Pool>>> = Mutex::new(Vec::new());
 
 impl Pool {
     /// The pool of a command; nothing is started yet. It ends its processes when its last codec goes.
-    pub fn of(command: &str) -> Result<Arc<Self>> {
+    pub fn for_command(command: &str) -> Result<Arc<Self>> {
         let words = shlex::split(command).with_context(|| format!("{command:?} has a quote without its end"))?;
         let mut pools = lock(&POOLS);
         pools.retain(|pool| pool.strong_count() > 0);

@@ -1,13 +1,32 @@
 //! One question of one cell, as `samples/*.jsonl` holds it.
 
+use std::borrow::Cow;
+
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::metrics::{argmax, argmax_norm};
-use super::request::Request;
 use crate::data::Question;
+use crate::score::{Request, argmax, argmax_norm};
 
-/// What was measured on one question: a line of `samples/*.jsonl`.
+/// A line of `samples/*.jsonl`: the cell, then the question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SampleLine<'a> {
+    /// The cut; none of the baseline.
+    pub split_layer: Option<u32>,
+    /// What was compressed; empty of the baseline.
+    pub scope: Cow<'a, str>,
+    /// Codec with its options, or `baseline`.
+    pub codec: Cow<'a, str>,
+    /// Ratio asked for.
+    pub ratio: Option<f64>,
+    /// What it counts.
+    pub accounting: Option<Cow<'a, str>>,
+    /// The question.
+    #[serde(flatten)]
+    pub sample: Cow<'a, Sample>,
+}
+
+/// What was measured on one question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Data set name.
