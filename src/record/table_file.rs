@@ -15,6 +15,20 @@ pub(crate) fn write<T: Serialize>(path: &Path, lines: &[T]) -> Result<()> {
     crate::save::replace(path, &bytes)
 }
 
+/// A text table as CSV, its first line the header.
+pub(crate) fn text(lines: &[Vec<String>]) -> String {
+    let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+    // Memory takes all, and text is UTF-8.
+    lines.iter().for_each(|line| writer.write_record(line).expect("fields are text"));
+    String::from_utf8(writer.into_inner().expect("memory takes all")).expect("fields are text")
+}
+
+/// The fields of each line of such a table; a line that cannot be read is left out.
+pub(crate) fn fields(text: &str) -> Vec<Vec<String>> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    reader.records().flatten().map(|line| line.iter().map(String::from).collect()).collect()
+}
+
 /// Reads what `write` wrote; fails, naming file, line and field, on anything else.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let mut reader = csv::Reader::from_path(path).with_context(|| format!("opening {}", path.display()))?;
@@ -31,6 +45,15 @@ mod tests {
         name: String,
         value: Option<f64>,
         count: u64,
+    }
+
+    #[test]
+    fn what_needs_it_is_quoted_and_comes_back() {
+        let lines = [vec!["codec", "err"], vec!["asvd:alpha=0.5,x=1", "say \"no\""], vec!["plain", ""]];
+        let lines = lines.map(|line| line.into_iter().map(String::from).collect::<Vec<_>>());
+        let text = text(&lines);
+        assert_eq!(text, "codec,err\n\"asvd:alpha=0.5,x=1\",\"say \"\"no\"\"\"\nplain,\n");
+        assert_eq!(fields(&text), lines);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The replay itself: methods in turn over the sequences of a trace, rows of what that took.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -21,6 +20,7 @@ use crate::record::json_lines;
 use crate::record::machine::{Machine, load};
 use crate::record::manifest::command_line;
 use crate::record::replay::{Provenance, ReplayRow, ReplayTimes};
+use crate::record::table_file;
 use crate::record::{RunFolder, run_name};
 use splitbench_codec::CodecSpec;
 
@@ -108,7 +108,7 @@ pub fn run(name: &str, spec: &ReplaySpec, options: &ReplayOptions) -> Result<Rep
     let written = || -> Result<Vec<PathBuf>> {
         let mut files = vec![
             store.text("replay.jsonl", &json_lines::text(&rows)?)?,
-            store.text("timings.csv", &timings_csv(&timings)?)?,
+            store.text("timings.csv", &timings_csv(&timings))?,
         ];
         let manifest = ReplayManifest {
             experiment: name,
@@ -132,14 +132,14 @@ pub fn run(name: &str, spec: &ReplaySpec, options: &ReplayOptions) -> Result<Rep
 }
 
 /// Microseconds of every call.
-fn timings_csv(timings: &[SequenceTiming]) -> Result<String> {
-    let mut out = String::from("row,tokens,ratio,first_us,encode_us,decode_us\n");
+fn timings_csv(timings: &[SequenceTiming]) -> String {
+    let mut out = table_file::fields("row,tokens,ratio,first_us,encode_us,decode_us");
     let list = |times: &[f64]| times.iter().map(|s| format!("{:.2}", 1e6 * s)).collect::<Vec<_>>().join(" ");
     for SequenceTiming { row, sequence: TraceSequence { tokens, ratio, .. }, timed } in timings {
-        let CallTimes { first_s, encode_s, decode_s } = timed;
-        writeln!(out, "{row},{tokens},{ratio},{:.2},{},{}", 1e6 * first_s, list(encode_s), list(decode_s))?;
+        let [first, encode, decode] = [&[timed.first_s][..], &timed.encode_s, &timed.decode_s].map(list);
+        out.push(vec![row.to_string(), tokens.to_string(), ratio.to_string(), first, encode, decode]);
     }
-    Ok(out)
+    table_file::text(&out)
 }
 
 struct Replay<'a> {
