@@ -1,13 +1,12 @@
 //! Times of a replay: `replay.jsonl`, a line for each method on a device at one hidden size.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::json_lines;
+use super::{json_lines, table_file};
 
 /// How a time was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
@@ -142,13 +141,14 @@ pub struct ReplayManifest {
 }
 
 /// Text of a replay's `timings.csv`: microseconds of every call.
-pub fn timings_csv(timings: &[SequenceTiming]) -> Result<String> {
-    let mut out = String::from("row,tokens,ratio,first_us,encode_us,decode_us\n");
+pub fn timings_csv(timings: &[SequenceTiming]) -> String {
+    let mut out = table_file::fields("row,tokens,ratio,first_us,encode_us,decode_us");
     let list = |times: &[f64]| times.iter().map(|s| format!("{:.2}", 1e6 * s)).collect::<Vec<_>>().join(" ");
     for SequenceTiming { row, tokens, ratio, first_s, encode_s, decode_s } in timings {
-        writeln!(out, "{row},{tokens},{ratio},{:.2},{},{}", 1e6 * first_s, list(encode_s), list(decode_s))?;
+        let [first, encode, decode] = [&[*first_s][..], encode_s, decode_s].map(list);
+        out.push(vec![row.to_string(), tokens.to_string(), ratio.to_string(), first, encode, decode]);
     }
-    Ok(out)
+    table_file::text(&out)
 }
 
 /// Writes `replay.jsonl` and returns its path.

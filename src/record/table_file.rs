@@ -39,6 +39,20 @@ pub(crate) fn read_optional<T: TableLine>(folder: &Path) -> Result<Vec<T>> {
     if folder.join(T::FILE).exists() { read(folder) } else { Ok(Vec::new()) }
 }
 
+/// A text table as CSV, its first line the header.
+pub(crate) fn text(lines: &[Vec<String>]) -> String {
+    let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+    // Memory takes all, and text is UTF-8.
+    lines.iter().for_each(|line| writer.write_record(line).expect("fields are text"));
+    String::from_utf8(writer.into_inner().expect("memory takes all")).expect("fields are text")
+}
+
+/// The fields of each line of such a table; a line that cannot be read is left out.
+pub(crate) fn fields(text: &str) -> Vec<Vec<String>> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    reader.records().flatten().map(|line| line.iter().map(String::from).collect()).collect()
+}
+
 /// Reads what `write` wrote; fails, naming file, line and field, on anything else.
 pub(crate) fn read<T: TableLine>(folder: &Path) -> Result<Vec<T>> {
     let path = folder.join(T::FILE);
@@ -60,6 +74,15 @@ mod tests {
 
     impl TableLine for Line {
         const FILE: &'static str = "table.csv";
+    }
+
+    #[test]
+    fn what_needs_it_is_quoted_and_comes_back() {
+        let lines = [vec!["codec", "err"], vec!["asvd:alpha=0.5,x=1", "say \"no\""], vec!["plain", ""]];
+        let lines = lines.map(|line| line.into_iter().map(String::from).collect::<Vec<_>>());
+        let text = text(&lines);
+        assert_eq!(text, "codec,err\n\"asvd:alpha=0.5,x=1\",\"say \"\"no\"\"\"\nplain,\n");
+        assert_eq!(fields(&text), lines);
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub fn run(name: &str, spec: &ReplaySpec, options: &ReplayOptions) -> Result<Rep
     let Replay { rows, timings, .. } = replay;
     let written = || -> Result<Vec<PathBuf>> {
         let mut files =
-            vec![replay::write(&store.results, &rows)?, store.text("timings.csv", &replay::timings_csv(&timings)?)?];
+            vec![replay::write(&store.results, &rows)?, store.text("timings.csv", &replay::timings_csv(&timings))?];
         let manifest = ReplayManifest {
             experiment: name.to_string(),
             version: crate::VERSION,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::report::TextPlace;
 
 fn alike(dataset: &str, layer: u32, measure: &str, cosine: f64) -> Similarity {
     Similarity {
@@ -47,7 +48,8 @@ fn a_line_a_set_and_a_line_a_layer() {
     let points: Vec<(f64, f64)> = second.panels[1].series[3].iter().map(|point| (point.x, point.y)).collect();
     assert_eq!(points, [(12.5, 6.25), (25.0, 12.5)]);
     assert!(
-        drawn.iter().all(|one| one.figure.svg().unwrap().contains("<svg") && !one.figure.subtitle.contains("left out"))
+        drawn.iter().all(|one| one.figure.svg(TextPlace::Inside).unwrap().contains("<svg")
+            && !one.figure.subtitle.contains("left out"))
     );
 }
 
@@ -59,7 +61,7 @@ fn numbers_that_are_not_finite_are_left_out_and_counted() {
     assert_eq!(drawn[0].figure.panels[0].series[0].len(), 1);
     assert!(drawn[0].figure.subtitle.contains("1 line without a finite number is left out."));
     assert_eq!(drawn[1].figure.panels[0].series[0].len(), 1);
-    assert!(drawn.iter().all(|one| one.figure.svg().is_ok()));
+    assert!(drawn.iter().all(|one| one.figure.svg(TextPlace::Inside).is_ok()));
     assert!(figures(&[], &[]).is_empty());
 }
 

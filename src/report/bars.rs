@@ -1,13 +1,13 @@
 //! Stacked bars, one under another, as SVG.
 
 use anyhow::Result;
-use plotters::style::RGBColor;
+use plotters::element::{EmptyElement, Rectangle, Text};
 use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{Color, RGBColor};
 
-use super::canvas::{Canvas, text_width};
-use super::figure::{AXIS, GRID, HEAD, INK, MARGIN, SMALL, TITLE, fit, grid};
+use super::figure::{even_axis, y_step};
 use super::picture::{Picture, TextPlace, few};
-use super::slim::slim;
+use super::svg::{self, AXIS, CENTER, Canvas, GridLines, HEAD, INK, MARGIN, SMALL, TOP_LEFT, TickedAxis, text_width};
 
 /// A figure of bars: panels that share the meaning of the parts; each has its own scale from zero.
 #[derive(Debug)]
@@ -46,12 +46,11 @@ const FILLS: [RGBColor; 6] = [
 ];
 
 const WIDTH: i32 = 520;
-const BAR: i32 = 15;
 const STEP: i32 = 21;
 
 impl Bars {
     /// The bars drawn, with their words inside or beside.
-    pub fn picture(mut self, file: String, words: TextPlace) -> Result<Picture> {
+    pub fn picture(self, file: String, words: TextPlace) -> Result<Picture> {
         let of = |bar: &Bar| format!("{}: {}", bar.name, bar.note);
         let panel = |panel: &BarPanel| {
             let title = if panel.title.is_empty() { String::new() } else { format!("{}: ", panel.title) };
@@ -59,84 +58,62 @@ impl Bars {
         };
         let panels: Vec<String> = self.panels.iter().map(panel).collect();
         let alt = format!("{}. Bars of {}. {}.", self.title, self.x_label, panels.join("; "));
-        let (title, caption) = (self.title, self.subtitle);
-        (self.title, self.subtitle) = (words.drawn(&title).into(), words.drawn(&caption).into());
-        Ok(Picture { file, svg: self.svg()?, title, caption, alt })
+        Ok(Picture { file, svg: self.svg(words)?, title: self.title, caption: self.subtitle, alt })
     }
 
-    pub fn svg(&self) -> Result<String> {
+    pub fn svg(&self, words: TextPlace) -> Result<String> {
         let bars = || self.panels.iter().flat_map(|panel| &panel.bars);
         let widest = |of: &dyn Fn(&Bar) -> &str| bars().map(|bar| text_width(of(bar), SMALL.size)).max().unwrap_or(0);
         let (names, notes) = (widest(&|bar| &bar.name) + 10, widest(&|bar| &bar.note) + 10);
-        let inner = names + WIDTH + notes;
-        let (title, subtitle) = (fit(&self.title, TITLE, inner), fit(&self.subtitle, SMALL, inner));
-        let entries: Vec<i32> = self.parts.iter().map(|part| 20 + text_width(part, AXIS.size) + 18).collect();
         let legend = if self.parts.len() > 1 { 28 } else { 0 };
-        let top = MARGIN + 24 * title.len() as i32 + 17 * subtitle.len() as i32 + 12 + legend;
         let tall = |panel: &BarPanel| 24 + panel.bars.len().max(1) as i32 * STEP + 34;
-        let height = top + self.panels.iter().map(tall).sum::<i32>() + 26 + MARGIN;
-        let mut svg = String::new();
-        let canvas = Canvas::new(&mut svg, inner + 2 * MARGIN, height)?;
-        let top_left = (HPos::Left, VPos::Top);
-        let mut y = MARGIN;
-        for line in &title {
-            canvas.text(line, (MARGIN, y), TITLE, top_left)?;
-            y += 24;
-        }
-        for line in &subtitle {
-            canvas.text(line, (MARGIN, y), SMALL, top_left)?;
-            y += 17;
-        }
-        if legend > 0 {
-            let (mut x, middle) = (MARGIN, y + 20);
-            for ((at, part), width) in self.parts.iter().enumerate().zip(&entries) {
-                canvas.rectangle((x, middle - 7), (x + 14, middle + 7), FILLS[at % FILLS.len()])?;
+        let below = 12 + legend + self.panels.iter().map(tall).sum::<i32>() + 26 + MARGIN;
+        let words = [&self.title, &self.subtitle].map(|text| words.drawn(text));
+        svg::draw(words, names + WIDTH + notes, below, |canvas, top| {
+            let (mut x, middle) = (MARGIN, top + 20);
+            for (at, part) in self.parts.iter().enumerate().filter(|_| legend > 0) {
+                let corners = [(x, middle - 7), (x + 14, middle + 7)];
+                canvas.area.draw(&Rectangle::new(corners, FILLS[at % FILLS.len()].filled()))?;
                 canvas.text(part, (x + 20, middle), AXIS, (HPos::Left, VPos::Center))?;
-                x += width;
+                x += 20 + text_width(part, AXIS.size) + 18;
             }
-        }
-        let left = MARGIN + names;
-        y = top;
-        for panel in &self.panels {
-            canvas.text(&panel.title, (MARGIN, y), HEAD, top_left)?;
-            panel.draw(&canvas, (left, y + 24))?;
-            y += tall(panel);
-        }
-        canvas.text(&self.x_label, (left + WIDTH / 2, y), AXIS, (HPos::Center, VPos::Top))?;
-        canvas.finish()?;
-        Ok(slim(&svg))
+            let left = MARGIN + names;
+            let mut y = top + 12 + legend;
+            for panel in &self.panels {
+                canvas.text(&panel.title, (MARGIN, y), HEAD, TOP_LEFT)?;
+                panel.draw(canvas, (left, y + 24))?;
+                y += tall(panel);
+            }
+            canvas.text(&self.x_label, (left + WIDTH / 2, y), AXIS, (HPos::Center, VPos::Top))
+        })
     }
 }
 
 impl BarPanel {
-    fn draw(&self, canvas: &Canvas, (left, top): (i32, i32)) -> Result<()> {
+    fn draw(&self, canvas: &Canvas, place: (i32, i32)) -> Result<()> {
         let total = |bar: &Bar| bar.parts.iter().sum::<f64>();
         let most = self.bars.iter().map(total).fold(0.0, f64::max);
-        let bottom = top + self.bars.len().max(1) as i32 * STEP;
+        let height = self.bars.len().max(1) as i32 * STEP;
         if most <= 0.0 {
-            let middle = (left + WIDTH / 2, (top + bottom) / 2);
-            return canvas.text("nothing measured", middle, SMALL, (HPos::Center, VPos::Center));
+            return canvas.text("nothing measured", (place.0 + WIDTH / 2, place.1 + height / 2), SMALL, CENTER);
         }
-        let place = |value: f64| left + (value / most * f64::from(WIDTH)).round() as i32;
-        let (step, digits) = grid(most);
-        for nth in 0..=(most / step).floor() as i32 {
-            let value = f64::from(nth) * step;
-            canvas.path(&[(place(value), top - 2), (place(value), bottom)], GRID, 1)?;
-            canvas.text(&format!("{value:.digits$}"), (place(value), bottom + 5), SMALL, (HPos::Center, VPos::Top))?;
-        }
-        for (nth, bar) in self.bars.iter().enumerate() {
-            let y = top + nth as i32 * STEP + (STEP - BAR) / 2;
-            let middle = y + BAR / 2;
-            canvas.text(&bar.name, (left - 8, middle), SMALL, (HPos::Right, VPos::Center))?;
-            let mut from = 0.0;
+        // Bars stand one below the other, each in the middle of its step.
+        let names = self.bars.iter().enumerate().map(|(nth, bar)| (nth as f64 + 0.5, bar.name.clone())).collect();
+        let y = TickedAxis { ends: (self.bars.len() as f64, 0.0), ticks: names };
+        let mut chart =
+            canvas.chart(place, (WIDTH, height), [&even_axis((0.0, most), y_step(most)), &y], GridLines::Up)?;
+        for (bar, (middle, _)) in self.bars.iter().zip(&y.ticks) {
+            let corners = |from: f64, to: f64| [(from, middle - 0.36), (to, middle + 0.36)];
+            let mut end = 0.0;
             for (at, part) in bar.parts.iter().enumerate() {
-                canvas.rectangle((place(from), y), (place(from + part), y + BAR), FILLS[at % FILLS.len()])?;
-                from += part;
+                let (from, fill) = (end, FILLS[at % FILLS.len()]);
+                end += part;
+                chart.draw_series([Rectangle::new(corners(from, end), fill.filled())])?;
             }
-            let corners = [(left, y), (place(from), y), (place(from), y + BAR), (left, y + BAR), (left, y)];
-            canvas.path(&corners, INK, 1)?;
-            canvas.text(&bar.note, (place(from) + 6, middle), SMALL, (HPos::Left, VPos::Center))?;
+            let note = Text::new(bar.note.clone(), (6, 0), SMALL.style((HPos::Left, VPos::Center)));
+            chart.draw_series([Rectangle::new(corners(0.0, end), INK)])?;
+            chart.draw_series([EmptyElement::at((end, *middle)) + note])?;
         }
-        canvas.path(&[(left, top - 2), (left, bottom)], INK, 1)
+        Ok(())
     }
 }

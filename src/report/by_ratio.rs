@@ -8,7 +8,7 @@ use super::number::{self, MISSING};
 use super::table::{Notes, Table, TableSection};
 use super::table3;
 use super::view::{RowView, distinct};
-use crate::record::Row;
+use crate::record::{Row, table_file};
 
 /// KL, nats a position, that is called near-lossless here: what docs/perplexity-and-gate.md asks `splitbench gate` for.
 const NEAR_LOSSLESS_KL: f64 = 0.01;
@@ -46,8 +46,8 @@ impl Reading<'_> {
 /// A table of KL and one of lost points for each model, split layer and accounting.
 pub(super) fn by_ratio(view: &RowView) -> TableSet {
     let places = places(view);
-    let mut csv = String::from(
-        "model,split_layer,scope,codec,accounting,ratio,ratio_elements,ratio_wire,kl,kl_se,top1,drop,drop_se\n",
+    let mut csv = table_file::fields(
+        "model,split_layer,scope,codec,accounting,ratio,ratio_elements,ratio_wire,kl,kl_se,top1,drop,drop_se",
     );
     let mut tables = Vec::new();
     let key = |place: &CodecPlace| (place.model.to_string(), place.split_layer);
@@ -61,10 +61,10 @@ pub(super) fn by_ratio(view: &RowView) -> TableSet {
             tables.extend(pair(view, &cut, accounting, &mut csv));
         }
     }
-    TableSet { tables, csv }
+    TableSet { tables, csv: table_file::text(&csv) }
 }
 
-fn pair(view: &RowView, places: &[&CodecPlace], accounting: &str, csv: &mut String) -> Vec<Table> {
+fn pair(view: &RowView, places: &[&CodecPlace], accounting: &str, csv: &mut Vec<Vec<String>>) -> Vec<Table> {
     let Some(first) = places.first() else { return Vec::new() };
     let mut readings: Vec<Reading> = Vec::new();
     for place in places {
@@ -96,13 +96,13 @@ fn pair(view: &RowView, places: &[&CodecPlace], accounting: &str, csv: &mut Stri
             kl_row.push(kl.map_or(MISSING.into(), |kl| digits(kl.value)));
             let drop = table3::drop(&cells, &baseline).filter(|drop| drop.sets == cells.len());
             drop_row.push(drop.as_ref().map_or(MISSING.into(), |drop| drop.to_string()));
-            let text = |value: Option<f64>| value.map(|v| format!("{v:e}")).unwrap_or_default();
+            let text = |value: Option<f64>| number::field(value.map(|v| format!("{v:e}")));
             let wire = number::geometric_mean(cells.iter().flatten().filter_map(|row| row.ratio_wire));
-            let fields = [
-                number::csv_field(first.model),
-                first.split_layer.map(|layer| layer.to_string()).unwrap_or_default(),
-                number::csv_field(reading.scope),
-                number::csv_field(reading.codec),
+            csv.push(vec![
+                first.model.into(),
+                number::field(first.split_layer),
+                reading.scope.into(),
+                reading.codec.into(),
                 accounting.to_string(),
                 number::ratio(ratio),
                 text(reading.sent(ratio)),
@@ -112,8 +112,7 @@ fn pair(view: &RowView, places: &[&CodecPlace], accounting: &str, csv: &mut Stri
                 text(line.and_then(|line| line.mean(|row| row.top1))),
                 text(drop.as_ref().map(|drop| drop.points)),
                 text(drop.and_then(|drop| drop.stderr)),
-            ];
-            *csv += &(fields.join(",") + "\n");
+            ]);
         }
         kl_row.push(match reading.near_lossless(&ratios) {
             Some(ratio) => number::ratio(ratio),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::record::testing::{older, on, row};
+use crate::report::TextPlace;
 use crate::report::figure::Figure;
 
 /// A codec's row on two sets, with bytes and KL of its own.
@@ -63,7 +64,7 @@ fn accuracy_and_kl_with_their_fronts_on_log_axes() {
         kl.subtitle
     );
     for (file, figure) in drawn {
-        let svg = figure.svg().unwrap();
+        let svg = figure.svg(TextPlace::Inside).unwrap();
         assert!(["topk@8 wire", "int8"].iter().all(|label| svg.contains(label)), "{file}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{file}");
     }
@@ -80,7 +81,7 @@ fn only_what_is_lossless_is_at_the_lower_edge() {
     let mut rows = rows();
     rows.retain(|row| row.is_baseline() || row.codec == "noop");
     let drawn = named(&rows);
-    assert!(drawn[1].1.svg().unwrap().contains("noop"));
+    assert!(drawn[1].1.svg(TextPlace::Inside).unwrap().contains("noop"));
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn several_models_stand_side_by_side() {
     assert_eq!(corners(drop)[0].2, "topk@8 wire");
     assert!((corners(drop)[0].1 - 30.0).abs() < 1e-9 && drop.baseline == Some(0.0));
     assert_eq!(drop.series[0].len(), 2);
-    assert!(figure.svg().unwrap().contains("Other: KL"));
+    assert!(figure.svg(TextPlace::Inside).unwrap().contains("Other: KL"));
     // A model without KL leaves one alone, and then there is no such figure.
     let one: Vec<Row> = rows
         .iter()

@@ -5,8 +5,7 @@ use super::number::{self, MISSING};
 use super::table::{Notes, Table, TableSection};
 use super::view::{self, RowView};
 use super::{TableSet, fidelity, table3};
-use crate::record::TimingTable;
-use crate::record::{Accuracy, Row};
+use crate::record::{Accuracy, Row, TimingTable, table_file};
 
 /// The rows of one model cut at one place: layer and scope.
 pub(super) struct CodecPlace<'v, 'a> {
@@ -63,15 +62,14 @@ pub(super) fn places<'v, 'a>(view: &'v RowView<'a>) -> Vec<CodecPlace<'v, 'a>> {
 /// The codec table of every model and place.
 pub(super) fn codecs(view: &RowView, times: &TimingTable) -> TableSet {
     let places = places(view);
-    let mut csv = String::from(
+    let mut csv = table_file::fields(
         "model,split_layer,scope,codec,ratio,accounting,accuracy,accuracy_se,drop,drop_se,bytes_per_token,ratio_wire,\
          rel_error,encode_us,decode_us,pareto",
     );
     let measured = fidelity::is_measured(view.rows);
-    csv += if measured { fidelity::CSV_COLUMNS } else { "" };
-    csv += "\n";
+    csv[0].extend(fidelity::CSV_COLUMNS.into_iter().filter(|_| measured).map(String::from));
     places.iter().for_each(|place| place.csv(times, measured, &mut csv));
-    TableSet { tables: places.iter().map(|place| place.table(times)).collect(), csv }
+    TableSet { tables: places.iter().map(|place| place.table(times)).collect(), csv: table_file::text(&csv) }
 }
 
 impl<'a> CodecPlace<'_, 'a> {
@@ -179,20 +177,20 @@ impl<'a> CodecPlace<'_, 'a> {
         Table { title, caption, columns, sections, notes: Notes::default() }
     }
 
-    fn csv(&self, times: &TimingTable, measured: bool, out: &mut String) {
+    fn csv(&self, times: &TimingTable, measured: bool, out: &mut Vec<Vec<String>>) {
         let lines = self.lines();
         let front = front(&lines, |line| line.accuracy().map(|cell| cell.value));
         let baseline = self.baseline();
         for (at, line) in lines.iter().enumerate() {
-            let number = |value: Option<f64>| value.map(|v| format!("{v:.4}")).unwrap_or_default();
+            let number = |value: Option<f64>| number::field_to(value, 4);
             let cell = line.accuracy();
             let drop = table3::drop(&line.cells, &baseline).filter(|drop| drop.sets == line.cells.len());
-            let fields = [
-                number::csv_field(self.model),
-                self.split_layer.map(|layer| layer.to_string()).unwrap_or_default(),
-                number::csv_field(self.scope),
-                number::csv_field(line.codec),
-                line.ratio.map(number::ratio).unwrap_or_default(),
+            let mut fields = vec![
+                self.model.to_string(),
+                number::field(self.split_layer),
+                self.scope.into(),
+                line.codec.into(),
+                number::field(line.ratio),
                 line.accounting.to_string(),
                 number::csv_percent(cell.map(|cell| cell.value)),
                 number::csv_percent(cell.map(|cell| cell.stderr)),
@@ -205,9 +203,8 @@ impl<'a> CodecPlace<'_, 'a> {
                 number(line.mean(|row| times.find(row).map(|t| t.1))),
                 front.contains(&at).to_string(),
             ];
-            *out += &fields.join(",");
-            *out += &if measured { fidelity::csv_fields(&line.cells) } else { String::new() };
-            *out += "\n";
+            fields.extend(fidelity::csv_fields(&line.cells).into_iter().filter(|_| measured));
+            out.push(fields);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::codecs::{CodecLine, CodecPlace, places};
 use super::number::{self, MISSING};
 use super::table::{Notes, Table, TableSection};
 use super::view::{self, RowView};
-use crate::record::Row;
+use crate::record::{Row, table_file};
 
 /// What the columns of KL are, for captions.
 pub(super) const KL: &str =
@@ -60,17 +60,21 @@ pub(super) fn top1(cells: &[Option<&Row>]) -> String {
 }
 
 /// What other CSVs have of this, behind their columns.
-pub(super) const CSV_COLUMNS: &str = ",kl,kl_se,top1,top1_se";
+pub(super) const CSV_COLUMNS: [&str; 4] = ["kl", "kl_se", "top1", "top1_se"];
 
 /// The fields of these columns.
-pub(super) fn csv_fields(cells: &[Option<&Row>]) -> String {
-    let both = [mean_kl(cells), mean_top1(cells)];
-    let fields = both.into_iter().flat_map(|mean| [mean.map(|mean| mean.value), mean.and_then(|mean| mean.stderr)]);
-    fields.map(|value| format!(",{}", csv_number(value))).collect()
+pub(super) fn csv_fields(cells: &[Option<&Row>]) -> [String; 4] {
+    let ([kl, kl_se], [top1, top1_se]) = (csv_pair(mean_kl(cells)), csv_pair(mean_top1(cells)));
+    [kl, kl_se, top1, top1_se]
+}
+
+/// A mean and its standard error.
+fn csv_pair(mean: Option<FidelityMean>) -> [String; 2] {
+    [mean.map(|mean| mean.value), mean.and_then(|mean| mean.stderr)].map(csv_number)
 }
 
 fn csv_number(value: Option<f64>) -> String {
-    value.map(|value| format!("{value:e}")).unwrap_or_default()
+    number::field(value.map(|value| format!("{value:e}")))
 }
 
 /// Three digits that count.
@@ -115,13 +119,13 @@ pub(super) fn is_measured<'a>(rows: impl IntoIterator<Item = &'a Row>) -> bool {
 
 /// The table of every model and place.
 pub(super) fn fidelity(view: &RowView) -> TableSet {
-    let mut csv = String::from(
+    let mut csv = table_file::fields(
         "model,split_layer,scope,codec,ratio,accounting,bytes_per_token,kl,kl_se,kl_median,kl_p90,kl_p99,kl_max,top1,top1_se,\
-         acceptance,gold_loglik_change,gold_loglik_change_se,ln_ppl_ratio,ln_ppl_ratio_se\n",
+         acceptance,gold_loglik_change,gold_loglik_change_se,ln_ppl_ratio,ln_ppl_ratio_se",
     );
     let places = places(view);
     places.iter().for_each(|place| write_csv(place, &mut csv));
-    TableSet { tables: places.iter().map(|place| table(view, place)).collect(), csv }
+    TableSet { tables: places.iter().map(|place| table(view, place)).collect(), csv: table_file::text(&csv) }
 }
 
 fn table(view: &RowView, place: &CodecPlace) -> Table {
@@ -181,24 +185,21 @@ fn table(view: &RowView, place: &CodecPlace) -> Table {
     }
 }
 
-fn write_csv(place: &CodecPlace, out: &mut String) {
+fn write_csv(place: &CodecPlace, out: &mut Vec<Vec<String>>) {
     for line in place.lines() {
         let mut fields = vec![
-            number::csv_field(place.model),
-            place.split_layer.map(|layer| layer.to_string()).unwrap_or_default(),
-            number::csv_field(place.scope),
-            number::csv_field(line.codec),
-            line.ratio.map(number::ratio).unwrap_or_default(),
+            place.model.into(),
+            number::field(place.split_layer),
+            place.scope.into(),
+            line.codec.into(),
+            number::field(line.ratio),
             line.accounting.to_string(),
             csv_number(line.bytes()),
         ];
         for (nth, measure) in measures(&line).into_iter().enumerate() {
-            fields.push(csv_number(measure.map(|mean| mean.value)));
-            if [0, 5, 7, 8].contains(&nth) {
-                fields.push(csv_number(measure.and_then(|mean| mean.stderr)));
-            }
+            fields.extend(csv_pair(measure).into_iter().take(if [0, 5, 7, 8].contains(&nth) { 2 } else { 1 }));
         }
-        *out += &(fields.join(",") + "\n");
+        out.push(fields);
     }
 }
 

@@ -1,5 +1,17 @@
 use super::*;
 
+fn figure(panels: Vec<Panel>) -> Figure {
+    Figure {
+        title: "t".into(),
+        subtitle: String::new(),
+        x_label: "x".into(),
+        y_label: "y".into(),
+        axis: Axis::Values,
+        series: vec!["fc".into()],
+        panels,
+    }
+}
+
 fn panel(series: &[&[(f64, f64)]]) -> Panel {
     let points = |cells: &&[(f64, f64)]| cells.iter().map(|&(x, y)| FigurePoint { x, y, stderr: 1.5 }).collect();
     Panel {
@@ -12,14 +24,19 @@ fn panel(series: &[&[(f64, f64)]]) -> Panel {
     }
 }
 
+fn texts_of(axis: &TickedAxis) -> Vec<&str> {
+    axis.ticks.iter().map(|tick| tick.1.as_str()).collect()
+}
+
 #[test]
 fn the_y_axis_holds_everything() {
-    let shown = panel(&[&[(6.0, 40.0), (10.0, 20.0)]]);
-    assert_eq!(shown.y_range(), (10.0, 70.0, 10.0));
+    let shown = panel(&[&[(6.0, 40.0), (10.0, 20.0)]]).y_axis();
+    assert_eq!(shown.ends, (10.0, 70.0));
+    assert_eq!(texts_of(&shown), ["10", "20", "30", "40", "50", "60", "70"]);
     let full = Panel { baseline: Some(100.0), ..panel(&[&[(6.0, 99.5)]]) };
-    assert_eq!(full.y_range(), (20.0, 100.0, 20.0), "never above 100");
+    assert_eq!(full.y_axis().ends, (20.0, 100.0), "never above 100");
     let empty = Panel { baseline: None, chance: None, ..panel(&[&[]]) };
-    assert_eq!(empty.y_range(), (0.0, 100.0, 20.0));
+    assert_eq!(texts_of(&empty.y_axis()), ["0", "20", "40", "60", "80", "100"]);
     let free = |low: f64, high: f64| Panel {
         scale: Scale::FREE,
         baseline: None,
@@ -28,33 +45,21 @@ fn the_y_axis_holds_everything() {
         ..panel(&[])
     };
     for (low, high, expected) in [
-        (-0.2, 1.3, (-0.5, 1.5, 0.5)),
-        (0.0, 0.0, (-0.001, 0.001, 0.001)),
-        (0.81, 0.84, (0.805, 0.845, 0.005)),
-        (120.0, 700.0, (0.0, 800.0, 100.0)),
+        (-0.2, 1.3, &["-0.5", "0.0", "0.5", "1.0", "1.5"][..]),
+        (0.0, 0.0, &["-0.001", "0.000", "0.001"]),
+        (0.81, 0.84, &["0.805", "0.810", "0.815", "0.820", "0.825", "0.830", "0.835", "0.840", "0.845"]),
+        (120.0, 700.0, &["0", "100", "200", "300", "400", "500", "600", "700", "800"]),
     ] {
-        let (from, to, step) = free(low, high).y_range();
-        let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
-        assert!(close(from, expected.0) && close(to, expected.1) && close(step, expected.2), "{from} {to} {step}");
+        assert_eq!(texts_of(&free(low, high).y_axis()), expected);
     }
 }
 
 #[test]
 fn dodge_keeps_series_within_their_x() {
-    let frame = AxesFrame {
-        left: 0,
-        top: 0,
-        width: 240,
-        height: 100,
-        axis: Axis::Values,
-        x: (5.5, 10.5),
-        y: (0.0, 100.0, 20.0),
-        log_y: false,
-    };
     let points: &[(f64, f64)] = &[(6.0, 50.0)];
     for count in [1, 3, 20] {
-        let spread = panel(&vec![points; count]).dodge(&frame, &[6.0, 7.0, 8.0, 9.0, 10.0]) * count as f64;
-        assert!(spread > 0.0 && spread <= 48.0, "{count} series take {spread} of 48 pixels");
+        let spread = panel(&vec![points; count]).dodge(&even_axis((5.5, 10.5), 1.0), Axis::Values, 240) * count as f64;
+        assert!(spread > 0.0 && spread <= 0.6 + 1e-9, "{count} series take {spread} of the way to the next x");
     }
 }
 
@@ -69,7 +74,7 @@ fn one_point_still_shows_and_text_is_escaped() {
         series: vec!["fc".into(), "a<b>".into()],
         panels: vec![panel(&[&[(8.0, 50.0)], &[]])],
     };
-    let svg = figure.svg().unwrap();
+    let svg = figure.svg(TextPlace::Inside).unwrap();
     assert!(svg.contains("A &amp; B") && svg.contains("p &lt; 0.05") && svg.contains("a&lt;b&gt;"), "{svg}");
     // The marker of the first series: once in the panel, once in the legend.
     assert_eq!(svg.matches("<circle").count(), 2);
@@ -79,8 +84,8 @@ fn one_point_still_shows_and_text_is_escaped() {
 #[test]
 fn long_names_are_broken_not_cut() {
     let name = "organisation/".to_string() + &"long-model-name-".repeat(10);
-    let lines = fit(&format!("Accuracy: {name}"), TITLE, 400);
-    assert!(lines.iter().all(|line| text_width(line, TITLE.size) <= 400), "{lines:?}");
+    let lines = fit(&format!("Accuracy: {name}"), HEAD, 400);
+    assert!(lines.iter().all(|line| text_width(line, HEAD.size) <= 400), "{lines:?}");
     assert_eq!(lines.concat(), format!("Accuracy:{name}"));
 }
 
@@ -93,30 +98,30 @@ fn a_log_axis_has_round_ticks_around_its_values() {
 
 #[test]
 fn a_log_scale_has_whole_ticks_and_even_decades() {
-    let mut shown = panel(&[&[(1.0, 0.025), (2000.0, 3.8)]]);
-    (shown.scale, shown.baseline, shown.chance) = (Scale::log(0.025, 3.8), None, None);
-    let y = shown.y_range();
-    assert!((y.0 - 0.02).abs() < 1e-12 && (y.1 - 5.0).abs() < 1e-12, "{y:?}");
-    let frame = AxesFrame {
-        left: 0,
-        top: 0,
-        width: 100,
-        height: 300,
-        axis: Axis::LogLines,
-        x: (0.0, 3.0),
-        y: (0.01, 10.0, 0.0),
-        log_y: true,
-    };
-    assert_eq!([0.01, 0.1, 1.0, 10.0].map(|y| frame.height_of(y)), [300, 200, 100, 0]);
-    assert_eq!(frame.height_of(0.0), 300, "the lower end of an error bar may be beyond it");
-    let texts: Vec<String> = frame.y_ticks().into_iter().map(|tick| tick.1).collect();
-    assert_eq!(texts, ["0.01", "0.1", "1", "10"]);
-    let near = AxesFrame { y: (0.02, 1.0, 0.0), ..frame };
-    assert_eq!(
-        near.y_ticks().into_iter().map(|tick| tick.1).collect::<Vec<_>>(),
-        ["0.02", "0.05", "0.1", "0.2", "0.5", "1"]
-    );
+    let of = |low, high| Panel { scale: Scale::log(low, high), ..panel(&[]) }.y_axis();
+    let (near, far) = (of(0.025, 0.9), of(0.025, 3.8));
+    assert_eq!(texts_of(&near), ["0.02", "0.05", "0.1", "0.2", "0.5", "1"]);
+    assert!((near.ends.0 - 0.02f64.log10()).abs() < 1e-12 && near.ends.1.abs() < 1e-12, "{near:?}");
+    assert_eq!(texts_of(&far), ["0.1", "1"], "powers of ten where there are many");
+    assert_eq!(texts_of(&of(0.1, 0.1)), ["0.05", "0.1", "0.2"]);
     assert_eq!(Axis::LogLines.ticks(&[1.0, 2000.0]).len(), 11);
+}
+
+#[test]
+fn what_is_beyond_a_log_scale_lies_on_its_edge() {
+    let mut shown = panel(&[&[(1.0, 0.0), (10.0, 1.0)]]);
+    (shown.scale, shown.baseline, shown.chance) = (Scale::log(0.01, 10.0), None, None);
+    let figure = Figure { axis: Axis::LogLines, y_label: String::new(), ..figure(vec![shown]) };
+    svg::draw(["", ""], 400, 300, |canvas, top| {
+        let axes = [&figure.x_axis(300), &figure.panels[0].y_axis()];
+        let chart = canvas.chart((50, top), (300, 200), axes, GridLines::Across)?;
+        let chart = PanelChart { chart, axis: figure.axis, log_y: true };
+        assert_eq!(chart.edges(), [50, top, 350, top + 200]);
+        assert_eq!(chart.height_of(0.0), top + 200, "the lower end of an error bar may be beyond it");
+        assert_eq!(chart.height_of(99.0), top);
+        Ok(())
+    })
+    .unwrap();
 }
 
 /// The text of an SVG's elements, in order.
@@ -139,7 +144,7 @@ fn the_ends_of_a_log_axis_and_powers_of_ten_keep_their_numbers() {
         series: vec!["fc".into()],
         panels: (0..panels).map(|_| panel(&[&points])).collect(),
     };
-    let svg = figure(4).svg().unwrap();
+    let svg = figure(4).svg(TextPlace::Inside).unwrap();
     for tick in ["1", "10", "100", "1000", "5000"] {
         assert!(texts(&svg).iter().filter(|text| **text == tick).count() >= 4, "{tick}: {:?}", texts(&svg));
     }
@@ -168,7 +173,7 @@ fn corners_of_the_front_are_named_and_no_name_lies_on_another_or_a_point() {
             series: vec!["one".into()],
             panels,
         };
-        figure.svg().unwrap()
+        figure.svg(TextPlace::Inside).unwrap()
     };
     let svg = figure(vec![crowded.clone()]);
     let places: Vec<(i32, i32)> = crowded.front.iter().filter_map(|corner| place(&svg, &corner.label)).collect();

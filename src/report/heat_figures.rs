@@ -1,16 +1,13 @@
 //! Figure 2(a): an activation, what codecs leave of it and their errors; and the maps of 2(c): its 2-D spectrum.
 
 use anyhow::Result;
-use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{BLACK, Color, WHITE};
 
-use super::canvas::Canvas;
-use super::figure::{AXIS, HEAD, INK, MARGIN, SMALL, TITLE, fit};
 use super::names;
 use super::number::significant;
 use super::picture::{Picture, TextPlace, few};
-use super::pixels::{beneath, image};
-use super::slim::slim;
+use super::svg::{self, AXIS, Canvas, HEAD, INK, MARGIN, SMALL, TOP_LEFT, fit, path};
 use super::view;
 use crate::record::{Heat, HeatKind as Kind};
 use splitbench_codec::Activation;
@@ -31,7 +28,8 @@ const GAP: i32 = 46;
 /// Height of a token's row of pixels, and of the whole picture at most.
 const ROW: i32 = 4;
 const MOST: i32 = 140;
-const WHITE: RGBColor = RGBColor(255, 255, 255);
+/// From the caption to the first pictures: room for their titles.
+const ABOVE: i32 = 34;
 
 /// Heat maps and spectra of each model.
 pub(super) fn figures(maps: &[HeatMap], words: TextPlace) -> Result<Vec<Picture>> {
@@ -62,72 +60,51 @@ struct HeatPanel {
     frame: Option<[f64; 4]>,
 }
 
-/// Where things go while a figure is drawn: pictures apart, as they lie beneath.
-struct HeatSheet<'a> {
-    canvas: Canvas<'a>,
-    images: String,
-}
-
-impl HeatSheet<'_> {
-    fn panel(&mut self, panel: &HeatPanel, (left, top): (i32, i32), height: i32) -> Result<()> {
-        for (nth, line) in fit(&panel.title, HEAD, WIDTH + GAP - 10).iter().take(1).enumerate() {
-            self.canvas.text(line, (left, top - 18 + 16 * nth as i32), HEAD, (HPos::Left, VPos::Top))?;
+impl HeatPanel {
+    /// By hand: plotters' axes put a number at the middle of its tick, and these stand within the ends of a picture without room beside it.
+    fn draw(&self, canvas: &Canvas, (left, top): (i32, i32), height: i32) -> Result<()> {
+        if let Some(line) = fit(&self.title, HEAD, WIDTH + GAP - 10).first() {
+            canvas.text(line, (left, top - 18), HEAD, TOP_LEFT)?;
         }
-        self.images += &image(&panel.shares, panel.columns, (left, top), (WIDTH, height));
+        canvas.image(&self.shares, self.columns, (left, top), (WIDTH, height));
         let (right, bottom) = (left + WIDTH, top + height);
-        self.canvas.path(&[(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], INK, 1)?;
-        let [first, last, above, below] = &panel.ends;
-        self.canvas.text(first, (left, bottom + 4), SMALL, (HPos::Left, VPos::Top))?;
-        self.canvas.text(last, (right, bottom + 4), SMALL, (HPos::Right, VPos::Top))?;
-        self.canvas.text(above, (left - 4, top), SMALL, (HPos::Right, VPos::Top))?;
-        self.canvas.text(below, (left - 4, bottom), SMALL, (HPos::Right, VPos::Bottom))?;
-        if let Some(frame) = panel.frame {
+        path(&canvas.area, outline([left, top, right, bottom]), None, INK)?;
+        let [first, last, above, below] = &self.ends;
+        canvas.text(first, (left, bottom + 4), SMALL, TOP_LEFT)?;
+        canvas.text(last, (right, bottom + 4), SMALL, (HPos::Right, VPos::Top))?;
+        canvas.text(above, (left - 4, top), SMALL, (HPos::Right, VPos::Top))?;
+        canvas.text(below, (left - 4, bottom), SMALL, (HPos::Right, VPos::Bottom))?;
+        if let Some([l, t, r, b]) = self.frame {
             let x = |share: f64| left + (share * f64::from(WIDTH)).round() as i32;
             let y = |share: f64| top + (share * f64::from(height)).round() as i32;
-            let [l, t, r, b] = frame;
-            let corners = [(x(l), y(t)), (x(r), y(t)), (x(r), y(b)), (x(l), y(b)), (x(l), y(t))];
-            self.canvas.path(&corners, WHITE, 3)?;
-            self.canvas.dashed(&corners, &[5.0, 4.0], RGBColor(0, 0, 0), 2)?;
+            let corners = outline([x(l), y(t), x(r), y(b)]);
+            path(&canvas.area, corners.clone(), None, WHITE.stroke_width(3))?;
+            path(&canvas.area, corners, Some((5, 4)), BLACK.stroke_width(2))?;
         }
         Ok(())
     }
-
-    /// The colours from left to right, with numbers below.
-    fn bar(&mut self, (left, top): (i32, i32), width: i32, name: &str, numbers: &[(f64, String)]) -> Result<()> {
-        let shares: Vec<f64> = (0..width).map(|x| f64::from(x) / f64::from(width - 1)).collect();
-        self.images += &image(&shares, shares.len(), (left, top), (width, 14));
-        for (share, text) in numbers {
-            let x = left + (share * f64::from(width)).round() as i32;
-            self.canvas.path(&[(x, top + 14), (x, top + 18)], INK, 1)?;
-            self.canvas.text(text, (x, top + 20), SMALL, (HPos::Center, VPos::Top))?;
-        }
-        self.canvas.text(name, (left + width / 2, top + 38), SMALL, (HPos::Center, VPos::Top))
-    }
 }
 
-/// An SVG of this size, with its pictures beneath the rest.
-fn drawn((width, height): (i32, i32), fill: impl FnOnce(&mut HeatSheet) -> Result<()>) -> Result<String> {
-    let mut svg = String::new();
-    let images = {
-        let mut sheet = HeatSheet { canvas: Canvas::new(&mut svg, width, height)?, images: String::new() };
-        fill(&mut sheet)?;
-        sheet.canvas.finish()?;
-        sheet.images
-    };
-    Ok(slim(&beneath(&svg, &images)))
+fn outline([left, top, right, bottom]: [i32; 4]) -> Vec<(i32, i32)> {
+    vec![(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
 }
 
-fn head(sheet: &HeatSheet, title: &[String], subtitle: &[String]) -> Result<()> {
-    let mut y = MARGIN;
-    for line in title {
-        sheet.canvas.text(line, (MARGIN, y), TITLE, (HPos::Left, VPos::Top))?;
-        y += 24;
+/// The colours from left to right, with numbers below.
+fn color_bar(
+    canvas: &Canvas,
+    (left, top): (i32, i32),
+    width: i32,
+    name: &str,
+    numbers: &[(f64, String)],
+) -> Result<()> {
+    let shares: Vec<f64> = (0..width).map(|x| f64::from(x) / f64::from(width - 1)).collect();
+    canvas.image(&shares, shares.len(), (left, top), (width, 14));
+    for (share, text) in numbers {
+        let x = left + (share * f64::from(width)).round() as i32;
+        path(&canvas.area, vec![(x, top + 14), (x, top + 18)], None, INK)?;
+        canvas.text(text, (x, top + 20), SMALL, (HPos::Center, VPos::Top))?;
     }
-    for line in subtitle {
-        sheet.canvas.text(line, (MARGIN, y), SMALL, (HPos::Left, VPos::Top))?;
-        y += 17;
-    }
-    Ok(())
+    canvas.text(name, (left + width / 2, top + 38), SMALL, (HPos::Center, VPos::Top))
 }
 
 fn layers(maps: &[&HeatMap]) -> Vec<u32> {
@@ -206,7 +183,6 @@ fn heat_maps(model: &str, maps: &[&HeatMap], file: String, words: TextPlace) -> 
     let inner = columns * (WIDTH + GAP);
     let first = &maps[0].line;
     let name = format!("What codecs leave of an activation: {model}");
-    let title = fit(words.drawn(&name), TITLE, inner);
     let mut about = format!(
         "Question {} of {}, gold choice; {}, {}. Above A' as received, below the error A' - A with its relative Frobenius norm. One signed scale a layer, to the 99.5 % quantile of |A|; what lies beyond has the last colour. Ratios in elements where nothing else is said.",
         first.question,
@@ -217,30 +193,27 @@ fn heat_maps(model: &str, maps: &[&HeatMap], file: String, words: TextPlace) -> 
     if failed > 0 {
         about += &format!(" {failed} failed and are left out.");
     }
-    let subtitle = fit(words.drawn(&about), SMALL, inner);
-    let top = MARGIN + 24 * title.len() as i32 + 17 * subtitle.len() as i32 + 34;
     let tall = |block: &HeatBlock| 2 * (block.height + 46) + 14;
-    let height = top + blocks.iter().map(tall).sum::<i32>() + MARGIN;
+    let below = ABOVE + blocks.iter().map(tall).sum::<i32>() + MARGIN;
     let titles: Vec<String> =
         blocks.iter().flat_map(|block| block.above.iter().chain(&block.below)).map(|one| one.title.clone()).collect();
     let alt = format!("{name}. Heat maps, tokens down and channels to the right: {}.", few(&titles));
-    let svg = drawn((inner + 2 * MARGIN, height), |sheet| {
-        head(sheet, &title, &subtitle)?;
-        let mut y = top;
+    let svg = svg::draw([&name, &about].map(|text| words.drawn(text)), inner, below, |canvas, top| {
+        let mut y = top + ABOVE;
         for block in &blocks {
             let place = |column: usize| MARGIN + 30 + column as i32 * (WIDTH + GAP);
             for (column, panel) in block.above.iter().enumerate() {
-                sheet.panel(panel, (place(column), y), block.height)?;
+                panel.draw(canvas, (place(column), y), block.height)?;
             }
-            sheet.canvas.text_up("token", (place(0) - 12, y + block.height / 2), SMALL)?;
+            canvas.text_up("token", (place(0) - 12, y + block.height / 2), SMALL)?;
             let below = y + block.height + 46;
             for (column, panel) in block.below.iter().enumerate() {
-                sheet.panel(panel, (place(column + 1), below), block.height)?;
+                panel.draw(canvas, (place(column + 1), below), block.height)?;
             }
             let numbers =
                 [(0.0, -block.scale), (0.5, 0.0), (1.0, block.scale)].map(|(at, value)| (at, significant(value)));
             let name = format!("value, layer {}", block.layer);
-            sheet.bar((place(0) + 20, below + 10), WIDTH - 40, &name, &numbers)?;
+            color_bar(canvas, (place(0) + 20, below + 10), WIDTH - 40, &name, &numbers)?;
             y += tall(block);
         }
         Ok(())
@@ -294,32 +267,29 @@ fn spectra(model: &str, maps: &[&HeatMap], file: String, words: TextPlace) -> Re
     let inner = columns * (WIDTH + GAP);
     let first = &known[0].0;
     let name = format!("2-D spectrum of an activation: {model}");
-    let title = fit(words.drawn(&name), TITLE, inner);
     let about = format!(
         "Question {} of {}, gold choice. Share of the energy of each coefficient, log10; up: token frequency, right: channel frequency, of which the negative half mirrors this one. Dashed: the block that fc keeps at ratio 8 (with its mirror).",
         first.question,
         names::title(&first.dataset)
     );
-    let subtitle = fit(words.drawn(&about), SMALL, inner);
-    let top = MARGIN + 24 * title.len() as i32 + 17 * subtitle.len() as i32 + 34;
     let row_height = panels.iter().map(|(_, height)| height + 50).max().unwrap_or(0);
     let rows = panels.len().div_ceil(columns as usize) as i32;
-    let height = top + rows * row_height + 64 + MARGIN;
+    let below = ABOVE + rows * row_height + 64 + MARGIN;
     let titles: Vec<String> = panels.iter().map(|(panel, _)| panel.title.clone()).collect();
     let alt = format!("{name}. Maps of the energy of each frequency, {}.", few(&titles));
-    let svg = drawn((inner + 2 * MARGIN, height), |sheet| {
-        head(sheet, &title, &subtitle)?;
+    let svg = svg::draw([&name, &about].map(|text| words.drawn(text)), inner, below, |canvas, top| {
+        let top = top + ABOVE;
         for (nth, (panel, height)) in panels.iter().enumerate() {
             let (row, column) = (nth as i32 / columns, nth as i32 % columns);
-            sheet.panel(panel, (MARGIN + 30 + column * (WIDTH + GAP), top + row * row_height), *height)?;
+            panel.draw(canvas, (MARGIN + 30 + column * (WIDTH + GAP), top + row * row_height), *height)?;
         }
         let numbers: Vec<(f64, String)> =
             [0.0, 0.5, 1.0].map(|at| (at, format!("{:.1}", least + at * span))).into_iter().collect();
         let name = "log10 of the share of energy";
-        sheet.bar((MARGIN + 30, top + rows * row_height), 2 * WIDTH, name, &numbers)?;
+        color_bar(canvas, (MARGIN + 30, top + rows * row_height), 2 * WIDTH, name, &numbers)?;
         // Between the two ends of the axis.
         let middle = |nth: usize| top + nth as i32 * row_height + panels[0].1 / 2;
-        (0..rows as usize).try_for_each(|nth| sheet.canvas.text_up("token frequency", (MARGIN + 2, middle(nth)), AXIS))
+        (0..rows as usize).try_for_each(|nth| canvas.text_up("token frequency", (MARGIN + 2, middle(nth)), AXIS))
     })?;
     Ok(Picture { file, title: name, caption: about, alt, svg })
 }

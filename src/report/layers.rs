@@ -8,7 +8,7 @@ use super::number::{self, MISSING};
 use super::table::{Notes, Table, TableSection};
 use super::view::{self, RowView};
 use super::{TableSet, table3};
-use crate::record::{Accuracy, Indicators, Row};
+use crate::record::{Accuracy, Indicators, Row, table_file};
 use crate::score::spearman;
 
 /// One model and codec over its split layers; numbers are means over the data sets, each weighing alike.
@@ -195,19 +195,17 @@ fn judge(indicator: &Indicator, lines: &[LayerLine]) -> IndicatorRecord {
 
 /// Three kinds of tables: the layers, how errors grow, and what the indicators are worth.
 pub(super) fn tables(view: &RowView, sweeps: &[Sweep]) -> [(&'static str, TableSet); 3] {
-    let keys: Vec<&str> = INDICATORS.iter().map(|indicator| indicator.key).collect();
-    let table_set = |table: &dyn Fn(&Sweep) -> Table, header: &str, csv: &dyn Fn(&Sweep) -> Vec<String>| {
-        let mut text = format!("model,codec,ratio,accounting,scope,{header}\n");
+    let table_set = |table: &dyn Fn(&Sweep) -> Table, columns: &str, csv: &dyn Fn(&Sweep) -> Vec<Vec<String>>| {
+        let mut lines = table_file::fields(&format!("model,codec,ratio,accounting,scope,{columns}"));
         for sweep in sweeps {
-            let names = [number::csv_field(sweep.model), number::csv_field(sweep.codec)].join(",");
-            let ratio = sweep.ratio.map(number::ratio).unwrap_or_default();
-            csv(sweep)
-                .iter()
-                .for_each(|line| text += &format!("{names},{ratio},{},{},{line}\n", sweep.accounting, sweep.scope));
+            let key = [sweep.model, sweep.codec, &number::field(sweep.ratio), sweep.accounting, sweep.scope];
+            lines.extend(csv(sweep).into_iter().map(|line| [key.map(String::from).to_vec(), line].concat()));
         }
-        TableSet { tables: sweeps.iter().map(table).collect(), csv: text }
+        TableSet { tables: sweeps.iter().map(table).collect(), csv: table_file::text(&lines) }
     };
-    let layers = format!("split_layer,accuracy,accuracy_se,drop,drop_se,{}", keys.join(","));
+    let keys = INDICATORS.iter().map(|indicator| indicator.key);
+    let layers =
+        ["split_layer,accuracy,accuracy_se,drop,drop_se"].into_iter().chain(keys).collect::<Vec<_>>().join(",");
     let worth = "indicator,takes,layers,rho_drop,rho_error,layer,accuracy,best_layer,best_accuracy";
     [
         ("layers", table_set(&|sweep| sweep.table(view), &layers, &|sweep| sweep.csv())),
@@ -221,7 +219,7 @@ fn text(value: Option<f64>, digits: usize) -> String {
 }
 
 fn field(value: Option<f64>) -> String {
-    value.map(|value| format!("{value:.6}")).unwrap_or_default()
+    number::field_to(value, 6)
 }
 
 impl Sweep<'_> {
@@ -289,12 +287,11 @@ impl Sweep<'_> {
         )
     }
 
-    fn csv(&self) -> Vec<String> {
+    fn csv(&self) -> Vec<Vec<String>> {
         let line = |line: &LayerLine| {
             let first = [line.accuracy, line.accuracy_se, line.drop, line.drop_se];
             let values = first.into_iter().chain(INDICATORS.iter().map(|one| (one.of)(line)));
-            let fields = [line.split_layer.to_string()].into_iter().chain(values.map(field));
-            fields.collect::<Vec<_>>().join(",")
+            [line.split_layer.to_string()].into_iter().chain(values.map(field)).collect()
         };
         self.layers.iter().map(line).collect()
     }
@@ -319,11 +316,11 @@ impl Sweep<'_> {
         )
     }
 
-    fn growth_csv(&self) -> Vec<String> {
+    fn growth_csv(&self) -> Vec<Vec<String>> {
         let line = |line: &LayerLine| {
             let split = line.split_layer;
             let each = (split..).zip(line.errors.clone());
-            each.map(move |(layer, error)| format!("{split},{layer},{error:.6}"))
+            each.map(move |(layer, error)| vec![split.to_string(), layer.to_string(), field(Some(error))])
         };
         self.layers.iter().flat_map(line).collect()
     }
@@ -360,21 +357,19 @@ impl Sweep<'_> {
         self.titled(view, "Indicators", caption, columns.map(String::from).to_vec(), rows)
     }
 
-    fn worth_csv(&self) -> Vec<String> {
+    fn worth_csv(&self) -> Vec<Vec<String>> {
         let line = |one: &IndicatorRecord| {
-            let layer = |layer: Option<u32>| layer.map(|layer| layer.to_string()).unwrap_or_default();
-            [
-                number::csv_field(one.indicator),
+            vec![
+                one.indicator.into(),
                 one.takes.into(),
                 one.layers.to_string(),
                 field(one.rho_drop),
                 field(one.rho_error),
-                layer(one.layer),
+                number::field(one.layer),
                 field(one.accuracy),
-                layer(one.best_layer),
+                number::field(one.best_layer),
                 field(one.best_accuracy),
             ]
-            .join(",")
         };
         self.indicators.iter().map(line).collect()
     }

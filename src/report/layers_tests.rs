@@ -1,5 +1,6 @@
 use super::*;
 use crate::record::testing::{failed, on, row};
+use crate::report::TextPlace;
 
 fn indicators(row: &Row, low_band: f64, errors: &[f64]) -> Indicators {
     Indicators {
@@ -96,5 +97,5 @@ fn figures_of_one_model() {
     assert_eq!(drawn[0].figure.panels.len(), 1 + INDICATORS.len());
     assert_eq!(drawn[1].figure.series, ["cut after layer 1", "cut after layer 2", "cut after layer 3"]);
     assert_eq!(drawn[1].figure.panels[0].series.iter().map(Vec::len).collect::<Vec<_>>(), [3, 2, 0]);
-    assert!(drawn.iter().all(|one| one.figure.svg().unwrap().contains("<svg")));
+    assert!(drawn.iter().all(|one| one.figure.svg(TextPlace::Inside).unwrap().contains("<svg")));
 }

@@ -1,23 +1,16 @@
 //! How series are told apart, by marker and dash as well as by colour, and the legend that says so.
 
 use anyhow::Result;
-use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{Color, RGBColor};
 
-use super::canvas::{Canvas, Type, text_width};
+use super::svg::{Canvas, Type, path, text_width};
 
-/// Shape of a point.
+/// Shape of a point: a polygon around it, or a circle where there are no corners.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Marker {
-    Circle,
-    Square,
-    Up,
-    Diamond,
-    Down,
-    OpenCircle,
-    OpenSquare,
-    OpenDiamond,
-    Cross,
+pub(super) struct Marker {
+    pub corners: &'static [(i32, i32)],
+    pub open: bool,
 }
 
 /// Colour, point and line of a series.
@@ -25,7 +18,8 @@ pub(super) enum Marker {
 pub(super) struct SeriesStyle {
     pub color: RGBColor,
     pub marker: Marker,
-    pub dash: &'static [f64],
+    /// Lengths of stroke and gap; none is a solid line.
+    pub dash: Option<(i32, i32)>,
 }
 
 /// Okabe and Ito's colours for all kinds of colour vision, without the yellow, which is lost on white.
@@ -39,19 +33,26 @@ const COLORS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
 ];
 
+const SQUARE: &[(i32, i32)] = &[(-4, -4), (4, -4), (4, 4), (-4, 4)];
+const UP: &[(i32, i32)] = &[(0, -6), (6, 4), (-6, 4)];
+const DOWN: &[(i32, i32)] = &[(0, 6), (6, -4), (-6, -4)];
+const DIAMOND: &[(i32, i32)] = &[(0, -6), (6, 0), (0, 6), (-6, 0)];
+const CROSS: &[(i32, i32)] =
+    &[(-5, -4), (-4, -5), (0, -1), (4, -5), (5, -4), (1, 0), (5, 4), (4, 5), (0, 1), (-4, 5), (-5, 4), (-1, 0)];
+
 pub(super) const MARKERS: [Marker; 9] = [
-    Marker::Circle,
-    Marker::Square,
-    Marker::Up,
-    Marker::Diamond,
-    Marker::Down,
-    Marker::OpenCircle,
-    Marker::OpenSquare,
-    Marker::OpenDiamond,
-    Marker::Cross,
+    Marker { corners: &[], open: false },
+    Marker { corners: SQUARE, open: false },
+    Marker { corners: UP, open: false },
+    Marker { corners: DIAMOND, open: false },
+    Marker { corners: DOWN, open: false },
+    Marker { corners: &[], open: true },
+    Marker { corners: SQUARE, open: true },
+    Marker { corners: DIAMOND, open: true },
+    Marker { corners: CROSS, open: false },
 ];
 
-const DASHES: [&[f64]; 4] = [&[], &[9.0, 4.0], &[3.0, 3.0], &[11.0, 3.0, 3.0, 3.0]];
+const DASHES: [Option<(i32, i32)>; 4] = [None, Some((9, 4)), Some((3, 3)), Some((6, 8))];
 
 /// The look of the series at a place: 252 differ, since 7, 9 and 4 share no factor.
 pub(super) fn look(at: usize) -> SeriesStyle {
@@ -91,7 +92,7 @@ pub(super) fn draw(canvas: &Canvas, names: &[String], (left, top): (i32, i32), w
         let y = top + (at / columns) as i32 * LINE + LINE / 2;
         let look = look(at);
         if joined {
-            canvas.dashed(&[(x, y), (x + SAMPLE, y)], look.dash, look.color, 2)?;
+            path(&canvas.area, vec![(x, y), (x + SAMPLE, y)], look.dash, look.color.stroke_width(2))?;
         }
         canvas.marker(&look, (x + SAMPLE / 2, y))?;
         canvas.text(name, (x + SAMPLE + 8, y), kind, (HPos::Left, VPos::Center))?;

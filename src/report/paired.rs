@@ -1,43 +1,39 @@
 //! Each cell against the baseline on the same questions, as CSV.
 
-use super::number::{csv_field, csv_percent};
+use super::number::{csv_percent, field};
 use super::view::{self, RowView};
+use crate::record::table_file;
 
 /// One line a cell: accuracy here and there, answers lost and gained, McNemar p, change of the gold log-likelihood.
 pub(super) fn csv(view: &RowView) -> String {
-    let mut out = String::from(
+    let mut out = table_file::fields(
         "model,dataset,split_layer,scope,codec,ratio,accounting,questions,metric,baseline,accuracy,change,lost,gained,\
-         mcnemar_p,gold_loglik_change,err\n",
+         mcnemar_p,gold_loglik_change,err",
     );
     for row in view.rows.iter().filter(|row| !row.is_baseline()) {
         let baseline = view.baseline(&row.model, &row.dataset).and_then(view::accuracy).map(|cell| cell.value);
         let accuracy = view::accuracy(row).map(|cell| cell.value);
-        let fields = [
-            csv_field(&row.model),
-            csv_field(&row.dataset),
-            optional(row.split_layer),
-            csv_field(&row.scope),
-            csv_field(&row.codec),
-            optional(row.ratio_requested),
-            csv_field(&row.accounting),
+        out.push(vec![
+            row.model.clone(),
+            row.dataset.clone(),
+            field(row.split_layer),
+            row.scope.clone(),
+            row.codec.clone(),
+            field(row.ratio_requested),
+            row.accounting.clone(),
             row.questions.to_string(),
-            csv_field(&row.metric),
+            row.metric.clone(),
             csv_percent(baseline),
             csv_percent(accuracy),
             csv_percent(accuracy.zip(baseline).map(|(here, there)| here - there)),
-            optional(row.lost),
-            optional(row.gained),
-            optional(row.mcnemar_p),
-            optional(row.gold_loglik_change),
-            csv_field(row.err.as_deref().unwrap_or_default()),
-        ];
-        out += &(fields.join(",") + "\n");
+            field(row.lost),
+            field(row.gained),
+            field(row.mcnemar_p),
+            field(row.gold_loglik_change),
+            field(row.err.as_deref()),
+        ]);
     }
-    out
-}
-
-fn optional<T: ToString>(value: Option<T>) -> String {
-    value.map(|value| value.to_string()).unwrap_or_default()
+    table_file::text(&out)
 }
 
 #[cfg(test)]

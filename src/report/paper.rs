@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::{names, number, table3};
-use crate::record::{Accuracy, Row};
+use crate::record::{Accuracy, Row, table_file};
 
 const TABLE2: &str = include_str!("../../results/paper/table2.csv");
 const TABLE3: &str = include_str!("../../results/paper/table3.csv");
@@ -19,21 +19,17 @@ pub(super) enum NumberPlace {
     Inside,
 }
 
-/// A CSV of the paper: no quotes in it, so a comma always parts two fields.
-struct PaperTable {
-    columns: Vec<&'static str>,
-    lines: Vec<Vec<&'static str>>,
-}
+/// A CSV of the paper, its header first.
+struct PaperTable(Vec<Vec<String>>);
 
 impl PaperTable {
-    fn parse(text: &'static str) -> Self {
-        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
-        Self { columns: lines.next().unwrap_or_default(), lines: lines.collect() }
+    fn parse(text: &str) -> Self {
+        Self(table_file::fields(text))
     }
 
     fn get(&self, keys: &[&str], column: &str) -> Option<f64> {
-        let at = self.columns.iter().position(|name| *name == column)?;
-        let line = self.lines.iter().find(|line| line.starts_with(keys))?;
+        let at = self.0.first()?.iter().position(|name| *name == column)?;
+        let line = self.0.iter().skip(1).find(|line| line.iter().zip(keys).all(|(field, key)| field == key))?;
         line.get(at)?.parse().ok()
     }
 }

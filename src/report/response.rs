@@ -7,7 +7,7 @@ use super::number::{self, MISSING};
 use super::table::{Notes, Table, TableSection};
 use crate::experiment::ResponseSpec;
 use crate::file_name::file_name;
-use crate::record::{RAW, Service, ServicePart};
+use crate::record::{RAW, Service, ServicePart, table_file};
 use crate::simulate::{Cost, Load, ServicePair, ServiceProfile, label};
 
 /// The server makes the activation itself.
@@ -89,19 +89,25 @@ pub(super) fn tables(lines: &[Service], response: &ResponseSpec) -> Vec<(&'stati
         return Vec::new();
     }
     let places = places(lines, response);
-    let mut shares = String::from(
-        "profile,codec,link_mbps,bytes,client_ms,encode_ms,link_ms,decode_ms,server_ms,total_ms,codec_share,break_even_mbps\n",
+    let mut shares = table_file::fields(
+        "profile,codec,link_mbps,bytes,client_ms,encode_ms,link_ms,decode_ms,server_ms,total_ms,codec_share,break_even_mbps",
     );
-    let mut steps = String::from(
-        "profile,codec,prompt_tokens,prompt_bytes,prompt_error,step_raw_bytes,step_bytes,step_error,step_encode_us,step_decode_us\n",
+    let mut steps = table_file::fields(
+        "profile,codec,prompt_tokens,prompt_bytes,prompt_error,step_raw_bytes,step_bytes,step_error,step_encode_us,step_decode_us",
     );
     for place in &places {
         place.shares_csv(&mut shares);
         place.steps_csv(&mut steps);
     }
     vec![
-        ("response", TableSet { tables: places.iter().map(ResponsePlace::shares).collect(), csv: shares }),
-        ("decoding", TableSet { tables: places.iter().map(ResponsePlace::steps).collect(), csv: steps }),
+        (
+            "response",
+            TableSet { tables: places.iter().map(ResponsePlace::shares).collect(), csv: table_file::text(&shares) },
+        ),
+        (
+            "decoding",
+            TableSet { tables: places.iter().map(ResponsePlace::steps).collect(), csv: table_file::text(&steps) },
+        ),
     ]
 }
 
@@ -225,7 +231,7 @@ impl ResponsePlace<'_> {
         self.table("Response time of one request", caption, columns, self.profile.loads.iter().map(row).collect())
     }
 
-    fn shares_csv(&self, out: &mut String) {
+    fn shares_csv(&self, out: &mut Vec<Vec<String>>) {
         let raw = self.raw();
         for load in &self.profile.loads {
             let cost = mean(load, ServicePart::Prompt);
@@ -239,9 +245,9 @@ impl ResponsePlace<'_> {
                 let parts = parts(&cost, *mbps, self.response.round_trip_ms);
                 let total: f64 = parts.iter().sum();
                 let [client, encode, link, decode, server] = parts.map(|part| format!("{:.6}", 1e3 * part));
-                let fields = [
-                    number::csv_field(&self.profile.name),
-                    number::csv_field(&load.codec),
+                out.push(vec![
+                    self.profile.name.clone(),
+                    load.codec.clone(),
                     mbps.to_string(),
                     format!("{:.2}", cost.bytes),
                     client,
@@ -252,8 +258,7 @@ impl ResponsePlace<'_> {
                     format!("{:.6}", 1e3 * total),
                     format!("{:.6}", (parts[1] + parts[3]) / total),
                     even.clone(),
-                ];
-                *out += &(fields.join(",") + "\n");
+                ]);
             }
         }
     }
@@ -340,17 +345,17 @@ impl ResponsePlace<'_> {
         self.table("A generated token", caption, columns.map(String::from).to_vec(), rows)
     }
 
-    fn steps_csv(&self, out: &mut String) {
-        let field = |value: Option<f64>| value.map(|value| format!("{value:.6}")).unwrap_or_default();
+    fn steps_csv(&self, out: &mut Vec<Vec<String>>) {
+        let field = |value: Option<f64>| number::field_to(value, 6);
         let (tokens, raw) = (
             self.of_lines(ServicePart::Prompt, |line| line.tokens),
             self.of_lines(ServicePart::Step, |line| line.raw_bytes),
         );
         for load in &self.profile.loads {
             let (prompt, step) = (mean(load, ServicePart::Prompt), mean(load, ServicePart::Step));
-            let fields = [
-                number::csv_field(&self.profile.name),
-                number::csv_field(&load.codec),
+            out.push(vec![
+                self.profile.name.clone(),
+                load.codec.clone(),
                 format!("{tokens:.4}"),
                 format!("{:.2}", prompt.bytes),
                 field(self.error(&load.codec, ServicePart::Prompt)),
@@ -359,8 +364,7 @@ impl ResponsePlace<'_> {
                 field(self.error(&load.codec, ServicePart::Step)),
                 format!("{:.3}", 1e6 * step.encode_s),
                 format!("{:.3}", 1e6 * step.decode_s),
-            ];
-            *out += &(fields.join(",") + "\n");
+            ]);
         }
     }
 

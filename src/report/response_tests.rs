@@ -1,4 +1,5 @@
 use super::*;
+use crate::report::TextPlace;
 
 pub fn line(codec: &str, part: ServicePart, bytes: f64, codec_us: f64) -> Service {
     Service {
@@ -81,8 +82,10 @@ fn figures_of_few_and_of_many() {
     let names: Vec<String> = (0..200).map(|nth| format!("svd:rank=number_{nth}&<option>")).collect();
     let many: Vec<(&str, f64, f64)> = names.iter().map(|name| (name.as_str(), 1000.0, 10.0)).collect();
     for all in [lines(&[("fc", 1000.0, 30.0)]), lines(&[(RAW, 4000.0, 0.0), ("fc", 1000.0, 30.0)]), lines(&many)] {
-        let drawn: Vec<(String, String)> =
-            figures(&all, &links()).into_iter().map(|(file, bars)| (file, bars.svg().unwrap())).collect();
+        let drawn: Vec<(String, String)> = figures(&all, &links())
+            .into_iter()
+            .map(|(file, bars)| (file, bars.svg(TextPlace::Inside).unwrap()))
+            .collect();
         let files: Vec<&str> = drawn.iter().map(|(file, _)| file.as_str()).collect();
         assert_eq!(files, ["response", "bytes-per-generated-token"]);
         for (_, svg) in &drawn {
@@ -98,7 +101,7 @@ fn what_is_missing_is_left_out_and_said() {
     let mut all = lines(&[(RAW, 4000.0, 0.0), ("fc", 1000.0, 30.0), ("qr", 1000.0, 30.0), ("svd", 900.0, 3.0)]);
     all[4].bytes = Some(f64::NAN);
     (all[6].err, all[6].encode_us) = (Some("no convergence".into()), None);
-    let svg = figures(&all, &links()).remove(0).1.svg().unwrap();
+    let svg = figures(&all, &links()).remove(0).1.svg(TextPlace::Inside).unwrap();
     let flat = svg.replace("</text>", " ").replace('\n', " ");
     assert!(svg.contains("fc at ratio 8"));
     assert!(flat.contains("Left out") && !flat.contains("NaN"), "{flat}");

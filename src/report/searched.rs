@@ -1,10 +1,10 @@
 //! The table of near-lossless ratios, each with what the questions cannot tell from it.
 
-use super::number::{csv_field, signed};
+use super::number::{field, signed};
 use super::table::{Table, TableSection};
 use super::view::RowView;
 use super::{TableSet, names};
-use crate::record::Row;
+use crate::record::{Row, table_file};
 use crate::score::{Bound, Largest, RatioTrial, largest};
 
 /// One model, data set, cut and codec.
@@ -45,9 +45,9 @@ fn words(bound: Bound) -> String {
 
 pub(super) fn table(view: &RowView, points: f64) -> TableSet {
     let all = searched(view.rows);
-    let mut csv = String::from(
+    let mut csv = table_file::fields(
         "model,dataset,split_layer,scope,codec,accounting,points,ratio,ratio_above,sure,sure_above,possible,possible_above,\
-         lost,gained,questions,ratios_tried\n",
+         lost,gained,questions,ratios_tried",
     );
     let mut table = Table {
         title: format!("Near-lossless ratio: the largest that loses at most {points} points"),
@@ -90,24 +90,21 @@ pub(super) fn table(view: &RowView, points: f64) -> TableSet {
             Some(section) => section.rows.push(cells),
             None => table.sections.push(TableSection { name, rows: vec![cells] }),
         }
-        let number = |ratio: Option<f64>| ratio.map_or(String::new(), |ratio| ratio.to_string());
-        let bounds = [measured, sure, possible].map(|b| format!("{},{}", number(b.holds), number(b.fails))).join(",");
-        let (lost, gained) = held.map_or((String::new(), String::new()), |tried| {
-            (tried.paired.lost.to_string(), tried.paired.gained.to_string())
-        });
-        csv += &format!(
-            "{},{},{},{},{},{},{points},{bounds},{lost},{gained},{},{}\n",
-            csv_field(&row.model),
-            csv_field(&row.dataset),
-            row.split_layer.unwrap_or_default(),
-            row.scope,
-            csv_field(&row.codec),
-            row.accounting,
-            row.questions,
-            one.tried.len()
-        );
+        let mut fields = vec![
+            row.model.clone(),
+            row.dataset.clone(),
+            row.split_layer.unwrap_or_default().to_string(),
+            row.scope.clone(),
+            row.codec.clone(),
+            row.accounting.clone(),
+            points.to_string(),
+        ];
+        fields.extend([measured, sure, possible].into_iter().flat_map(|b| [b.holds, b.fails]).map(field));
+        fields.extend([field(held.map(|tried| tried.paired.lost)), field(held.map(|tried| tried.paired.gained))]);
+        fields.extend([row.questions.to_string(), one.tried.len().to_string()]);
+        csv.push(fields);
     }
-    TableSet { tables: if all.is_empty() { Vec::new() } else { vec![table] }, csv }
+    TableSet { tables: if all.is_empty() { Vec::new() } else { vec![table] }, csv: table_file::text(&csv) }
 }
 
 #[cfg(test)]

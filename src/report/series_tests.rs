@@ -1,6 +1,7 @@
 use super::*;
 use crate::file_name::file_name;
 use crate::record::testing::{failed, on, row};
+use crate::report::TextPlace;
 
 fn texts(svg: &str) -> Vec<String> {
     let parts = svg.split("<text").skip(1).filter_map(|part| part.split_once('>')?.1.split_once("</text>"));
@@ -53,7 +54,7 @@ fn every_series_and_data_set_is_named() {
             let drawn = figures(&view, kind);
             assert_eq!(drawn.len(), 2);
             assert_eq!(drawn[1].file, kind.file());
-            let svg = drawn[1].figure.svg().unwrap();
+            let svg = drawn[1].figure.svg(TextPlace::Inside).unwrap();
             well_formed(&svg);
             let texts = texts(&svg);
             let averages = texts.iter().filter(|text| text.starts_with("average of")).count();
@@ -171,7 +172,7 @@ fn against_bytes_a_point_has_the_mean_of_its_sets() {
     // 384 bytes over the ratio; fewest first.
     assert_eq!((xs(0), xs(1), xs(2)), (vec![48.0, 64.0], vec![58.0, 74.0], vec![53.0, 69.0]));
     assert!(drawn.iter().all(|one| one.figure.panels.iter().all(|panel| panel.chance.is_some())));
-    let svg = drawn[1].figure.svg().unwrap();
+    let svg = drawn[1].figure.svg(TextPlace::Inside).unwrap();
     assert!(svg.contains("packet bytes a token (log scale)") && svg.contains("chance 25.0"));
     // One ratio only, and bytes that are missing.
     rows.retain(|row| row.ratio_requested != Some(6.0));
@@ -185,7 +186,7 @@ fn two_hundred_series_are_drawn_and_named() {
     let codecs: Vec<String> = (0..200).map(|at| format!("codec-{at}")).collect();
     let rows = sweep(&codecs, &["arc_easy"], &[8.0]);
     for kind in [SeriesKind::Ratio, SeriesKind::Bytes, SeriesKind::Layer] {
-        let svg = figures(&RowView::new(&rows).unwrap(), kind).remove(0).figure.svg().unwrap();
+        let svg = figures(&RowView::new(&rows).unwrap(), kind).remove(0).figure.svg(TextPlace::Inside).unwrap();
         well_formed(&svg);
         assert!(texts(&svg).iter().any(|text| text == "codec-199"));
     }

@@ -8,7 +8,7 @@ use super::figure::{Axis, Figure, FigurePoint as Mark, Panel, Scale};
 use super::number::{self, MISSING, significant};
 use super::response::rate;
 use super::table::{Notes, Table, TableSection};
-use super::{TableSet, create, names, view};
+use super::{TableSet, TextPlace, create, names, view};
 use crate::record::{Saturation, SweepPoint, SweepRecord};
 
 /// One of the response times of a point.
@@ -32,7 +32,7 @@ pub fn write(results: &Path, plots: &Path, swept: &SweepRecord) -> Result<Vec<Pa
     let mut files = vec![table];
     for (file, figure) in figures(swept) {
         let path = plots.join(format!("{file}.svg"));
-        crate::save::replace(&path, figure.svg()?.as_bytes())?;
+        crate::save::replace(&path, figure.svg(TextPlace::Inside)?.as_bytes())?;
         files.push(path);
     }
     Ok(files)

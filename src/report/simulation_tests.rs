@@ -94,16 +94,16 @@ fn points_without_answers_are_left_out_and_counted() {
     let (_, figure) = figures(&swept).remove(0);
     assert_eq!(figure.panels.iter().map(|panel| panel.series[0].len()).collect::<Vec<_>>(), [1, 1]);
     assert!(figure.subtitle.contains("2 of 4 points are left out"), "{}", figure.subtitle);
-    assert!(figure.svg().is_ok());
+    assert!(figure.svg(TextPlace::Inside).is_ok());
     swept.points.iter_mut().for_each(|point| point.mean_s = None);
-    assert!(figures(&swept).remove(0).1.svg().unwrap().contains("no finished cell"));
+    assert!(figures(&swept).remove(0).1.svg(TextPlace::Inside).unwrap().contains("no finished cell"));
 }
 
 #[test]
 fn one_point_and_two_hundred_codecs() {
     let many: Vec<String> = (0..200).map(|nth| format!("codec {nth}")).collect();
     for swept in [swept(&["fc".into()], &[7]), swept(&many, &[1, 2000])] {
-        let svg = figures(&swept).remove(1).1.svg().unwrap();
+        let svg = figures(&swept).remove(1).1.svg(TextPlace::Inside).unwrap();
         assert!(svg.contains("clients (log scale)") && svg.contains("response time (s, log scale)"));
     }
 }

@@ -8,7 +8,7 @@ use super::paper::NumberPlace;
 use super::table::{Notes, Table, TableSection, stacked};
 use super::view::{self, RowView, TableCut};
 use super::{TableSet, fidelity, names, paper};
-use crate::record::{Accuracy, Row};
+use crate::record::{Accuracy, Row, table_file};
 use crate::score::Bound;
 
 /// One codec at one cut.
@@ -63,25 +63,26 @@ pub(super) fn table2(view: &RowView, points: f64, place: NumberPlace) -> TableSe
         }
     }
     let with_paper = groups.iter().any(|group| view.models.iter().any(|model| group.paper_model(model).is_some()));
-    let mut csv = header(view, with_paper, measured);
+    let mut csv = vec![header(view, with_paper, measured)];
     for group in &groups {
         group.csv(&mut csv, with_paper);
     }
-    TableSet { tables: groups.iter().map(RatioGroup::table).collect(), csv }
+    TableSet { tables: groups.iter().map(RatioGroup::table).collect(), csv: table_file::text(&csv) }
 }
 
-fn header(view: &RowView, with_paper: bool, measured: bool) -> String {
+fn header(view: &RowView, with_paper: bool, measured: bool) -> Vec<String> {
     let mut columns = vec!["model".to_string(), "ratio".into()];
-    columns.extend(view.datasets.iter().map(|name| number::csv_field(name)));
+    columns.extend(view.datasets.iter().map(|name| name.to_string()));
     columns.push("avg".into());
-    columns.extend(view.datasets.iter().map(|name| number::csv_field(&format!("{name}_se"))));
+    columns.extend(view.datasets.iter().map(|name| format!("{name}_se")));
     columns.extend(
         ["avg_se", "ratio_elements", "ratio_wire", "codec", "split_layer", "scope", "accounting"].map(String::from),
     );
     if with_paper {
-        columns.extend(view.datasets.iter().map(|name| number::csv_field(&format!("{name}_paper"))));
+        columns.extend(view.datasets.iter().map(|name| format!("{name}_paper")));
     }
-    columns.join(",") + if measured { fidelity::CSV_COLUMNS } else { "" } + "\n"
+    columns.extend(fidelity::CSV_COLUMNS.into_iter().filter(|_| measured).map(String::from));
+    columns
 }
 
 impl<'a> RatioGroup<'_, 'a> {
@@ -277,23 +278,22 @@ impl<'a> RatioGroup<'_, 'a> {
         "The paper has no numbers to set beside these: it has other models, data sets or another cut.".into()
     }
 
-    fn csv(&self, out: &mut String, with_paper: bool) {
+    fn csv(&self, out: &mut Vec<Vec<String>>, with_paper: bool) {
         let sets = self.view.datasets.len();
-        let layer = self.cut.split_layer.map(|layer| layer.to_string()).unwrap_or_default();
-        let tail =
-            [self.codec, layer.as_str(), self.cut.scope.as_str(), self.cut.accounting.as_str()].map(number::csv_field);
+        let layer = number::field(self.cut.split_layer);
+        let tail = [self.codec, &layer, &self.cut.scope, &self.cut.accounting].map(String::from);
         for &model in &self.view.models {
             let lines = self.lines(model);
             for line in &lines {
                 let cells = view::accuracies(&line.cells);
                 let average = number::average(&cells);
                 let all: Vec<Option<Accuracy>> = cells.into_iter().chain([average]).collect();
-                let mut fields = vec![number::csv_field(model), line.label()];
+                let mut fields = vec![model.to_string(), line.label()];
                 fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.value))));
                 fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.stderr))));
-                let mean = |value: Option<f64>| value.filter(|_| !line.baseline).map(|value| format!("{value:.3}"));
-                fields.push(mean(line.mean(|row| row.ratio_elements)).unwrap_or_default());
-                fields.push(mean(line.mean(|row| row.ratio_wire)).unwrap_or_default());
+                let mean = |value: Option<f64>| number::field_to(value.filter(|_| !line.baseline), 3);
+                fields.push(mean(line.mean(|row| row.ratio_elements)));
+                fields.push(mean(line.mean(|row| row.ratio_wire)));
                 fields.extend(tail.iter().cloned());
                 if with_paper {
                     let named = self.paper_model(model);
@@ -302,21 +302,19 @@ impl<'a> RatioGroup<'_, 'a> {
                         self.view.datasets.iter().map(|name| value(name).map_or(String::new(), number::tenths)),
                     );
                 }
-                *out += &fields.join(",");
-                *out += &if self.measured { fidelity::csv_fields(&line.cells) } else { String::new() };
-                *out += "\n";
+                fields.extend(fidelity::csv_fields(&line.cells).into_iter().filter(|_| self.measured));
+                out.push(fields);
             }
             let near = self.near_lossless(&lines);
-            let mut fields = vec![number::csv_field(model), "near-lossless".into()];
+            let mut fields = vec![model.to_string(), "near-lossless".into()];
             fields.extend(near.iter().map(|found| found.map(near_lossless_text).unwrap_or_default()));
             fields.extend(vec![String::new(); sets + 3]);
             fields.extend(tail.iter().cloned());
             if with_paper {
                 fields.extend(vec![String::new(); sets]);
             }
-            *out += &fields.join(",");
-            *out += &if self.measured { fidelity::csv_fields(&[]) } else { String::new() };
-            *out += "\n";
+            fields.extend(fidelity::csv_fields(&[]).into_iter().filter(|_| self.measured));
+            out.push(fields);
         }
     }
 }

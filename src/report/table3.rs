@@ -8,7 +8,7 @@ use super::paper::NumberPlace;
 use super::table::{Notes, Table, TableSection, stacked};
 use super::view::{self, RowView, TableCut};
 use super::{TableSet, fidelity, names, paper};
-use crate::record::{Accuracy, Row};
+use crate::record::{Accuracy, Row, table_file};
 
 /// All methods at one cut.
 struct MethodGroup<'v, 'a> {
@@ -49,19 +49,19 @@ pub(super) fn table3(view: &RowView, place: NumberPlace) -> TableSet {
         .into_iter()
         .map(|(cut, rows)| MethodGroup { view, cut, methods: view::codecs(&rows), rows, place, measured })
         .collect();
-    let mut csv = String::from("model,method");
-    for suffix in ["", "_se", "_ratio"] {
-        view.datasets.iter().for_each(|name| csv += &format!(",{}", number::csv_field(&format!("{name}{suffix}"))));
-        csv += match suffix {
-            "" => ",avg",
-            "_se" => ",avg_se",
-            _ => ",drop,drop_se,drop_sets,ratio_wire,split_layer,scope,accounting",
-        };
+    let mut header = ["model", "method"].map(String::from).to_vec();
+    for (suffix, more) in [
+        ("", &["avg"][..]),
+        ("_se", &["avg_se"]),
+        ("_ratio", &["drop", "drop_se", "drop_sets", "ratio_wire", "split_layer", "scope", "accounting"]),
+    ] {
+        header.extend(view.datasets.iter().map(|name| format!("{name}{suffix}")));
+        header.extend(more.iter().map(|name| name.to_string()));
     }
-    csv += if measured { fidelity::CSV_COLUMNS } else { "" };
-    csv += "\n";
+    header.extend(fidelity::CSV_COLUMNS.into_iter().filter(|_| measured).map(String::from));
+    let mut csv = vec![header];
     groups.iter().for_each(|group| group.csv(&mut csv));
-    TableSet { tables: groups.iter().map(MethodGroup::table).collect(), csv }
+    TableSet { tables: groups.iter().map(MethodGroup::table).collect(), csv: table_file::text(&csv) }
 }
 
 impl<'a> MethodGroup<'_, 'a> {
@@ -235,8 +235,7 @@ impl<'a> MethodGroup<'_, 'a> {
         self.rows.iter().filter(same).any(|other| other.ratio_requested != row.ratio_requested)
     }
 
-    fn csv(&self, out: &mut String) {
-        let layer = self.cut.split_layer.map(|layer| layer.to_string()).unwrap_or_default();
+    fn csv(&self, out: &mut Vec<Vec<String>>) {
         for &model in &self.view.models {
             let lines = self.lines(model);
             let baseline = lines.last().map(|line| line.cells.clone()).unwrap_or_default();
@@ -244,23 +243,22 @@ impl<'a> MethodGroup<'_, 'a> {
                 let cells = view::accuracies(&line.cells);
                 let average = number::average(&cells);
                 let all: Vec<Option<Accuracy>> = cells.into_iter().chain([average]).collect();
-                let mut fields = vec![number::csv_field(model), number::csv_field(line.method.unwrap_or("baseline"))];
+                let mut fields = vec![model.to_string(), line.method.unwrap_or("baseline").into()];
                 fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.value))));
                 fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.stderr))));
-                let ratio = |cell: &Option<&Row>| cell.and_then(|row| row.ratio_requested).map(number::ratio);
-                fields.extend(line.cells.iter().map(|cell| ratio(cell).unwrap_or_default()));
+                fields.extend(line.cells.iter().map(|cell| number::field(cell.and_then(|row| row.ratio_requested))));
                 let drop = drop(&line.cells, &baseline).filter(|_| line.method.is_some());
-                fields.push(drop.as_ref().map(|drop| format!("{:.2}", drop.points)).unwrap_or_default());
-                fields
-                    .push(drop.as_ref().and_then(|drop| drop.stderr).map(|se| format!("{se:.2}")).unwrap_or_default());
-                fields.push(drop.as_ref().map(|drop| drop.sets.to_string()).unwrap_or_default());
-                fields.push(
-                    line.wire().filter(|_| line.method.is_some()).map(|wire| format!("{wire:.3}")).unwrap_or_default(),
-                );
-                fields.extend([&layer, &self.cut.scope, &self.cut.accounting].map(|text| number::csv_field(text)));
-                *out += &fields.join(",");
-                *out += &if self.measured { fidelity::csv_fields(&line.cells) } else { String::new() };
-                *out += "\n";
+                fields.extend([
+                    number::field_to(drop.as_ref().map(|drop| drop.points), 2),
+                    number::field_to(drop.as_ref().and_then(|drop| drop.stderr), 2),
+                    number::field(drop.map(|drop| drop.sets)),
+                    number::field_to(line.wire().filter(|_| line.method.is_some()), 3),
+                    number::field(self.cut.split_layer),
+                    self.cut.scope.clone(),
+                    self.cut.accounting.clone(),
+                ]);
+                fields.extend(fidelity::csv_fields(&line.cells).into_iter().filter(|_| self.measured));
+                out.push(fields);
             }
         }
     }

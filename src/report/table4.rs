@@ -1,15 +1,15 @@
 //! Table IV and the list of everything a replay timed.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::number::{MISSING, csv_field, tenths};
+use super::number::{MISSING, field, tenths};
 use super::paper::NumberPlace;
 use super::table::{Notes, Table, TableSection};
 use super::{number, paper, speed};
 use crate::record::replay::{Provenance, ReplayRow, ReplayTimes};
+use crate::record::table_file;
 
 /// First line of generated Markdown.
 const GENERATED: &str = "<!-- Written by splitbench from replay.jsonl: change the experiment, not this file. -->\n\n";
@@ -334,33 +334,32 @@ fn circuit(rows: &[ReplayRow]) -> Option<String> {
 
 /// A line a row, unrounded.
 fn csv(rows: &[ReplayRow]) -> String {
-    let mut out = String::from("hidden,backend,device,provenance,method,variant,threads,sequences,run");
-    for way in ["encode", "decode", "both"] {
-        let _ = write!(out, ",{way}_s,{way}_stderr_s,{way}_median_s,{way}_p99_s");
-    }
-    out += ",first_s,setup_s,error_f64,err\n";
-    let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let mut out = table_file::fields(
+        "hidden,backend,device,provenance,method,variant,threads,sequences,run,\
+         encode_s,encode_stderr_s,encode_median_s,encode_p99_s,decode_s,decode_stderr_s,decode_median_s,decode_p99_s,\
+         both_s,both_stderr_s,both_median_s,both_p99_s,first_s,setup_s,error_f64,err",
+    );
     for row in rows {
         let mut fields = vec![
             row.hidden.to_string(),
             row.backend.clone(),
-            csv_field(&row.device),
+            row.device.clone(),
             row.provenance.to_string(),
-            csv_field(&row.method),
-            csv_field(&row.variant),
-            row.threads.map(|n| n.to_string()).unwrap_or_default(),
+            row.method.clone(),
+            row.variant.clone(),
+            field(row.threads),
             row.sequences.to_string(),
             row.run.to_string(),
         ];
         for times in [row.encode, row.decode, row.both] {
             let each: [fn(ReplayTimes) -> f64; 4] = [|t| t.total_s, |t| t.stderr_s, |t| t.median_s, |t| t.p99_s];
-            fields.extend(each.map(|of| number(times.map(of))));
+            fields.extend(each.map(|of| field(times.map(of))));
         }
-        fields.extend([row.first_s, row.setup_s, row.error_f64].map(number));
-        fields.push(csv_field(row.err.as_deref().unwrap_or_default()));
-        let _ = writeln!(out, "{}", fields.join(","));
+        fields.extend([row.first_s, row.setup_s, row.error_f64].map(field));
+        fields.push(field(row.err.as_deref()));
+        out.push(fields);
     }
-    out
+    table_file::text(&out)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::super::picture::Picture;
-use super::super::slim::FONT;
+use super::super::svg::FONT;
 use super::super::table::Table;
 use super::{Page, PageBlock};
 

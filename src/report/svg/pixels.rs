@@ -18,7 +18,7 @@ const COLORS: [(u8, u8, u8); 9] = [
 ];
 
 /// The colour of a share, 0 to 1.
-pub(super) fn color(share: f64) -> RGBColor {
+fn color(share: f64) -> RGBColor {
     let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
     let place = share * (COLORS.len() - 1) as f64;
     let at = (place as usize).min(COLORS.len() - 2);
@@ -33,15 +33,6 @@ pub(super) fn image(shares: &[f64], columns: usize, (left, top): (i32, i32), (wi
     format!(
         "<image x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\" image-rendering=\"pixelated\" style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{data}\"/>\n"
     )
-}
-
-/// Puts pictures right above the background, beneath all that was drawn.
-pub(super) fn beneath(svg: &str, images: &str) -> String {
-    let background = svg.find("<rect").and_then(|at| svg[at..].find("/>").map(|end| at + end + 2));
-    match background {
-        Some(at) => format!("{}\n{images}{}", &svg[..at], &svg[at..]),
-        None => svg.to_string(),
-    }
 }
 
 /// A PNG of 256 colours, one pixel per share.

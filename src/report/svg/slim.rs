@@ -7,7 +7,7 @@ const SAID: [&str; 5] =
     [" opacity=\"1\"", " text-anchor=\"start\"", " stroke=\"none\" stroke-width=\"1\"", " stroke=\"none\"", FONT];
 
 /// The font of every text.
-pub(super) const FONT: &str = " font-family=\"sans-serif\"";
+pub(in crate::report) const FONT: &str = " font-family=\"sans-serif\"";
 
 /// Lines and polygons of one look that follow one another become one path, in steps from point to point. Quotes in texts are escaped, so
 /// that nothing but attributes is met. Shapes that let others shine through stay apart, as they are darker where they overlap.
@@ -20,7 +20,13 @@ pub(super) fn slim(svg: &str) -> String {
     let mut out = String::with_capacity(svg.len());
     let mut open: Option<Outline> = None;
     let mut last = (0, 0);
-    for line in svg.lines() {
+    let mut lines = svg.lines().peekable();
+    while let Some(line) = lines.next() {
+        // What stands at a tick without a number.
+        if line.starts_with("<text") && lines.peek() == Some(&"") {
+            lines.nth(1);
+            continue;
+        }
         let outline = Outline::read(line);
         let goes_on = outline.is_some() && outline.as_ref().map(|s| s.look()) == open.as_ref().map(|s| s.look());
         if !goes_on {
@@ -44,7 +50,7 @@ pub(super) fn slim(svg: &str) -> String {
     out + if open.is_some() { "\"/>\n" } else { "" }
 }
 
-/// A polyline, or a closed polygon.
+/// A line, a polyline, or a closed polygon.
 struct Outline<'a> {
     look: &'a str,
     points: Vec<(i32, i32)>,
@@ -54,6 +60,13 @@ struct Outline<'a> {
 impl<'a> Outline<'a> {
     /// What a line of the SVG draws, if it is one of these, of whole pixels and opaque.
     fn read(line: &'a str) -> Option<Self> {
+        if let Some((look, ends)) = line.strip_prefix("<line ").and_then(|rest| rest.split_once("x1=")) {
+            // `"82" y1="329" x2="326" y2="329"/>`: each second part between quotes.
+            let numbers: Vec<i32> =
+                ends.split('"').skip(1).step_by(2).map_while(|number| number.parse().ok()).collect();
+            let [x1, y1, x2, y2] = numbers[..] else { return None };
+            return Some(Self { look, points: vec![(x1, y1), (x2, y2)], closed: false });
+        }
         let (rest, closed) = match line.strip_prefix("<polyline ") {
             Some(rest) => (rest, false),
             None => (line.strip_prefix("<polygon ")?, true),
@@ -120,6 +133,9 @@ mod tests {
             slim(&svg),
             "<path fill=\"none\" d=\"m1 2l2 2m2 2h4v-3h-1-2\"/>\n<path fill=\"red\" d=\"m1 1v-1\"/>\n"
         );
+        let grid = "<line stroke=\"grey\" x1=\"1\" y1=\"9\" x2=\"5\" y2=\"9\"/>\n";
+        let empty = "<text x=\"1\" y=\"2\">\n\n</text>\n";
+        assert_eq!(slim(&format!("{grid}{empty}{grid}")), "<path stroke=\"grey\" d=\"m1 9h4m-4 0h4\"/>\n");
         let polygon = "<polygon fill=\"red\" points=\"10,10 14,10 12,7 \"/>\n";
         assert_eq!(
             slim(&format!("{polygon}{polygon}</svg>")),
