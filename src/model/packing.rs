@@ -37,9 +37,10 @@ impl Packing {
 
     /// The tokens `positions` of one sequence, whose beginning is in a cache.
     pub(super) fn continued(positions: Range<usize>) -> Self {
-        let own = 0..positions.len();
-        let positions = positions.map(|position| position as u32).collect();
-        Self { spans: vec![Span { shared: 0..0, own }], positions, ..Self::default() }
+        let mut packing = Self::default();
+        packing.spans.push(Span { shared: 0..0, own: 0..positions.len() });
+        packing.positions.extend(positions.map(|position| position as u32));
+        packing
     }
 
     /// Adds a sequence of `tokens` own rows.
