@@ -1,8 +1,10 @@
 //! A server and its clients over real sockets on this machine.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use splitbench::live::address::{Address, Stream};
 use splitbench::live::client::ServerAddress;
 use splitbench::live::engine::Patience;
@@ -36,7 +38,7 @@ fn prompt(model: &Model, tokens: usize) -> Vec<u32> {
 fn wish<'a>(server: &'a ServerAddress, codec: &str, chunk: usize, sampling: Sampling) -> SplitSession<'a> {
     let budget = Budget { ratio: 4.0, accounting: Accounting::Elements };
     let codec = (CodecSpec::parse(codec).unwrap(), Some(budget));
-    SplitSession { server, codecs: [codec.clone(), codec], most_tokens: 120, chunk, sampling }
+    SplitSession { server, codecs: [codec.clone(), codec], most_tokens: 120, chunk, sampling, joint_steps: true }
 }
 
 fn generate(generator: &mut dyn Generator, prompt: &[u32]) -> Generation {
@@ -86,6 +88,42 @@ fn sessions_side_by_side_do_not_mix() {
             });
         }
     });
+}
+
+/// A `splitbench serve`, until the test ends.
+struct ServerProcess {
+    child: Child,
+    address: Address,
+}
+
+impl ServerProcess {
+    fn start(layer: usize, address: &Address) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_splitbench"));
+        command.args(["serve", "--layer", &layer.to_string(), "--listen", &address.to_string()]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+        Self { child, address }
+    }
+
+    fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the program says on standard output, and on standard error where it fails.
+fn splitbench(args: &[&str]) -> Result<String, String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_splitbench")).args(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
 /// A connection that says what a test wants, after a right HELLO.
@@ -326,18 +364,8 @@ fn a_lost_connection_or_server_changes_no_token() {
         assert!(session.close().unwrap().lost > 0);
     }
     // A server that is stopped and started again has no session left, and gets all packets again.
-    let address = Address::Tcp { host: "127.0.0.1".into(), port: 0 };
-    let start = |address: &Address| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_splitbench"));
-        command.args(["serve", "--layer", "2", "--listen", &address.to_string()]);
-        let mut child =
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        (child, line.trim().strip_prefix("listening on ").unwrap().parse::<Address>().unwrap())
-    };
-    let (mut child, address) = start(&address);
-    let server = ServerAddress { address: address.clone(), key: None };
+    let mut process = ServerProcess::start(2, &Address::loopback());
+    let server = ServerAddress { address: process.address.clone(), key: None };
     let client = ClientHalf::load(&model, None, &server).unwrap();
     let mut session = client.open(&wish(&server, "noop", 16, Sampling::default())).unwrap();
     let mut tokens = 0;
@@ -349,16 +377,71 @@ fn a_lost_connection_or_server_changes_no_token() {
         |_| {
             tokens += 1;
             if tokens == 20 {
-                child.kill()?;
-                child.wait()?;
-                child = start(&address).0;
+                process.stop();
+                process = ServerProcess::start(2, &server.address);
             }
             Ok(())
         },
     );
     assert_eq!(found.unwrap().ids(), whole);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    process.stop();
     let error = format!("{:#}", client.open(&wish(&server, "noop", 16, Sampling::default())).err().unwrap());
     assert!(error.contains("nothing listens there"), "{error}");
+}
+
+#[test]
+fn questions_through_a_server_score_as_they_do_in_one_process() {
+    let server = ServerProcess::start(2, &Address::loopback());
+    let address = server.address.to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let cell = ["--dataset", "arc_easy-mini", "--limit", "12"];
+    for (nth, codec) in ["noop", "int8:group=32", "fc", "topk"].into_iter().enumerate() {
+        let score = |more: &[&str], samples: &str| -> (Value, Vec<Value>) {
+            let all = [&["score", "--json", "--codec", codec, "--samples", samples][..], &cell, more].concat();
+            let row = serde_json::from_str(&splitbench(&all).unwrap()).unwrap();
+            let lines = std::fs::read_to_string(samples).unwrap();
+            (row, lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+        };
+        let here = score(&["--split", "2"], &path(&format!("{nth}-here.jsonl")));
+        let there = score(&["--connect", &address], &path(&format!("{nth}-there.jsonl")));
+        for name in
+            ["acc", "acc_norm", "split_layer", "questions", "ratio_elements", "ratio_wire", "wire_bytes_per_token"]
+        {
+            assert!(here.0[name].is_number() && here.0[name] == there.0[name], "{codec}, {name}");
+        }
+        let near = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() <= 1e-4;
+        assert!(near(&here.0["rel_error"], &there.0["rel_error"]), "{codec}: {} {}", here.0, there.0);
+        assert_eq!((here.1.len(), there.1.len()), (12, 12));
+        for (a, b) in here.1.iter().zip(&there.1) {
+            let logliks = |sample: &Value| sample["loglik"].as_array().unwrap().clone();
+            assert!(logliks(a).iter().zip(&logliks(b)).all(|(a, b)| near(a, b)), "{codec}: {a} {b}");
+            assert_eq!((&a["pred"], &a["wire_bytes"]), (&b["pred"], &b["wire_bytes"]), "{codec}");
+        }
+    }
+    let wrong = |args: &[&str]| splitbench(&[&["score", "--connect", &address][..], &cell, args].concat()).unwrap_err();
+    assert!(wrong(&["--split", "3"]).contains("layer"), "{}", wrong(&["--split", "3"]));
+    assert!(wrong(&["--codec", "svd-llm"]).contains("calibrat"));
+    assert!(wrong(&["--codec", "int8", "--scope", "prompt"]).contains("--scope"));
+}
+
+#[test]
+fn text_through_a_link_is_the_unsplit_models() {
+    let server = ServerProcess::start(1, &Address::loopback());
+    let address = server.address.to_string();
+    let generate =
+        |args: &[&str]| splitbench(&[&["generate", "--prompt", "The cat sat on the", "-n", "12"], args].concat());
+    let whole = generate(&[]).unwrap();
+    let link = "8mbit/8mbit,20ms";
+    assert_eq!(generate(&["--connect", &address, "--link", link]).unwrap(), whole);
+    let report: Value =
+        serde_json::from_str(&generate(&["--connect", &address, "--link", link, "--json"]).unwrap()).unwrap();
+    // There and back.
+    assert!(report["first_token"]["link_ms"].as_f64().unwrap() >= 40.0, "{report}");
+    assert!(report["step_ms_p50"].as_f64().unwrap() >= 40.0, "{report}");
+    // A step has one row: nothing there to mix it with.
+    let refused = generate(&["--connect", &address, "--codec", "fc"]).unwrap_err();
+    assert!(refused.contains("rows: joint") && refused.contains("--joint-steps"), "{refused}");
+    assert!(generate(&["--connect", &address, "--codec", "fc", "--joint-steps"]).is_ok());
+    assert!(generate(&["--connect", &address, "--codec", "int8", "--prefill-codec", "fc"]).is_ok());
 }

@@ -7,12 +7,15 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 use splitbench_codec::{Accounting, Budget, CodecSpec, Rate};
 
+use super::link::link_profile;
 use super::text::{at_least_one, parse_ratio};
 use crate::live::address::Address;
 use crate::live::chat::{ChatMessage, ChatTemplate, EndTokens};
 use crate::live::client::{ServerAddress, Traffic};
 use crate::live::generate::{ClientHalf, Generation, Generator, SplitSession, TimeParts, UnsplitGenerator};
 use crate::live::key::SharedKey;
+use crate::live::link::LinkProfile;
+use crate::live::relay::{self, Relay};
 use crate::live::sampler::Sampling;
 use crate::live::text_stream::TextStream;
 use crate::model::source::{self, Model, POCKET};
@@ -39,6 +42,9 @@ pub struct Args {
     /// Address of a `splitbench serve`: HOST:PORT or unix:PATH. Without it the model is not cut.
     #[arg(long, value_name = "ADDRESS")]
     connect: Option<Address>,
+    /// Speak through an emulated link: a preset, a TOML file, or DOWN/UP,DELAY[,JITTER] (`splitbench list links`).
+    #[arg(long, value_name = "LINK", requires = "connect", value_parser = link_profile)]
+    link: Option<LinkProfile>,
     /// File with the key that the server has.
     #[arg(long, value_name = "FILE", requires = "connect")]
     key_file: Option<PathBuf>,
@@ -57,6 +63,9 @@ pub struct Args {
     /// Codec of the activations, with its options.
     #[arg(long, value_name = "CODEC", default_value = "noop", requires = "connect")]
     codec: CodecSpec,
+    /// Let a codec send the steps that mixes the rows of a packet (`splitbench list codecs`: joint), though a step has one row.
+    #[arg(long, requires = "connect")]
+    joint_steps: bool,
     /// Another codec for those of the prompt.
     #[arg(long, value_name = "CODEC", requires = "connect")]
     prefill_codec: Option<CodecSpec>,
@@ -135,6 +144,9 @@ impl Args {
             return self.generate(&model, &mut generator, &ids, None, |_| Ok(None));
         };
         let key = self.key_file.as_deref().map(SharedKey::read).transpose()?;
+        // Dropping the relay would break its connections, so it stays until the session is closed.
+        let relay = self.link.as_ref().map(|profile| relay::shape(address, profile, self.seed)).transpose()?;
+        let address = relay.as_ref().map_or(address, Relay::address);
         let server = ServerAddress { address: address.clone(), key };
         let client = ClientHalf::load(&model, self.layer, &server)?;
         let with_budget = |spec: &CodecSpec| {
@@ -142,7 +154,8 @@ impl Args {
             (spec.clone(), (spec.info().rate == Rate::Budget).then_some(budget))
         };
         let codecs = [self.prefill_codec.as_ref().unwrap_or(&self.codec), &self.codec].map(with_budget);
-        let wish = SplitSession { server: &server, codecs, most_tokens, chunk: self.chunk, sampling };
+        let joint_steps = self.joint_steps;
+        let wish = SplitSession { server: &server, codecs, most_tokens, chunk: self.chunk, sampling, joint_steps };
         let mut generator = client.open(&wish)?;
         let layer = client.split().after_layer;
         self.generate(&model, &mut generator, &ids, Some(layer), |generator| Ok(Some(generator.traffic())))?;

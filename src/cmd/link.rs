@@ -54,7 +54,7 @@ fn address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error| format!("{error:#}"))
 }
 
-fn link_profile(text: &str) -> Result<LinkProfile, String> {
+pub(super) fn link_profile(text: &str) -> Result<LinkProfile, String> {
     link::find(text).map_err(|error| format!("{error:#}"))
 }
 

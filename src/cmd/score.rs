@@ -5,19 +5,31 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 
 use super::ratio::{RatioArgs, requested};
+use crate::data::Dataset;
 use crate::data::{self, RowSource};
-use crate::experiment::{Cell, ModelInput, Scope, ScoreRequest, check_memory, questions, score_in_memory, train};
+use crate::experiment::{
+    Cell, ModelInput, Scope, ScoreRequest, check_memory, questions, sampled_row, score_in_memory, train,
+};
+use crate::live;
+use crate::live::address::Address;
+use crate::live::client::ServerAddress;
+use crate::live::generate::{ClientHalf, SplitSession};
+use crate::live::key::SharedKey;
+use crate::live::sampler::Sampling;
+use crate::model::source::Model;
 use crate::model::{Placement, SplitPoint, place, source};
 use crate::output::{self, Output};
-use crate::record::{Row, json_lines};
+use crate::record::{Row, Sample, json_lines};
 use crate::report::p_value;
-use splitbench_codec::CodecSpec;
+use crate::score::Request;
+use splitbench_codec::{Budget, CodecSpec};
 
 /// Score one cell: one model, data set, split layer, codec and ratio; one line.
 ///
 /// Without --codec the model is not cut. Examples:
 ///   splitbench score --model pocket --dataset piqa-mini
 ///   splitbench score --model pocket --dataset piqa-mini --split 1 --codec fc --ratio 8
+///   splitbench score --model pocket --dataset piqa-mini --connect 127.0.0.1:7077 --codec int8
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -31,9 +43,9 @@ pub struct Args {
     /// Data set: a name (`splitbench list datasets`), or a TOML file that defines your own.
     #[arg(long)]
     dataset: String,
-    /// Split layer, 1 up to the number of layers.
-    #[arg(long, value_name = "LAYER", default_value_t = 1, requires = "codec")]
-    split: usize,
+    /// Split layer, 1 up to the number of layers; if not given 1, or where the server has it.
+    #[arg(long, value_name = "LAYER")]
+    split: Option<usize>,
     /// Codec with its options, such as fc:band=centered.
     #[arg(long)]
     codec: Option<String>,
@@ -42,6 +54,12 @@ pub struct Args {
     /// What is compressed: prompt+choice, prompt, or question (all choices as one matrix).
     #[arg(long, default_value = "prompt+choice", value_parser = parse_scope, requires = "codec")]
     scope: Scope,
+    /// Run the layers after the cut at a `splitbench serve`: HOST:PORT or unix:PATH. The codec is noop if not given.
+    #[arg(long, value_name = "ADDRESS")]
+    connect: Option<Address>,
+    /// File with the key that the server has.
+    #[arg(long, value_name = "FILE", requires = "connect")]
+    key_file: Option<PathBuf>,
     /// First questions only.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -92,6 +110,10 @@ impl Args {
             codec.is_some() || !self.ratio.are_given(),
             "--ratio and --accounting are a codec's, and without --codec nothing is compressed: give --codec, or leave them out"
         );
+        ensure!(
+            codec.is_some() || self.connect.is_some() || self.split.is_none(),
+            "--split is where the model is cut, and without --codec it is not: give --codec, or leave --split out"
+        );
         ensure!(self.batch_tokens > 0, "--batch-tokens is 0; give 1 or more");
         let source = RowSource::new(self.data_dir.as_deref());
         let info = data::find(&self.dataset)?;
@@ -109,10 +131,15 @@ impl Args {
         check_memory(&self.model, &placement, self.batch_tokens)?;
         let model = source::load(&self.model, &placement)?;
         model.notes.iter().for_each(|note| tell!("note: {note}"));
-        let split = SplitPoint { after_layer: self.split };
-        model.config.check_split(split)?;
         let input = ModelInput { name: &self.model, config: &model.config, tokenizer: &model.tokenizer };
         let (dataset, requests) = questions(&input, dataset, self.skip_long)?;
+        if let Some(address) = &self.connect {
+            let codec = codec.unwrap_or(CodecSpec::parse("noop")?);
+            let (row, samples) = self.score_connected(&model, address, codec, budget, &dataset, &requests)?;
+            return self.show(&row, Some(&samples));
+        }
+        let split = SplitPoint { after_layer: self.split.unwrap_or(1) };
+        model.config.check_split(split)?;
         let train = match codec.as_ref().and_then(CodecSpec::calibration) {
             Some(_) => train(&input, info, &source, self.calibration_rows, self.skip_long)?,
             None => Vec::new(),
@@ -141,8 +168,13 @@ impl Args {
         if let Some(error) = &row.err {
             anyhow::bail!("{error}");
         }
+        self.show(row, samples.last().map(Vec::as_slice))
+    }
+
+    /// Prints the row and writes the samples, whichever of the two fails.
+    fn show(&self, row: &Row, samples: Option<&[Sample]>) -> Result<()> {
         let mut saved = Ok(());
-        if let (Some(path), Some(samples)) = (&self.samples, samples.last()) {
+        if let (Some(path), Some(samples)) = (&self.samples, samples) {
             saved = json_lines::write(path, samples);
         }
         match self.json {
@@ -150,6 +182,39 @@ impl Args {
             false => say!("{}", line(row))?,
         }
         saved
+    }
+
+    /// Scores with the layers before the cut here and a server's behind it.
+    fn score_connected(
+        &self,
+        model: &Model,
+        address: &Address,
+        codec: CodecSpec,
+        budget: Budget,
+        dataset: &Dataset,
+        requests: &[Vec<Request>],
+    ) -> Result<(Row, Vec<Sample>)> {
+        ensure!(
+            self.scope == Scope::PromptAndChoice,
+            "--scope {}: a server gets the rows of prompt and choice; leave --scope out with --connect",
+            self.scope
+        );
+        let key = self.key_file.as_deref().map(SharedKey::read).transpose()?;
+        let server = ServerAddress { address: address.clone(), key };
+        let client = ClientHalf::load(model, self.split, &server)?;
+        let most_tokens = requests.iter().flatten().map(|request| request.tokens.len()).max().unwrap_or(1);
+        let budget = requested(&codec, budget);
+        let wish = SplitSession {
+            server: &server,
+            codecs: [(codec.clone(), budget), (CodecSpec::parse("noop")?, None)],
+            most_tokens,
+            chunk: most_tokens,
+            sampling: Sampling::default(),
+            joint_steps: false,
+        };
+        let samples = live::score::score(&client, &wish, dataset, requests)?;
+        let cell = Cell { split: client.split(), scope: self.scope, codec, budget };
+        Ok((sampled_row("score", model, dataset, self.limit, &cell, &samples), samples))
     }
 }
 

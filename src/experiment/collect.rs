@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::cell::CellKey;
+use super::cell::{Cell, CellKey};
 use super::indicators::indicators;
 use super::journal::{Journal, JournalPlan};
 use super::outcome::{CellAnswer, Outcome, UnsplitAnswer};
+use super::score::blank_row;
+use crate::data::Dataset;
+use crate::model::source::Model;
 use crate::record::{CodecSample, Indicators, Row, RunFolder, Sample, SampleLine, Timing, json_lines};
 use crate::save;
 use crate::score::{self as scoring, PositionFidelity};
@@ -230,6 +233,40 @@ fn codec_sample(outcomes: &[Outcome], fidelity: &PositionFidelity) -> CodecSampl
         elements: outcomes.iter().map(|o| o.elements as u64).sum(),
         wire_bytes: outcomes.iter().map(|o| o.wire_bytes as u64).sum(),
         rel_error: outcomes.iter().map(|o| o.rel_error).sum::<f64>() / outcomes.len() as f64,
+    }
+}
+
+/// The row of samples that did not come from a journal: accuracy, bytes and error, without what compares them with the unsplit
+/// model.
+pub fn sampled_row(
+    experiment: &str,
+    model: &Model,
+    dataset: &Dataset,
+    limit: Option<usize>,
+    cell: &Cell,
+    samples: &[Sample],
+) -> Row {
+    let key = CellKey::new(cell, None, false);
+    let codecs = || samples.iter().filter_map(|sample| sample.codec.as_ref());
+    let total = |of: fn(&CodecSample) -> u64| codecs().map(of).sum::<u64>() as f64;
+    let (raw, wire) = (total(|codec| codec.raw_elements), total(|codec| codec.wire_bytes));
+    let row = with_accuracy(blank_row(experiment, model, dataset, limit), samples);
+    let requests = samples.iter().map(|sample| sample.loglik.len()).sum::<usize>() as f64;
+    let errors =
+        samples.iter().filter_map(|sample| Some(sample.codec.as_ref()?.rel_error * sample.loglik.len() as f64));
+    let weighted: f64 = errors.sum();
+    Row {
+        split_layer: Some(key.split_layer as u32),
+        scope: key.scope.clone(),
+        codec: key.codec.clone(),
+        ratio_requested: key.ratio(),
+        accounting: key.accounting.clone().unwrap_or_default(),
+        chance: scoring::chance(samples.iter().map(|sample| sample.choice_chars.len())),
+        ratio_elements: Some(raw / total(|codec| codec.elements)),
+        ratio_wire: Some(2.0 * raw / wire),
+        wire_bytes_per_token: Some(wire / row.tokens as f64),
+        rel_error: Some(weighted / requests),
+        ..row
     }
 }
 

@@ -34,6 +34,7 @@ mod task;
 mod text;
 
 pub use cell::{Cell, cells};
+pub use collect::sampled_row;
 pub use manifest::RecordedRun;
 pub use memory::{check_memory, largest_batch};
 pub use merge::merge;

@@ -45,6 +45,9 @@ pub struct LiveGrid {
     pub generate: usize,
     /// Rows of a packet of the prompt.
     pub chunk: usize,
+    /// Whether a codec may send steps whose rows are joint.
+    #[serde(default)]
+    pub joint_steps: bool,
     /// Generations that are not counted, first.
     pub warm_up: usize,
     /// Generations that are.
@@ -239,6 +242,7 @@ impl LiveBench<'_> {
             most_tokens: cell.prompt + cell.generate,
             chunk: self.grid.chunk,
             sampling: Sampling::default(),
+            joint_steps: self.grid.joint_steps,
         };
         let mut measured = Vec::new();
         let mut seconds = 0.0;

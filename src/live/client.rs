@@ -62,8 +62,6 @@ pub enum Answer {
     Accepted(ServerTimes),
     /// And a token was chosen.
     Token(TokenReply),
-    /// The log-likelihood of targets, nats.
-    Scores(f64, ServerTimes),
 }
 
 /// A session. What it sent is kept, so that a server that lost it gets the same again.
@@ -206,7 +204,7 @@ impl LiveSession {
     }
 
     /// The log-likelihood of `targets` after the packet's rows, nats; the session's cache is not touched.
-    pub fn score(&mut self, packet: &Packet, targets: &[u32]) -> Result<Answer> {
+    pub fn score(&mut self, packet: &Packet, targets: &[u32]) -> Result<f64> {
         ensure!(self.delivered == self.sent.len(), "answers are still to come");
         let mut body = (targets.len() as u32).to_le_bytes().to_vec();
         targets.iter().for_each(|id| body.extend_from_slice(&id.to_le_bytes()));
@@ -228,9 +226,9 @@ impl LiveSession {
             };
             ensure!(answer.kind == FrameType::Scores, "a {} frame is no answer to a score", answer.kind);
             let mut body = BodyReader::new(&answer);
-            let (loglik, times) = (body.f64()?, ServerTimes::read(&mut body)?);
+            let (loglik, _times) = (body.f64()?, ServerTimes::read(&mut body)?);
             body.finish()?;
-            return Ok(Answer::Scores(loglik, times));
+            return Ok(loglik);
         }
     }
 

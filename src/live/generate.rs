@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use serde::Serialize;
-use splitbench_codec::{Activation, Budget, Codec, CodecSpec, Packet, build};
+use splitbench_codec::{Activation, Budget, Codec, CodecSpec, Packet, RowScope, build};
 
 use super::client::{Answer, LiveSession, ServerAddress, Traffic};
 use super::frame::ServerTimes;
@@ -120,6 +120,11 @@ impl RowCodec {
     pub fn encode(&self, rows: &Activation) -> Result<Packet> {
         self.codec.encode(rows, self.budget)
     }
+
+    /// What the server will have of a packet.
+    pub fn decode(&self, packet: &Packet) -> Result<Activation> {
+        self.codec.decode(packet)
+    }
 }
 
 /// How a session over a connection is to be.
@@ -134,6 +139,8 @@ pub struct SplitSession<'a> {
     pub chunk: usize,
     /// How the server chooses.
     pub sampling: Sampling,
+    /// Whether a codec may send steps whose rows are joint.
+    pub joint_steps: bool,
 }
 
 /// The client half, which can have one session after another.
@@ -166,7 +173,13 @@ impl ClientHalf {
 
     /// Opens a session.
     pub fn open(&self, wish: &SplitSession) -> Result<SplitGenerator<'_>> {
-        let SplitSession { server, codecs: [prompt, step], most_tokens, chunk, sampling } = wish;
+        let SplitSession { server, codecs: [prompt, step], most_tokens, chunk, sampling, joint_steps } = wish;
+        ensure!(
+            *joint_steps || step.0.rows() == RowScope::Local,
+            "codec {} mixes the rows of a packet (rows: joint), and a step's packet has one row: take one whose rows are local for \
+             the steps (`splitbench list codecs`), such as int8, or ask for it with --joint-steps",
+            step.0
+        );
         let request = OpenRequest::new([&prompt.0, &step.0], *most_tokens, *sampling)?;
         let session = LiveSession::open(server, &self.hello, request)?;
         let layers = DecoderPart::Client(self.split()).layers(self.decoder.config());
@@ -184,11 +197,11 @@ impl ClientHalf {
 
 /// The client half of a session, and the server's at the other end.
 pub struct SplitGenerator<'a> {
-    decoder: &'a Decoder,
-    cache: Cache,
-    prompt_codec: RowCodec,
+    pub(super) decoder: &'a Decoder,
+    pub(super) cache: Cache,
+    pub(super) prompt_codec: RowCodec,
     step_codec: RowCodec,
-    session: LiveSession,
+    pub(super) session: LiveSession,
     chunk: usize,
 }
 
@@ -219,18 +232,6 @@ impl SplitGenerator<'_> {
         times.server.queue += server.queue;
         times.server.decode += server.decode;
         times.server.compute += server.compute;
-    }
-
-    /// Log-likelihood of `targets` at the last positions of `ids`, nats, by the server.
-    pub fn score(&mut self, ids: &[u32], targets: &[u32]) -> Result<f64> {
-        let mut cache = Cache::new(self.decoder.config(), self.cache.layers(), ids.len());
-        let values = to_values(&self.decoder.extend(&self.decoder.embed(ids)?, &mut cache)?)?;
-        let activation = Activation::new(ids.len(), self.decoder.config().hidden_size, values)?;
-        let packet = self.prompt_codec.encode(&activation)?;
-        match self.session.score(&packet, targets)? {
-            Answer::Scores(loglik, _) => Ok(loglik),
-            other => bail!("{other:?} is no score"),
-        }
     }
 
     /// Ends the session.

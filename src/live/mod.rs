@@ -16,6 +16,7 @@ mod metrics;
 pub mod quality;
 pub mod relay;
 pub mod sampler;
+pub mod score;
 pub mod server;
 mod session;
 pub mod shaper;

@@ -57,7 +57,7 @@ pub struct Sample {
 }
 
 /// What a codec did to the activations of one question, over all its requests.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CodecSample {
     /// Numbers of the activations before compression: sum over requests of S D.
     pub raw_elements: u64,
