@@ -317,7 +317,7 @@ mod tests {
         assert!(text.contains("no eval.jsonl in") && text.contains("qasc/eval.jsonl"), "{text}");
         let text = find("piqa").unwrap().load_train(&at(&dir), None).unwrap_err().to_string();
         assert!(text.contains("no train.jsonl or validation.jsonl in"), "{text}");
-        let text = format!("{:#}", find("piqqa").unwrap().load(&at(&dir), None).unwrap_err());
+        let text = format!("{:#}", find("piqqa").err().unwrap());
         assert!(text.contains("did you mean \"piqa\"?"), "{text}");
     }
 
