@@ -17,7 +17,7 @@ use crate::model::source::{self, Model, POCKET};
 use crate::model::{Placement, place};
 use crate::record::machine::Machine;
 use crate::record::manifest::command_line;
-use crate::record::{LOOPBACK, LiveRow, RunFolder, read_live, run_name};
+use crate::record::{LOOPBACK, LiveRow, RunFolder, UNSPLIT, read_live, run_name};
 use crate::report;
 use crate::simulate::live::predict;
 
@@ -27,7 +27,7 @@ use crate::simulate::live::predict;
 /// rows come; the same command goes on where it ended. What the simulation predicts from the times without a link stands beside.
 /// Prompts that the model does not take are left out. Examples:
 ///   splitbench net-bench
-///   splitbench net-bench live --model SmolLM2-135M-Instruct.Q4_1.gguf --links home-cable,20mbit/5mbit,40ms --prompts 128
+///   splitbench net-bench live --model SmolLM2-135M-Instruct.Q4_1.gguf --link home-cable --link 20mbit/5mbit,40ms --prompts 128
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -43,7 +43,7 @@ pub struct Args {
     /// Type the weight matrices are kept in: f32, or bf16 in half the memory.
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: String,
-    /// A link instead of the measurement's, as `splitbench link` takes it; once for each.
+    /// A link instead of the measurement's, as `splitbench link` takes it, or `loopback` for none; once for each.
     #[arg(long, value_name = "LINK")]
     link: Vec<String>,
     /// Tokens of prompts instead of the measurement's, separated by commas.
@@ -124,7 +124,7 @@ impl Args {
             for (nth, cell) in cells.iter().enumerate() {
                 tell!("{} of {}: {}", nth + 1, cells.len(), cell);
                 let mut row = bench.measure(cell)?;
-                let alone = rows.iter().chain([&row]).find(|alone| is_alone(alone, &row));
+                let alone = rows.iter().chain([&row]).find(|alone| row.link != UNSPLIT && is_alone(alone, &row));
                 if let Some(found) = alone.map(|alone| predict(alone, &row, more_step_s)) {
                     row.simulated_ttft_ms = (row.clients == 1).then_some(found.ttft_ms);
                     row.simulated_step_ms = (row.clients == 1).then_some(found.step_ms);
@@ -159,7 +159,8 @@ impl Args {
     fn spec(&self) -> Result<LiveSpec> {
         let mut spec = find(&self.measurement)?;
         if !self.link.is_empty() {
-            spec.live.links = self.link.clone();
+            // Loopback is measured in any case.
+            spec.live.links = self.link.iter().filter(|link| *link != LOOPBACK).cloned().collect();
         }
         if !self.prompts.is_empty() {
             spec.live.prompts = self.prompts.clone();
@@ -176,7 +177,7 @@ impl Args {
 
 /// Whether a row is of a cell.
 fn is_of(row: &LiveRow, cell: &LiveCell) -> bool {
-    row.link == cell.link.as_deref().unwrap_or(LOOPBACK)
+    row.link == cell.link.to_string()
         && row.clients == cell.clients as u64
         && row.prompt_tokens == cell.prompt as u64
         && row.generated == cell.generate as u64

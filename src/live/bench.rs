@@ -16,7 +16,7 @@ use super::sampler::Sampling;
 use crate::clock::median;
 use crate::model::source::Model;
 use crate::model::{Cache, DecoderPart};
-use crate::record::{LOOPBACK, LiveRow};
+use crate::record::{LOOPBACK, LiveRow, UNSPLIT};
 use crate::score::percentile;
 
 /// A file of live measurements.
@@ -85,6 +85,11 @@ pub struct CodecPair {
 }
 
 impl CodecPair {
+    fn lossless() -> Self {
+        let noop = CodecSpec::parse("noop").expect("it is registered");
+        Self { prompt: noop.clone(), step: noop, ratio: None }
+    }
+
     fn budgets(&self) -> Result<[(CodecSpec, Option<Budget>); 2]> {
         let one = |spec: &CodecSpec| -> Result<_> {
             let budget = match (spec.info().rate, self.ratio) {
@@ -133,13 +138,15 @@ impl LiveSpec {
         Ok(())
     }
 
-    /// Cells in order: for each pair and prompt loopback first, then the links.
+    /// Cells in order: for each prompt the unsplit model, then for each pair loopback first and the links.
     pub fn cells(&self) -> Vec<LiveCell> {
-        let with_loopback = |links: &[String]| {
-            std::iter::once(None).chain(links.iter().cloned().map(Some)).collect::<Vec<Option<String>>>()
+        let with_loopback = |links: &[String]| -> Vec<LiveLink> {
+            std::iter::once(LiveLink::Loopback).chain(links.iter().cloned().map(LiveLink::Emulated)).collect()
         };
         let mut out = Vec::new();
         for &prompt in &self.live.prompts {
+            let (link, pair) = (LiveLink::Unsplit, CodecPair::lossless());
+            out.push(LiveCell { link, clients: 1, prompt, generate: self.live.generate, pair });
             for pair in &self.live.codecs {
                 for link in with_loopback(&self.live.links) {
                     out.push(LiveCell { link, clients: 1, prompt, generate: self.live.generate, pair: pair.clone() });
@@ -150,7 +157,7 @@ impl LiveSpec {
         for pair in &crowd.codecs {
             for link in with_loopback(&crowd.links) {
                 // One client without a link is what the simulation starts from.
-                let alone = if link.is_none() && !crowd.clients.contains(&1) { Some(1) } else { None };
+                let alone = if link == LiveLink::Loopback && !crowd.clients.contains(&1) { Some(1) } else { None };
                 for clients in alone.into_iter().chain(crowd.clients.iter().copied()) {
                     let (prompt, generate) = (crowd.prompt, crowd.generate);
                     out.push(LiveCell { link: link.clone(), clients, prompt, generate, pair: pair.clone() });
@@ -161,11 +168,32 @@ impl LiveSpec {
     }
 }
 
+/// What is between client and server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LiveLink {
+    /// Nothing: one process runs all layers.
+    Unsplit,
+    /// The machine's own loopback.
+    Loopback,
+    /// A relay that emulates a link, by the name or numbers that `link::find` takes.
+    Emulated(String),
+}
+
+impl std::fmt::Display for LiveLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unsplit => UNSPLIT,
+            Self::Loopback => LOOPBACK,
+            Self::Emulated(link) => link,
+        })
+    }
+}
+
 /// One row of measurements.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LiveCell {
-    /// The link; none is loopback.
-    pub link: Option<String>,
+    /// What is between client and server.
+    pub link: LiveLink,
     /// Clients at once.
     pub clients: usize,
     /// Tokens of the prompt.
@@ -178,9 +206,9 @@ pub struct LiveCell {
 
 impl std::fmt::Display for LiveCell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let link = self.link.as_deref().unwrap_or(LOOPBACK);
-        let CodecPair { prompt, step, .. } = &self.pair;
-        write!(f, "{link}, {} clients, {} tokens, {prompt} and {step}", self.clients, self.prompt)
+        let Self { link, clients, prompt: tokens, pair: CodecPair { prompt, step, .. }, .. } = self;
+        write!(f, "{link}, {clients} {}, {tokens} tokens", if *clients == 1 { "client" } else { "clients" })?;
+        if *link == LiveLink::Unsplit { Ok(()) } else { write!(f, ", {prompt} and {step}") }
     }
 }
 
@@ -229,7 +257,13 @@ impl LiveBench<'_> {
 
     /// Measures a cell. Without quality columns for more than one client, who are as one is.
     pub fn measure(&self, cell: &LiveCell) -> Result<LiveRow> {
-        let profile = cell.link.as_deref().map(link::find).transpose()?;
+        if cell.link == LiveLink::Unsplit {
+            return self.measure_unsplit(cell);
+        }
+        let profile = match &cell.link {
+            LiveLink::Emulated(link) => Some(link::find(link)?),
+            LiveLink::Unsplit | LiveLink::Loopback => None,
+        };
         let relay = profile.as_ref().map(|profile| relay::shape(&self.server.address, profile, 1)).transpose()?;
         let mut server = self.server.clone();
         if let Some(relay) = &relay {
@@ -260,6 +294,26 @@ impl LiveBench<'_> {
         }
         drop(relay);
         Ok(row)
+    }
+
+    fn measure_unsplit(&self, cell: &LiveCell) -> Result<LiveRow> {
+        let prompt = self.prompt(cell.prompt, 0);
+        let (mut measured, mut seconds) = (Vec::new(), 0.0);
+        for round in 0..self.grid.warm_up + self.grid.repeats {
+            let start = Instant::now();
+            let generation = self.generate_unsplit(&prompt, cell.generate)?;
+            if round >= self.grid.warm_up {
+                seconds += start.elapsed().as_secs_f64();
+                measured.push(generation);
+            }
+        }
+        Ok(self.row(cell, None, &measured, seconds))
+    }
+
+    fn generate_unsplit(&self, prompt: &[u32], tokens: usize) -> Result<Generation> {
+        let (most, chunk) = (prompt.len() + tokens, self.grid.chunk);
+        let mut generator = UnsplitGenerator::new(self.model, most, chunk, Sampling::default())?;
+        Generation::run(&mut generator, prompt, tokens, |_| false, |_| Ok(()))
     }
 
     /// All clients of a cell once, each with a session of its own.
@@ -296,7 +350,7 @@ impl LiveBench<'_> {
             model_sha256: self.model.sha256.clone(),
             dtype: self.model.placement.dtype.as_str().to_string(),
             split_layer: self.client.split().after_layer as u32,
-            link: cell.link.clone().unwrap_or_else(|| LOOPBACK.into()),
+            link: cell.link.to_string(),
             up_mbps: link.map(|link| mbps(link.up_bits_per_s)),
             down_mbps: link.map(|link| mbps(link.down_bits_per_s)),
             delay_ms: link.map(|link| link.delay.as_secs_f64() * 1e3),
@@ -338,8 +392,7 @@ impl LiveBench<'_> {
     /// How far what was generated is from the unsplit model's own answer.
     fn add_quality(&self, cell: &LiveCell, wish: &SplitSession, found: &Generation, row: &mut LiveRow) -> Result<()> {
         let prompt = self.prompt(cell.prompt, 0);
-        let mut unsplit = UnsplitGenerator::new(self.model, wish.most_tokens, self.grid.chunk, Sampling::default())?;
-        let answer = Generation::run(&mut unsplit, &prompt, cell.generate, |_| false, |_| Ok(()))?.ids();
+        let answer = self.generate_unsplit(&prompt, cell.generate)?.ids();
         let same = found.ids().iter().zip(&answer).filter(|(a, b)| a == b).count();
         row.same_tokens = Some(same as f64 / answer.len() as f64);
         let [first, second] = &wish.codecs;

@@ -12,6 +12,9 @@ pub fn read_live(results: &Path) -> Result<Vec<LiveRow>> {
     table_file::read_optional(results)
 }
 
+/// Stands for a link where one process runs all layers.
+pub const UNSPLIT: &str = "unsplit";
+
 /// Name of a link that is none: client and server on one machine, without a relay.
 pub const LOOPBACK: &str = "loopback";
 
@@ -31,7 +34,7 @@ pub struct LiveRow {
     pub dtype: String,
     /// The cut: after this layer, 1..=N.
     pub split_layer: u32,
-    /// The emulated link, or [`LOOPBACK`].
+    /// The emulated link, [`LOOPBACK`] or [`UNSPLIT`].
     pub link: String,
     /// Its rate to the server, Mbit/s; absent of loopback, as the next two.
     pub up_mbps: Option<f64>,

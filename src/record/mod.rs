@@ -43,7 +43,7 @@ pub use energy::Energy;
 pub use folder::{RunFolder, find_json, read_json, run_name};
 pub use heat::{Heat, HeatKind};
 pub use indicators::Indicators;
-pub use live::{LOOPBACK, LiveRow, read_live};
+pub use live::{LOOPBACK, LiveRow, UNSPLIT, read_live};
 pub use row::{Accuracy, Row};
 pub use rows::{read_rows, write_parquet};
 pub use sample::{CodecSample, QuestionRecord, Sample, SampleLine};

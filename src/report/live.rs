@@ -2,7 +2,7 @@
 
 use super::number;
 use super::table::{Table, TableSection};
-use crate::record::{LOOPBACK, LiveRow};
+use crate::record::{LOOPBACK, LiveRow, UNSPLIT};
 
 fn ms(value: f64) -> String {
     match value {
@@ -19,8 +19,8 @@ fn codecs(row: &LiveRow) -> String {
     format!("{}{ratio}", codec(&row.step_codec))
 }
 
-/// Measured beside simulated, as `123 / 120`.
-fn beside(measured: f64, simulated: Option<f64>) -> String {
+/// A measured time and the simulated one, as `123 / 120`.
+fn measured_and_simulated(measured: f64, simulated: Option<f64>) -> String {
     simulated.map_or_else(|| ms(measured), |simulated| format!("{} / {}", ms(measured), ms(simulated)))
 }
 
@@ -71,15 +71,15 @@ fn times(rows: &[LiveRow]) -> Table {
         let optional =
             |value: Option<f64>, show: &dyn Fn(f64) -> String| value.map_or(number::MISSING.to_string(), show);
         let cells = vec![
-            format!("{}: {}", row.link, codecs(row)),
-            beside(row.ttft_ms, row.simulated_ttft_ms),
+            if row.link == UNSPLIT { UNSPLIT.into() } else { format!("{}: {}", row.link, codecs(row)) },
+            measured_and_simulated(row.ttft_ms, row.simulated_ttft_ms),
             ms(row.ttft_client_ms),
             ms(row.ttft_encode_ms),
             ms(row.ttft_link_ms),
             ms(row.ttft_queue_ms),
             ms(row.ttft_decode_ms),
             ms(row.ttft_server_ms),
-            beside(row.step_ms_p50, row.simulated_step_ms),
+            measured_and_simulated(row.step_ms_p50, row.simulated_step_ms),
             ms(row.step_ms_p95),
             ms(row.step_ms_p99),
             format!("{:.1}", row.tokens_per_s),
