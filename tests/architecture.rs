@@ -65,8 +65,9 @@ fn an_import_only_goes_down() {
 }
 
 /// Names that more than one type has, and why.
-const SHARED_NAMES: [(&str, &str); 2] = [
+const SHARED_NAMES: [(&str, &str); 3] = [
     ("Args", "what clap reads for a subcommand: one in each file of `cmd`"),
+    ("EndSignal", "the signals that end a relay, and their place on systems that have none"),
     ("Program", "a running process, and its place on systems that have none"),
 ];
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use splitbench::live::address::{Address, Stream};
 use splitbench::live::client::ServerAddress;
-use splitbench::live::engine::Patience;
+use splitbench::live::engine::SessionPatience;
 use splitbench::live::frame::{Frame, FrameType};
 use splitbench::live::generate::{ClientHalf, Generation, Generator, SplitSession, UnsplitGenerator};
 use splitbench::live::key::SharedKey;
@@ -314,7 +314,7 @@ fn a_full_server_says_how_full_it_is_and_forgets_who_does_not_come_back() {
         Cache::bytes(&model.config, DecoderPart::Server(SplitPoint { after_layer: 2 }).layers(&model.config), 120);
     let limits = ServerLimits {
         memory: 2 * room,
-        patience: Patience { idle: Duration::from_secs(60), kept: Duration::from_millis(200) },
+        patience: SessionPatience { idle: Duration::from_secs(60), kept: Duration::from_millis(200) },
         ..ServerLimits::default()
     };
     let server = serve(&model, 2, limits);

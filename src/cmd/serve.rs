@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::selection::parse_size;
 use crate::live::address::Address;
-use crate::live::engine::Patience;
+use crate::live::engine::SessionPatience;
 use crate::live::key::SharedKey;
 use crate::live::server::{Server, ServerLimits, is_local};
 use crate::model::source::{self, POCKET};
@@ -93,7 +93,7 @@ impl Args {
             rows: self.chunk,
             handshake: self.handshake,
             frame: self.frame,
-            patience: Patience { idle: self.idle, kept: self.keep },
+            patience: SessionPatience { idle: self.idle, kept: self.keep },
         };
         let server = Server::new(&model, SplitPoint { after_layer: self.layer }, listener, key, limits)?;
         say!("listening on {}", server.listener().address())?;

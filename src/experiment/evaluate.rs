@@ -147,7 +147,7 @@ pub fn evaluate(
         // The server stays on this thread, since `consume` need not be `Send`.
         let clients = scope.spawn(move || clients.run(&sender));
         let served = {
-            let mut server = Server { decoder, clock, baseline: extra.baseline, reference: None, arrivals };
+            let mut server = ServerHalf { decoder, clock, baseline: extra.baseline, reference: None, arrivals };
             consume(&mut server)
             // Dropping the server, and with it the receiver, makes the clients' next send fail, which stops them.
         };
@@ -158,7 +158,7 @@ pub fn evaluate(
 }
 
 /// The server half.
-struct Server<'a> {
+struct ServerHalf<'a> {
     decoder: &'a Decoder,
     clock: &'a Clock,
     /// Whether the unsplit model's log-likelihoods are asked for.
@@ -168,7 +168,7 @@ struct Server<'a> {
     arrivals: Receiver<Message<'a>>,
 }
 
-impl Iterator for Server<'_> {
+impl Iterator for ServerHalf<'_> {
     type Item = Result<Vec<Scores>>;
 
     /// The scores of the next batch that has any.
@@ -183,7 +183,7 @@ impl Iterator for Server<'_> {
     }
 }
 
-impl Server<'_> {
+impl ServerHalf<'_> {
     fn answer(&mut self, message: Message) -> Result<Vec<Scores>> {
         match message {
             Message::Unsplit(batch) => self.clock.time(Stage::Baseline, || self.score_unsplit(batch)),

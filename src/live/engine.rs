@@ -82,7 +82,7 @@ impl RowsJob {
 
 /// How long silent sessions are kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct SessionPatience {
     /// With a client that is connected.
     pub idle: Duration,
     /// Whose client is away.
@@ -95,13 +95,19 @@ pub struct Engine {
     split: SplitPoint,
     sessions: Sessions,
     waiting: VecDeque<RowsJob>,
-    patience: Patience,
+    patience: SessionPatience,
     metrics: Arc<Metrics>,
 }
 
 impl Engine {
     /// `memory`: bytes that the caches may have together.
-    pub fn new(decoder: Decoder, split: SplitPoint, memory: usize, patience: Patience, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        decoder: Decoder,
+        split: SplitPoint,
+        memory: usize,
+        patience: SessionPatience,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let sessions = Sessions::new(decoder.config(), split, memory);
         Self { decoder, split, sessions, waiting: VecDeque::new(), patience, metrics }
     }

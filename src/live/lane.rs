@@ -48,7 +48,7 @@ impl Cargo {
     }
 }
 
-/// One connection's part of a [`Lane`].
+/// One connection's part of a [`LinkLane`].
 #[derive(Debug)]
 struct Flow {
     /// What has arrived and waits for its turn, with its time of arrival.
@@ -80,7 +80,7 @@ struct LaneState {
 
 /// See the top of the file.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct LinkLane {
     state: Mutex<LaneState>,
     pace: Condvar,
     epoch: Instant,
@@ -90,7 +90,7 @@ pub(super) struct Lane {
     most_flying: usize,
 }
 
-impl Lane {
+impl LinkLane {
     pub(super) fn new(profile: &LinkProfile, way: LinkWay, seed: u64) -> Self {
         let shaper = Shaper::new(profile, way, seed);
         let rate = match way {
@@ -291,8 +291,8 @@ mod tests {
     use super::super::link;
     use super::*;
 
-    fn lane(text: &str) -> Lane {
-        Lane::new(&link::find(text).unwrap(), LinkWay::Up, 0)
+    fn lane(text: &str) -> LinkLane {
+        LinkLane::new(&link::find(text).unwrap(), LinkWay::Up, 0)
     }
 
     fn queue(state: &mut LaneState, id: u64, arrival_ns: u64, bytes: usize) {

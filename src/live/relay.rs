@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::address::{Address, Listener, ListenerCloser, Stream};
-use super::lane::{Cargo, Lane};
+use super::lane::{Cargo, LinkLane};
 use super::link::LinkProfile;
 use super::shaper::LinkWay;
 
@@ -91,8 +91,8 @@ type Reporter = Box<dyn Fn(&ConnectionReport) + Send + Sync>;
 struct RelayShared {
     target: Address,
     settings: RelaySettings,
-    up: Lane,
-    down: Lane,
+    up: LinkLane,
+    down: LinkLane,
     report: Reporter,
     is_stopping: AtomicBool,
     open: Mutex<BTreeMap<u64, Arc<RelayedConnection>>>,
@@ -128,7 +128,7 @@ impl Relay {
         report: impl Fn(&ConnectionReport) + Send + Sync + 'static,
     ) -> Result<Self> {
         settings.profile.check()?;
-        let lane = |way| Lane::new(&settings.profile, way, settings.seed);
+        let lane = |way| LinkLane::new(&settings.profile, way, settings.seed);
         let shared = Arc::new(RelayShared {
             up: lane(LinkWay::Up),
             down: lane(LinkWay::Down),
@@ -350,7 +350,7 @@ fn relay(shared: &RelayShared, connection: &RelayedConnection, deadline: Option<
 }
 
 /// Reads from one side into a lane until it ends.
-fn read(lane: &Lane, number: u64, mut from: &Stream, name: &str) {
+fn read(lane: &LinkLane, number: u64, mut from: &Stream, name: &str) {
     let mut buffer = vec![0; lane.piece_bytes];
     loop {
         let cargo = match from.read(&mut buffer) {
@@ -369,7 +369,7 @@ fn read(lane: &Lane, number: u64, mut from: &Stream, name: &str) {
 /// Writes what comes out of a lane to the other side until it ends.
 fn write(
     shared: &RelayShared,
-    lane: &Lane,
+    lane: &LinkLane,
     connection: &RelayedConnection,
     (from, to): (&Stream, &Stream),
     name: &str,

@@ -10,7 +10,7 @@ use splitbench_codec::{Activation, Packet, decode};
 
 use super::address::{Address, Listener, ListenerCloser};
 use super::connection::Connection;
-use super::engine::{Engine, Job, Patience, Purpose, RowsJob};
+use super::engine::{Engine, Job, Purpose, RowsJob, SessionPatience};
 use super::frame::{BodyReader, Frame, FrameType, MORE, MOST_JSON, TimedReader};
 use super::key::SharedKey;
 use super::message::{Hello, OpenRequest, Refusal, RefusalKind, session_codec};
@@ -38,7 +38,7 @@ pub struct ServerLimits {
     /// How long a frame may take from its first byte to its last.
     pub frame: Duration,
     /// How long sessions are kept that nobody uses.
-    pub patience: Patience,
+    pub patience: SessionPatience,
 }
 
 impl Default for ServerLimits {
@@ -49,7 +49,7 @@ impl Default for ServerLimits {
             rows: 512,
             handshake: Duration::from_secs(5),
             frame: Duration::from_secs(10),
-            patience: Patience { idle: Duration::from_secs(300), kept: Duration::from_secs(60) },
+            patience: SessionPatience { idle: Duration::from_secs(300), kept: Duration::from_secs(60) },
         }
     }
 }

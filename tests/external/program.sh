@@ -23,12 +23,12 @@ while IFS= read -r header; do
     exits-*) echo loading >&2; echo 'no such layer' >&2; exit 3 ;;
     killed-*) kill -9 $$ ;;
     prints-*) echo 'loading the model' ;;
-    bad-json-*) printf '{"bytes": }\n' ;;
-    no-length-*) printf '{"elements": 3}\n' ;;
-    no-elements-encode) printf '{"bytes": 0}\n' ;;
-    no-numbers-encode) printf '{"elements": 0, "bytes": 0}\n' ;;
-    many-numbers-encode) printf '{"elements": 97, "bytes": 0}\n' ;;
-    huge-*) printf '{"elements": 1, "bytes": 99999999999}\n' ;;
+    bad-json-*) take; printf '{"bytes": }\n' ;;
+    no-length-*) take; printf '{"elements": 3}\n' ;;
+    no-elements-encode) take; printf '{"bytes": 0}\n' ;;
+    no-numbers-encode) take; printf '{"elements": 0, "bytes": 0}\n' ;;
+    many-numbers-encode) take; printf '{"elements": 97, "bytes": 0}\n' ;;
+    huge-*) take; printf '{"elements": 1, "bytes": 99999999999}\n' ;;
     more-*) take; printf '{"elements": 1, "bytes": 1}\nab' ;;
     less-*) take; printf '{"elements": 1, "bytes": 10}\nab'; exit 0 ;;
     half-*) take; printf '{"elements": 1, "bytes": 10}\nab' ;;
