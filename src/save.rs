@@ -43,7 +43,8 @@ fn temporary_in(folder: &Path) -> std::io::Result<NamedTempFile> {
     builder.tempfile_in(folder)
 }
 
-fn cannot_write(path: &Path) -> String {
+/// What is said of a path that could not be written to.
+pub fn cannot_write(path: &Path) -> String {
     format!("cannot write {}: is there space and permission?", path.display())
 }
 

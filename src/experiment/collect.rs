@@ -111,7 +111,7 @@ pub fn collect_into(folder: &RunFolder, model: &str, dataset: &str, journals: &m
                 };
                 json_lines::write_line(file, &line)
             };
-            samples.iter().try_for_each(&mut write).with_context(|| format!("writing {}", path.display()))
+            samples.iter().try_for_each(&mut write).with_context(|| crate::save::cannot_write(&path))
         })
     })
 }

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub fn write<T: Serialize>(path: &Path, records: &[T]) -> Result<()> {
     crate::save::replace_by(path, |file| {
         let mut lines = records.iter().map(|record| write_line(file, record));
-        lines.try_for_each(|line| line).with_context(|| format!("writing {}", path.display()))
+        lines.try_for_each(|line| line).with_context(|| crate::save::cannot_write(path))
     })
 }
 
