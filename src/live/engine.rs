@@ -220,7 +220,7 @@ impl Engine {
 
     fn extend(&mut self, job: &RowsJob) -> Result<Option<Choice>> {
         let session = self.sessions.get_mut(job.session, &job.connection)?;
-        let last = self.decoder.extend_values(job.activation.values(), &mut session.cache)?;
+        let last = self.decoder.extend_to_last(job.activation.values().to_vec(), &mut session.cache)?;
         if let Purpose::Accept = job.purpose {
             return Ok(None);
         }

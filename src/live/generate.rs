@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::Tensor;
 use serde::Serialize;
 use splitbench_codec::{Activation, Budget, Codec, CodecSpec, Packet, RowScope, build};
 
@@ -80,7 +79,7 @@ impl<'a> UnsplitGenerator<'a> {
         let start = Instant::now();
         let mut last = Vec::new();
         for chunk in ids.chunks(self.chunk) {
-            last = self.decoder.extend_values(&to_values(&self.decoder.embed(chunk)?)?, &mut self.cache)?;
+            last = self.decoder.extend_to_last(to_values(&self.decoder.embed(chunk)?)?, &mut self.cache)?;
         }
         let logits = self.decoder.step_logits(&last, 1)?;
         let choice = self.sampler.sample(&logits, self.cache.tokens() as u64)?;
@@ -210,15 +209,8 @@ impl SplitGenerator<'_> {
     fn send(&mut self, ids: &[u32], more: bool, is_step: bool, times: &mut TokenTimes) -> Result<()> {
         let start = Instant::now();
         let position = self.cache.tokens();
-        let embedded = self.decoder.embed(ids)?;
-        let values = match ids.len() {
-            1 => {
-                let mut row = to_values(&embedded)?;
-                self.decoder.step(&mut row, &mut [&mut self.cache])?;
-                row
-            }
-            _ => to_values(&self.decoder.extend(&embedded, &mut self.cache)? as &Tensor)?,
-        };
+        let mut values = to_values(&self.decoder.embed(ids)?)?;
+        self.decoder.extend(&mut values, &mut self.cache)?;
         let activation = Activation::new(ids.len(), self.decoder.config().hidden_size, values)?;
         times.client += start.elapsed();
         let start = Instant::now();

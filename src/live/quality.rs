@@ -6,7 +6,7 @@ use splitbench_codec::Activation;
 use super::generate::RowCodec;
 use crate::model::source::Model;
 use crate::model::split::to_values;
-use crate::model::{Cache, Decoder, DecoderPart, Divergence, LogSumExp, SplitPoint, divergence};
+use crate::model::{Cache, DecoderPart, Divergence, LogSumExp, SplitPoint, divergence};
 
 /// The divergence at each token of `answer` after `prompt`, both fed to the model as they are (teacher forcing): the
 /// prompt in chunks behind the first codec, then token after token behind the second. The last token predicts none.
@@ -29,11 +29,12 @@ pub fn forced_divergences(
     let chunks = prompt.chunks(chunk).len();
     for (nth, (ids, codec)) in inputs.enumerate() {
         let embedded = to_values(&decoder.embed(ids)?)?;
-        let expected = decoder.extend_values(&embedded, &mut whole)?;
-        let sent = client_rows(decoder, &embedded, &mut client)?;
+        let expected = decoder.extend_to_last(embedded.clone(), &mut whole)?;
+        let mut sent = embedded;
+        decoder.extend(&mut sent, &mut client)?;
         let sent = Activation::new(ids.len(), model.config.hidden_size, sent)?;
         let received = splitbench_codec::decode(&codec.encode(&sent)?)?;
-        let got = decoder.extend_values(received.values(), &mut server)?;
+        let got = decoder.extend_to_last(received.values().to_vec(), &mut server)?;
         // Only the last chunk of the prompt predicts a token.
         if nth + 1 >= chunks {
             let (p, q) = (decoder.step_logits(&expected, 1)?, decoder.step_logits(&got, 1)?);
@@ -41,16 +42,4 @@ pub fn forced_divergences(
         }
     }
     Ok(out)
-}
-
-/// All rows after the client half.
-fn client_rows(decoder: &Decoder, embedded: &[f32], cache: &mut Cache) -> Result<Vec<f32>> {
-    let width = decoder.config().hidden_size;
-    match embedded.len() / width {
-        1 => decoder.extend_values(embedded, cache),
-        rows => {
-            let hidden = candle_core::Tensor::from_slice(embedded, (rows, width), decoder.device())?;
-            to_values(&decoder.extend(&hidden, cache)?)
-        }
-    }
 }

@@ -27,7 +27,8 @@ impl SplitGenerator<'_> {
     fn score(&mut self, request: &Request) -> Result<RequestScore> {
         let Request { tokens, targets, .. } = request;
         let mut cache = Cache::new(self.decoder.config(), self.cache.layers(), tokens.len());
-        let values = to_values(&self.decoder.extend(&self.decoder.embed(tokens)?, &mut cache)?)?;
+        let mut values = to_values(&self.decoder.embed(tokens)?)?;
+        self.decoder.extend(&mut values, &mut cache)?;
         let rows = Activation::new(tokens.len(), self.decoder.config().hidden_size, values)?;
         let packet = self.prompt_codec.encode(&rows)?;
         let loglik = self.session.score(&packet, targets)?;

@@ -1,64 +1,67 @@
 //! Generation: chunks of a prompt and single tokens, over a cache of what came before.
 
-use std::sync::Arc;
-
-use anyhow::{Result, bail, ensure};
-use candle_core::{Device, Tensor};
-
 use super::cache::Cache;
 use super::decoder::{Decoder, Layer, Projection};
 use super::ops::{
-    SeenTokens, Weight, continued_attention, gated, normalise, project, rms_norm, rotary, rotate, step_attention,
-    with_values,
+    SeenTokens, Weight, continued_attention, gated, normalise, project, project_chunk, rotate, rotate_rows,
+    step_attention, with_values,
 };
-use super::packing::Packing;
+use anyhow::{Result, bail, ensure};
 
 impl Decoder {
-    /// Runs the layers of `cache` on the next tokens of its session (rows x D) and adds them to it. Each row's result is, to
-    /// rounding, that of a pass over the whole sequence. On an error the cache is as it was.
-    pub fn extend(&self, hidden: &Tensor, cache: &mut Cache) -> Result<Tensor> {
-        self.check_room(cache, hidden.dim(0)?)?;
-        let before = cache.tokens();
-        let out = self.extend_layers(hidden, cache);
-        match out {
-            Ok(_) => cache.advance(hidden.dim(0)?),
-            Err(_) => cache.truncate(before),
+    /// Runs the layers of `cache` on the next tokens of its session and adds them to it: `hidden` (rows x D, row-major)
+    /// becomes the residual stream after the last of them. Each row's result is, to rounding, that of a pass over the whole
+    /// sequence; a single row takes a step. On an error the cache is as it was.
+    pub fn extend(&self, hidden: &mut [f32], cache: &mut Cache) -> Result<()> {
+        let rows = hidden.len() / self.config().hidden_size;
+        if rows == 1 {
+            return self.step(hidden, &mut [cache]);
         }
-        out
-    }
-
-    /// The same for the values of some rows (rows x D, row-major): those of the last one. A single row takes a step, whose
-    /// products are those of few rows.
-    pub fn extend_values(&self, hidden: &[f32], cache: &mut Cache) -> Result<Vec<f32>> {
-        let width = self.config().hidden_size;
-        let mut last = hidden[hidden.len() - width..].to_vec();
-        match hidden.len() / width {
-            1 => self.step(&mut last, &mut [cache])?,
-            rows => {
-                let hidden = Tensor::from_slice(hidden, (rows, width), self.device())?;
-                let out = self.extend(&hidden, cache)?.narrow(0, rows - 1, 1)?;
-                with_values(&out, |values| last.copy_from_slice(values))?;
+        self.check_room(cache, rows)?;
+        for (layer, nth) in self.layers(cache.layers())?.iter().zip(cache.layers()) {
+            if let Err(error) = self.extend_layer(layer, nth, hidden, cache) {
+                cache.truncate(cache.tokens());
+                return Err(error);
             }
         }
-        Ok(last)
+        cache.advance(rows);
+        Ok(())
     }
 
-    fn extend_layers(&self, hidden: &Tensor, cache: &mut Cache) -> Result<Tensor> {
-        let before = cache.tokens();
-        let packing = Arc::new(Packing::continued(before..before + hidden.dim(0)?));
-        let mut hidden = hidden.clone();
-        for (layer, nth) in self.layers(cache.layers())?.iter().zip(cache.layers()) {
-            let x = rms_norm(&hidden, &layer.input_norm, self.config().rms_norm_eps)?;
-            let q = rotary(&layer.q.forward(&x)?, &packing, self.rope())?;
-            let k = rotary(&layer.k.forward(&x)?, &packing, self.rope())?;
-            let v = layer.v.forward(&x)?;
-            with_values(&k, |k| with_values(&v, |v| cache.push(nth, k, v)))??;
-            let (keys, values) = cache.layer(nth);
-            let attended = with_values(&q, |q| continued_attention(q, keys, values, self.heads()))?;
-            let attended = Tensor::from_vec(attended, q.shape(), &Device::Cpu)?;
-            hidden = self.feed_forward(layer, &hidden, &attended)?;
-        }
-        Ok(hidden)
+    /// The same, of whose rows the last one is wanted.
+    pub fn extend_to_last(&self, mut hidden: Vec<f32>, cache: &mut Cache) -> Result<Vec<f32>> {
+        self.extend(&mut hidden, cache)?;
+        Ok(hidden.split_off(hidden.len() - self.config().hidden_size))
+    }
+
+    fn extend_layer(&self, layer: &Layer, nth: usize, hidden: &mut [f32], cache: &mut Cache) -> Result<()> {
+        let eps = self.config().rms_norm_eps;
+        let (rows, position) = (hidden.len() / self.config().hidden_size, cache.tokens());
+        let x = with_values(&layer.input_norm, |weight| normalise(hidden, weight, eps))?;
+        let [q, k, v] = products(project_chunk, &x, rows, [&layer.q, &layer.k, &layer.v])?;
+        let [q, k] = [q, k].map(|x| rotate_rows(&x, rows, position, self.rope()));
+        cache.push(nth, &k, &v);
+        let (keys, values) = cache.layer(nth);
+        let attended = continued_attention(&q, keys, values, self.heads());
+        self.feed_rows(project_chunk, layer, hidden, &attended, rows)
+    }
+
+    /// What follows attention in a layer, added to the residual stream.
+    fn feed_rows(
+        &self,
+        project: Project,
+        layer: &Layer,
+        hidden: &mut [f32],
+        attended: &[f32],
+        rows: usize,
+    ) -> Result<()> {
+        let [o] = products(project, attended, rows, [&layer.o])?;
+        hidden.iter_mut().zip(o).for_each(|(hidden, o)| *hidden += o);
+        let x = with_values(&layer.post_norm, |weight| normalise(hidden, weight, self.config().rms_norm_eps))?;
+        let [gate, up] = products(project, &x, rows, [&layer.gate, &layer.up])?;
+        let [down] = products(project, &gated(&gate, &up), rows, [&layer.down])?;
+        hidden.iter_mut().zip(down).for_each(|(hidden, down)| *hidden += down);
+        Ok(())
     }
 
     /// Runs one new token of each session through the layers of its cache, which are the same for all: `hidden` (sessions x
@@ -86,7 +89,7 @@ impl Decoder {
     fn step_layer(&self, layer: &Layer, nth: usize, hidden: &mut [f32], caches: &mut [&mut Cache]) -> Result<()> {
         let (rows, heads, eps) = (caches.len(), self.heads(), self.config().rms_norm_eps);
         let x = with_values(&layer.input_norm, |weight| normalise(hidden, weight, eps))?;
-        let [q, k, v] = products(&x, rows, [&layer.q, &layer.k, &layer.v])?;
+        let [q, k, v] = products(project, &x, rows, [&layer.q, &layer.k, &layer.v])?;
         let rotated = |x: &[f32], row: usize, position: usize| {
             let x = &x[row * (x.len() / rows)..][..x.len() / rows];
             let mut out = vec![0.0; x.len()];
@@ -107,13 +110,7 @@ impl Decoder {
             })
             .collect();
         let attended = step_attention(&queries, &seen, heads);
-        let [o] = products(&attended, rows, [&layer.o])?;
-        hidden.iter_mut().zip(o).for_each(|(hidden, o)| *hidden += o);
-        let x = with_values(&layer.post_norm, |weight| normalise(hidden, weight, eps))?;
-        let [gate, up] = products(&x, rows, [&layer.gate, &layer.up])?;
-        let [down] = products(&gated(&gate, &up), rows, [&layer.down])?;
-        hidden.iter_mut().zip(down).for_each(|(hidden, down)| *hidden += down);
-        Ok(())
+        self.feed_rows(project, layer, hidden, &attended, rows)
     }
 
     /// Logits (rows x vocabulary, row-major) of a few rows of the last layer's residual stream (rows x D, row-major); a
@@ -136,7 +133,15 @@ impl Decoder {
     }
 }
 
-fn products<const N: usize>(x: &[f32], rows: usize, projections: [&Projection; N]) -> Result<[Vec<f32>; N]> {
+/// A way to multiply rows with weights.
+type Project = fn(&[f32], usize, &[Weight]) -> candle_core::Result<Vec<Vec<f32>>>;
+
+fn products<const N: usize>(
+    project: Project,
+    x: &[f32],
+    rows: usize,
+    projections: [&Projection; N],
+) -> Result<[Vec<f32>; N]> {
     let weights = projections.map(|one| Weight { matrix: &one.weight, bias: one.bias.as_ref() });
     let out = project(x, rows, &weights)?;
     Ok(out.try_into().expect("as many products as weights"))
@@ -144,9 +149,18 @@ fn products<const N: usize>(x: &[f32], rows: usize, projections: [&Projection; N
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use candle_core::{Device, Tensor};
+
     use super::*;
+    use crate::model::packing::Packing;
     use crate::model::source::{POCKET, load};
     use crate::model::{DecoderPart, Placement, SplitPoint};
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
 
     fn logits_of_whole(decoder: &Decoder, ids: &[u32]) -> Vec<Vec<f32>> {
         let packing = Arc::new(Packing::of([ids.len()]));
@@ -179,9 +193,11 @@ mod tests {
             ];
             let [near, far] = &mut caches;
             for chunk in [&ids[..9], &ids[9..10], &ids[10..16]] {
-                let hidden = client.extend(&client.embed(chunk).unwrap(), near).unwrap();
-                let hidden = server.extend(&hidden, far).unwrap();
+                let mut hidden = values(&client.embed(chunk).unwrap());
+                client.extend(&mut hidden, near).unwrap();
+                server.extend(&mut hidden, far).unwrap();
                 let at = far.tokens();
+                let hidden = Tensor::from_vec(hidden, (chunk.len(), model.config.hidden_size), &Device::Cpu).unwrap();
                 for (row, logits) in server.logits(&hidden).unwrap().to_vec2::<f32>().unwrap().iter().enumerate() {
                     close(logits, &expected[at - chunk.len() + row]);
                 }
@@ -190,7 +206,7 @@ mod tests {
             near.truncate(12);
             far.truncate(12);
             for (at, id) in ids.iter().enumerate().skip(12) {
-                let mut hidden: Vec<f32> = client.embed(&[*id]).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+                let mut hidden = values(&client.embed(&[*id]).unwrap());
                 client.step(&mut hidden, &mut [near]).unwrap();
                 server.step(&mut hidden, &mut [far]).unwrap();
                 close(&server.step_logits(&hidden, 1).unwrap(), &expected[at]);
@@ -207,11 +223,11 @@ mod tests {
         let start = |length: usize| {
             let ids: Vec<u32> = (0..length as u32).map(|i| i * 7 + length as u32).collect();
             let mut cache = Cache::new(&model.config, layers.clone(), 40);
-            decoder.extend(&decoder.embed(&ids).unwrap(), &mut cache).unwrap();
+            decoder.extend(&mut values(&decoder.embed(&ids).unwrap()), &mut cache).unwrap();
             cache
         };
         let lengths = [3, 17, 30, 1, 8];
-        let row = |id: u32| decoder.embed(&[id]).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let row = |id: u32| values(&decoder.embed(&[id]).unwrap());
         let mut together: Vec<Cache> = lengths.iter().map(|&length| start(length)).collect();
         let mut all: Vec<f32> = (0..lengths.len() as u32).flat_map(row).collect();
         decoder.step(&mut all, &mut together.iter_mut().collect::<Vec<_>>()).unwrap();
@@ -229,9 +245,9 @@ mod tests {
         let model = load(POCKET, &Placement::cpu()).unwrap();
         let decoder = model.decoder().unwrap();
         let mut cache = Cache::new(&model.config, 0..model.config.num_hidden_layers, 4);
-        let hidden = decoder.embed(&[1, 2, 3]).unwrap();
-        decoder.extend(&hidden, &mut cache).unwrap();
-        let error = decoder.extend(&hidden, &mut cache).unwrap_err().to_string();
+        let mut hidden = values(&decoder.embed(&[1, 2, 3]).unwrap());
+        decoder.extend(&mut hidden, &mut cache).unwrap();
+        let error = decoder.extend(&mut hidden, &mut cache).unwrap_err().to_string();
         assert!(error.contains("3 + 3 tokens do not fit in a session of at most 4"), "{error}");
         assert_eq!(cache.tokens(), 3);
         assert_eq!(Cache::bytes(&model.config, cache.layers(), 4), cache.capacity_bytes());

@@ -35,14 +35,6 @@ impl Packing {
         packing
     }
 
-    /// The tokens `positions` of one sequence, whose beginning is in a cache.
-    pub(super) fn continued(positions: Range<usize>) -> Self {
-        let mut packing = Self::default();
-        packing.spans.push(Span { shared: 0..0, own: 0..positions.len() });
-        packing.positions.extend(positions.map(|position| position as u32));
-        packing
-    }
-
     /// Adds a sequence of `tokens` own rows.
     pub fn push(&mut self, tokens: usize) {
         self.add(0..0, tokens);

@@ -11,6 +11,7 @@ pub(in crate::model) mod cuda;
 #[cfg(test)]
 mod cuda_emulated_tests;
 mod project;
+mod project_chunk;
 mod rms_norm;
 mod rotary;
 mod step_attention;
@@ -19,8 +20,9 @@ mod swiglu;
 pub use attention::{Heads, causal_attention, continued_attention};
 pub use cross_entropy::cross_entropy;
 pub use project::{Weight, project};
+pub use project_chunk::project_chunk;
 pub use rms_norm::{normalise, rms_norm};
-pub use rotary::{rotary, rotate};
+pub use rotary::{rotary, rotate, rotate_rows};
 pub use step_attention::{SeenTokens, step_attention};
 pub use swiglu::{gated, swiglu};
 

@@ -21,19 +21,32 @@ pub(super) fn composed(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> 
 
 /// The same for the values of some rows.
 pub fn normalise(x: &[f32], weight: &[f32], eps: f64) -> Vec<f32> {
-    let norm = RmsNorm { eps: eps as f32 };
-    let mut out = vec![0f32; x.len()];
-    for (out, row) in out.chunks_exact_mut(weight.len()).zip(x.chunks_exact(weight.len())) {
-        norm.row(row, weight, out);
-    }
-    out
+    RmsNorm { eps: eps as f32 }.rows(x, weight)
 }
+
+/// Rows per task; fewer are not worth another thread.
+const ROWS: usize = 16;
 
 struct RmsNorm {
     eps: f32,
 }
 
 impl RmsNorm {
+    fn rows(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
+        let mut out = vec![0f32; x.len()];
+        let block = ROWS * weight.len();
+        let one = |(out, rows): (&mut [f32], &[f32])| {
+            for (out, row) in out.chunks_exact_mut(weight.len()).zip(rows.chunks_exact(weight.len())) {
+                self.row(row, weight, out);
+            }
+        };
+        match x.len() <= block {
+            true => one((&mut out, x)),
+            false => out.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(one),
+        }
+        out
+    }
+
     fn row(&self, row: &[f32], weight: &[f32], out: &mut [f32]) {
         let inverse = self.inverse_rms(row);
         for ((out, v), w) in out.iter_mut().zip(row).zip(weight) {
@@ -63,11 +76,7 @@ impl CustomOp2 for RmsNorm {
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
         let (x, w) = (slice(x, lx)?, slice(w, lw)?);
-        let mut out = vec![0f32; x.len()];
-        out.par_chunks_mut(w.len()).zip(x.par_chunks(w.len())).with_min_len(16).for_each(|(out, row)| {
-            self.row(row, w, out);
-        });
-        Ok((CpuStorage::F32(out), lx.shape().clone()))
+        Ok((CpuStorage::F32(self.rows(x, w)), lx.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {

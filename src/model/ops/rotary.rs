@@ -43,6 +43,15 @@ pub fn rotate(x: &[f32], position: usize, table: &RopeTable, sign: f32, out: &mu
     }
 }
 
+/// Rotates rows at neighbouring positions, of which the first is `position`: rows x heads * head_dim.
+pub fn rotate_rows(x: &[f32], rows: usize, position: usize, table: &RopeTable) -> Vec<f32> {
+    let mut out = vec![0f32; x.len()];
+    let width = x.len() / rows;
+    let rows = out.par_chunks_mut(width).zip(x.par_chunks(width)).enumerate();
+    rows.with_min_len(16).for_each(|(row, (out, x))| rotate(x, position + row, table, 1.0, out));
+    out
+}
+
 struct Rotary {
     table: Arc<RopeTable>,
     packing: Arc<Packing>,

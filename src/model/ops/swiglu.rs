@@ -17,14 +17,19 @@ pub(super) fn composed(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gate.silu()? * up
 }
 
-/// The same for values on the CPU, on this thread.
+/// The same for values on the CPU.
 pub fn gated(gate: &[f32], up: &[f32]) -> Vec<f32> {
     let mut out = vec![0f32; gate.len()];
-    dispatch!(forward(&mut out, gate, up));
+    match out.len() <= CHUNK {
+        true => dispatch!(forward(&mut out, gate, up)),
+        false => (out.par_chunks_mut(CHUNK), gate.par_chunks(CHUNK), up.par_chunks(CHUNK))
+            .into_par_iter()
+            .for_each(|(out, gate, up)| dispatch!(forward(out, gate, up))),
+    }
     out
 }
 
-/// Elements a task.
+/// Elements per task; fewer are not worth another thread.
 const CHUNK: usize = 8192;
 
 struct SwiGlu;
@@ -49,12 +54,7 @@ impl CustomOp2 for SwiGlu {
     }
 
     fn cpu_fwd(&self, g: &CpuStorage, lg: &Layout, u: &CpuStorage, lu: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (g, u) = (slice(g, lg)?, slice(u, lu)?);
-        let mut out = vec![0f32; g.len()];
-        (out.par_chunks_mut(CHUNK), g.par_chunks(CHUNK), u.par_chunks(CHUNK))
-            .into_par_iter()
-            .for_each(|(out, gate, up)| dispatch!(forward(out, gate, up)));
-        Ok((CpuStorage::F32(out), lg.shape().clone()))
+        Ok((CpuStorage::F32(gated(slice(g, lg)?, slice(u, lu)?)), lg.shape().clone()))
     }
 
     fn bwd(&self, g: &Tensor, u: &Tensor, _res: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {

@@ -9,6 +9,9 @@ use splitbench_codec::vector::{LANES, Vector, dispatch};
 /// Query rows at a time.
 const QUERIES: usize = 4;
 
+/// Query rows of one head per task of a long chunk.
+const BLOCK_ROWS: usize = 64;
+
 /// Keys, or channels of values, at a time: two vectors, whose sums for four queries fill eight of sixteen registers.
 const WIDTH: usize = 2 * LANES;
 
@@ -19,16 +22,27 @@ type Panel = [[f32; LANES]; 2];
 pub(super) fn continued(q: &[f32], k: &[f32], v: &[f32], heads: Heads) -> Vec<f32> {
     let (rows, tokens) = (q.len() / (heads.query * heads.dim), k.len() / (heads.key_value * heads.dim));
     let span = Span { shared: 0..tokens - rows, own: tokens - rows..tokens };
-    let block = |head: usize| {
-        let seen = HeadContext::new(k, v, &span, head, heads);
-        let mut block = vec![0f32; heads.group() * rows * heads.dim];
-        for (nth, block) in block.chunks_exact_mut(rows * heads.dim).enumerate() {
-            seen.attend(&q[(head * heads.group() + nth) * heads.dim..], block, heads);
-        }
+    let contexts: Vec<HeadContext> =
+        (0..heads.key_value).into_par_iter().map(|head| HeadContext::new(k, v, &span, head, heads)).collect();
+    // Few heads have many rows: blocks of rows, so that all threads have work to the end.
+    let parts = rows.div_ceil(BLOCK_ROWS);
+    let block = |nth: usize| {
+        let (head, first) = (nth / parts, nth % parts * BLOCK_ROWS);
+        let mut block = vec![0f32; BLOCK_ROWS.min(rows - first) * heads.dim];
+        contexts[head / heads.group()].attend(&q[head * heads.dim..], first, &mut block, heads);
         block
     };
-    let blocks: Vec<Vec<f32>> = (0..heads.key_value).into_par_iter().map(block).collect();
-    from_heads(&blocks, &[Span { shared: 0..0, own: 0..rows }], heads.key_value, heads.group(), heads.dim)
+    let blocks: Vec<Vec<f32>> = (0..heads.query * parts).into_par_iter().with_max_len(1).map(block).collect();
+    let width = heads.query * heads.dim;
+    let mut out = vec![0f32; rows * width];
+    out.par_chunks_mut(BLOCK_ROWS * width).enumerate().for_each(|(part, out)| {
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            for (head, out) in out.chunks_exact_mut(heads.dim).enumerate() {
+                out.copy_from_slice(&blocks[head * parts + part][row * heads.dim..][..heads.dim]);
+            }
+        }
+    });
+    out
 }
 
 /// rows x query * dim.
@@ -41,7 +55,7 @@ pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], spans: &[Span], heads: 
             let seen = HeadContext::new(k, v, span, head, heads);
             let mut block = vec![0f32; heads.group() * span.own.len() * heads.dim];
             for (nth, block) in block.chunks_exact_mut((span.own.len() * heads.dim).max(1)).enumerate() {
-                seen.attend(&q[span.own.start * width + (head * heads.group() + nth) * heads.dim..], block, heads);
+                seen.attend(&q[span.own.start * width + (head * heads.group() + nth) * heads.dim..], 0, block, heads);
             }
             block
         })
@@ -102,11 +116,11 @@ impl HeadContext {
         Self { before: span.shared.len(), tokens, keys, values }
     }
 
-    /// Attention of the own rows by one query head, whose channels begin `q`: rows x dim.
-    fn attend(&self, q: &[f32], out: &mut [f32], heads: Heads) {
+    /// Attention of the own rows from `begin` on by one query head, whose channels begin `q`: rows x dim.
+    fn attend(&self, q: &[f32], begin: usize, out: &mut [f32], heads: Heads) {
         let mut weights: [Vec<f32>; QUERIES] = std::array::from_fn(|_| vec![0.0; self.tokens.next_multiple_of(WIDTH)]);
         for (nth, out) in out.chunks_mut(QUERIES * heads.dim).enumerate() {
-            let first = nth * QUERIES;
+            let first = begin + nth * QUERIES;
             let count = out.len() / heads.dim;
             self.weights(q, first, count, &mut weights, heads);
             dispatch!(weighted_sums(self, &weights, self.before + first + count, out, heads.dim));
