@@ -18,14 +18,13 @@ impl Decoder {
             return self.step(hidden, &mut [cache]);
         }
         self.check_room(cache, rows)?;
-        for (layer, nth) in self.layers(cache.layers())?.iter().zip(cache.layers()) {
-            if let Err(error) = self.extend_layer(layer, nth, hidden, cache) {
-                cache.truncate(cache.tokens());
-                return Err(error);
-            }
+        let mut layers = self.layers(cache.layers())?.iter().zip(cache.layers());
+        let done = in_pool(|| layers.try_for_each(|(layer, nth)| self.extend_layer(layer, nth, hidden, cache)));
+        match done {
+            Ok(()) => cache.advance(rows),
+            Err(_) => cache.truncate(cache.tokens()),
         }
-        cache.advance(rows);
-        Ok(())
+        done
     }
 
     /// The same, of whose rows the last one is wanted.
@@ -76,14 +75,15 @@ impl Decoder {
             ensure!(cache.layers() == layers, "caches of different layers in one step");
             self.check_room(cache, 1)?;
         }
-        for (layer, nth) in self.layers(layers.clone())?.iter().zip(layers) {
-            if let Err(error) = self.step_layer(layer, nth, hidden, caches) {
-                caches.iter_mut().for_each(|cache| cache.truncate(cache.tokens()));
-                return Err(error);
+        let mut layers = self.layers(layers.clone())?.iter().zip(layers);
+        let done = in_pool(|| layers.try_for_each(|(layer, nth)| self.step_layer(layer, nth, hidden, caches)));
+        for cache in caches {
+            match done {
+                Ok(()) => cache.advance(1),
+                Err(_) => cache.truncate(cache.tokens()),
             }
         }
-        caches.iter_mut().for_each(|cache| cache.advance(1));
-        Ok(())
+        done
     }
 
     fn step_layer(&self, layer: &Layer, nth: usize, hidden: &mut [f32], caches: &mut [&mut Cache]) -> Result<()> {
@@ -131,6 +131,11 @@ impl Decoder {
         ensure!(has + tokens <= most, "{has} + {tokens} tokens do not fit in a session of at most {most}");
         Ok(())
     }
+}
+
+/// Runs `f` on a thread of rayon's pool: one that is outside hands over each parallel part and waits, hundreds of times per step.
+fn in_pool<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| f())
 }
 
 /// A way to multiply rows with weights.
