@@ -102,7 +102,10 @@ struct ServerProcess {
 
 impl ServerProcess {
     fn start(layer: usize, address: &Address) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_splitbench"));
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_splitbench")), layer, address)
+    }
+
+    fn start_by(mut command: Command, layer: usize, address: &Address) -> Self {
         command.args(["serve", "--layer", &layer.to_string(), "--listen", &address.to_string()]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
@@ -327,6 +330,24 @@ fn a_key_is_asked_for_on_both_sides() {
     let error =
         error(ClientHalf::load(&model, None, &ServerAddress { key: Some(key("sixteen bytes and more")), ..open }));
     assert!(error.contains("has no key"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_out_of_open_files_goes_on_when_it_has_some() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 24 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_splitbench")]);
+    let mut process = ServerProcess::start_by(command, 2, &Address::loopback());
+    let server = ServerAddress { address: process.address.clone(), key: None };
+    let hello = Hello::new(&pocket(), None, 100, 100);
+    let first = server.connect(&hello).unwrap();
+    let crowd: Vec<Stream> = (0..40).map(|_| server.address.connect().unwrap()).collect();
+    // Long enough for it to take as many as it can, and to fail at the next.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(process.child.try_wait().unwrap().is_none(), "the server has ended");
+    drop(crowd);
+    server.connect(&hello).unwrap();
+    drop(first);
 }
 
 /// What `examples/live_client.py` prints, or says where it fails.
