@@ -56,6 +56,10 @@ check:
     cargo test --release --workspace
     RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 
+# 32 clients for so many minutes that come, go, are killed and reconnect through a relay that breaks connections.
+soak minutes="10":
+    SPLITBENCH_SOAK_MINUTES={{minutes}} cargo test --release --test soak -- --ignored --nocapture
+
 # Speed, as ratios against a peer in the same run.
 bench *args="":
     cargo bench {{args}}

@@ -8,7 +8,7 @@ use serde_json::Value;
 use splitbench::live::address::{Address, Stream};
 use splitbench::live::client::ServerAddress;
 use splitbench::live::engine::SessionPatience;
-use splitbench::live::frame::{Frame, FrameType};
+use splitbench::live::frame::{Frame, FrameType, TokenReply};
 use splitbench::live::generate::{ClientHalf, Generation, Generator, SplitSession, UnsplitGenerator};
 use splitbench::live::key::SharedKey;
 use splitbench::live::message::{Hello, OpenRequest, Refusal, RefusalKind};
@@ -24,11 +24,15 @@ fn pocket() -> Model {
 
 /// A server on a free port, until the test ends.
 fn serve(model: &Model, layer: usize, limits: ServerLimits) -> ServerAddress {
+    serve_with_key(model, layer, None, limits)
+}
+
+fn serve_with_key(model: &Model, layer: usize, key: Option<SharedKey>, limits: ServerLimits) -> ServerAddress {
     let listener = Address::loopback().listen().unwrap();
     let address = listener.address().clone();
-    let server = Server::new(model, SplitPoint { after_layer: layer }, listener, None, limits).unwrap();
+    let server = Server::new(model, SplitPoint { after_layer: layer }, listener, key.clone(), limits).unwrap();
     std::thread::spawn(move || server.run().unwrap());
-    ServerAddress { address, key: None }
+    ServerAddress { address, key }
 }
 
 fn prompt(model: &Model, tokens: usize) -> Vec<u32> {
@@ -98,7 +102,10 @@ struct ServerProcess {
 
 impl ServerProcess {
     fn start(layer: usize, address: &Address) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_splitbench"));
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_splitbench")), layer, address)
+    }
+
+    fn start_by(mut command: Command, layer: usize, address: &Address) -> Self {
         command.args(["serve", "--layer", &layer.to_string(), "--listen", &address.to_string()]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
@@ -163,9 +170,13 @@ fn request(most_tokens: usize) -> OpenRequest {
     OpenRequest::new([&codec, &codec], most_tokens, Sampling::default()).unwrap()
 }
 
+fn row_values(hidden: usize, rows: usize) -> Vec<f32> {
+    (0..rows * hidden).map(|i| (i % 17) as f32 / 9.0 - 1.0).collect()
+}
+
 fn rows(model: &Model, session: u64, sequence: u32, position: u32, rows: usize) -> Frame {
-    let values = (0..rows * model.config.hidden_size).map(|i| (i % 17) as f32 / 9.0 - 1.0).collect();
-    let activation = Activation::new(rows, model.config.hidden_size, values).unwrap();
+    let hidden = model.config.hidden_size;
+    let activation = Activation::new(rows, hidden, row_values(hidden, rows)).unwrap();
     let codec = splitbench_codec::build(&CodecSpec::parse("noop").unwrap(), None).unwrap();
     let packet = codec.encode(&activation, None).unwrap();
     let body = [&[0], packet.as_bytes()].concat();
@@ -235,6 +246,24 @@ fn what_breaks_the_protocol_is_refused_and_the_session_goes_on() {
 }
 
 #[test]
+fn frames_sent_at_once_are_done_in_their_order() {
+    let model = pocket();
+    let server = serve(&model, 2, ServerLimits::default());
+    let client = RawClient::new(&server, &model);
+    client.open(5, &request(60));
+    // Two steps, and rows behind them that are no step: those wait for both.
+    let mut bytes = Vec::new();
+    for (sequence, position, count) in [(1, 0, 30), (2, 30, 1), (3, 31, 1), (4, 32, 8)] {
+        rows(&model, 5, sequence, position, count).write(&mut bytes).unwrap();
+    }
+    (&client.stream).write_all(&bytes).unwrap();
+    for sequence in 1..5 {
+        let answer = Frame::read(&client.stream, 1 << 20).unwrap().unwrap();
+        assert_eq!((answer.kind, answer.sequence), (FrameType::Token, sequence), "{answer:?}");
+    }
+}
+
+#[test]
 fn lengths_that_no_frame_has_and_slow_senders_end_the_connection() {
     let model = pocket();
     let limits = ServerLimits {
@@ -290,11 +319,7 @@ fn a_key_is_asked_for_on_both_sides() {
         SharedKey::read(&path).unwrap()
     };
     let model = pocket();
-    let listener = Address::loopback().listen().unwrap();
-    let address = listener.address().clone();
-    let (split, limits) = (SplitPoint { after_layer: 1 }, ServerLimits::default());
-    let server = Server::new(&model, split, listener, Some(key("sixteen bytes and more")), limits).unwrap();
-    std::thread::spawn(move || server.run().unwrap());
+    let address = serve_with_key(&model, 1, Some(key("sixteen bytes and more")), ServerLimits::default()).address;
     let with = |key: Option<SharedKey>| ServerAddress { address: address.clone(), key };
     let load = |key| ClientHalf::load(&model, None, &with(key));
     assert!(load(Some(key("sixteen bytes and more\n"))).is_ok());
@@ -305,6 +330,79 @@ fn a_key_is_asked_for_on_both_sides() {
     let error =
         error(ClientHalf::load(&model, None, &ServerAddress { key: Some(key("sixteen bytes and more")), ..open }));
     assert!(error.contains("has no key"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_out_of_open_files_goes_on_when_it_has_some() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 24 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_splitbench")]);
+    let mut process = ServerProcess::start_by(command, 2, &Address::loopback());
+    let server = ServerAddress { address: process.address.clone(), key: None };
+    let hello = Hello::new(&pocket(), None, 100, 100);
+    let first = server.connect(&hello).unwrap();
+    let crowd: Vec<Stream> = (0..40).map(|_| server.address.connect().unwrap()).collect();
+    // Long enough for it to take as many as it can, and to fail at the next.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(process.child.try_wait().unwrap().is_none(), "the server has ended");
+    drop(crowd);
+    server.connect(&hello).unwrap();
+    drop(first);
+}
+
+/// What `examples/live_client.py` prints, or says where it fails.
+fn python_client(server: &ServerAddress, more: &[&str], rows: &str) -> Result<String, String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/live_client.py");
+    let mut command = Command::new("python3");
+    command.args([script, &server.address.to_string()]).args(more);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(rows.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+#[test]
+fn a_client_written_from_the_page_alone_gets_the_same_token() {
+    if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return println!("skipped: there is no python3");
+    }
+    let model = pocket();
+    let hidden = model.config.hidden_size;
+    let open = serve(&model, 2, ServerLimits::default());
+    let client = RawClient::new(&open, &model);
+    client.open(5, &request(3));
+    let token = TokenReply::from_frame(&client.ask(&rows(&model, 5, 1, 0, 3)).unwrap()).unwrap();
+    let line = |row: usize| {
+        let numbers: Vec<String> = row_values(hidden, 3)[row * hidden..][..hidden].iter().map(f32::to_string).collect();
+        numbers.join(" ") + "\n"
+    };
+    let text: String = (0..3).map(line).collect();
+
+    let folder = tempfile::tempdir().unwrap();
+    let key_file = folder.path().join("key");
+    std::fs::write(&key_file, "sixteen bytes and more\n").unwrap();
+    let key = Some(SharedKey::read(&key_file).unwrap());
+    let closed = serve_with_key(&model, 2, key, ServerLimits::default());
+    let with_key = [&*model.sha256, "--key-file", key_file.to_str().unwrap()];
+    for (server, more) in [(&open, &with_key[..1]), (&closed, &with_key)] {
+        let said = python_client(server, more, &text).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[0], "server: pocket, cut after layer 2");
+        assert!(lines[1].starts_with("refused (protocol): sequence 9"), "{said}");
+        assert_eq!(lines[2], format!("token {}, log-probability {:.6}", token.id, token.log_probability));
+    }
+    for (server, more, part) in [
+        (&closed, &with_key[..1], "refused (key)"),
+        (&open, &with_key[..], "refused (key)"),
+        (&open, &["aa"], "refused (mismatch)"),
+    ] {
+        let said = python_client(server, more, &text).unwrap_err();
+        assert!(said.contains(part), "{said}");
+    }
+    std::fs::write(&key_file, "another of sixteen bytes").unwrap();
+    let said = python_client(&closed, &with_key, &text).unwrap_err();
+    assert!(said.contains("the server has another key"), "{said}");
 }
 
 #[test]
@@ -323,15 +421,22 @@ fn a_full_server_says_how_full_it_is_and_forgets_who_does_not_come_back() {
     let (first, second) = (client.open(&wish).unwrap(), client.open(&wish).unwrap());
     let error = format!("{:#}", client.open(&wish).err().unwrap());
     assert!(error.contains("(full): 2 sessions have"), "{error}");
+    // CLOSE has no answer: the next one may overtake it, being another connection.
+    let open_soon = || {
+        let start = Instant::now();
+        loop {
+            match client.open(&wish) {
+                Ok(session) => return session,
+                Err(error) => assert!(start.elapsed() < Duration::from_secs(10), "{error:#}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
     first.close().unwrap();
-    let third = client.open(&wish).unwrap();
+    let third = open_soon();
     // Gone without a word.
     drop((second, third));
-    let start = Instant::now();
-    while client.open(&wish).is_err() {
-        assert!(start.elapsed() < Duration::from_secs(10));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    open_soon();
 }
 
 #[test]

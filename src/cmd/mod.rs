@@ -70,6 +70,11 @@ enum Command {
 }
 
 impl Cli {
+    /// Whether it runs until it is stopped, with memory that comes and goes with its clients.
+    pub fn is_server(&self) -> bool {
+        matches!(self.command, Command::Serve(_))
+    }
+
     /// Does what was asked for.
     pub fn run(self) -> Result<()> {
         crate::progress::watch();

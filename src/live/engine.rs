@@ -16,7 +16,7 @@ use super::frame::{Frame, FrameType, ServerTimes, TokenReply};
 use super::message::{OpenRequest, Refusal, RefusalKind};
 use super::metrics::{Metrics, count};
 use super::sampler::Choice;
-use super::session::{OpenFailure, Session, Sessions};
+use super::session::{OpenFailure, OpenedSession, Session, Sessions};
 use crate::model::split::from_values;
 use crate::model::{Continuation, Decoder, Packing, SplitPoint};
 
@@ -139,8 +139,8 @@ impl Engine {
         match job {
             Job::Rows(job) => self.waiting.push_back(job),
             Job::Open { connection, session, request } => match self.sessions.open(session, request, &connection) {
-                Ok(reply) => {
-                    count(&self.metrics.sessions_opened, u64::from(reply.sequence == 0));
+                Ok(OpenedSession { reply, is_new }) => {
+                    count(&self.metrics.sessions_opened, u64::from(is_new));
                     let frame = Frame::json(FrameType::Opened, session, &reply).expect("two numbers are JSON");
                     connection.send(&frame);
                 }
@@ -187,7 +187,10 @@ impl Engine {
                         self.answer(job, start, choice.map(Some));
                     }
                 }
-                Err(error) => steps.iter().for_each(|job| job.refuse(RefusalKind::Server, &error, &self.metrics)),
+                Err(error) => {
+                    let message = format!("{error:#}");
+                    steps.iter().for_each(|job| self.answer(job, start, Err(anyhow::anyhow!(message.clone()))));
+                }
             }
         }
     }
@@ -205,9 +208,11 @@ impl Engine {
         Ok(sessions.par_iter().zip(logits.par_chunks_exact(vocabulary)).map(choose).collect())
     }
 
-    /// The first chunk of a prompt, or request to score, that waits.
+    /// The first chunk of a prompt, or request to score, that waits, and behind no step of its own session.
     fn run_rows(&mut self) {
-        let Some(nth) = self.waiting.iter().position(|job| !job.is_step()) else { return };
+        let mut seen = HashSet::new();
+        let is_next = |job: &RowsJob| seen.insert(job.session) && !job.is_step();
+        let Some(nth) = self.waiting.iter().position(is_next) else { return };
         let job = self.waiting.remove(nth).expect("it is there");
         if let Purpose::Score(targets) = &job.purpose {
             self.score(&job, targets);

@@ -39,7 +39,7 @@ pub enum FrameType {
     Token = 7,
     /// Number of targets, their ids, then a packet.
     Score = 8,
-    /// The log-probability of each target, then three times.
+    /// The log-likelihood of the targets, then three times.
     Scores = 9,
     /// Ends a session; no body.
     Close = 10,
@@ -287,6 +287,8 @@ impl TokenReply {
 
 #[cfg(test)]
 mod tests {
+    use splitbench_codec::{Activation, CodecSpec, build};
+
     use super::*;
 
     fn frame() -> Frame {
@@ -300,7 +302,33 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_as_the_page_says() {
+    fn the_pages_example_is_what_is_written() {
+        let page = include_str!("../../docs/wire-protocol.md");
+        let block = page.split("```hex\n").nth(1).unwrap().split("```").next().unwrap();
+        let example = hex::decode(block.replace(char::is_whitespace, "")).unwrap();
+        let codec = build(&CodecSpec::parse("noop").unwrap(), None).unwrap();
+        let packet = codec.encode(&Activation::new(1, 2, vec![1.0, -2.0]).unwrap(), None).unwrap();
+        let body = [&[0], packet.as_bytes()].concat();
+        let session = 0x0102_0304_0506_0708;
+        let frame = Frame { kind: FrameType::Activation, session, sequence: 2, position: 5, body };
+        assert_eq!(hex::encode(bytes(&frame)), hex::encode(&example));
+        assert_eq!(Frame::read(&example[..], 100).unwrap(), Some(frame));
+    }
+
+    /// Every type stands on the page under its number.
+    #[test]
+    fn the_page_has_every_type() {
+        let page = include_str!("../../docs/wire-protocol.md");
+        let types: Vec<FrameType> = (0..=u8::MAX).filter_map(FrameType::from_repr).collect();
+        assert_eq!(types.len(), 11);
+        for kind in types {
+            let row = format!("\n| {kind} | {} | ", kind as u8);
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_written_and_read() {
         let written = bytes(&frame());
         assert_eq!(written, b"\x14\0\0\0\x05\0\0\0\0\0\x07\0\0\x03\0\0\0\x09\0\0\0\x01\x02\x03");
         assert_eq!(written.len(), frame().wire_bytes());

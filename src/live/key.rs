@@ -160,6 +160,16 @@ mod tests {
     }
 
     #[test]
+    fn the_pages_answers_are_those_given() {
+        let page = include_str!("../../docs/wire-protocol.md");
+        let lines: Vec<&str> = page.split("```hex\n").nth(2).unwrap().lines().take(2).collect();
+        let key = SharedKey(b"sixteen byte key".to_vec());
+        let (client, server) = ([0x11; BYTES], [0x22; BYTES]);
+        let answers = [key.answer("server", &client, &server), key.answer("client", &server, &client)];
+        assert_eq!(answers.map(hex::encode).to_vec(), lines);
+    }
+
+    #[test]
     fn short_keys_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");

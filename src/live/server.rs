@@ -24,6 +24,9 @@ const BESIDE_VALUES: usize = 1 << 16;
 /// Most sessions of one connection.
 const MOST_SESSIONS: usize = 256;
 
+/// How long a server waits after a connection that it could not take.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// What a server takes.
 #[derive(Debug, Clone)]
 pub struct ServerLimits {
@@ -116,7 +119,17 @@ impl Server {
         let engine = std::thread::Builder::new().name("engine".into()).spawn(move || engine.run(&waiting))?;
         // A clone of it for each connection tells how many there are.
         let open = Arc::new(());
-        while let Some(stream) = listener.accept()? {
+        loop {
+            let stream = match listener.accept() {
+                Ok(Some(stream)) => stream,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    // Such as too many open files: connections that end give theirs back, and sessions live on meanwhile.
+                    tell!("{error:#}");
+                    std::thread::sleep(ACCEPT_PAUSE);
+                    continue;
+                }
+            };
             ensure!(!engine.is_finished(), "the engine has ended");
             let connection = match Connection::new(stream) {
                 Ok(connection) => Arc::new(connection),
@@ -144,9 +157,11 @@ impl Server {
                 connection.close();
                 let _ = jobs.send(Job::Lost(connection));
             };
-            std::thread::Builder::new().name("connection".into()).spawn(read)?;
+            // Dropping the connection where no thread can be had closes it.
+            if let Err(error) = std::thread::Builder::new().name("connection".into()).spawn(read) {
+                tell!("a connection was closed, no thread for it: {error}");
+            }
         }
-        Ok(())
     }
 }
 

@@ -67,14 +67,15 @@ impl Sessions {
         id: u64,
         request: OpenRequest,
         connection: &Arc<Connection>,
-    ) -> Result<OpenReply, OpenFailure> {
+    ) -> Result<OpenedSession, OpenFailure> {
         if let Some(session) = self.open.get_mut(&id) {
             if session.secret != request.secret {
                 return Err(OpenFailure::Request(anyhow::anyhow!("session {id:016x} belongs to somebody else")));
             }
             session.connection = Some(connection.clone());
             session.heard = Instant::now();
-            return Ok(OpenReply { sequence: session.sequence, position: session.cache.tokens() });
+            let reply = OpenReply { sequence: session.sequence, position: session.cache.tokens() };
+            return Ok(OpenedSession { reply, is_new: false });
         }
         let most = self.config.most_tokens();
         let check = || -> Result<Sampler> {
@@ -118,7 +119,7 @@ impl Sessions {
             opened: now,
         };
         self.open.insert(id, session);
-        Ok(OpenReply { sequence: 0, position: 0 })
+        Ok(OpenedSession { reply: OpenReply { sequence: 0, position: 0 }, is_new: true })
     }
 
     /// The session of a frame from `connection`.
@@ -176,6 +177,14 @@ impl Sessions {
         let mut all: HashMap<u64, &mut Session> = self.open.iter_mut().map(|(id, session)| (*id, session)).collect();
         ids.iter().filter_map(|id| all.remove(id)).collect()
     }
+}
+
+/// A session that opened.
+pub struct OpenedSession {
+    /// What its client is told.
+    pub reply: OpenReply,
+    /// Whether it was not there before.
+    pub is_new: bool,
 }
 
 /// Why a session did not open.
