@@ -56,6 +56,12 @@ check:
     cargo test --release --workspace
     RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 
+# Encrypted connections, which the default build does not have: lints and their tests.
+noise:
+    cargo clippy --release --features noise --all-targets -- -D warnings
+    cargo test --release --features noise --lib live::
+    cargo test --release --features noise --test live --test live_noise
+
 # Speed, as ratios against a peer in the same run.
 bench *args="":
     cargo bench {{args}}
