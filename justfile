@@ -60,6 +60,12 @@ check:
 soak minutes="10":
     SPLITBENCH_SOAK_MINUTES={{minutes}} cargo test --release --test soak -- --ignored --nocapture
 
+# Encrypted connections, which the default build does not have: lints and their tests.
+noise:
+    cargo clippy --release --features noise --all-targets -- -D warnings
+    cargo test --release --features noise --lib live::
+    cargo test --release --features noise --test live --test live_noise
+
 # Speed, as ratios against a peer in the same run.
 bench *args="":
     cargo bench {{args}}

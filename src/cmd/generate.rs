@@ -48,6 +48,9 @@ pub struct Args {
     /// File with the key that the server has.
     #[arg(long, value_name = "FILE", requires = "connect")]
     key_file: Option<PathBuf>,
+    /// Encrypt the connection with the key, where the server does (in a build with --features noise).
+    #[arg(long, requires = "connect")]
+    encrypt: bool,
     /// Split layer, which must be the server's; its own if not given.
     #[arg(long, value_name = "LAYER", requires = "connect")]
     layer: Option<usize>,
@@ -143,7 +146,7 @@ impl Args {
             let mut generator = UnsplitGenerator::new(&model, most_tokens, self.chunk, sampling)?;
             return self.generate(&model, &mut generator, &ids, None, |_| Ok(None));
         };
-        let key = self.key_file.as_deref().map(SharedKey::read).transpose()?;
+        let key = SharedKey::open(self.key_file.as_deref(), self.encrypt)?;
         // Dropping the relay would break its connections, so it stays until the session is closed.
         let relay = self.link.as_ref().map(|profile| relay::shape(address, profile, self.seed)).transpose()?;
         let address = relay.as_ref().map_or(address, Relay::address);

@@ -60,6 +60,9 @@ pub struct Args {
     /// File with the key that the server has.
     #[arg(long, value_name = "FILE", requires = "connect")]
     key_file: Option<PathBuf>,
+    /// Encrypt the connection with the key, where the server does (in a build with --features noise).
+    #[arg(long, requires = "connect")]
+    encrypt: bool,
     /// First questions only.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -199,7 +202,7 @@ impl Args {
             "--scope {}: a server gets the rows of prompt and choice; leave --scope out with --connect",
             self.scope
         );
-        let key = self.key_file.as_deref().map(SharedKey::read).transpose()?;
+        let key = SharedKey::open(self.key_file.as_deref(), self.encrypt)?;
         let server = ServerAddress { address: address.clone(), key };
         let client = ClientHalf::load(model, self.split, &server)?;
         let most_tokens = requests.iter().flatten().map(|request| request.tokens.len()).max().unwrap_or(1);

@@ -40,6 +40,9 @@ pub struct Args {
     /// File with a key of 16 bytes or more that clients must have; needed where other machines can connect.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Encrypt connections with the key; clients need --encrypt too (in a build with --features noise).
+    #[arg(long)]
+    encrypt: bool,
     /// Listen where other machines can connect, without a key.
     #[arg(long, conflicts_with = "key_file")]
     insecure: bool,
@@ -76,7 +79,7 @@ impl Args {
             Some(tokenizer) => place::with_tokenizer(&self.model, tokenizer),
             None => self.model.clone(),
         };
-        let key = self.key_file.as_deref().map(SharedKey::read).transpose()?;
+        let key = SharedKey::open(self.key_file.as_deref(), self.encrypt)?;
         let listener = self.listen.listen()?;
         if !is_local(&listener) && key.is_none() && !self.insecure {
             bail!(

@@ -1,13 +1,13 @@
 //! A client's end: one connection with one session, which outlives the connection.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use splitbench_codec::Packet;
 
-use super::address::{Address, Stream};
-use super::frame::{BodyReader, Frame, FrameType, MORE, MOST_JSON, ServerTimes, TimedReader, TokenReply};
+use super::address::Address;
+use super::channel::Channel;
+use super::frame::{BodyReader, Frame, FrameType, MORE, MOST_JSON, ServerTimes, TokenReply};
 use super::key::{SharedKey, random_bytes};
 use super::message::{Hello, OpenReply, OpenRequest, Refusal, RefusalKind, expect};
 
@@ -31,7 +31,7 @@ pub struct ServerAddress {
 
 /// A connection after the hand-shake.
 pub struct LiveConnection {
-    stream: Arc<Stream>,
+    channel: Channel,
     /// What the server said of itself.
     pub server: Hello,
 }
@@ -39,19 +39,20 @@ pub struct LiveConnection {
 impl ServerAddress {
     /// Connects and shakes hands; `hello` without a layer takes the server's.
     pub fn connect(&self, hello: &Hello) -> Result<LiveConnection> {
-        let stream = self.address.connect()?;
-        let receive = || {
-            let frame = Frame::read(TimedReader::new(&stream, ANSWER[1], ANSWER[1]), MOST_JSON);
-            frame.context("shaking hands")
-        };
-        if let Some(key) = &self.key {
-            key.prove_as_client(|frame| frame.write(&stream), || expect(receive()?, FrameType::Auth))?;
+        let channel = Channel::new(self.address.connect()?);
+        let receive = || channel.read(ANSWER[1], ANSWER[1], MOST_JSON).context("shaking hands");
+        match &self.key {
+            Some(key) if key.encrypts() => {
+                channel.encrypt_as_client(key, || expect(receive()?, FrameType::Noise))?;
+            }
+            Some(key) => key.prove_as_client(|frame| channel.write(&frame), || expect(receive()?, FrameType::Auth))?,
+            None => {}
         }
-        Frame::json(FrameType::Hello, 0, hello)?.write(&stream)?;
+        channel.write(&Frame::json(FrameType::Hello, 0, hello)?)?;
         let server: Hello = expect(receive()?, FrameType::Hello)?.parse()?;
         Hello::check(hello, &server)?;
         ensure!(server.layer.is_some(), "the server did not say where the model is cut");
-        Ok(LiveConnection { stream: Arc::new(stream), server })
+        Ok(LiveConnection { channel, server })
     }
 }
 
@@ -122,14 +123,13 @@ impl LiveSession {
 
     fn ask_to_open(&mut self) -> Result<OpenReply> {
         let frame = Frame::json(FrameType::Open, self.id, &self.request)?;
-        frame.write(&*self.connection.stream)?;
+        self.connection.channel.write(&frame)?;
         self.traffic.up += frame.wire_bytes();
         expect(self.read()?, FrameType::Opened)?.parse()
     }
 
     fn read(&mut self) -> Result<Option<Frame>> {
-        let reader = TimedReader::new(&self.connection.stream, ANSWER[0], ANSWER[1]);
-        let frame = Frame::read(reader, MOST_JSON)?;
+        let frame = self.connection.channel.read(ANSWER[0], ANSWER[1], MOST_JSON)?;
         self.traffic.down += frame.as_ref().map_or(0, Frame::wire_bytes);
         Ok(frame)
     }
@@ -140,7 +140,7 @@ impl LiveSession {
         body.extend_from_slice(packet.as_bytes());
         let sequence = self.sent.len() as u32 + 1;
         let frame = Frame { kind: FrameType::Activation, session: self.id, sequence, position: position as u32, body };
-        let written = frame.write(&*self.connection.stream);
+        let written = self.connection.channel.write(&frame);
         self.traffic.up += frame.wire_bytes();
         self.sent.push(frame);
         self.tokens.push(None);
@@ -211,7 +211,7 @@ impl LiveSession {
         body.extend_from_slice(packet.as_bytes());
         let frame = Frame { kind: FrameType::Score, session: self.id, sequence: 0, position: 0, body };
         loop {
-            let exchange = frame.write(&*self.connection.stream).and_then(|()| self.read());
+            let exchange = self.connection.channel.write(&frame).and_then(|()| self.read());
             self.traffic.up += frame.wire_bytes();
             let answer = match exchange {
                 Ok(Some(answer)) => refuse_to_error(answer)?,
@@ -268,7 +268,7 @@ impl LiveSession {
         let first = if done > self.delivered { done } else { done + 1 };
         self.accepted_unheard = first.saturating_sub(self.delivered + 1);
         for nth in first - 1..self.sent.len() {
-            self.sent[nth].write(&*self.connection.stream)?;
+            self.connection.channel.write(&self.sent[nth])?;
             self.traffic.up += self.sent[nth].wire_bytes();
             if nth < self.delivered {
                 let frame = self.read()?.context("the server closed the connection")?;
@@ -280,7 +280,8 @@ impl LiveSession {
 
     /// Ends the session.
     pub fn close(self) -> Result<Traffic> {
-        Frame { session: self.id, ..Frame::new(FrameType::Close, Vec::new()) }.write(&*self.connection.stream)?;
+        let frame = Frame { session: self.id, ..Frame::new(FrameType::Close, Vec::new()) };
+        self.connection.channel.write(&frame)?;
         Ok(self.traffic)
     }
 }

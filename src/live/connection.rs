@@ -1,12 +1,12 @@
 //! The server's end of a connection, which the reading thread and the engine share.
 
-use std::net::Shutdown;
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
 
 use super::address::Stream;
+use super::channel::Channel;
 use super::frame::Frame;
 
 /// Answers are small, so that they fit a socket's buffer: a client that does not read them for so long is gone.
@@ -18,7 +18,7 @@ const MOST_WAITING: usize = 4;
 
 /// The server's end of a connection.
 pub struct Connection {
-    stream: Stream,
+    channel: Channel,
     writing: Mutex<()>,
     waiting: Mutex<usize>,
     fewer: Condvar,
@@ -31,25 +31,26 @@ impl Connection {
     pub fn new(stream: Stream) -> Result<Self> {
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
         let peer = stream.peer();
-        Ok(Self { stream, writing: Mutex::new(()), waiting: Mutex::new(0), fewer: Condvar::new(), peer })
+        let channel = Channel::new(stream);
+        Ok(Self { channel, writing: Mutex::new(()), waiting: Mutex::new(0), fewer: Condvar::new(), peer })
     }
 
-    /// To read from.
-    pub fn stream(&self) -> &Stream {
-        &self.stream
+    /// To read from, and to encrypt.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     /// Sends a frame. A client that does not take it loses the connection, and may come back.
     pub fn send(&self, frame: &Frame) {
         let _one_at_a_time = self.writing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if frame.write(&self.stream).is_err() {
+        if self.channel.write(frame).is_err() {
             self.close();
         }
     }
 
     /// Ends it; its reading thread notices.
     pub fn close(&self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.channel.close();
     }
 
     /// Waits until few enough of its frames wait, and counts one more.

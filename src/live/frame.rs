@@ -45,6 +45,8 @@ pub enum FrameType {
     Close = 10,
     /// Why not: [`super::message::Refusal`] as JSON.
     Error = 11,
+    /// A message of a Noise hand-shake, in place of AUTH: 48 bytes. Records follow.
+    Noise = 12,
 }
 
 /// One frame.

@@ -16,9 +16,15 @@ const BYTES: usize = 32;
 /// Fewest bytes of a key.
 const FEWEST: usize = 16;
 
-/// A key that both sides have.
+/// What a build says that cannot encrypt.
+pub const NO_ENCRYPTION: &str = "this build has no encryption: build with --features noise, or use ssh -L";
+
+/// A key that both sides have, and what it is for.
 #[derive(Clone)]
-pub struct SharedKey(Vec<u8>);
+pub struct SharedKey {
+    bytes: Vec<u8>,
+    encrypts: bool,
+}
 
 impl std::fmt::Debug for SharedKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,6 +40,29 @@ pub fn random_bytes<const N: usize>() -> Result<[u8; N]> {
 }
 
 impl SharedKey {
+    /// What a command line asks for: the key of a file, where one is named, and whether it encrypts.
+    pub fn open(path: Option<&Path>, encrypt: bool) -> Result<Option<Self>> {
+        if !encrypt {
+            return path.map(Self::read).transpose();
+        }
+        ensure!(cfg!(feature = "noise"), NO_ENCRYPTION);
+        let path = path.context("--encrypt needs a key that both sides have: give --key-file")?;
+        Ok(Some(Self { encrypts: true, ..Self::read(path)? }))
+    }
+
+    /// Whether it encrypts, instead of only proving that both sides have it.
+    pub fn encrypts(&self) -> bool {
+        self.encrypts
+    }
+
+    /// The key of Noise: HMAC as in HKDF's expansion (RFC 5869), of what no answer to a challenge begins with.
+    #[cfg(feature = "noise")]
+    pub fn noise_key(&self) -> [u8; BYTES] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.bytes).expect("HMAC takes keys of any length");
+        mac.update(b"splitbench live 1 noise");
+        mac.finalize().into_bytes().into()
+    }
+
     /// All bytes of a file, but white space at its end.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("reading the key {}", path.display()))?;
@@ -44,7 +73,7 @@ impl SharedKey {
             path.display(),
             key.len()
         );
-        Ok(Self(key))
+        Ok(Self { bytes: key, encrypts: false })
     }
 
     /// The client's side: sends a challenge, checks the server's answer, answers its challenge.
@@ -82,7 +111,7 @@ impl SharedKey {
 
     /// The role is part of it, so that an answer sent back to its sender is worth nothing.
     fn mac(&self, role: &str, challenge: &[u8], own: &[u8]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.bytes).expect("HMAC takes keys of any length");
         for part in [b"splitbench live 1 ", role.as_bytes(), challenge, own] {
             mac.update(part);
         }
@@ -106,9 +135,13 @@ mod tests {
 
     use super::*;
 
+    fn proving(key: &str) -> SharedKey {
+        SharedKey { bytes: key.as_bytes().to_vec(), encrypts: false }
+    }
+
     /// Both sides' results, with what the client sent.
     fn prove(client: &str, server: &str) -> (Result<()>, Result<()>, Vec<Frame>) {
-        let [client, server] = [client, server].map(|key| SharedKey(key.as_bytes().to_vec()));
+        let [client, server] = [client, server].map(proving);
         let (to_server, from_client) = channel::<Frame>();
         let (to_client, from_server) = channel::<Frame>();
         let other = std::thread::spawn(move || {
@@ -134,7 +167,7 @@ mod tests {
         let (near, far, _) = prove("one key of sixteen", "another of sixteen");
         assert!(near.unwrap_err().to_string().contains("another key") && far.is_err());
         // What was said before proves nothing to a server that chose another challenge.
-        let key = SharedKey(b"one key of sixteen".to_vec());
+        let key = proving("one key of sixteen");
         let again = key.prove_as_server(&sent[0], |_| Ok(()), || Ok(sent[1].clone()));
         assert!(again.is_err());
     }
@@ -142,7 +175,7 @@ mod tests {
     #[test]
     fn an_answer_cannot_be_sent_back() {
         // A client that lets the server answer its own challenge.
-        let key = SharedKey(b"one key of sixteen".to_vec());
+        let key = proving("one key of sixteen");
         let mut seen = None;
         let challenge = Frame::new(FrameType::Auth, vec![7; BYTES]);
         let first = key.prove_as_server(
@@ -163,7 +196,7 @@ mod tests {
     fn the_pages_answers_are_those_given() {
         let page = include_str!("../../docs/wire-protocol.md");
         let lines: Vec<&str> = page.split("```hex\n").nth(2).unwrap().lines().take(2).collect();
-        let key = SharedKey(b"sixteen byte key".to_vec());
+        let key = SharedKey { bytes: b"sixteen byte key".to_vec(), encrypts: false };
         let (client, server) = ([0x11; BYTES], [0x22; BYTES]);
         let answers = [key.answer("server", &client, &server), key.answer("client", &server, &client)];
         assert_eq!(answers.map(hex::encode).to_vec(), lines);
@@ -176,5 +209,22 @@ mod tests {
         std::fs::write(&path, "short\n").unwrap();
         assert!(SharedKey::read(&path).unwrap_err().to_string().contains("5 bytes"));
         assert!(SharedKey::read(&folder.path().join("none")).unwrap_err().to_string().contains("none"));
+    }
+
+    #[test]
+    fn encryption_needs_a_key_and_a_build_that_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "one key of sixteen").unwrap();
+        assert!(SharedKey::open(None, false).unwrap().is_none());
+        assert!(!SharedKey::open(Some(&path), false).unwrap().unwrap().encrypts());
+        let error = SharedKey::open(None, true).unwrap_err().to_string();
+        if cfg!(feature = "noise") {
+            assert!(error.contains("give --key-file"), "{error}");
+            assert!(SharedKey::open(Some(&path), true).unwrap().unwrap().encrypts());
+        } else {
+            assert_eq!(error, NO_ENCRYPTION);
+            assert_eq!(SharedKey::open(Some(&path), true).unwrap_err().to_string(), NO_ENCRYPTION);
+        }
     }
 }

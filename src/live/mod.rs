@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod bench;
+mod channel;
 pub mod chat;
 pub mod client;
 mod connection;
@@ -13,6 +14,8 @@ mod lane;
 pub mod link;
 pub mod message;
 mod metrics;
+#[cfg(feature = "noise")]
+mod noise;
 pub mod quality;
 pub mod relay;
 pub mod sampler;

@@ -11,7 +11,7 @@ use splitbench_codec::{Activation, Packet, decode};
 use super::address::{Address, Listener, ListenerCloser};
 use super::connection::Connection;
 use super::engine::{Engine, Job, Purpose, RowsJob, SessionPatience};
-use super::frame::{BodyReader, Frame, FrameType, MORE, MOST_JSON, TimedReader};
+use super::frame::{BodyReader, Frame, FrameType, MORE, MOST_JSON};
 use super::key::SharedKey;
 use super::message::{Hello, OpenRequest, Refusal, RefusalKind, session_codec};
 use super::metrics::{Metrics, count};
@@ -178,7 +178,7 @@ impl ServerShared {
         loop {
             // The engine closes what is silent; a connection may stay as long as its sessions.
             let idle = self.limits.patience.idle + self.limits.patience.kept;
-            let frame = Frame::read(TimedReader::new(connection.stream(), idle, self.limits.frame), most_body);
+            let frame = connection.channel().read(idle, self.limits.frame, most_body);
             let received = Instant::now();
             let Some(frame) = frame.inspect_err(|error| {
                 connection.send(&Refusal::new(RefusalKind::Protocol, error).frame(0, 0));
@@ -245,12 +245,23 @@ impl ServerShared {
         let deadline = Instant::now() + self.limits.handshake;
         let read = || -> Result<Frame> {
             let left = deadline.saturating_duration_since(Instant::now());
-            let frame = Frame::read(TimedReader::new(connection.stream(), left, left), MOST_JSON);
+            let frame = connection.channel().read(left, left, MOST_JSON);
             frame?.context("the client left before it said who it is")
         };
         let as_refusal = |kind: RefusalKind| move |error: anyhow::Error| Refusal::new(kind, &error);
         let mut first = read().map_err(as_refusal(RefusalKind::Protocol))?;
-        if let Some(key) = &self.key {
+        let is_encrypted = self.key.as_ref().is_some_and(SharedKey::encrypts);
+        if is_encrypted != (first.kind == FrameType::Noise) {
+            let message = match is_encrypted {
+                true => "this server encrypts: give --key-file with its key, and --encrypt",
+                false => "this server does not encrypt: leave --encrypt out, or start it with --key-file and --encrypt",
+            };
+            return Err(Refusal { kind: RefusalKind::Key, message: message.to_string() });
+        }
+        if let Some(key) = self.key.as_ref().filter(|_| is_encrypted) {
+            connection.channel().encrypt_as_server(key, &first).map_err(as_refusal(RefusalKind::Key))?;
+            first = read().map_err(as_refusal(RefusalKind::Protocol))?;
+        } else if let Some(key) = &self.key {
             let send = |frame: Frame| {
                 connection.send(&frame);
                 Ok(())
