@@ -375,6 +375,7 @@ impl LiveBench<'_> {
             step_client_ms: mean(&steps, |step| step.client_ms),
             step_encode_ms: mean(&steps, |step| step.encode_ms),
             step_link_ms: mean(&steps, |step| step.link_ms),
+            step_link_ms_p50: median(&steps.iter().map(|step| step.link_ms).collect::<Vec<_>>()),
             step_queue_ms: mean(&steps, |step| step.queue_ms),
             step_decode_ms: mean(&steps, |step| step.decode_ms),
             step_server_ms: mean(&steps, |step| step.server_ms),

@@ -97,7 +97,22 @@ pub struct Engine {
     waiting: VecDeque<RowsJob>,
     patience: SessionPatience,
     metrics: Arc<Metrics>,
+    gathering: Gathering,
 }
+
+/// What tells whether a pass had better wait for more steps: a pass over few rows reads as many weights as one over many.
+#[derive(Default)]
+struct Gathering {
+    /// The sessions of the last pass, and of the one before.
+    recent: [HashSet<u64>; 2],
+    /// How long the last one took.
+    last: Duration,
+    /// Passes that do not wait, since waiting brought nothing.
+    pause: u32,
+}
+
+/// Passes without waiting after it brought nothing.
+const GATHERING_PAUSE: u32 = 8;
 
 impl Engine {
     /// `memory`: bytes that the caches may have together.
@@ -109,7 +124,8 @@ impl Engine {
         metrics: Arc<Metrics>,
     ) -> Self {
         let sessions = Sessions::new(decoder.config(), split, memory);
-        Self { decoder, split, sessions, waiting: VecDeque::new(), patience, metrics }
+        let (waiting, gathering) = (VecDeque::new(), Gathering::default());
+        Self { decoder, split, sessions, waiting, patience, metrics, gathering }
     }
 
     /// Works until nobody can ask any more.
@@ -124,6 +140,7 @@ impl Engine {
                 }
             }
             jobs.try_iter().for_each(|job| self.take(job));
+            self.gather(jobs);
             self.run_steps();
             self.run_rows();
             if swept.elapsed() > Duration::from_secs(1) {
@@ -165,6 +182,32 @@ impl Engine {
         }
     }
 
+    /// Waits, at most a quarter of a pass, for sessions that had a step in the last two passes: without it half of the clients
+    /// would compute while the other half is computed for, in twice as many passes.
+    fn gather(&mut self, jobs: &Receiver<Job>) {
+        if self.gathering.pause > 0 || self.waiting.iter().any(|job| !job.is_step()) {
+            self.gathering.pause = self.gathering.pause.saturating_sub(1);
+            return;
+        }
+        let deadline = Instant::now() + self.gathering.last / 4;
+        let before = self.waiting.len();
+        while !self.waiting.is_empty() && self.is_more_expected() {
+            match jobs.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(job) => self.take(job),
+                Err(_) if self.waiting.len() > before => return,
+                Err(_) => {
+                    self.gathering.pause = GATHERING_PAUSE;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn is_more_expected(&self) -> bool {
+        let waits = |id: &u64| self.waiting.iter().any(|job| job.session == *id);
+        self.gathering.recent.iter().flatten().any(|id| self.sessions.contains(*id) && !waits(id))
+    }
+
     /// One pass for the steps that wait, of each session its first.
     fn run_steps(&mut self) {
         let (mut seen, mut steps, mut rest) = (HashSet::new(), Vec::new(), VecDeque::new());
@@ -180,6 +223,8 @@ impl Engine {
         let start = Instant::now();
         let steps: Vec<RowsJob> = steps.into_iter().filter(|job| self.admit(job)).collect();
         if !steps.is_empty() {
+            self.gathering.recent.rotate_right(1);
+            self.gathering.recent[0] = steps.iter().map(|job| job.session).collect();
             match self.step(&steps) {
                 Ok(choices) => {
                     count(&self.metrics.steps, 1);
@@ -192,6 +237,7 @@ impl Engine {
                     steps.iter().for_each(|job| self.answer(job, start, Err(anyhow::anyhow!(message.clone()))));
                 }
             }
+            self.gathering.last = start.elapsed();
         }
     }
 

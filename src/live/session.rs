@@ -162,6 +162,11 @@ impl Sessions {
         silent.into_iter().for_each(|(id, why)| self.close(id, why));
     }
 
+    /// Whether there is a session of this id.
+    pub fn contains(&self, id: u64) -> bool {
+        self.open.contains_key(&id)
+    }
+
     /// Sessions.
     pub fn len(&self) -> usize {
         self.open.len()

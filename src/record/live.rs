@@ -84,6 +84,8 @@ pub struct LiveRow {
     pub step_encode_ms: f64,
     /// What is left: link, sockets, protocol.
     pub step_link_ms: f64,
+    /// The median of what is left.
+    pub step_link_ms_p50: f64,
     /// Waiting at the server.
     pub step_queue_ms: f64,
     /// Decompressing.

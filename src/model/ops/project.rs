@@ -76,6 +76,9 @@ enum Values<'a> {
     Bf16(&'a [bf16]),
 }
 
+/// Rows that are turned at a time: so many neighbours are read at once.
+const TURNED_ROWS: usize = 8;
+
 /// N x rows to rows x N, with the bias.
 fn finish(turned: Vec<f32>, rows: usize, bias: Option<&Tensor>) -> Result<Vec<f32>> {
     let outputs = turned.len() / rows;
@@ -83,9 +86,12 @@ fn finish(turned: Vec<f32>, rows: usize, bias: Option<&Tensor>) -> Result<Vec<f3
         1 => turned,
         _ => {
             let mut out = vec![0.0; turned.len()];
-            for (row, out) in out.chunks_exact_mut(outputs).enumerate() {
-                out.iter_mut().zip(turned.chunks_exact(rows)).for_each(|(out, all)| *out = all[row]);
-            }
+            out.par_chunks_mut(TURNED_ROWS * outputs).enumerate().for_each(|(block, out)| {
+                let mut out: Vec<&mut [f32]> = out.chunks_exact_mut(outputs).collect();
+                for (n, all) in turned.chunks_exact(rows).enumerate() {
+                    out.iter_mut().zip(&all[block * TURNED_ROWS..]).for_each(|(out, value)| out[n] = *value);
+                }
+            });
             out
         }
     };
