@@ -125,11 +125,13 @@ impl Args {
                 tell!("{} of {}: {}", nth + 1, cells.len(), cell);
                 let mut row = bench.measure(cell)?;
                 let alone = rows.iter().chain([&row]).find(|alone| row.link != UNSPLIT && is_alone(alone, &row));
+                let quality = alone.map(|alone| (alone.same_tokens, alone.kl));
                 if let Some(found) = alone.map(|alone| predict(alone, &row, more_step_s)) {
                     row.simulated_ttft_ms = (row.clients == 1).then_some(found.ttft_ms);
                     row.simulated_step_ms = (row.clients == 1).then_some(found.step_ms);
                     row.simulated_response_s = Some(found.response_s);
                 }
+                (row.same_tokens, row.kl) = quality.unwrap_or_default();
                 rows.push(row);
                 folder.live(&rows)?;
             }

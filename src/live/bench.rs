@@ -255,7 +255,7 @@ impl LiveBench<'_> {
         Ok(((seconds(MANY)? - seconds(1)?) / (MANY - 1) as f64).max(0.0))
     }
 
-    /// Measures a cell. Without quality columns for more than one client, who are as one is.
+    /// Measures a cell. Only one client without a link has columns of quality: no link and no other client changes a token.
     pub fn measure(&self, cell: &LiveCell) -> Result<LiveRow> {
         if cell.link == LiveLink::Unsplit {
             return self.measure_unsplit(cell);
@@ -289,7 +289,7 @@ impl LiveBench<'_> {
             }
         }
         let mut row = self.row(cell, profile.as_ref(), &measured, seconds);
-        if cell.clients == 1 {
+        if cell.clients == 1 && cell.link == LiveLink::Loopback {
             self.add_quality(cell, &wish, &measured[0], &mut row)?;
         }
         drop(relay);

@@ -8,6 +8,9 @@ use super::ops::{
 };
 use anyhow::{Result, bail, ensure};
 
+/// From so many rows on a chunk's products are worth packing the weights: 16 rows were 1.5 times as fast without.
+const CHUNK_ROWS: usize = 64;
+
 impl Decoder {
     /// Runs the layers of `cache` on the next tokens of its session and adds them to it: `hidden` (rows x D, row-major)
     /// becomes the residual stream after the last of them. Each row's result is, to rounding, that of a pass over the whole
@@ -37,12 +40,13 @@ impl Decoder {
         let eps = self.config().rms_norm_eps;
         let (rows, position) = (hidden.len() / self.config().hidden_size, cache.tokens());
         let x = with_values(&layer.input_norm, |weight| normalise(hidden, weight, eps))?;
-        let [q, k, v] = products(project_chunk, &x, rows, [&layer.q, &layer.k, &layer.v])?;
+        let project = if rows < CHUNK_ROWS { project } else { project_chunk };
+        let [q, k, v] = products(project, &x, rows, [&layer.q, &layer.k, &layer.v])?;
         let [q, k] = [q, k].map(|x| rotate_rows(&x, rows, position, self.rope()));
         cache.push(nth, &k, &v);
         let (keys, values) = cache.layer(nth);
         let attended = continued_attention(&q, keys, values, self.heads());
-        self.feed_rows(project_chunk, layer, hidden, &attended, rows)
+        self.feed_rows(project, layer, hidden, &attended, rows)
     }
 
     /// What follows attention in a layer, added to the residual stream.
