@@ -110,6 +110,14 @@ peers-sweep tokenizer data python="python3" *args:
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} benches/peers_sweep.py --tokenizer {{tokenizer}} --data-dir {{data}} {{args}}
 
+# Generation, in one process and through a server, beside transformers' `generate`; MODEL is a GGUF file or a folder. Minutes.
+peers-generate model python="python3" *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release
+    command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
+    {{python}} benches/peers_generate.py --model {{model}} {{args}}
+
 # Codecs over the lengths of the real sets beside torch, SciPy and FFTW, one thread; minutes. Arguments such as
 # `--codecs fc --hidden 2048` go to the script.
 peers-codecs python="python3" *args:
