@@ -12,7 +12,7 @@ use crate::interface::budget::{Accounting, Budget, wire_items};
 use crate::interface::info::{AllowedValues, CodecInfo, OptionInfo, OptionWord, Rate, RowScope};
 use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 #[cfg(test)]
-use crate::interface::size_rule::{self, SizeRule};
+use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
 use crate::parts::columns;
 
@@ -48,15 +48,8 @@ const GROUP: OptionInfo = OptionInfo {
 const SIZE: SizeRule = SizeRule {
     bytes: |spec, a, kept| {
         let group: usize = spec.option("group").unwrap().parse().unwrap();
-        let groups = a.hidden().div_ceil(group);
-        let packet = QuantisedColumns { spec: spec.clone() };
-        // Which groups are touched depends on the values alone; the mask of a packet of as many columns tells.
-        let ratio = a.values().len() as f64 / kept as f64;
-        let packet = packet.encode(a, Some(Budget::elements(ratio).unwrap())).unwrap();
-        assert_eq!(packet.elements(), kept);
-        let at = 15 + 4 + a.hidden().div_ceil(8);
-        let touched = packet.as_bytes()[at..at + groups.div_ceil(8)].iter().map(|b| b.count_ones() as usize);
-        4 + a.hidden().div_ceil(8) + groups.div_ceil(8) + kept + 4 * a.tokens() * touched.sum::<usize>()
+        let masks = a.hidden().div_ceil(8) + a.hidden().div_ceil(group).div_ceil(8);
+        4 + masks + kept + 4 * a.tokens() * touched_groups(spec, a, kept / a.tokens(), group)
     },
     elements: |_, [s, d], ratio| Some(((d as f64 / ratio).floor() as usize).max(1) * s),
     least: |_, [s, _], _| s,
@@ -75,6 +68,17 @@ const BINS: f32 = 255.0;
 
 /// The least magnitude of a scale, so that a group of equal values has one.
 const LEAST_SCALE: f32 = 1e-7;
+
+/// How many groups the columns of largest energy lie in, by what comes back where all of them are sent.
+#[cfg(test)]
+fn touched_groups(spec: &CodecSpec, a: &Activation, columns: usize, group: usize) -> usize {
+    let codec = QuantisedColumns { spec: spec.clone() };
+    let back = codec.decode(&codec.encode(a, Some(Budget::elements(1.0).unwrap())).unwrap()).unwrap();
+    let energy = |d: usize| (0..a.tokens()).map(|s| f64::from(back.row(s)[d]).powi(2)).sum::<f64>();
+    let mut order: Vec<usize> = (0..a.hidden()).collect();
+    order.sort_by(|&i, &j| energy(j).total_cmp(&energy(i)).then(i.cmp(&j)));
+    order.iter().take(columns).map(|d| d / group).collect::<std::collections::BTreeSet<_>>().len()
+}
 
 struct QuantisedColumns {
     spec: CodecSpec,
