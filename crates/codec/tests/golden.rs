@@ -219,7 +219,6 @@ fn own_fields_out_of_range_are_refused_by_name() {
         ("int8", 19, vec![16], "coder"),
         ("fp8", 19, vec![2], "coder: 2"),
         ("fp8-e5m2-tensor", 19, vec![18], "coder: 2"),
-        ("fp8-e5m2-tensor", 19, vec![0], "token"),
         ("q80", 6, vec![1], "value type"),
         ("q80", 15, infinite(), "scales: inf of token 0, channel 0"),
         ("q80", 34, vec![1], "codes: those behind the last channel of token 0"),

@@ -43,23 +43,24 @@ pub(crate) fn write_mask(out: &mut Vec<u8>, kept: &[u32], bits: usize) {
 
 /// Reads a mask of so many bits: which are set, at least one of them.
 pub(crate) fn read_mask(reader: &mut Reader<'_>, bits: usize) -> Result<Scratch<u32>> {
-    let bytes = reader.bytes(mask_bytes(bits), "mask")?;
-    let kept = bytes.iter().map(|byte| byte.count_ones() as usize).sum();
-    ensure!(kept > 0, "packet field mask: nothing is kept");
+    let (bytes, kept) = mask(reader, bits)?;
     bits::read(bytes, BITMAP, kept, bits)
 }
 
 /// How many bits of a mask are set, without allocating.
 pub(crate) fn count_mask(reader: &mut Reader<'_>, bits: usize) -> Result<usize> {
+    mask(reader, bits).map(|(_, kept)| kept)
+}
+
+/// The bytes of a mask, and how many of its bits are set.
+fn mask<'a>(reader: &mut Reader<'a>, bits: usize) -> Result<(&'a [u8], usize)> {
     let bytes = reader.bytes(mask_bytes(bits), "mask")?;
     let spare = 8 * bytes.len() - bits;
-    ensure!(
-        bytes.last().is_none_or(|last| last.leading_zeros() as usize >= spare),
-        "packet field mask: bits behind the last column"
-    );
+    let unused = bytes.last().is_none_or(|last| last.leading_zeros() as usize >= spare);
+    ensure!(unused, "packet field mask: a bit behind the last of {bits} is set");
     let kept = bytes.iter().map(|byte| byte.count_ones() as usize).sum();
     ensure!(kept > 0, "packet field mask: nothing is kept");
-    Ok(kept)
+    Ok((bytes, kept))
 }
 
 #[cfg(test)]
