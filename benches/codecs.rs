@@ -106,8 +106,50 @@ fn nalgebra_qr(a: &Activation) -> f64 {
     })
 }
 
+/// Formats of other programs, and a quantiser beside them.
+const FORMATS: [&str; 14] = [
+    "noop:values=f16",
+    "noop:values=bf16",
+    "noop:values=bf16,coder=rans",
+    "int8",
+    "fp8",
+    "fp8:group=tensor",
+    "fp8:group=128",
+    "fp8:format=e5m2",
+    "q80",
+    "q4_0",
+    "sparse_v1",
+    "qsparse8_v1",
+    "topk",
+    "fc",
+];
+
+/// Least time of encoding and of decoding, per token: other programs on the machine only add to it.
+fn per_token() {
+    let a = activation(64, 2048);
+    println!("\nleast of {CALLS} calls, one thread, 64 x 2048, µs per token, ratio {RATIO} in elements");
+    println!("{:<28} {:>8} {:>8} {:>8}", "codec", "encode", "decode", "wire");
+    for name in FORMATS {
+        let codec = codec::build(&CodecSpec::parse(name).unwrap(), None).unwrap();
+        let budget = Budget::elements(RATIO).unwrap();
+        let packet = codec.encode(&a, Some(budget)).unwrap();
+        let least = |call: &dyn Fn()| {
+            let time = |_| {
+                let clock = Instant::now();
+                call();
+                clock.elapsed().as_secs_f64() * 1e6 / 64.0
+            };
+            (0..CALLS).map(time).fold(f64::INFINITY, f64::min)
+        };
+        let encode = least(&|| drop(black_box(codec.encode(black_box(&a), Some(budget)).unwrap())));
+        let decode = least(&|| drop(black_box(codec.decode(black_box(&packet)).unwrap())));
+        println!("{name:<28} {encode:>8.2} {decode:>8.2} {:>8.2}", packet.ratio_wire());
+    }
+}
+
 fn main() {
-    println!("encode + decode, median of {CALLS} calls, one thread, ratio {RATIO} in elements");
+    per_token();
+    println!("\nencode + decode, median of {CALLS} calls, one thread, ratio {RATIO} in elements");
     println!("{:<12} {:<6} {:>12}   {:<28} {:>12} {:>8}", "S x D", "codec", "ours, µs", "peer", "peer, µs", "times");
     for (tokens, hidden) in [(32, 2048), (54, 1536), (54, 2048), (128, 3072)] {
         let a = activation(tokens, hidden);

@@ -61,8 +61,8 @@ pub(super) fn family(codec: &str) -> usize {
     match codec_base(codec) {
         "fc" | "fc-mask" => 0,
         "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" | "klt" => 1,
-        "topk" | "threshold-split" | "slicer" | "sparse-rans" => 2,
-        "int8" | "int4" | "hadamard-int4" | "fp8" => 3,
+        "topk" | "threshold-split" | "slicer" | "sparse-rans" | "sparse_v1" | "qsparse8_v1" => 2,
+        "int8" | "int4" | "hadamard-int4" | "fp8" | "q80" | "q4_0" => 3,
         _ => 4,
     }
 }

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use crate::activation::Activation;
 use crate::codecs::{
-    asvd, external, fc, fc_mask, fc_reading, fp8, fwsvd, hadamard_int4, int4, int8, klt, noop, qr, slicer, sparse_rans,
-    svd, svd_llm, threshold_split, token_ids, topk, zfp,
+    asvd, external, fc, fc_mask, fc_reading, fp8, fwsvd, hadamard_int4, int4, int8, klt, noop, q4_0, q80, qr,
+    qsparse8_v1, slicer, sparse_rans, sparse_v1, svd, svd_llm, threshold_split, token_ids, topk, zfp,
 };
 use crate::interface::calibration::Calibration;
 use crate::interface::info::CodecInfo;
@@ -15,7 +15,7 @@ use crate::interface::packet::Packet;
 use crate::interface::spec::CodecSpec;
 use crate::interface::{Codec, received};
 
-static REGISTERED: [&CodecInfo; 21] = [
+static REGISTERED: [&CodecInfo; 25] = [
     &noop::INFO,
     &fc::INFO,
     &fc_mask::INFO,
@@ -37,6 +37,10 @@ static REGISTERED: [&CodecInfo; 21] = [
     &external::INFO,
     &token_ids::INFO,
     &zfp::INFO,
+    &q80::INFO,
+    &q4_0::INFO,
+    &sparse_v1::INFO,
+    &qsparse8_v1::INFO,
 ];
 
 /// All codecs, in the order of listings.

@@ -80,8 +80,8 @@ fn all_specs() -> Vec<CodecSpec> {
                 Ok(spec) => specs.push(spec),
                 // The one pair of options that excludes each other.
                 Err(error) => {
-                    let (coded, int8) = (text.contains("coder=rans"), text.contains("values=int8"));
-                    assert!(coded && !int8 && error.to_string().contains("values=int8"), "{text}: {error}");
+                    let (coded, error) = (text.contains("coder=rans"), error.to_string());
+                    assert!(coded && error.contains("coder=rans codes"), "{text}: {error}");
                 }
             }
         }
@@ -208,12 +208,14 @@ fn lossy_codecs_lose_and_lose_less_with_a_larger_budget() {
         for ratio in [10.0, 8.0, 6.0, 4.0, 2.0] {
             let (_, back) = round_trip(codec.as_ref(), &a, elements(ratio));
             let error = a.rel_error(&back);
-            if spec.name() == "noop" {
+            if spec.to_string() == "noop" {
                 assert_eq!(a, back);
                 continue;
             }
             if spec.info().rate == Rate::Fixed {
-                assert!((0.001..0.15).contains(&error), "{spec}, ratio {ratio}: {error}");
+                // Eleven significant bits of f16 are the most.
+                let least = if spec.values() == ValueType::F16 { 1e-4 } else { 0.001 };
+                assert!((least..0.15).contains(&error), "{spec}, ratio {ratio}: {error}");
                 assert!(last.is_infinite() || error == last, "{spec}: the ratio changed something");
                 last = error;
                 continue;
@@ -342,9 +344,8 @@ fn rows_are_local_or_joint_as_declared() {
 
 #[test]
 fn rows_of_quantisers_are_local_down_to_the_least_scale() {
-    for spec in
-        all_specs().iter().filter(|spec| size(spec).amount == Amount::Counted && spec.info().rate == Rate::Fixed)
-    {
+    let local = |spec: &&CodecSpec| spec.info().rate == Rate::Fixed && spec.rows() == RowScope::Local;
+    for spec in all_specs().iter().filter(local) {
         let beside = |larger: f32| {
             let small = random(1, HIDDEN, 60).into_values();
             let large = random(1, HIDDEN, 61).into_values().into_iter().map(|v| v * larger);
@@ -352,7 +353,8 @@ fn rows_of_quantisers_are_local_down_to_the_least_scale() {
         };
         let codec = build(spec, None).unwrap();
         assert!(is_local(codec.as_ref(), &beside(2f32.powi(26)), elements(1.0)), "{spec}");
-        let reaches = spec.name() == "noop";
+        // Scales of a section share an exponent; those of GGML's blocks do not.
+        let reaches = spec.option("scales").is_none();
         assert_eq!(is_local(codec.as_ref(), &beside(2f32.powi(31)), elements(1.0)), reaches, "{spec}");
     }
 }
@@ -383,7 +385,14 @@ fn edges() {
         let (_, back) = round_trip(codec.as_ref(), &huge, elements(1.0));
         let coarse =
             [ValueType::Bf16, ValueType::Int8].contains(&spec.values()) || spec.option("scales") == Some("bf16");
-        let bound = if coarse { 0.01 } else { 1e-3 };
+        let bound = match spec.name() {
+            // The largest values of the other tokens lie between two numbers of the grid.
+            _ if spec.option("group") == Some("tensor") => 0.02,
+            // A bias of 10,000 in f16 is off by up to 4, in all 64 channels of its group.
+            "qsparse8_v1" => 0.01,
+            _ if coarse => 0.01,
+            _ => 1e-3,
+        };
         assert!(huge.rel_error(&back) < bound, "{spec}: {}", huge.rel_error(&back));
         if spec.name() == "topk" && spec.values() != ValueType::Int8 {
             // Numbers sent one by one must all survive beside it, not only the huge ones.
@@ -441,6 +450,10 @@ fn victims() -> Vec<(Packet, Box<dyn Codec>)> {
     for (text, a, coder) in [
         ("int8:coder=rans", &huge, Some(19)),
         ("int4:coder=rans,group=32", &huge, Some(19)),
+        ("fp8:format=e5m2,group=tensor", &huge, None),
+        ("noop:values=bf16", &huge, None),
+        ("noop:values=f16,coder=rans", &comb, Some(15)),
+        ("noop:values=bf16,coder=rans", &huge, Some(15)),
         ("fc:values=int8", &comb, None),
         ("fc:values=int8,coder=rans", &comb, Some(24)),
         ("topk:values=int8,coder=rans", &comb, Some(24 + 40 * 36 / 8)),
@@ -518,7 +531,7 @@ fn absurd_shapes_are_refused_before_anything_is_allocated() {
         }
         // The codec's own counts: k, rank, K_S.
         let own = if packet.codec().starts_with("fc") { 16 } else { 15 };
-        if packet.codec() != "noop" {
+        if !["noop", "q80", "q4_0"].contains(&packet.codec()) {
             let mut bytes = packet.as_bytes().to_vec();
             bytes[own..own + 4].copy_from_slice(&u32::MAX.to_le_bytes());
             assert!(

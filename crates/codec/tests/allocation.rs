@@ -45,6 +45,10 @@ fn warm_codecs_allocate_nothing() {
             "int8:group=64",
             "int4",
             "fp8",
+            "fp8:format=e5m2,group=tensor",
+            "noop:values=bf16",
+            "q80",
+            "q4_0",
             "hadamard-int4",
         ] {
             let codec = build(&CodecSpec::parse(spec).unwrap(), None).unwrap();

@@ -18,10 +18,27 @@ use splitbench_codec::{
 /// Codecs that only choose, scale by powers of two and round: the same bytes on every CPU. The others transform or
 /// factorise with libraries that choose their instructions, and with them the order of sums, by the CPU at hand: a number
 /// at the edge between two of its type may fall to either side.
-const EXACT: [&str; 9] = ["noop", "topk", "int8", "int4", "fp8", "threshold-split", "slicer", "sparse-rans", "zfp"];
+const EXACT: [&str; 13] = [
+    "noop",
+    "topk",
+    "int8",
+    "int4",
+    "fp8",
+    "threshold-split",
+    "slicer",
+    "sparse-rans",
+    "zfp",
+    "q80",
+    "q4_0",
+    "sparse_v1",
+    "qsparse8_v1",
+];
 
 /// Cases beside the default form of every codec: other value types, bands and codings of positions.
-const MORE: [(&str, &str); 18] = [
+const MORE: [(&str, &str); 21] = [
+    ("noop-f16", "noop:values=f16"),
+    ("noop-bf16", "noop:values=bf16"),
+    ("fp8-e5m2-tensor", "fp8:format=e5m2,group=tensor"),
     ("fc-int8", "fc:values=int8"),
     ("fc-hadamard", "fc:rotate=hadamard"),
     ("fc-whiten", "fc:rotate=whiten"),
@@ -195,7 +212,31 @@ fn own_fields_out_of_range_are_refused_by_name() {
     let short = |n: i16| n.to_le_bytes().to_vec();
     let infinite = || 0x7c00u16.to_le_bytes().to_vec();
     let mut table = vec![
-        ("noop", 6, vec![0], "value type: noop"),
+        ("noop", 6, vec![0], "length"),
+        ("noop-bf16", 15, vec![2], "coder: 2"),
+        ("noop-bf16", 15, vec![1], "coded bytes"),
+        ("noop-f16", 16, infinite(), "token 0, channel 0"),
+        ("int8", 19, vec![16], "coder"),
+        ("fp8", 19, vec![2], "coder: 2"),
+        ("fp8-e5m2-tensor", 19, vec![18], "coder: 2"),
+        ("q80", 6, vec![1], "value type"),
+        ("q80", 15, infinite(), "scales: inf of token 0, channel 0"),
+        ("q80", 34, vec![1], "codes: those behind the last channel of token 0"),
+        ("q4_0", 6, vec![2], "value type"),
+        ("q4_0", 33, infinite(), "scales: inf of token 1, channel 0"),
+        ("q4_0", 17, vec![0], "codes: those behind the last channel of token 0"),
+        ("sparse_v1", 6, vec![1], "value type"),
+        ("sparse_v1", 15, vec![0, 0], "mask"),
+        ("sparse_v1", 17, infinite(), "token 0"),
+        ("qsparse8_v1", 6, vec![1], "value type"),
+        ("qsparse8_v1", 15, count(0), "group"),
+        ("qsparse8_v1", 15, count(17), "group"),
+        ("qsparse8_v1", 15, count(8), "its group is not"),
+        ("qsparse8_v1", 19, vec![0, 0], "mask"),
+        ("qsparse8_v1", 21, vec![0], "mask"),
+        ("qsparse8_v1", 21, vec![2], "mask"),
+        // Behind 6 x 8 codes.
+        ("qsparse8_v1", 70, infinite(), "token 0"),
         ("noop", 15, f32::NAN.to_le_bytes().to_vec(), "token 0, channel 0"),
         ("fc", 15, vec![3], "band"),
         ("fc", 16, count(0), "K_S"),
@@ -276,6 +317,23 @@ fn own_fields_out_of_range_are_refused_by_name() {
         let error = refusal(case, at, &field);
         assert!(error.starts_with("packet") && error.contains(name), "{case}, {name}: {error}");
     }
+}
+
+/// The table of a coder is longer than the exponents of so small a matrix: this one has 72 rows.
+#[test]
+fn exponents_are_coded_as_they_were() {
+    let (case, spec) = ("noop-bf16-rans", CodecSpec::parse("noop:values=bf16,coder=rans").unwrap());
+    let codec = codec(&spec);
+    let packet = codec.encode(&made(72, 7), None).unwrap();
+    assert_eq!(packet.as_bytes()[15], 1, "exponents were not coded");
+    if std::env::var_os("GOLDEN").is_some_and(|word| word == "write") && !path(&format!("{case}.bin")).exists() {
+        fs::write(path(&format!("{case}.npy")), npy::to_bytes(&codec.decode(&packet).unwrap())).unwrap();
+        fs::write(path(&format!("{case}.bin")), packet.as_bytes()).unwrap();
+    }
+    let golden = golden(case);
+    assert_eq!(packet.as_bytes(), golden);
+    let back = decode(&Packet::from_bytes(golden).unwrap()).unwrap();
+    assert_eq!(back, npy::read(&path(&format!("{case}.npy"))).unwrap());
 }
 
 /// `token-ids.npy` has the ids as a column.

@@ -39,6 +39,7 @@ fn specs() -> Vec<CodecSpec> {
         }
     }
     texts.extend(["fc", "topk", "klt", "fc-mask"].map(|name| format!("{name}:values=int8,coder=rans")));
+    texts.extend(["f16", "bf16"].map(|values| format!("noop:values={values},coder=rans")));
     // A word that needs another beside it is one of these.
     texts.iter().filter_map(|text| CodecSpec::parse(text).ok()).collect()
 }
@@ -77,9 +78,9 @@ fn victims() -> Vec<Victim> {
     }
     // Large enough, and with zeros enough, that coding is shorter.
     let comb = Activation::new(40, 36, (0..1440).map(|i| f32::from(u8::from(i < 36 && i % 3 == 0))).collect()).unwrap();
-    for name in ["fc", "topk", "fc-mask"] {
+    for name in ["fc:values=int8", "topk:values=int8", "fc-mask:values=int8", "noop:values=f16", "noop:values=bf16"] {
         let send = |coder: &str| {
-            let spec = CodecSpec::parse(&format!("{name}:values=int8,coder={coder}")).unwrap();
+            let spec = CodecSpec::parse(&format!("{name},coder={coder}")).unwrap();
             build(&spec, None).unwrap().encode(&comb, Some(Budget::elements(1.0).unwrap())).unwrap()
         };
         let packet = send("rans");

@@ -23,7 +23,8 @@ fn codes(spec: &CodecSpec, packet: &Packet) -> Vec<f64> {
     let (tokens, hidden) = (packet.tokens(), packet.hidden());
     let group = u32::from_le_bytes(packet.as_bytes()[15..19].try_into().unwrap()) as usize;
     let width = if spec.option("scales") == Some("f32") { 4 } else { 2 };
-    let payload = &packet.as_bytes()[20 + 2 + width * tokens * hidden.div_ceil(group)..];
+    let scales = if group == 0 { 1 } else { tokens * hidden.div_ceil(group) };
+    let payload = &packet.as_bytes()[20 + 2 + width * scales..];
     match spec.name() {
         "int8" => payload.iter().map(|&b| f64::from(b as i8)).collect(),
         "fp8" => payload.iter().map(|&b| f64::from(b)).collect(),
@@ -60,14 +61,19 @@ fn codes_and_values_are_those_of_numpy() {
 }
 
 #[test]
-fn every_number_of_e4m3_is_torchs() {
-    let expected = numbers(&reference()["e4m3"]);
+fn every_number_of_both_eight_bit_formats_is_torchs() {
+    numbers_are_torchs("e4m3", 0, &[0x7f, 0xff]);
+    numbers_are_torchs("e5m2", 16, &[0x7c, 0x7d, 0x7e, 0x7f, 0xfc, 0xfd, 0xfe, 0xff]);
+}
+
+fn numbers_are_torchs(format: &str, mark: u8, without: &[u8]) {
+    let expected = numbers(&reference()[format]);
     // A packet by hand: one token, a scale of one in f16, codes one after another.
     let packet = |codes: &[u8]| {
         let mut bytes = b"SPLB\x01\x0a\x00\x01\x00\x00\x00".to_vec();
         bytes.extend_from_slice(&(codes.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&(codes.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&[0, 0, 0, 0x00, 0x3c]);
+        bytes.extend_from_slice(&[mark, 0, 0, 0x00, 0x3c]);
         bytes.extend_from_slice(codes);
         Packet::from_bytes(bytes).unwrap()
     };
@@ -76,7 +82,7 @@ fn every_number_of_e4m3_is_torchs() {
     for (&code, &found) in finite.iter().zip(found.values()) {
         assert_eq!(f64::from(found), expected[usize::from(code)], "{code:#x}");
     }
-    assert_eq!(nan, [0x7f, 0xff]);
+    assert_eq!(nan, without);
     for code in nan {
         let error = decode(&packet(&[0, code])).unwrap_err().to_string();
         assert!(error.contains("fp8") && error.contains("channel 1"), "{error}");

@@ -110,6 +110,7 @@ fn max_bits<V: Vector>(values: &[f32]) -> u32 {
 /// Appends a section: the exponent e as i16, then each value as `value * 2^-e` in `kind`. `extra` is a power of two that
 /// the values were already divided by.
 pub(crate) fn write_section(out: &mut Vec<u8>, kind: ValueType, values: &[f32], extra: i32) -> Result<()> {
+    ensure!(kind != ValueType::Int8, "a section holds floating-point numbers, not int8");
     let Some(top) = max_magnitude(values) else { bail!("a value to be sent is not finite") };
     let own = exponent(top).map_or(0, |e| e - STORED_TOP);
     // Zeros are stored alike, whatever they were divided by.
@@ -121,22 +122,26 @@ pub(crate) fn write_section(out: &mut Vec<u8>, kind: ValueType, values: &[f32], 
     for values in values.chunks(CHUNK) {
         let scaled = &mut scaled[..values.len()];
         scale(values, -own, scaled);
-        match kind {
-            ValueType::F32 => put_f32(out, scaled),
-            ValueType::F16 => {
-                let mut halves = [f16::ZERO; CHUNK];
-                halves[..scaled.len()].convert_from_f32_slice(scaled);
-                put(out, &halves[..scaled.len()], f16::to_le_bytes);
-            }
-            ValueType::Bf16 => {
-                let mut halves = [bf16::ZERO; CHUNK];
-                halves[..scaled.len()].convert_from_f32_slice(scaled);
-                put(out, &halves[..scaled.len()], bf16::to_le_bytes);
-            }
-            ValueType::Int8 => bail!("a section holds floating-point numbers, not int8"),
-        }
+        put_converted(out, kind, scaled);
     }
     Ok(())
+}
+
+/// Appends at most [`CHUNK`] numbers, rounded to nearest even.
+fn put_converted(out: &mut Vec<u8>, kind: ValueType, values: &[f32]) {
+    match kind {
+        ValueType::F16 => {
+            let mut halves = [f16::ZERO; CHUNK];
+            halves[..values.len()].convert_from_f32_slice(values);
+            put(out, &halves[..values.len()], f16::to_le_bytes);
+        }
+        ValueType::Bf16 => {
+            let mut halves = [bf16::ZERO; CHUNK];
+            halves[..values.len()].convert_from_f32_slice(values);
+            put(out, &halves[..values.len()], bf16::to_le_bytes);
+        }
+        ValueType::F32 | ValueType::Int8 => put_f32(out, values),
+    }
 }
 
 /// Values converted at a time: they stay in the innermost cache.
@@ -173,6 +178,37 @@ pub(crate) fn get_f32(bytes: &[u8]) -> Vec<f32> {
     let mut out = buffers::empty(bytes.len() / 4);
     out.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)));
     out
+}
+
+/// Appends numbers one by one as `kind` has them, without a shared exponent, rounded to nearest even; what is beyond the
+/// type's largest number is that number. Not for int8.
+pub(crate) fn put_plain(out: &mut Vec<u8>, kind: ValueType, values: &[f32]) {
+    out.reserve(values.len() * kind.bytes());
+    let top = largest(kind);
+    let mut clamped = [0f32; CHUNK];
+    for values in values.chunks(CHUNK) {
+        let clamped = &mut clamped[..values.len()];
+        clamped.iter_mut().zip(values).for_each(|(to, v)| *to = v.clamp(-top, top));
+        put_converted(out, kind, clamped);
+    }
+}
+
+/// The largest number of a floating-point type.
+fn largest(kind: ValueType) -> f32 {
+    match kind {
+        ValueType::F16 => f16::MAX.to_f32(),
+        ValueType::Bf16 => bf16::MAX.to_f32(),
+        ValueType::F32 | ValueType::Int8 => f32::MAX,
+    }
+}
+
+/// Reads what [`put_plain`] wrote.
+pub(crate) fn get_plain(bytes: &[u8], kind: ValueType) -> Vec<f32> {
+    match kind {
+        ValueType::F16 => widened(bytes, f16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out)),
+        ValueType::Bf16 => widened(bytes, bf16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out)),
+        ValueType::F32 | ValueType::Int8 => get_f32(bytes),
+    }
 }
 
 /// A section as read: each number is `stored * 2^exponent`.
@@ -217,13 +253,8 @@ pub(crate) fn read_section(
         "packet field {field}: the exponent {exponent} is beyond {EXPONENT_LIMIT}"
     );
     let Some(length) = count.checked_mul(kind.bytes()) else { bail!("packet field {field}: {count} numbers overflow") };
-    let bytes = reader.bytes(length, field)?;
-    let stored = match kind {
-        ValueType::F32 => get_f32(bytes),
-        ValueType::F16 => widened(bytes, f16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out)),
-        ValueType::Bf16 => widened(bytes, bf16::from_le_bytes, |halves, out| halves.convert_to_f32_slice(out)),
-        ValueType::Int8 => bail!("packet field {field}: a section holds floating-point numbers, not int8"),
-    };
+    ensure!(kind != ValueType::Int8, "packet field {field}: a section holds floating-point numbers, not int8");
+    let stored = get_plain(reader.bytes(length, field)?, kind);
     // The encoder refuses such values, so the packet is damaged.
     if max_magnitude(&stored).is_none() {
         bail!("packet field {field}: a number is not finite");
@@ -262,6 +293,25 @@ mod tests {
         assert_eq!(exponent(tiny), Some(-149));
         assert_eq!(exponent(1.5), Some(0));
         assert_eq!(exponent(0.0), None);
+    }
+
+    #[test]
+    fn plain_numbers_are_rounded_to_even_and_end_at_the_largest_of_their_type() {
+        let one_and = |bits: i32| 1.0 + 2f32.powi(-bits);
+        for (kind, sent, expected) in [
+            (ValueType::F16, one_and(11), 1.0),
+            (ValueType::F16, one_and(10) + 2f32.powi(-11), 1.0 + 2f32.powi(-9)),
+            (ValueType::F16, -1e6, -65504.0),
+            (ValueType::F16, 2f32.powi(-24), 2f32.powi(-24)),
+            (ValueType::Bf16, one_and(8), 1.0),
+            (ValueType::Bf16, one_and(7) + 2f32.powi(-8), 1.0 + 2f32.powi(-6)),
+            (ValueType::Bf16, f32::MAX, f32::from_bits(0x7f7f_0000)),
+            (ValueType::F32, f32::MAX, f32::MAX),
+        ] {
+            let mut bytes = Vec::new();
+            put_plain(&mut bytes, kind, &[sent, -0.0]);
+            assert_eq!(get_plain(&bytes, kind), [expected, 0.0], "{kind}: {sent:e}");
+        }
     }
 
     #[test]

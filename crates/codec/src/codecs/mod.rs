@@ -18,9 +18,13 @@ pub(crate) mod klt;
 #[cfg(test)]
 mod low_rank_tests;
 pub(crate) mod noop;
+pub(crate) mod q4_0;
+pub(crate) mod q80;
 pub(crate) mod qr;
+pub(crate) mod qsparse8_v1;
 pub(crate) mod slicer;
 pub(crate) mod sparse_rans;
+pub(crate) mod sparse_v1;
 pub(crate) mod svd;
 pub(crate) mod svd_llm;
 pub(crate) mod threshold_split;

@@ -8,18 +8,28 @@ use crate::bytes::values::{self, ValueType, power_of_two};
 use crate::interface::info::{AllowedValues, OptionInfo, OptionWord, VALUES};
 use crate::interface::spec::CodecSpec;
 
-/// Which values share a scale.
+/// Which values share a scale; the last word is for the quantisers alone.
+const WORDS: &[OptionWord] = &[
+    OptionWord { word: "token", meaning: "all channels of a token" },
+    OptionWord { word: "32", meaning: "32 consecutive channels of a token" },
+    OptionWord { word: "64", meaning: "64 consecutive channels of a token" },
+    OptionWord { word: "128", meaning: "128 consecutive channels of a token" },
+    OptionWord { word: "tensor", meaning: "the whole matrix; rows then depend on one another" },
+];
+
+/// Which values of a token share a scale.
 pub(crate) const GROUP: OptionInfo = OptionInfo {
     key: "group",
-    allowed: AllowedValues::Words(&[
-        OptionWord { word: "token", meaning: "all channels of a token" },
-        OptionWord { word: "32", meaning: "32 consecutive channels of a token" },
-        OptionWord { word: "64", meaning: "64 consecutive channels of a token" },
-        OptionWord { word: "128", meaning: "128 consecutive channels of a token" },
-    ]),
+    allowed: AllowedValues::Words(WORDS.split_at(4).0),
     default: "token",
     meaning: "which values share one scale",
 };
+
+/// Which values share a scale, where that may be all of them.
+pub(crate) const GROUP_OR_TENSOR: OptionInfo = OptionInfo { allowed: AllowedValues::Words(WORDS), ..GROUP };
+
+/// In place of a number of channels: one scale for the whole matrix.
+pub(crate) const TENSOR: usize = 0;
 
 /// The option that says in which type scales are sent.
 pub(crate) const SCALES: OptionInfo =
@@ -30,10 +40,11 @@ pub(crate) const SCALES: OptionInfo =
 /// smaller still is off by 2^-29 of the largest group's step at most.
 const LEAST_SHARE: f64 = 1.0 / (1u64 << 28) as f64;
 
-/// How many channels of a row of `hidden` share a scale.
+/// How many channels of a row of `hidden` share a scale, or [`TENSOR`].
 pub(crate) fn channels(spec: &CodecSpec, hidden: usize) -> Result<usize> {
     match spec.option(GROUP.key) {
         Some("token") => Ok(hidden),
+        Some("tensor") => Ok(TENSOR),
         // A row narrower than a group is one group.
         _ => Ok(spec.typed::<usize>(GROUP.key)?.min(hidden)),
     }
@@ -41,11 +52,12 @@ pub(crate) fn channels(spec: &CodecSpec, hidden: usize) -> Result<usize> {
 
 /// How many groups a matrix has; the last of a row may be shorter.
 pub(crate) fn count(tokens: usize, hidden: usize, channels: usize) -> usize {
-    tokens * hidden.div_ceil(channels)
+    if channels == TENSOR { 1 } else { tokens * hidden.div_ceil(channels) }
 }
 
 /// The groups of a row-major matrix, row by row.
 pub(crate) fn split<T>(values: &[T], hidden: usize, channels: usize) -> impl Iterator<Item = &[T]> {
+    let (hidden, channels) = if channels == TENSOR { (values.len(), values.len()) } else { (hidden, channels) };
     values.chunks_exact(hidden).flat_map(move |row| row.chunks(channels))
 }
 
@@ -85,6 +97,8 @@ mod tests {
         assert_eq!(parts, [&[0, 1][..], &[2, 3], &[4], &[5, 6], &[7, 8], &[9]]);
         assert_eq!(count(2, 5, 2), parts.len());
         assert_eq!(count(2, 5, 5), 2);
+        assert_eq!(split(&values, 5, TENSOR).collect::<Vec<_>>(), [&values[..]]);
+        assert_eq!(count(2, 5, TENSOR), 1);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) const CODER: OptionInfo = OptionInfo {
 };
 
 /// Options of every quantiser.
-pub(crate) const OPTIONS: &[OptionInfo] = &[groups::GROUP, CODER, groups::SCALES];
+pub(crate) const OPTIONS: &[OptionInfo] = &[groups::GROUP_OR_TENSOR, CODER, groups::SCALES];
 
 /// Own header: channels of a group 4, coder 1.
 const OWN_BYTES: usize = 5;
@@ -43,6 +43,8 @@ pub(crate) trait Grid: Send + Sync + 'static {
     const TOP: f64;
     /// Bits of a code: 4 or 8.
     const BITS: usize;
+    /// What the packet's coder field has beside the coder, to tell the grids of one codec apart.
+    const MARK: u8 = 0;
     /// The code of the number nearest to a finite one; ties go to the even code.
     fn code(scaled: f64) -> u8;
     /// The number of a code; NaN where no number has it.
@@ -111,7 +113,7 @@ pub(crate) fn pack<G: Grid, T: Copy + Into<f64>>(
     let payload = coded.as_ref().map_or(plain, Vec::len);
     let mut bytes = Packet::begin(spec.info(), kind, shape, OWN_BYTES + scales.len() + payload)?;
     put_u32(&mut bytes, channels);
-    bytes.push(if coded.is_some() { RANS } else { PLAIN });
+    bytes.push(G::MARK | if coded.is_some() { RANS } else { PLAIN });
     bytes.extend_from_slice(&scales);
     match coded {
         Some(coded) => bytes.extend_from_slice(&coded),
@@ -128,17 +130,23 @@ fn plain_bytes<G: Grid>(count: usize) -> usize {
 }
 
 /// The own header: channels of a group, coder.
-fn own_header(reader: &mut Reader<'_>, hidden: usize) -> Result<(usize, u8)> {
+fn own_header<G: Grid>(reader: &mut Reader<'_>, hidden: usize) -> Result<(usize, u8)> {
     let channels = reader.u32("group")? as usize;
-    ensure!((1..=hidden).contains(&channels), "packet field group: {channels} is not in 1..={hidden}");
-    let coder = reader.u8("coder")?;
+    let known = channels == groups::TENSOR || (1..=hidden).contains(&channels);
+    ensure!(known, "packet field group: {channels} is not in 0..={hidden}");
+    let coder = reader.u8("coder")? ^ G::MARK;
     ensure!(coder <= RANS, "packet field coder: {coder} is neither {PLAIN} (none) nor {RANS} (rans)");
     Ok((channels, coder))
 }
 
+/// Whether a packet's coder field has this mark.
+pub(crate) fn is_marked(body: &[u8], mark: u8) -> bool {
+    body.get(OWN_BYTES - 1).is_some_and(|coder| coder & mark != 0)
+}
+
 pub(crate) fn layout<G: Grid>(view: &PacketView<'_>) -> Result<usize> {
     let mut reader = Reader::new(view.body);
-    let (channels, coder) = own_header(&mut reader, view.hidden)?;
+    let (channels, coder) = own_header::<G>(&mut reader, view.hidden)?;
     let scales = EXPONENT_BYTES + groups::count(view.tokens, view.hidden, channels) * view.values.bytes();
     reader.bytes(scales, "scales")?;
     let elements = view.tokens * view.hidden;
@@ -151,7 +159,7 @@ pub(crate) fn layout<G: Grid>(view: &PacketView<'_>) -> Result<usize> {
 pub(crate) fn unpack<G: Grid, T: BufferNumber>(packet: &Packet, to: impl Fn(f64) -> T) -> Result<Vec<T>> {
     let view = packet.view();
     let mut reader = Reader::new(view.body);
-    let (channels, coder) = own_header(&mut reader, view.hidden)?;
+    let (channels, coder) = own_header::<G>(&mut reader, view.hidden)?;
     let steps = groups::read(&mut reader, view.values, groups::count(view.tokens, view.hidden, channels))?;
     let elements = packet.elements();
     let codes: Scratch<u8>;

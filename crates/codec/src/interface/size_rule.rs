@@ -51,7 +51,8 @@ impl SizeRule {
         bytes: |spec, a, _| 4 + 1 + scale_bytes(spec, a) + a.values().len(),
         stated: |spec, a, packet| {
             let bytes = packet.as_bytes();
-            (spec.option("coder") == Some("rans") && bytes[19] == 1).then(|| coded(bytes, 20 + scale_bytes(spec, a)))
+            (spec.option("coder") == Some("rans") && bytes[19] & 1 == 1)
+                .then(|| coded(bytes, 20 + scale_bytes(spec, a)))
         },
         ..Self::WHOLE
     };
@@ -111,7 +112,8 @@ pub(crate) fn digest_bytes(spec: &CodecSpec) -> usize {
 pub(crate) fn scale_bytes(spec: &CodecSpec, a: &Activation) -> usize {
     let group = spec.option("group").and_then(|group| group.parse().ok()).unwrap_or(a.hidden());
     let width = if spec.option("scales") == Some("f32") { 4 } else { 2 };
-    2 + width * a.tokens() * a.hidden().div_ceil(group)
+    let groups = if spec.option("group") == Some("tensor") { 1 } else { a.tokens() * a.hidden().div_ceil(group) };
+    2 + width * groups
 }
 
 /// A count in a packet.

@@ -53,12 +53,7 @@ impl CodecSpec {
         };
         let chosen = chosen.into_iter().zip(info.options).map(with_default).collect::<Result<_>>()?;
         let spec = Self { info, chosen };
-        // The keys of `grids::coefficients`: only integers can be coded.
-        ensure!(
-            !info.sends_int8() || spec.option("coder") != Some("rans") || spec.values() == ValueType::Int8,
-            "codec {spec}: coder=rans codes integers: expected values=int8 beside it, found values={}",
-            spec.values()
-        );
+        spec.check_coder()?;
         Ok(spec)
     }
 
@@ -89,14 +84,36 @@ impl CodecSpec {
         (self.info.needs)(self)
     }
 
-    /// What a row that comes back depends on: what the option `rows` says of `external`, else what the codec says of itself.
+    /// What a row that comes back depends on: what the option `rows` says of `external`, else what the codec says of itself;
+    /// one scale for the whole matrix joins the rows of any codec.
     pub fn rows(&self) -> RowScope {
+        if self.option("group") == Some("tensor") {
+            return RowScope::Joint;
+        }
         self.option("rows").map_or(self.info.rows, |rows| rows.parse().expect("checked by parse"))
     }
 
     /// The type of the numbers in this codec's packets; f32 where there is no such option.
     pub fn values(&self) -> ValueType {
         self.option("values").map_or(ValueType::F32, |v| v.parse().expect("checked by parse"))
+    }
+
+    /// Fails where `coder=rans` meets numbers it does not code: those of `grids::coefficients` must be int8, those of `noop`
+    /// have two bytes.
+    fn check_coder(&self) -> Result<()> {
+        let Some(values) = self.option("values").filter(|_| self.option("coder") == Some("rans")) else {
+            return Ok(());
+        };
+        let (coded, expected): (_, &[&str]) = match self.info.sends_int8() {
+            true => ("integers", &["int8"]),
+            false => ("the exponents of two-byte numbers", &["f16", "bf16"]),
+        };
+        ensure!(
+            expected.contains(&values),
+            "codec {self}: coder=rans codes {coded}: expected values={} beside it, found values={values}",
+            expected.join(" or values=")
+        );
+        Ok(())
     }
 
     /// One option as its own type.
@@ -177,6 +194,8 @@ mod tests {
     fn canonical_form() {
         for (given, expected) in [
             ("noop", "noop"),
+            ("noop:coder=rans,values=bf16", "noop:values=bf16,coder=rans"),
+            ("noop:values=f32", "noop"),
             ("fc", "fc"),
             ("fc:band=mirrored", "fc"),
             ("fc:values=f32,aspect=tokens,band=centered", "fc:band=centered,aspect=tokens,values=f32"),
@@ -210,7 +229,8 @@ mod tests {
             ("asvd:alpha=x", &["alpha=x", "number"]),
             ("asvd:alpha=NaN", &["number"]),
             ("asvd:alpha=3", &["from 0 to 2"]),
-            ("noop:values=f32", &["no options"]),
+            ("token-ids:values=f32", &["no options"]),
+            ("noop:coder=rans", &["noop:coder=rans", "values=f16 or values=bf16", "found values=f32"]),
             ("topk:values=f61", &["\"f16\""]),
             ("fc:coder=rans", &["fc:coder=rans", "values=int8"]),
             ("topk:values=f32,coder=rans", &["coder=rans", "values=int8"]),

@@ -1,6 +1,8 @@
-//! What several codecs are made of: blocks and masks of a spectrum, rotations, truncation to a rank, the largest values.
+//! What several codecs are made of: blocks and masks of a spectrum, rotations, truncation to a rank, the largest values and
+//! columns.
 
 pub(crate) mod block_shape;
+pub(crate) mod columns;
 pub(crate) mod hadamard;
 pub(crate) mod half_spectrum;
 pub(crate) mod largest;

@@ -168,20 +168,29 @@ def e4m3(code):
     return np.where(code > 127, -value, value)
 
 
+def e5m2(code):
+    exponent, mantissa = (code >> 2) & 31, code & 3
+    value = np.where(exponent == 0, mantissa * 2.0**-16, (4 + mantissa) * 2.0 ** (exponent - 17.0))
+    return np.where(code > 127, -value, value)
+
+
 def quantiser(values, symbols, rotated=False):
     def decode(body, kind, s, d):
         group, coder = struct.unpack("<IB", body[:5])
-        groups = -(-d // group)
-        codes_at = 5 + 2 + s * groups * (4 if kind == 1 else 2)
+        # One scale for the whole matrix: one row of all values, with one group.
+        rows, d_all, group = (1, s * d, s * d) if group == 0 else (s, d, group)
+        groups = -(-d_all // group)
+        codes_at = 5 + 2 + rows * groups * (4 if kind == 1 else 2)
         data = body[codes_at:]
-        if coder == 1:
+        if coder & 15 == 1:
             codes = rans(data, symbols, s * d)
         else:
             codes = np.frombuffer(data, "u1").astype(int)
             if symbols == 16:
                 codes = np.stack([codes & 15, codes >> 4], 1).ravel()[: s * d]
-        scales = section(body[5:codes_at], kind).reshape(s, groups).repeat(group, axis=1)[:, :d]
-        out = values(codes).reshape(s, d) * scales
+        scales = section(body[5:codes_at], kind).reshape(rows, groups).repeat(group, axis=1)[:, :d_all]
+        grid = e5m2 if coder & 16 else values
+        out = grid(codes).reshape(s, d) * scales.reshape(s, d)
         if rotated:
             out = out @ sylvester(d)
         return out
@@ -281,7 +290,48 @@ def zfp(body, kind, s, d):
 
 
 def noop(body, kind, s, d):
-    return numbers(body, kind).reshape(s, d)
+    if kind == 1:
+        return numbers(body, kind).reshape(s, d)
+    data = body[1:]
+    if body[0] == 1:
+        high, low = rans(data[: -s * d], 256, s * d), np.frombuffer(data[-s * d :], "u1").astype(int)
+        turned = high * 256 + low
+        data = ((turned >> 1) | (turned & 1) << 15).astype("<u2").tobytes()
+    return numbers(data, kind).reshape(s, d)
+
+
+def ggml(codes):
+    """Blocks of a scale and codes, as the function reads them."""
+
+    def decode(body, kind, s, d):
+        blocks = np.frombuffer(body, "u1").reshape(s * -(-d // 32), -1)
+        scales = np.ascontiguousarray(blocks[:, :2]).view("<f2").astype("f8")
+        return (codes(blocks[:, 2:].astype(int)) * scales).reshape(s, -1)[:, :d]
+
+    return decode
+
+
+def mask(data, bits):
+    return np.flatnonzero(np.unpackbits(np.frombuffer(data[: -(-bits // 8)], "u1"), bitorder="little")[:bits])
+
+
+def sparse_v1(body, kind, s, d):
+    out, kept = np.zeros((s, d)), mask(body, d)
+    out[:, kept] = numbers(body[-(-d // 8) :], kind).reshape(s, -1)
+    return out
+
+
+def qsparse8_v1(body, kind, s, d):
+    (group,) = struct.unpack("<I", body[:4])
+    groups, at = -(-d // group), 4 + -(-d // 8)
+    kept, sent = mask(body[4:], d), mask(body[at:], groups)
+    at += -(-groups // 8)
+    codes = np.frombuffer(body[at : at + s * len(kept)], "u1").reshape(s, -1)
+    pairs = numbers(body[at + s * len(kept) :], kind).reshape(2, s, -1)
+    scales, biases = pairs[:, :, np.searchsorted(sent, kept // group)]
+    out = np.zeros((s, d))
+    out[:, kept] = codes * scales + biases
+    return out
 
 
 DECODERS = {
@@ -289,6 +339,8 @@ DECODERS = {
     **{8: quantiser(signed(256), 256), 9: quantiser(signed(16), 16), 10: quantiser(e4m3, 256)},
     11: quantiser(signed(16), 16, rotated=True),
     **{12: threshold_split, 13: slicer, 14: sparse_rans, 16: fc_mask, 17: klt, 18: token_ids, 21: fc_reading},
+    **{22: ggml(signed(256)), 23: ggml(lambda codes: np.concatenate([codes & 15, codes >> 4], 1) - 8)},
+    **{24: sparse_v1, 25: qsparse8_v1},
 }
 
 try:
