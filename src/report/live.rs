@@ -39,6 +39,7 @@ fn times(rows: &[LiveRow]) -> Table {
         "step ms",
         "p95",
         "p99",
+        "its link",
         "tokens/s",
         "all",
         "response s",
@@ -52,7 +53,7 @@ fn times(rows: &[LiveRow]) -> Table {
         caption: vec![
             "Two processes on one machine over a relay that emulates the link.".into(),
             "TTFT: from the prompt to its token; then its parts, of which link is what is left beside the others.".into(),
-            "Step: time per later token, the median.".into(),
+            "Step: time per later token, the median; its link: the median of what is left of it.".into(),
             "Behind the stroke: predicted from the times on loopback, the link's numbers and the bytes.".into(),
             "Same: share of tokens that are the unsplit model's; KL: of the next token along the unsplit model's answer, nats."
                 .into(),
@@ -65,9 +66,11 @@ fn times(rows: &[LiveRow]) -> Table {
             1 => format!("1 client, {} tokens", row.prompt_tokens),
             clients => format!("{clients} clients, {} tokens", row.prompt_tokens),
         };
-        if table.sections.last().is_none_or(|section| section.name != name) {
+        let known = table.sections.iter().position(|section| section.name == name);
+        let section = known.unwrap_or_else(|| {
             table.sections.push(TableSection { name, rows: Vec::new() });
-        }
+            table.sections.len() - 1
+        });
         let optional =
             |value: Option<f64>, show: &dyn Fn(f64) -> String| value.map_or(number::MISSING.to_string(), show);
         let cells = vec![
@@ -82,6 +85,7 @@ fn times(rows: &[LiveRow]) -> Table {
             measured_and_simulated(row.step_ms_p50, row.simulated_step_ms),
             ms(row.step_ms_p95),
             ms(row.step_ms_p99),
+            ms(row.step_link_ms_p50),
             format!("{:.1}", row.tokens_per_s),
             format!("{:.1}", row.total_tokens_per_s),
             row.simulated_response_s.map_or_else(
@@ -93,19 +97,22 @@ fn times(rows: &[LiveRow]) -> Table {
             optional(row.same_tokens, &|share| format!("{:.0} %", 100.0 * share)),
             optional(row.kl, &|kl| format!("{kl:.2e}")),
         ];
-        table.sections.last_mut().expect("one was just there").rows.push(cells);
+        table.sections[section].rows.push(cells);
     }
     table
 }
 
+/// The rows as they are, in half the bytes of f32: what a codec has to beat.
+const F16: &str = "noop:values=f16";
+
 /// Up to which rate of the link a codec saves time: where its bytes take as long less as its work takes more.
 fn break_even(rows: &[LiveRow]) -> Option<Table> {
     let alone = |row: &&LiveRow| row.link == LOOPBACK && row.clients == 1;
+    let sends = |row: &LiveRow, codec: &str| row.prompt_codec == codec && row.step_codec == codec;
     let mut section = TableSection::default();
-    for row in rows.iter().filter(alone).filter(|row| row.prompt_codec != "noop") {
-        let raw = rows.iter().filter(alone).find(|raw| {
-            raw.prompt_codec == "noop" && raw.step_codec == "noop" && raw.prompt_tokens == row.prompt_tokens
-        })?;
+    for row in rows.iter().filter(alone).filter(|row| !sends(row, "noop") && !sends(row, F16)) {
+        let of_prompt = || rows.iter().filter(alone).filter(|raw| raw.prompt_tokens == row.prompt_tokens);
+        let Some(raw) = of_prompt().find(|raw| sends(raw, F16)) else { continue };
         let rate = |saved_bytes: f64, more_ms: f64| match (saved_bytes > 0.0, more_ms > 0.0) {
             (false, _) => "never".to_string(),
             (true, false) => "always".to_string(),
@@ -126,7 +133,7 @@ fn break_even(rows: &[LiveRow]) -> Option<Table> {
     (!section.rows.is_empty()).then(|| Table {
         title: "Up to which rate a codec pays, Mbit/s to the server".into(),
         caption: vec![
-            "Below this rate the bytes that a codec saves against f32 take longer than its own work, encoding and decoding.".into(),
+            "Below this rate the bytes that a codec saves against f16 take longer than its own work, encoding and decoding.".into(),
         ],
         columns: ["", "codecs, prompt", "for the prompt", "for a step"].map(String::from).to_vec(),
         sections: vec![section],
