@@ -52,7 +52,7 @@ pub(super) const FAMILIES: [&str; 5] = [
     "Fourier coefficients (fc, fc-mask)",
     "low rank (qr, svd and its kin, klt)",
     "sparse (topk, threshold-split, slicer, sparse-rans)",
-    "quantiser (int8, int4, hadamard-int4, fp8)",
+    "quantiser (int8, int4, fp8 and their kin)",
     "other (noop, zfp, external)",
 ];
 
@@ -62,7 +62,7 @@ pub(super) fn family(codec: &str) -> usize {
         "fc" | "fc-mask" => 0,
         "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" | "klt" => 1,
         "topk" | "threshold-split" | "slicer" | "sparse-rans" => 2,
-        "int8" | "int4" | "hadamard-int4" | "fp8" => 3,
+        "int8" | "int4" | "fp8" | "hadamard-int4" | "awq" | "spinquant" | "atom" | "agile-quant" => 3,
         _ => 4,
     }
 }

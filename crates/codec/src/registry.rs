@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use crate::activation::Activation;
 use crate::codecs::{
-    asvd, external, fc, fc_mask, fc_reading, fp8, fwsvd, hadamard_int4, int4, int8, klt, noop, qr, slicer, sparse_rans,
-    svd, svd_llm, threshold_split, token_ids, topk, zfp,
+    agile_quant, asvd, atom, awq, external, fc, fc_mask, fc_reading, fp8, fwsvd, hadamard_int4, int4, int8, klt, noop,
+    qr, slicer, sparse_rans, spinquant, svd, svd_llm, threshold_split, token_ids, topk, zfp,
 };
 use crate::interface::calibration::Calibration;
 use crate::interface::info::CodecInfo;
@@ -15,7 +15,7 @@ use crate::interface::packet::Packet;
 use crate::interface::spec::CodecSpec;
 use crate::interface::{Codec, received};
 
-static REGISTERED: [&CodecInfo; 21] = [
+static REGISTERED: [&CodecInfo; 25] = [
     &noop::INFO,
     &fc::INFO,
     &fc_mask::INFO,
@@ -31,6 +31,10 @@ static REGISTERED: [&CodecInfo; 21] = [
     &int4::INFO,
     &fp8::INFO,
     &hadamard_int4::INFO,
+    &awq::INFO,
+    &spinquant::INFO,
+    &atom::INFO,
+    &agile_quant::INFO,
     &threshold_split::INFO,
     &slicer::INFO,
     &sparse_rans::INFO,
