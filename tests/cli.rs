@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use candle_core::{DType, Device, Tensor};
 use splitbench_codec::npy;
-use splitbench_codec::{Activation, CodecSpec};
+use splitbench_codec::{Activation, CodecSpec, Rate};
 
 fn splitbench(arguments: &[&str]) -> Output {
     // No model or data set that the user has prepared is part of a test.

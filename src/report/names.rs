@@ -52,7 +52,7 @@ pub(super) const FAMILIES: [&str; 5] = [
     "Fourier coefficients (fc, fc-mask)",
     "low rank (qr, svd and its kin, klt)",
     "sparse (topk, threshold-split, slicer, sparse-rans)",
-    "quantiser (int8, int4, fp8 and their kin)",
+    "quantiser (int8, int4, hadamard-int4, fp8)",
     "other (noop, zfp, external)",
 ];
 

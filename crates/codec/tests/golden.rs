@@ -273,7 +273,7 @@ fn own_fields_out_of_range_are_refused_by_name() {
         ("awq", 15, count(0), "group"),
         ("awq", 15, count(17), "group"),
         ("awq", 19, vec![2], "coder"),
-        ("spinquant", 15, count(1), "length"),
+        ("spinquant", 15, count(1), "scales"),
         ("atom", 15, count(0), "group"),
         ("atom", 19, count(9), "outliers"),
         ("atom", 19, count(7), "length"),

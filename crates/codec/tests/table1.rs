@@ -32,9 +32,9 @@ fn values_are_those_of_numpy() {
             let (codec, ratio) = (expected["codec"].as_str().unwrap(), expected["ratio"].as_f64().unwrap());
             let back = round_trip(codec, &calibration, &a, ratio);
             let expected = Activation::new(tokens, hidden, numbers(&expected["values"])).unwrap();
-            // A value off by a step of its grid would be far beyond this.
+            // The reference has six digits. A value off by a step of its grid would be far beyond this.
             let error = expected.rel_error(&back);
-            assert!(error < 2e-6, "{codec} at ratio {ratio}, {tokens} x {hidden}: {error:e}");
+            assert!(error < 1e-5, "{codec} at ratio {ratio}, {tokens} x {hidden}: {error:e}");
             compared += 1;
         }
     }

@@ -11,12 +11,12 @@ const STEPS: usize = 200;
 const BATCH: usize = 64;
 
 /// The first step turns the channels by so much, in radians, root mean square; later ones by less, along a cosine to zero.
-/// 0.03 to 0.1 end within 5 % of each other on SmolLM2.
+/// 0.01 to 0.1 end within 6 % of each other on rows of SmolLM2 that it did not see.
 const ANGLE: f64 = 0.05;
 
 /// The norm that stands for the largest magnitude. The step of a quantiser is that over seven, and the error is even over a
 /// step, so the squared error grows as its square. Of the largest magnitude itself only one channel of a row would get a
-/// gradient: 8 loses 16 % less than that on the pocket model's rows after as many steps.
+/// gradient: after 100 steps the pocket model's rows have an error of 0.093 with it, and of 0.086 with the 8-norm.
 const NORM: i32 = 8;
 
 /// The D x D rotation R, row-major, that makes x R easy to quantise for rows x like the sample's (rows x D, row-major).
