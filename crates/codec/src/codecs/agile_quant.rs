@@ -173,7 +173,7 @@ impl<'a> AgileHeader<'a> {
         );
         let spare = tokens.next_multiple_of(8) - tokens;
         ensure!(
-            u32::from(map[map.len() - 1].leading_zeros()) as usize >= spare,
+            map[map.len() - 1].leading_zeros() as usize >= spare,
             "packet field kept tokens: a spare bit is not zero"
         );
         Ok(Self { rows, channels, bits, map })
