@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use candle_core::{DType, Device, Tensor};
 use splitbench_codec::npy;
-use splitbench_codec::{Activation, CodecSpec};
+use splitbench_codec::{Activation, CodecSpec, Rate};
 
 fn splitbench(arguments: &[&str]) -> Output {
     // No model or data set that the user has prepared is part of a test.
@@ -569,7 +569,8 @@ fn codec_sends_any_matrix_and_tells_what_it_cost() {
     let place = |name: &str| folder.path().join(name).display().to_string();
     let input = matrix(&folder.path().join("a.npy"), 12, 40);
     let rows = matrix(&folder.path().join("c.npy"), 100, 40);
-    let both_sides = ["klt", "fc:rotate=whiten"];
+    let rate = |codec: &str| CodecSpec::parse(codec).unwrap().info().rate;
+    let both_sides = ["klt", "fc:rotate=whiten", "awq:error=activation", "spinquant", "atom"];
     for codec in ["noop", "int8", "fc:values=f32,band=centered", "fc-mask", "topk", "qr", "svd", "asvd", "svd-llm"]
         .into_iter()
         .chain(both_sides)
@@ -587,7 +588,7 @@ fn codec_sends_any_matrix_and_tells_what_it_cost() {
         let (a, b) = (npy::read(Path::new(&input)).unwrap(), npy::read(Path::new(&output)).unwrap());
         assert_eq!(told["codec"], CodecSpec::parse(codec).unwrap().to_string());
         assert_eq!(told["shape"], serde_json::json!([12, 40]));
-        assert_eq!(told["ratio_requested"].as_f64(), (!matches!(codec, "noop" | "int8")).then_some(4.0));
+        assert_eq!(told["ratio_requested"].as_f64(), (rate(codec) == Rate::Budget).then_some(4.0));
         assert_eq!((told["bytes_raw"].as_u64(), told["bytes_wire"].as_u64()), (Some(960), Some(bytes.len() as u64)));
         assert_eq!(told["ratio_wire"].as_f64(), Some(960.0 / bytes.len() as f64));
         assert_eq!(told["rel_error"].as_f64(), Some(a.rel_error(&b)));

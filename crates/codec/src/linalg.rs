@@ -8,6 +8,7 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{self, ComputeEigenvectors};
 use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::linalg::solvers::{PartialPivLu, Solve};
 use faer::linalg::svd::{self, ComputeSvdVectors};
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 
@@ -89,6 +90,18 @@ pub(crate) fn product(left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Mat<f64>
     let mut out = Mat::<f64>::zeros(left.nrows(), right.ncols());
     matmul(out.as_mut(), Accum::Replace, left, right, 1.0, PAR);
     out
+}
+
+/// Adds `gain * left * right` to a matrix.
+pub(crate) fn add_product(to: MatMut<'_, f64>, left: MatRef<'_, f64>, right: MatRef<'_, f64>, gain: f64) {
+    matmul(to, Accum::Add, left, right, gain, PAR);
+}
+
+/// X of `square * X = right`.
+pub(crate) fn solve(square: MatRef<'_, f64>, mut right: Mat<f64>) -> Mat<f64> {
+    // Threads are a feature of faer that is not built.
+    PartialPivLu::new(square).solve_in_place(right.as_mut());
+    right
 }
 
 /// `gain * left * right`, row-major.

@@ -6,8 +6,9 @@ use anyhow::Result;
 
 use crate::activation::Activation;
 use crate::codecs::{
-    asvd, external, fc, fc_mask, fc_reading, fp8, fwsvd, hadamard_int4, int4, int8, klt, noop, q4_0, q80, qr,
-    qsparse8_v1, slicer, sparse_rans, sparse_v1, svd, svd_llm, threshold_split, token_ids, topk, zfp,
+    agile_quant, asvd, atom, awq, external, fc, fc_mask, fc_reading, fp8, fwsvd, hadamard_int4, int4, int8, klt, noop,
+    q4_0, q80, qr, qsparse8_v1, slicer, sparse_rans, sparse_v1, spinquant, svd, svd_llm, threshold_split, token_ids,
+    topk, zfp,
 };
 use crate::interface::calibration::Calibration;
 use crate::interface::info::CodecInfo;
@@ -15,7 +16,7 @@ use crate::interface::packet::Packet;
 use crate::interface::spec::CodecSpec;
 use crate::interface::{Codec, received};
 
-static REGISTERED: [&CodecInfo; 25] = [
+static REGISTERED: [&CodecInfo; 29] = [
     &noop::INFO,
     &fc::INFO,
     &fc_mask::INFO,
@@ -31,6 +32,10 @@ static REGISTERED: [&CodecInfo; 25] = [
     &int4::INFO,
     &fp8::INFO,
     &hadamard_int4::INFO,
+    &awq::INFO,
+    &spinquant::INFO,
+    &atom::INFO,
+    &agile_quant::INFO,
     &threshold_split::INFO,
     &slicer::INFO,
     &sparse_rans::INFO,

@@ -344,6 +344,7 @@ fn rows_are_local_or_joint_as_declared() {
 
 #[test]
 fn rows_of_quantisers_are_local_down_to_the_least_scale() {
+    let calibration = calibration(HIDDEN);
     let local = |spec: &&CodecSpec| spec.info().rate == Rate::Fixed && spec.rows() == RowScope::Local;
     for spec in all_specs().iter().filter(local) {
         let beside = |larger: f32| {
@@ -351,7 +352,7 @@ fn rows_of_quantisers_are_local_down_to_the_least_scale() {
             let large = random(1, HIDDEN, 61).into_values().into_iter().map(|v| v * larger);
             Activation::new(2, HIDDEN, small.into_iter().chain(large).collect()).unwrap()
         };
-        let codec = build(spec, None).unwrap();
+        let codec = build(spec, Some(&calibration)).unwrap();
         assert!(is_local(codec.as_ref(), &beside(2f32.powi(26)), elements(1.0)), "{spec}");
         // Scales of a section share an exponent; those of GGML's blocks do not.
         let reaches = spec.option("scales").is_none();
@@ -379,6 +380,10 @@ fn edges() {
         // One channel 10,000 times larger than the others: its sums are far beyond f16.
         if spec.option("mean") == Some("tokens") {
             // The mean row takes its share of the numbers: not everything is kept at any ratio.
+            continue;
+        }
+        // A learned rotation spreads the channel unevenly, and a clip cuts it where calibration rows had none.
+        if spec.name() == "spinquant" || spec.option("clip") == Some("0.9") {
             continue;
         }
         let huge = huge_channel(24, HIDDEN);

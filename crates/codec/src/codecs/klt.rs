@@ -126,12 +126,7 @@ impl Codec for Klt {
         let (rank, digest) = own_header(&mut reader)?;
         // With another basis the packet would decode to wrong values, and nothing would tell.
         self.basis.check(digest, INFO.name)?;
-        ensure!(
-            view.hidden == self.hidden,
-            "packet field hidden: klt was calibrated for {} channels, the packet has {}",
-            self.hidden,
-            view.hidden
-        );
+        shared::check_hidden(INFO.name, self.hidden, view.hidden)?;
         let sent = coefficients::read(&mut reader, view.values, rank * view.tokens, "coefficients")?;
         let left = MatRef::from_row_major_slice(&sent.stored, rank, view.tokens).transpose();
         // Stored numbers are below 2^23 unless the bytes are hostile: the product is made first, then scaled.

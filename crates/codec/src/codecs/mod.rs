@@ -2,7 +2,10 @@
 
 #[cfg(test)]
 pub(crate) mod adaptive_reference;
+pub(crate) mod agile_quant;
 pub(crate) mod asvd;
+pub(crate) mod atom;
+pub(crate) mod awq;
 #[cfg(test)]
 mod decimate;
 pub(crate) mod external;
@@ -25,6 +28,7 @@ pub(crate) mod qsparse8_v1;
 pub(crate) mod slicer;
 pub(crate) mod sparse_rans;
 pub(crate) mod sparse_v1;
+pub(crate) mod spinquant;
 pub(crate) mod svd;
 pub(crate) mod svd_llm;
 pub(crate) mod threshold_split;

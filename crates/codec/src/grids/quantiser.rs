@@ -14,6 +14,7 @@ use crate::interface::Codec;
 use crate::interface::budget::Budget;
 use crate::interface::info::{AllowedValues, OptionInfo, OptionWord};
 use crate::interface::packet::{Packet, PacketView};
+use crate::interface::shared::{DIGEST_BYTES, SharedNumbers};
 use crate::interface::spec::CodecSpec;
 
 /// The option that says how codes are sent.
@@ -87,13 +88,61 @@ pub(crate) fn pack<G: Grid, T: Copy + Into<f64>>(
     shape: (usize, usize),
     values: &[T],
 ) -> Result<Packet> {
+    pack_shared::<G, T>(spec, shape, values, &[])
+}
+
+/// The same, with the digest of what the other side must have.
+pub(crate) fn pack_shared<G: Grid, T: Copy + Into<f64>>(
+    spec: &CodecSpec,
+    shape: (usize, usize),
+    values: &[T],
+    digest: &[u8],
+) -> Result<Packet> {
     let (_, hidden) = shape;
     let channels = groups::channels(spec, hidden)?;
     let kind: ValueType = spec.typed(groups::SCALES.key)?;
-    let mut tops = Scratch::new(groups::count(shape.0, hidden, channels));
-    // The largest magnitude of a group falls on the end of the grid, so all of the grid is used.
+    let GridCodes { scales, codes } = quantise::<G, T>(kind, (hidden, channels), values, 1.0)?;
+    let plain = plain_bytes::<G>(codes.len());
+    // Entropy-coded where that was asked for and is shorter.
+    let coded = match spec.option(CODER.key) {
+        Some("rans") => Some(rans::encode(&codes, 1 << G::BITS)?).filter(|coded| coded.len() < plain),
+        _ => None,
+    };
+    let payload = coded.as_ref().map_or(plain, Vec::len);
+    let mut bytes = Packet::begin(spec.info(), kind, shape, OWN_BYTES + digest.len() + scales.len() + payload)?;
+    put_u32(&mut bytes, channels);
+    bytes.push(G::MARK | if coded.is_some() { RANS } else { PLAIN });
+    bytes.extend_from_slice(digest);
+    bytes.extend_from_slice(&scales);
+    match coded {
+        Some(coded) => bytes.extend_from_slice(&coded),
+        None => put_codes::<G>(&mut bytes, &codes),
+    }
+    Packet::finish(spec.info(), bytes)
+}
+
+/// Values on a grid.
+pub(crate) struct GridCodes {
+    /// The section of scales, as it goes into a packet.
+    pub scales: Scratch<u8>,
+    /// One code per value.
+    pub codes: Scratch<u8>,
+}
+
+/// Rows of `widths.0` values, `widths.1` of which share a scale ([`groups::TENSOR`]: all), on a grid whose end is at `clip`
+/// of a group's largest magnitude.
+pub(crate) fn quantise<G: Grid, T: Copy + Into<f64>>(
+    kind: ValueType,
+    widths: (usize, usize),
+    values: &[T],
+    clip: f64,
+) -> Result<GridCodes> {
+    let (hidden, channels) = widths;
+    let mut tops = Scratch::new(groups::count(values.len() / hidden, hidden, channels));
+    // Without a clip the largest magnitude of a group falls on the end of the grid, so all of the grid is used.
     tops.extend(
-        groups::split(values, hidden, channels).map(|group| group.iter().map(|&v| v.into().abs()).fold(0.0, f64::max)),
+        groups::split(values, hidden, channels)
+            .map(|group| clip * group.iter().map(|&v| v.into().abs()).fold(0.0, f64::max)),
     );
     let mut scales = Scratch::new(EXPONENT_BYTES + tops.len() * kind.bytes());
     // Codes are made with the scales as the decoder will have them.
@@ -104,28 +153,21 @@ pub(crate) fn pack<G: Grid, T: Copy + Into<f64>>(
         let step = if step == 0.0 { 1.0 } else { step };
         codes.extend(group.iter().map(|&v| G::code(v.into() / step)));
     }
-    let plain = plain_bytes::<G>(codes.len());
-    // Entropy-coded where that was asked for and is shorter.
-    let coded = match spec.option(CODER.key) {
-        Some("rans") => Some(rans::encode(&codes, 1 << G::BITS)?).filter(|coded| coded.len() < plain),
-        _ => None,
-    };
-    let payload = coded.as_ref().map_or(plain, Vec::len);
-    let mut bytes = Packet::begin(spec.info(), kind, shape, OWN_BYTES + scales.len() + payload)?;
-    put_u32(&mut bytes, channels);
-    bytes.push(G::MARK | if coded.is_some() { RANS } else { PLAIN });
-    bytes.extend_from_slice(&scales);
-    match coded {
-        Some(coded) => bytes.extend_from_slice(&coded),
-        None if G::BITS == 8 => bytes.extend_from_slice(&codes),
+    Ok(GridCodes { scales, codes })
+}
+
+/// Appends codes one after another.
+pub(crate) fn put_codes<G: Grid>(bytes: &mut Vec<u8>, codes: &[u8]) {
+    if G::BITS == 8 {
+        bytes.extend_from_slice(codes);
+    } else {
         // Two codes per byte, the first in the low half; an odd last one leaves zeros.
-        None => bytes.extend(codes.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4))),
+        bytes.extend(codes.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 4)));
     }
-    Packet::finish(spec.info(), bytes)
 }
 
 /// Bytes of `count` codes one after another.
-fn plain_bytes<G: Grid>(count: usize) -> usize {
+pub(crate) fn plain_bytes<G: Grid>(count: usize) -> usize {
     (count * G::BITS).div_ceil(8)
 }
 
@@ -145,43 +187,88 @@ pub(crate) fn is_marked(body: &[u8], mark: u8) -> bool {
 }
 
 pub(crate) fn layout<G: Grid>(view: &PacketView<'_>) -> Result<usize> {
+    checked_layout::<G>(view, 0)
+}
+
+/// As [`layout`], of packets with a digest, whose codecs have no scale for the whole matrix.
+pub(crate) fn layout_shared<G: Grid>(view: &PacketView<'_>) -> Result<usize> {
+    let (channels, _) = own_header::<G>(&mut Reader::new(view.body), view.hidden)?;
+    ensure!(channels != groups::TENSOR, "packet field group: {channels} is not in 1..={}", view.hidden);
+    checked_layout::<G>(view, DIGEST_BYTES)
+}
+
+fn checked_layout<G: Grid>(view: &PacketView<'_>, digest: usize) -> Result<usize> {
     let mut reader = Reader::new(view.body);
     let (channels, coder) = own_header::<G>(&mut reader, view.hidden)?;
+    reader.bytes(digest, "digest")?;
     let scales = EXPONENT_BYTES + groups::count(view.tokens, view.hidden, channels) * view.values.bytes();
     reader.bytes(scales, "scales")?;
     let elements = view.tokens * view.hidden;
     let payload = if coder == RANS { rans::stated_len(&mut reader)? } else { plain_bytes::<G>(elements) as u64 };
-    view.expect_len((OWN_BYTES + scales) as u64 + payload)?;
+    view.expect_len((OWN_BYTES + digest + scales) as u64 + payload)?;
     Ok(elements)
 }
 
 /// The S * D numbers of a packet, each as `to` makes it from f64; NaN where a code stands for none.
 pub(crate) fn unpack<G: Grid, T: BufferNumber>(packet: &Packet, to: impl Fn(f64) -> T) -> Result<Vec<T>> {
+    unpack_after::<G, T>(packet, |_| Ok(()), to)
+}
+
+/// As [`unpack`], of a packet made with these shared numbers; fails where it was made with others.
+pub(crate) fn unpack_shared<G: Grid>(packet: &Packet, shared: &SharedNumbers) -> Result<Vec<f64>> {
+    let check = |reader: &mut Reader<'_>| shared.check(reader.bytes(DIGEST_BYTES, "digest")?, packet.codec());
+    unpack_after::<G, f64>(packet, check, |v| v)
+}
+
+fn unpack_after<G: Grid, T: BufferNumber>(
+    packet: &Packet,
+    check: impl FnOnce(&mut Reader<'_>) -> Result<()>,
+    to: impl Fn(f64) -> T,
+) -> Result<Vec<T>> {
     let view = packet.view();
     let mut reader = Reader::new(view.body);
     let (channels, coder) = own_header::<G>(&mut reader, view.hidden)?;
+    check(&mut reader)?;
     let steps = groups::read(&mut reader, view.values, groups::count(view.tokens, view.hidden, channels))?;
     let elements = packet.elements();
     let codes: Scratch<u8>;
     let codes = if coder == RANS {
         codes = rans::decode(&mut reader, 1 << G::BITS, elements)?.into();
         &codes[..]
+    } else if G::BITS == 8 {
+        reader.bytes(plain_bytes::<G>(elements), "codes")?
     } else {
-        let bytes = reader.bytes(plain_bytes::<G>(elements), "codes")?;
-        if G::BITS == 8 {
-            bytes
-        } else {
-            codes = halves(bytes, elements)?;
-            &codes[..]
-        }
+        codes = read_codes::<G>(&mut reader, elements)?;
+        &codes[..]
     };
+    Ok(numbers::<G, T>(codes, &steps, (view.hidden, channels), to))
+}
+
+/// The numbers of rows of codes, `widths` as of [`quantise`]; NaN where a code stands for none.
+pub(crate) fn numbers<G: Grid, T: BufferNumber>(
+    codes: &[u8],
+    steps: &[f64],
+    widths: (usize, usize),
+    to: impl Fn(f64) -> T,
+) -> Vec<T> {
     // A code is a byte: a table of all 256 makes a number one look-up.
     let numbers: [f64; 256] = std::array::from_fn(|code| G::value(code as u8));
-    let mut out = buffers::empty(elements);
-    for (group, step) in groups::split(codes, view.hidden, channels).zip(&*steps) {
+    let mut out = buffers::empty(codes.len());
+    for (group, step) in groups::split(codes, widths.0, widths.1).zip(steps) {
         out.extend(group.iter().map(|&code| to(numbers[usize::from(code)] * step)));
     }
-    Ok(out)
+    out
+}
+
+/// Reads codes one after another.
+pub(crate) fn read_codes<G: Grid>(reader: &mut Reader<'_>, count: usize) -> Result<Scratch<u8>> {
+    let bytes = reader.bytes(plain_bytes::<G>(count), "codes")?;
+    if G::BITS == 4 {
+        return halves(bytes, count);
+    }
+    let mut codes = Scratch::new(count);
+    codes.extend_from_slice(bytes);
+    Ok(codes)
 }
 
 /// One code per byte, from packet bytes that hold two codes each, low half first.

@@ -7,14 +7,17 @@ use faer::{Mat, MatRef};
 use sha2::{Digest, Sha256};
 
 use crate::activation::Activation;
+use crate::interface::row_sample::RowSample;
 use crate::interface::shared::SharedNumbers;
 use crate::interface::spec::CodecSpec;
 use crate::linalg;
+use crate::parts::learned_rotation;
 
 /// What a codec asks to be collected before it can be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CalibrationNeed {
-    /// Mean, mean magnitude and covariance of the activation's rows: [`CalibrationBuilder::push_activation`].
+    /// Mean, mean magnitude and covariance of the activation's rows, and some of the rows:
+    /// [`CalibrationBuilder::push_activation`].
     Moments,
     /// Squared gradients of the loss by the activation: [`CalibrationBuilder::push_gradient`].
     Fisher,
@@ -48,6 +51,7 @@ pub struct CalibrationBuilder {
     waiting: Vec<f64>,
     /// Lower triangle of the sum of A^T A; empty until the first batch.
     products: Option<Mat<f64>>,
+    sample: RowSample,
     gradient_rows: u64,
     sum_squares: Vec<f64>,
     next_weights: Option<Vec<f64>>,
@@ -63,6 +67,7 @@ impl CalibrationBuilder {
             sum_abs: vec![0.0; hidden],
             waiting: Vec::new(),
             products: None,
+            sample: RowSample::new(hidden),
             gradient_rows: 0,
             sum_squares: vec![0.0; hidden],
             next_weights: None,
@@ -78,8 +83,9 @@ impl CalibrationBuilder {
             activation.hidden()
         );
         crate::interface::check_finite(activation).context("calibration")?;
-        self.rows += activation.tokens() as u64;
         for row in activation.values().chunks_exact(hidden) {
+            self.sample.push(row, self.rows);
+            self.rows += 1;
             self.sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v));
             self.sum_abs.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(v.abs()));
             self.waiting.extend(row.iter().map(|&v| f64::from(v)));
@@ -148,24 +154,38 @@ impl CalibrationBuilder {
                 self.waiting.clone(),
                 products.map_or_else(Vec::new, lower),
                 self.sum.clone(),
+                self.sample.numbers.clone(),
             ],
         }
     }
 
     /// Goes on from a snapshot of D = `hidden` channels. Fails where a sum has another size.
     pub fn resume(hidden: usize, snapshot: CalibrationSnapshot) -> Result<Self> {
-        let CalibrationSnapshot { rows, gradient_rows, sums: [sum_abs, sum_squares, waiting, products, sum] } =
-            snapshot;
+        let CalibrationSnapshot { rows, gradient_rows, sums } = snapshot;
+        let [sum_abs, sum_squares, waiting, products, sum, sample] = sums;
         let square = hidden * hidden;
         ensure!(
             [&sum, &sum_abs, &sum_squares].iter().all(|sums| sums.len() == hidden)
                 && waiting.len() % hidden == 0
-                && [0, square].contains(&products.len()),
+                && [0, square].contains(&products.len())
+                && sample.len() == RowSample::kept(rows) * hidden,
             "sums of another size than {hidden} channels have"
         );
         let products =
             (!products.is_empty()).then(|| MatRef::from_row_major_slice(&products, hidden, hidden).to_owned());
-        Ok(Self { hidden, rows, sum, sum_abs, waiting, products, gradient_rows, sum_squares, next_weights: None })
+        let sample = RowSample { hidden, numbers: sample };
+        Ok(Self {
+            hidden,
+            rows,
+            sum,
+            sum_abs,
+            waiting,
+            products,
+            sample,
+            gradient_rows,
+            sum_squares,
+            next_weights: None,
+        })
     }
 
     /// Closes the collection. Parts to which nothing was pushed stay empty; fails where nothing was collected at all.
@@ -194,7 +214,8 @@ impl CalibrationBuilder {
         let (mean, mean_abs) = (over_rows(&self.sum), over_rows(&self.sum_abs));
         let fisher =
             (self.gradient_rows > 0).then(|| self.sum_squares.iter().map(|s| s / self.gradient_rows as f64).collect());
-        Calibration::from_parts(d, self.rows, [mean_abs, covariance, fisher, self.next_weights, mean])
+        let sample = (self.rows > 0).then_some(self.sample.numbers);
+        Calibration::from_parts(d, self.rows, [mean_abs, covariance, fisher, self.next_weights, mean, sample])
     }
 }
 
@@ -206,12 +227,12 @@ pub struct CalibrationSnapshot {
     /// Rows of gradients so far.
     pub gradient_rows: u64,
     /// In the order of [`Self::SUMS`].
-    pub sums: [Vec<f64>; 5],
+    pub sums: [Vec<f64>; 6],
 }
 
 impl CalibrationSnapshot {
     /// Names of the sums.
-    pub const SUMS: [&str; 5] = ["sum_abs", "sum_squares", "waiting", "products", "sum"];
+    pub const SUMS: [&str; 6] = ["sum_abs", "sum_squares", "waiting", "products", "sum", "sample"];
 }
 
 /// Statistics of training rows at one split of one model.
@@ -227,18 +248,21 @@ pub struct Calibration {
     /// Computed from the covariance when first asked for: it takes seconds at 2048 channels, and every cell of a sweep
     /// asks.
     principal: OnceLock<Arc<SharedNumbers>>,
+    sample: Option<Vec<f64>>,
+    /// Learned when first asked for, for the same reason.
+    rotation: OnceLock<Arc<SharedNumbers>>,
     sha256: String,
 }
 
 impl Calibration {
     /// Names of [`Self::parts`].
-    pub const PARTS: [&str; 5] = ["mean_abs", "covariance", "fisher", "next_weights", "mean"];
+    pub const PARTS: [&str; 6] = ["mean_abs", "covariance", "fisher", "next_weights", "mean", "sample"];
 
     /// A calibration of `rows` rows from its parts. Fails where a part has another size than D asks for, or a value
     /// that is not finite.
-    pub fn from_parts(hidden: usize, rows: u64, parts: [Option<Vec<f64>>; 5]) -> Result<Self> {
-        for ((name, part), size) in
-            Self::PARTS.iter().zip(&parts).zip([hidden, hidden * hidden, hidden, hidden * hidden, hidden])
+    pub fn from_parts(hidden: usize, rows: u64, parts: [Option<Vec<f64>>; 6]) -> Result<Self> {
+        let (square, sample) = (hidden * hidden, RowSample::kept(rows) * hidden);
+        for ((name, part), size) in Self::PARTS.iter().zip(&parts).zip([hidden, square, hidden, square, hidden, sample])
         {
             let Some(part) = part else { continue };
             ensure!(
@@ -248,17 +272,28 @@ impl Calibration {
             );
             ensure!(part.iter().all(|v| v.is_finite()), "calibration: {name} has a value that is not finite");
         }
-        let [mean_abs, covariance, fisher, next_weights, mean] = parts;
-        let principal = OnceLock::new();
-        let mut made =
-            Self { hidden, rows, mean, mean_abs, covariance, fisher, next_weights, principal, sha256: String::new() };
+        let [mean_abs, covariance, fisher, next_weights, mean, sample] = parts;
+        let (principal, rotation, sha256) = (OnceLock::new(), OnceLock::new(), String::new());
+        let mut made = Self {
+            hidden,
+            rows,
+            mean,
+            mean_abs,
+            covariance,
+            fisher,
+            next_weights,
+            principal,
+            sample,
+            rotation,
+            sha256,
+        };
         made.sha256 = made.digest();
         Ok(made)
     }
 
     /// Everything that was collected.
-    pub fn parts(&self) -> [Option<&[f64]>; 5] {
-        [self.mean_abs(), self.covariance(), self.fisher(), self.next_weights(), self.mean()]
+    pub fn parts(&self) -> [Option<&[f64]>; 6] {
+        [self.mean_abs(), self.covariance(), self.fisher(), self.next_weights(), self.mean(), self.sample()]
     }
 
     /// Channels, D.
@@ -286,6 +321,11 @@ impl Calibration {
         self.covariance.as_deref()
     }
 
+    /// Up to 1024 of the rows themselves, evenly spread over all, row-major.
+    pub fn sample(&self) -> Option<&[f64]> {
+        self.sample.as_deref()
+    }
+
     /// Root mean square of each channel.
     pub fn rms(&self) -> Option<Vec<f64>> {
         let covariance = self.covariance.as_ref()?;
@@ -310,6 +350,13 @@ impl Calibration {
         Ok(Some(self.principal.get_or_init(|| Arc::new(SharedNumbers::new(rows))).clone()))
     }
 
+    /// The D x D rotation, row-major, that was learned from the sample: [`learned_rotation`].
+    pub(crate) fn rotation(&self) -> Option<Arc<SharedNumbers>> {
+        let sample = self.sample.as_ref()?;
+        let learn = || Arc::new(SharedNumbers::new(learned_rotation::learn(sample, self.hidden)));
+        Some(self.rotation.get_or_init(learn).clone())
+    }
+
     /// E[(dL/dA[s, d])^2] of each channel.
     pub fn fisher(&self) -> Option<&[f64]> {
         self.fisher.as_deref()
@@ -327,7 +374,7 @@ impl Calibration {
 
     fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        hash.update(b"splitbench calibration 2");
+        hash.update(b"splitbench calibration 3");
         hash.update((self.hidden as u64).to_le_bytes());
         hash.update(self.rows.to_le_bytes());
         for part in self.parts() {

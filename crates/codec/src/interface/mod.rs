@@ -4,6 +4,7 @@ pub(crate) mod budget;
 pub(crate) mod calibration;
 pub(crate) mod info;
 pub(crate) mod packet;
+pub(crate) mod row_sample;
 pub(crate) mod shared;
 #[cfg(test)]
 pub(crate) mod size_rule;

@@ -37,6 +37,15 @@ impl SharedNumbers {
     }
 }
 
+/// Fails where a packet has another number of channels than the calibration.
+pub(crate) fn check_hidden(codec: &str, calibrated: usize, found: usize) -> Result<()> {
+    ensure!(
+        found == calibrated,
+        "packet field hidden: {codec} was calibrated for {calibrated} channels, the packet has {found}"
+    );
+    Ok(())
+}
+
 /// The error where a packet is read without a calibration.
 pub(crate) fn missing(codec: &str, spec: &str) -> anyhow::Error {
     anyhow::anyhow!(

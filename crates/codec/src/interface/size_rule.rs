@@ -48,18 +48,20 @@ impl SizeRule {
 
     /// A quantiser of 8 bits: group, coder, scales, codes.
     pub const QUANTISER: Self = Self {
-        bytes: |spec, a, _| 4 + 1 + scale_bytes(spec, a) + a.values().len(),
+        bytes: |spec, a, _| 4 + 1 + digest_bytes(spec) + scale_bytes(spec, a) + a.values().len(),
         stated: |spec, a, packet| {
             let bytes = packet.as_bytes();
-            (spec.option("coder") == Some("rans") && bytes[19] & 1 == 1)
-                .then(|| coded(bytes, 20 + scale_bytes(spec, a)))
+            let at = 20 + digest_bytes(spec) + scale_bytes(spec, a);
+            (spec.option("coder") == Some("rans") && bytes[19] & 1 == 1).then(|| coded(bytes, at))
         },
         ..Self::WHOLE
     };
 
     /// A quantiser of 4 bits.
-    pub const QUANTISER4: Self =
-        Self { bytes: |spec, a, _| 4 + 1 + scale_bytes(spec, a) + a.values().len().div_ceil(2), ..Self::QUANTISER };
+    pub const QUANTISER4: Self = Self {
+        bytes: |spec, a, _| 4 + 1 + digest_bytes(spec) + scale_bytes(spec, a) + a.values().len().div_ceil(2),
+        ..Self::QUANTISER
+    };
 
     /// Two factors of rank r, S x r and r x D.
     pub const LOW_RANK: Self = Self {
@@ -105,15 +107,19 @@ pub(crate) fn coefficient_bytes(spec: &CodecSpec, count: usize) -> usize {
 /// What tells which calibration both sides need.
 pub(crate) fn digest_bytes(spec: &CodecSpec) -> usize {
     let shared = spec.option("rotate") == Some("whiten") || spec.option("mean") == Some("calibrated");
-    if spec.name() == "klt" || shared { 8 } else { 0 }
+    if ["klt", "awq", "spinquant", "atom"].contains(&spec.name()) || shared { 8 } else { 0 }
 }
 
 /// A quantiser's section of scales.
 pub(crate) fn scale_bytes(spec: &CodecSpec, a: &Activation) -> usize {
     let group = spec.option("group").and_then(|group| group.parse().ok()).unwrap_or(a.hidden());
-    let width = if spec.option("scales") == Some("f32") { 4 } else { 2 };
     let groups = if spec.option("group") == Some("tensor") { 1 } else { a.tokens() * a.hidden().div_ceil(group) };
-    2 + width * groups
+    2 + scale_width(spec) * groups
+}
+
+/// Bytes of one scale.
+pub(crate) fn scale_width(spec: &CodecSpec) -> usize {
+    if spec.option("scales") == Some("f32") { 4 } else { 2 }
 }
 
 /// A count in a packet.

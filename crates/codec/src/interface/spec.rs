@@ -261,6 +261,11 @@ mod tests {
             ("asvd", Some(CalibrationNeed::Moments)),
             ("svd-llm", Some(CalibrationNeed::Moments)),
             ("svd-llm:whiten=weights", Some(CalibrationNeed::NextWeights)),
+            ("awq", Some(CalibrationNeed::NextWeights)),
+            ("awq:error=activation", Some(CalibrationNeed::Moments)),
+            ("spinquant", Some(CalibrationNeed::Moments)),
+            ("atom", Some(CalibrationNeed::Moments)),
+            ("agile-quant", None),
         ] {
             assert_eq!(CodecSpec::parse(text).unwrap().calibration(), need, "{text}");
         }

@@ -174,9 +174,12 @@ def e5m2(code):
     return np.where(code > 127, -value, value)
 
 
-def quantiser(values, symbols, rotated=False):
+def quantiser(values, symbols, undo=lambda out, digest: out, digest_bytes=0):
+    """`undo` takes rows back to their own channels, by what both sides share."""
+
     def decode(body, kind, s, d):
         group, coder = struct.unpack("<IB", body[:5])
+        digest, body = body[5 : 5 + digest_bytes], body[:5] + body[5 + digest_bytes :]
         # One scale for the whole matrix: one row of all values, with one group.
         rows, d_all, group = (1, s * d, s * d) if group == 0 else (s, d, group)
         groups = -(-d_all // group)
@@ -190,12 +193,71 @@ def quantiser(values, symbols, rotated=False):
                 codes = np.stack([codes & 15, codes >> 4], 1).ravel()[: s * d]
         scales = section(body[5:codes_at], kind).reshape(rows, groups).repeat(group, axis=1)[:, :d_all]
         grid = e5m2 if coder & 16 else values
-        out = grid(codes).reshape(s, d) * scales.reshape(s, d)
-        if rotated:
-            out = out @ sylvester(d)
-        return out
+        return undo(grid(codes).reshape(s, d) * scales.reshape(s, d), digest)
 
     return decode
+
+
+def awq_scales(out, digest):
+    mean = np.abs(CALIBRATION).mean(0)
+    for alpha in range(20):
+        powers = np.maximum((mean / mean.mean()) ** (alpha / 20), 1e-4)
+        scales = (powers / np.sqrt(powers.max() * powers.min())).astype("<f4")
+        # The digest says which alpha the program found best.
+        if hashlib.sha256(scales.tobytes()).digest()[:8] == digest:
+            return out * scales
+    raise ValueError("no alpha has this digest")
+
+
+def learned_rotation(out, digest):
+    """The digest is of the program's own rotation, which differs from this one in the last bits."""
+    x, d = CALIBRATION / np.linalg.norm(CALIBRATION, axis=1, keepdims=True), out.shape[1]
+    r = sylvester(d)
+    for t in range(200):
+        batch = x[np.arange(64 * t, 64 * t + 64) % len(x)]
+        y = batch @ r
+        g = batch.T @ (y**7 * (y**8).sum(1, keepdims=True) ** (2 / 8 - 1))
+        skew = g @ r.T - r @ g.T
+        a = 0.05 * (1 + np.cos(np.pi * t / 200)) / 2 * np.sqrt(d) / np.linalg.norm(skew)
+        r = np.linalg.solve(np.eye(d) + a / 2 * skew, (np.eye(d) - a / 2 * skew) @ r)
+    return out @ r.astype("f4").T
+
+
+def atom(body, kind, s, d):
+    group, outliers = struct.unpack("<II", body[:8])
+    order = np.argsort((CALIBRATION**2).sum(0), kind="stable")
+    assert body[8:16] == hashlib.sha256(order.astype("<f4").tobytes()).digest()[:8]
+    w, others = 4 if kind == 1 else 2, d - outliers
+    groups = -(-others // group)
+    codes = 16 + 2 + w * (s if outliers else 0)
+    scales = codes + s * outliers
+    halves = scales + 2 + w * s * groups
+    out = np.empty((s, d))
+    eight = np.frombuffer(body[codes:scales], "i1").reshape(s, outliers)
+    out[:, order[others:]] = eight * section(body[16:codes], kind)[:, None]
+    four = np.frombuffer(body[halves:], "u1").astype(int)
+    four = signed(16)(np.stack([four & 15, four >> 4], 1).ravel()[: s * others]).reshape(s, others)
+    steps = section(body[scales:halves], kind).reshape(s, groups).repeat(group, axis=1)[:, :others]
+    out[:, order[:others]] = four * steps
+    return out
+
+
+def agile_quant(body, kind, s, d):
+    n, group, bits = struct.unpack("<IIB", body[:9])
+    at = 9 + -(-s // 8)
+    kept = np.unpackbits(np.frombuffer(body[9:at], "u1"), bitorder="little")[:s].astype(bool)
+    groups = -(-d // group)
+    codes_at = at + 2 + n * groups * (4 if kind == 1 else 2)
+    codes = np.frombuffer(body[codes_at:], "u1").astype(int)
+    if bits == 4:
+        codes = np.stack([codes & 15, codes >> 4], 1).ravel()[: n * d]
+    scales = section(body[at:codes_at], kind).reshape(n, groups).repeat(group, axis=1)[:, :d]
+    rows = signed(1 << bits)(codes).reshape(n, d) * scales
+    out = np.zeros((s, d))
+    out[kept] = rows[: kept.sum()]
+    if n > kept.sum():
+        out[~kept] = rows[-1]
+    return out
 
 
 def signed(symbols):
@@ -337,7 +399,9 @@ def qsparse8_v1(body, kind, s, d):
 DECODERS = {
     **{0: noop, 1: fc, 2: topk, 3: low_rank, 4: low_rank, 5: low_rank, 6: low_rank, 7: low_rank},
     **{8: quantiser(signed(256), 256), 9: quantiser(signed(16), 16), 10: quantiser(e4m3, 256)},
-    11: quantiser(signed(16), 16, rotated=True),
+    11: quantiser(signed(16), 16, lambda out, _: out @ sylvester(out.shape[1])),
+    **{40: quantiser(signed(16), 16, awq_scales, 8), 41: quantiser(signed(16), 16, learned_rotation, 8)},
+    **{42: atom, 43: agile_quant},
     **{12: threshold_split, 13: slicer, 14: sparse_rans, 16: fc_mask, 17: klt, 18: token_ids, 21: fc_reading},
     **{22: ggml(signed(256)), 23: ggml(lambda codes: np.concatenate([codes & 15, codes >> 4], 1) - 8)},
     **{24: sparse_v1, 25: qsparse8_v1},
