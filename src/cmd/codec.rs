@@ -37,8 +37,8 @@ pub struct Args {
     codec: Option<String>,
     #[command(flatten)]
     ratio: RatioArgs,
-    /// Rows as wide as the input, from which asvd, svd-llm, klt and fc:rotate=whiten learn, a .npy file; the last two decode
-    /// with it too.
+    /// Rows as wide as the input, from which codecs learn that need a calibration (`splitbench list codecs`), a .npy file; some
+    /// decode with it too.
     #[arg(long, value_name = "C.npy", requires = "codec")]
     calibration: Option<PathBuf>,
     /// Write the packet to this file.
