@@ -221,7 +221,10 @@ impl SplitGenerator<'_> {
     }
 
     fn add(times: &mut TokenTimes, server: ServerTimes) {
-        times.server.queue += server.queue;
+        // Later chunks of a prompt wait for the earlier ones, whose own times count already.
+        if times.server.compute.is_zero() {
+            times.server.queue = server.queue;
+        }
         times.server.decode += server.decode;
         times.server.compute += server.compute;
     }

@@ -211,6 +211,8 @@ impl ServerShared {
                         codecs.get(&session).with_context(|| format!("session {session:016x} is not open here"));
                     match names.and_then(|names| self.rows(&frame, names)) {
                         Ok((purpose, activation)) => {
+                            // Before it waits for room: that is the queue's time.
+                            let decode = received.elapsed();
                             connection.begin_waiting();
                             Job::Rows(RowsJob {
                                 connection: connection.clone(),
@@ -221,7 +223,7 @@ impl ServerShared {
                                 activation,
                                 bytes: frame.wire_bytes(),
                                 received,
-                                decode: received.elapsed(),
+                                decode,
                             })
                         }
                         Err(error) => {
