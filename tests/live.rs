@@ -515,7 +515,7 @@ fn questions_through_a_server_score_as_they_do_in_one_process() {
         {
             assert!(here.0[name].is_number() && here.0[name] == there.0[name], "{codec}, {name}");
         }
-        let near = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() <= 1e-4;
+        let near = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() <= 1e-9;
         assert!(near(&here.0["rel_error"], &there.0["rel_error"]), "{codec}: {} {}", here.0, there.0);
         assert_eq!((here.1.len(), there.1.len()), (12, 12));
         for (a, b) in here.1.iter().zip(&there.1) {

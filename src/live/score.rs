@@ -1,12 +1,14 @@
 //! Questions scored through a server.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use splitbench_codec::Activation;
 
 use super::generate::{ClientHalf, SplitGenerator, SplitSession};
 use crate::data::Dataset;
-use crate::model::Cache;
 use crate::model::split::to_values;
+use crate::model::{Packing, SplitPoint};
 use crate::progress;
 use crate::record::{CodecSample, QuestionRecord, Sample};
 use crate::score::Request;
@@ -26,9 +28,10 @@ impl SplitGenerator<'_> {
     /// Runs the client half on a request and sends the server the packet of all its rows; the session's cache stays as it is.
     fn score(&mut self, request: &Request) -> Result<RequestScore> {
         let Request { tokens, targets, .. } = request;
-        let mut cache = Cache::new(self.decoder.config(), self.cache.layers(), tokens.len());
-        let mut values = to_values(&self.decoder.embed(tokens)?)?;
-        self.decoder.extend(&mut values, &mut cache)?;
+        // As in one process, so that each log-likelihood has the same bits: a codec may round what is next to a half either way.
+        let (packing, split) =
+            (Arc::new(Packing::of([tokens.len()])), SplitPoint { after_layer: self.cache.layers().end });
+        let values = to_values(&self.decoder.client(tokens, &packing, &[split])?.remove(0))?;
         let rows = Activation::new(tokens.len(), self.decoder.config().hidden_size, values)?;
         let packet = self.prompt_codec.encode(&rows)?;
         let loglik = self.session.score(&packet, targets)?;
