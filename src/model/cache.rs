@@ -11,17 +11,18 @@ pub struct Cache {
     width: usize,
     most_tokens: usize,
     tokens: usize,
-    /// For each layer rotated keys and values, tokens x key_value * dim.
-    rows: Vec<[Vec<f32>; 2]>,
+    /// Layers x (rotated keys, values) x most tokens x key_value * dim: one block, since an allocator rounds each of many up.
+    rows: Vec<f32>,
+    /// Tokens that each layer has.
+    filled: Vec<usize>,
 }
 
 impl Cache {
-    /// Room for `most_tokens` tokens in `layers`, counted from 0. Memory is taken as tokens come.
+    /// Room for `most_tokens` tokens in `layers`, counted from 0. The system gives memory as tokens come.
     pub fn new(config: &Config, layers: Range<usize>, most_tokens: usize) -> Self {
         let width = config.num_key_value_heads * config.head_dim;
-        // Capacity ahead: a growing Vec would hold up to twice what it needs, three times while it grows.
-        let rows = layers.clone().map(|_| [(); 2].map(|()| Vec::with_capacity(most_tokens * width))).collect();
-        Self { layers, width, most_tokens, tokens: 0, rows }
+        let (rows, filled) = (vec![0.0; layers.len() * 2 * most_tokens * width], vec![0; layers.len()]);
+        Self { layers, width, most_tokens, tokens: 0, rows, filled }
     }
 
     /// Bytes of a full cache.
@@ -31,7 +32,7 @@ impl Cache {
 
     #[cfg(test)]
     pub(super) fn capacity_bytes(&self) -> usize {
-        self.rows.iter().flatten().map(|rows| size_of::<f32>() * rows.capacity()).sum()
+        size_of::<f32>() * self.rows.capacity()
     }
 
     /// Layers, counted from 0.
@@ -52,20 +53,26 @@ impl Cache {
     /// Forgets the tokens from `tokens` on.
     pub fn truncate(&mut self, tokens: usize) {
         self.tokens = self.tokens.min(tokens);
-        self.rows.iter_mut().flatten().for_each(|rows| rows.truncate(self.tokens * self.width));
+        self.filled.iter_mut().for_each(|filled| *filled = self.tokens);
     }
 
     /// Adds keys and values of the tokens after [`Self::tokens`] in one layer.
     pub(super) fn push(&mut self, layer: usize, keys: &[f32], values: &[f32]) {
-        let rows = &mut self.rows[layer - self.layers.start];
-        rows[0].extend_from_slice(keys);
-        rows[1].extend_from_slice(values);
+        let nth = layer - self.layers.start;
+        for (half, new) in [keys, values].into_iter().enumerate() {
+            let begin = (2 * nth + half) * self.most_tokens * self.width + self.filled[nth] * self.width;
+            self.rows[begin..][..new.len()].copy_from_slice(new);
+        }
+        self.filled[nth] += keys.len() / self.width;
     }
 
     /// Keys and values of one layer, those just pushed included.
     pub(super) fn layer(&self, layer: usize) -> (&[f32], &[f32]) {
-        let [keys, values] = &self.rows[layer - self.layers.start];
-        (keys, values)
+        let nth = layer - self.layers.start;
+        let half = |half: usize| {
+            &self.rows[(2 * nth + half) * self.most_tokens * self.width..][..self.filled[nth] * self.width]
+        };
+        (half(0), half(1))
     }
 
     /// Counts tokens that every layer has got.
