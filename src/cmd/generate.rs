@@ -19,7 +19,7 @@ use crate::live::relay::{self, Relay};
 use crate::live::sampler::Sampling;
 use crate::live::text_stream::TextStream;
 use crate::model::source::{self, Model, POCKET};
-use crate::model::{Placement, place};
+use crate::model::{Placement, in_pool, place};
 use crate::score::percentile;
 
 /// Generates text: by the whole model here, or by the layers before the cut here and a server.
@@ -191,11 +191,12 @@ impl Args {
         let show =
             |piece: &str| -> Result<()> { if self.json { Ok(()) } else { super::write_text(format_args!("{piece}")) } };
         let is_end = |id: u32| !self.ignore_end && ends.contains(id);
-        let generation = Generation::run(generator, prompt, self.tokens, is_end, |id| {
+        let tell = |id: u32| {
             let piece = text.push(id)?;
             whole += &piece;
             show(&piece)
-        })?;
+        };
+        let generation = in_pool(|| Generation::run(generator, prompt, self.tokens, is_end, tell))?;
         let rest = text.finish()?;
         whole += &rest;
         show(&(rest + "\n"))?;

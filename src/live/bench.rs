@@ -15,7 +15,7 @@ use super::relay;
 use super::sampler::Sampling;
 use crate::clock::median;
 use crate::model::source::Model;
-use crate::model::{Cache, DecoderPart};
+use crate::model::{Cache, DecoderPart, in_pool};
 use crate::record::{LOOPBACK, LiveRow, UNSPLIT};
 use crate::score::percentile;
 
@@ -313,7 +313,7 @@ impl LiveBench<'_> {
     fn generate_unsplit(&self, prompt: &[u32], tokens: usize) -> Result<Generation> {
         let (most, chunk) = (prompt.len() + tokens, self.grid.chunk);
         let mut generator = UnsplitGenerator::new(self.model, most, chunk, Sampling::default())?;
-        Generation::run(&mut generator, prompt, tokens, |_| false, |_| Ok(()))
+        in_pool(|| Generation::run(&mut generator, prompt, tokens, |_| false, |_| Ok(())))
     }
 
     /// All clients of a cell once, each with a session of its own.
@@ -329,6 +329,10 @@ impl LiveBench<'_> {
             ensure!(session.close()?.lost == 0, "a connection was lost in the middle of a measurement");
             Ok(generation)
         };
+        if cell.clients == 1 {
+            return Ok(vec![in_pool(|| one(0))?]);
+        }
+        // Outside of the pool, whose threads would wait for the link and compute for nobody.
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..cell.clients).map(|nth| scope.spawn(move || one(nth))).collect();
             threads.into_iter().map(|thread| thread.join().expect("a client does not panic")).collect()

@@ -14,11 +14,11 @@ use super::message::{Hello, OpenReply, OpenRequest, Refusal, RefusalKind, expect
 /// How long to wait for the first byte of an answer, and how long it may then take.
 const ANSWER: [Duration; 2] = [Duration::from_secs(120), Duration::from_secs(10)];
 
-/// How often a lost connection is sought again, and how long after each failure.
-const ATTEMPTS: u32 = 8;
+/// How long a lost connection is sought again: as long as a server keeps its session, unless it was told otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The first pause; each is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The first pause before that, and the longest; each is twice the one before.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 
 /// Where a server is, and how it is spoken to.
 #[derive(Debug, Clone)]
@@ -236,11 +236,11 @@ impl LiveSession {
     /// wrong first where the server does not come back.
     fn reconnect(&mut self, lost: anyhow::Error) -> Result<()> {
         self.traffic.lost += 1;
-        let mut pause = FIRST_PAUSE;
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
+        let [mut pause, longest] = PAUSES;
+        let (begin, mut last) = (Instant::now(), None);
+        while begin.elapsed() < PATIENCE {
             std::thread::sleep(pause);
-            pause *= 2;
+            pause = longest.min(pause * 2);
             match self.try_again() {
                 Ok(()) => return Ok(()),
                 // The server is there and does not want us: asking again changes nothing, unless it is full.
@@ -254,8 +254,9 @@ impl LiveSession {
         }
         let last = last.map_or_else(String::new, |error| format!("; at last: {error:#}"));
         Err(lost.context(format!(
-            "the connection to {} was lost and {ATTEMPTS} attempts to connect again failed{last}",
-            self.server.address
+            "the connection to {} was lost and could not be had again within {} seconds{last}",
+            self.server.address,
+            PATIENCE.as_secs()
         )))
     }
 

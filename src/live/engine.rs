@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
-use splitbench_codec::Activation;
+use splitbench_codec::{Activation, Packet, decode};
 
 use super::connection::Connection;
 use super::frame::{Frame, FrameType, ServerTimes, TokenReply};
@@ -35,19 +35,36 @@ pub enum Job {
     Lost(Arc<Connection>),
 }
 
-/// Rows that came, decoded.
+/// A packet of rows that came.
 pub struct RowsJob {
     pub connection: Arc<Connection>,
     pub session: u64,
     pub sequence: u32,
     pub position: usize,
     pub purpose: Purpose,
-    pub activation: Activation,
+    /// As small as its codec made it: the rows are decoded when their turn comes.
+    pub packet: Packet,
     /// Bytes of their frame.
     pub bytes: usize,
     /// When its last byte came.
     pub received: Instant,
-    pub decode: Duration,
+}
+
+/// Rows whose turn it is.
+struct DecodedRows {
+    job: RowsJob,
+    activation: Activation,
+    /// How long decoding took.
+    decode: Duration,
+    /// When it was done.
+    start: Instant,
+}
+
+impl DecodedRows {
+    fn times(&self) -> ServerTimes {
+        let waited = self.start.saturating_duration_since(self.job.received);
+        ServerTimes { queue: waited.saturating_sub(self.decode), decode: self.decode, compute: self.start.elapsed() }
+    }
 }
 
 /// What is to come of rows.
@@ -62,12 +79,7 @@ pub enum Purpose {
 
 impl RowsJob {
     fn is_step(&self) -> bool {
-        matches!(self.purpose, Purpose::Choose) && self.activation.tokens() == 1
-    }
-
-    fn times(&self, start: Instant) -> ServerTimes {
-        let waited = start.saturating_duration_since(self.received);
-        ServerTimes { queue: waited.saturating_sub(self.decode), decode: self.decode, compute: start.elapsed() }
+        matches!(self.purpose, Purpose::Choose) && self.packet.tokens() == 1
     }
 
     fn reply(&self, kind: FrameType, position: usize, body: Vec<u8>) -> Frame {
@@ -220,34 +232,34 @@ impl Engine {
             }
         }
         self.waiting = rest;
-        let start = Instant::now();
-        let steps: Vec<RowsJob> = steps.into_iter().filter(|job| self.admit(job)).collect();
-        if !steps.is_empty() {
-            self.gathering.recent.rotate_right(1);
-            self.gathering.recent[0] = steps.iter().map(|job| job.session).collect();
-            match self.step(&steps) {
-                Ok(choices) => {
-                    count(&self.metrics.steps, 1);
-                    for (job, choice) in steps.iter().zip(choices) {
-                        self.answer(job, start, choice.map(Some));
-                    }
-                }
-                Err(error) => {
-                    let message = format!("{error:#}");
-                    steps.iter().for_each(|job| self.answer(job, start, Err(anyhow::anyhow!(message.clone()))));
+        let decoded: Vec<_> = steps.into_par_iter().filter_map(|job| self.decode(job)).collect();
+        let steps: Vec<DecodedRows> = decoded.into_iter().filter(|rows| self.admit(rows)).collect();
+        let Some(first) = steps.first() else { return };
+        let start = first.start;
+        self.gathering.recent.rotate_right(1);
+        self.gathering.recent[0] = steps.iter().map(|rows| rows.job.session).collect();
+        match self.step(&steps) {
+            Ok(choices) => {
+                count(&self.metrics.steps, 1);
+                for (rows, choice) in steps.iter().zip(choices) {
+                    self.answer(rows, choice.map(Some));
                 }
             }
-            self.gathering.last = start.elapsed();
+            Err(error) => {
+                let message = format!("{error:#}");
+                steps.iter().for_each(|rows| self.answer(rows, Err(anyhow::anyhow!(message.clone()))));
+            }
         }
+        self.gathering.last = start.elapsed();
     }
 
-    fn step(&mut self, jobs: &[RowsJob]) -> Result<Vec<Result<Choice>>> {
-        let mut hidden: Vec<f32> = jobs.iter().flat_map(|job| job.activation.values()).copied().collect();
-        let ids: Vec<u64> = jobs.iter().map(|job| job.session).collect();
+    fn step(&mut self, steps: &[DecodedRows]) -> Result<Vec<Result<Choice>>> {
+        let mut hidden: Vec<f32> = steps.iter().flat_map(|rows| rows.activation.values()).copied().collect();
+        let ids: Vec<u64> = steps.iter().map(|rows| rows.job.session).collect();
         let mut sessions = self.sessions.get_many(&ids);
         self.decoder
             .step(&mut hidden, &mut sessions.iter_mut().map(|session| &mut session.cache).collect::<Vec<_>>())?;
-        let logits = self.decoder.step_logits(&hidden, jobs.len())?;
+        let logits = self.decoder.step_logits(&hidden, steps.len())?;
         let vocabulary = self.decoder.config().vocab_size;
         let choose =
             |(session, logits): (&&mut Session, &[f32])| session.sampler.sample(logits, session.cache.tokens() as u64);
@@ -260,19 +272,35 @@ impl Engine {
         let is_next = |job: &RowsJob| seen.insert(job.session) && !job.is_step();
         let Some(nth) = self.waiting.iter().position(is_next) else { return };
         let job = self.waiting.remove(nth).expect("it is there");
-        if let Purpose::Score(targets) = &job.purpose {
-            self.score(&job, targets);
-        } else if self.admit(&job) {
-            let start = Instant::now();
-            let choice = self.extend(&job);
-            self.answer(&job, start, choice);
+        let Some(rows) = self.decode(job) else { return };
+        if let Purpose::Score(targets) = &rows.job.purpose {
+            self.score(&rows, targets);
+        } else if self.admit(&rows) {
+            let choice = self.extend(&rows);
+            self.answer(&rows, choice);
         }
     }
 
-    fn extend(&mut self, job: &RowsJob) -> Result<Option<Choice>> {
-        let session = self.sessions.get_mut(job.session, &job.connection)?;
-        let last = self.decoder.extend_to_last(job.activation.values().to_vec(), &mut session.cache)?;
-        if let Purpose::Accept = job.purpose {
+    /// The rows of a packet; its client is told where there are none in it.
+    fn decode(&self, job: RowsJob) -> Option<DecodedRows> {
+        let begin = Instant::now();
+        match decode(&job.packet) {
+            Ok(activation) => {
+                let start = Instant::now();
+                Some(DecodedRows { job, activation, decode: start - begin, start })
+            }
+            Err(error) => {
+                job.refuse(RefusalKind::Packet, &error, &self.metrics);
+                job.connection.end_waiting();
+                None
+            }
+        }
+    }
+
+    fn extend(&mut self, rows: &DecodedRows) -> Result<Option<Choice>> {
+        let session = self.sessions.get_mut(rows.job.session, &rows.job.connection)?;
+        let last = self.decoder.extend_to_last(rows.activation.values().to_vec(), &mut session.cache)?;
+        if let Purpose::Accept = rows.job.purpose {
             return Ok(None);
         }
         let logits = self.decoder.step_logits(&last, 1)?;
@@ -280,12 +308,12 @@ impl Engine {
     }
 
     /// Without a session's cache, as scores in one process are computed.
-    fn score(&mut self, job: &RowsJob, targets: &[u32]) {
-        let start = Instant::now();
-        let rows = job.activation.tokens();
+    fn score(&mut self, decoded: &DecodedRows, targets: &[u32]) {
+        let DecodedRows { job, activation, start, .. } = decoded;
+        let rows = activation.tokens();
         let mut loglik = || -> Result<f64> {
-            self.sessions.get_mut(job.session, &job.connection)?.heard = start;
-            let hidden: Tensor = from_values(job.activation.values().to_vec(), rows, &self.decoder)?;
+            self.sessions.get_mut(job.session, &job.connection)?.heard = *start;
+            let hidden: Tensor = from_values(activation.values().to_vec(), rows, &self.decoder)?;
             let scored = [Continuation { sequence: 0, targets }];
             let loglik = self.decoder.server(hidden, &Arc::new(Packing::of([rows])), self.split, &scored)?;
             loglik.first().copied().context("no score")
@@ -293,8 +321,8 @@ impl Engine {
         match loglik() {
             Ok(loglik) => {
                 let mut body = loglik.to_le_bytes().to_vec();
-                job.times(start).write(&mut body);
-                self.count(job, start);
+                decoded.times().write(&mut body);
+                self.count(decoded);
                 job.connection.send(&job.reply(FrameType::Scores, job.position, body));
             }
             Err(error) => job.refuse(RefusalKind::Packet, &error, &self.metrics),
@@ -303,7 +331,7 @@ impl Engine {
     }
 
     /// Whether a frame is the next of its session; otherwise answers it.
-    fn admit(&mut self, job: &RowsJob) -> bool {
+    fn admit(&mut self, DecodedRows { job, activation, .. }: &DecodedRows) -> bool {
         let session = match self.sessions.get_mut(job.session, &job.connection) {
             Ok(session) => session,
             Err(error) => {
@@ -325,7 +353,7 @@ impl Engine {
                 session.sequence,
                 session.sequence + 1
             );
-            let (has, rows, most) = (session.cache.tokens(), job.activation.tokens(), session.cache.most_tokens());
+            let (has, rows, most) = (session.cache.tokens(), activation.tokens(), session.cache.most_tokens());
             ensure!(job.position <= has, "position {}: the cache has {has} tokens", job.position);
             ensure!(
                 job.position + rows <= most,
@@ -347,9 +375,10 @@ impl Engine {
     }
 
     /// Sends what came of rows, and keeps it for a client that does not get it.
-    fn answer(&mut self, job: &RowsJob, start: Instant, choice: Result<Option<Choice>>) {
+    fn answer(&mut self, rows: &DecodedRows, choice: Result<Option<Choice>>) {
+        let job = &rows.job;
         job.connection.end_waiting();
-        self.count(job, start);
+        self.count(rows);
         let Ok(session) = self.sessions.get_mut(job.session, &job.connection) else { return };
         let choice = match choice {
             Ok(choice) => choice,
@@ -359,7 +388,7 @@ impl Engine {
                 return;
             }
         };
-        let times = job.times(start);
+        let times = rows.times();
         let (kind, body) = match choice {
             Some(Choice { id, log_probability }) => {
                 (FrameType::Token, TokenReply { id, log_probability, times }.to_body())
@@ -371,7 +400,7 @@ impl Engine {
             }
         };
         session.sequence = job.sequence;
-        session.counts.rows += job.activation.tokens();
+        session.counts.rows += rows.activation.tokens();
         session.counts.tokens += usize::from(kind == FrameType::Token);
         session.counts.received += job.bytes;
         let reply = job.reply(kind, session.cache.tokens(), body);
@@ -380,15 +409,15 @@ impl Engine {
         session.reply = Some(reply);
     }
 
-    fn count(&self, job: &RowsJob, start: Instant) {
-        let times = job.times(start);
+    fn count(&self, rows: &DecodedRows) {
+        let (job, times) = (&rows.job, rows.times());
         let nanoseconds = |time: Duration| time.as_nanos() as u64;
         count(&self.metrics.received_bytes, job.bytes as u64);
         count(&self.metrics.queue_ns, nanoseconds(times.queue));
         count(&self.metrics.decode_ns, nanoseconds(times.decode));
         count(&self.metrics.compute_ns, nanoseconds(times.compute));
         if !job.is_step() {
-            count(&self.metrics.prompt_rows, job.activation.tokens() as u64);
+            count(&self.metrics.prompt_rows, rows.activation.tokens() as u64);
         }
     }
 }

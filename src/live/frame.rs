@@ -1,13 +1,11 @@
 //! Frames of the wire protocol, version 1: what client and server say to each other. `docs/wire-protocol.md` has every byte.
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-
-use super::address::Stream;
 
 /// Version of the protocol.
 pub const PROTOCOL: u16 = 1;
@@ -137,43 +135,6 @@ impl Frame {
         from.take(body_bytes as u64).read_to_end(&mut body).context("reading a frame")?;
         ensure!(body.len() == body_bytes, "the connection ended in the middle of a frame");
         Ok(Some(Self { kind, session, sequence: word(13), position: word(17), body }))
-    }
-}
-
-/// Reads from a stream until a point in time: a sender that trickles does not hold a thread for longer.
-pub struct TimedReader<'a> {
-    stream: &'a Stream,
-    /// How long to wait for a frame to begin.
-    idle: Duration,
-    /// How long a frame may take once it has begun.
-    whole: Duration,
-    deadline: Option<Instant>,
-}
-
-impl<'a> TimedReader<'a> {
-    /// For one frame.
-    pub fn new(stream: &'a Stream, idle: Duration, whole: Duration) -> Self {
-        Self { stream, idle, whole, deadline: None }
-    }
-}
-
-impl Read for TimedReader<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        let left = match self.deadline {
-            None => self.idle,
-            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-        };
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        self.stream.set_read_timeout(Some(left))?;
-        let read = match (&*self.stream).read(bytes) {
-            // Linux says "would block" for a time limit that ran out.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
-            other => other?,
-        };
-        self.deadline.get_or_insert_with(|| Instant::now() + self.whole);
-        Ok(read)
     }
 }
 

@@ -48,7 +48,7 @@ impl TokenTimes {
 }
 
 /// What generates.
-pub trait Generator {
+pub trait Generator: Send {
     /// Takes in a prompt and chooses the token after it.
     fn prompt(&mut self, ids: &[u32]) -> Result<GeneratedToken>;
 

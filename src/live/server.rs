@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use splitbench_codec::{Activation, Packet, decode};
+use splitbench_codec::Packet;
 
 use super::address::{Address, Listener, ListenerCloser};
 use super::connection::Connection;
@@ -116,7 +116,10 @@ impl Server {
     /// Serves until it is closed.
     pub fn run(self) -> Result<()> {
         let Self { listener, shared, engine, jobs: (jobs, waiting) } = self;
-        let engine = std::thread::Builder::new().name("engine".into()).spawn(move || engine.run(&waiting))?;
+        // On a thread of its own pool, where parallel parts need not be handed over and waited for.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).build()?;
+        let work = move || pool.install(move || engine.run(&waiting));
+        let engine = std::thread::Builder::new().name("engine".into()).spawn(work)?;
         // A clone of it for each connection tells how many there are.
         let open = Arc::new(());
         loop {
@@ -209,21 +212,19 @@ impl ServerShared {
                 FrameType::Activation | FrameType::Score => {
                     let names =
                         codecs.get(&session).with_context(|| format!("session {session:016x} is not open here"));
-                    match names.and_then(|names| self.rows(&frame, names)) {
-                        Ok((purpose, activation)) => {
-                            // Before it waits for room: that is the queue's time.
-                            let decode = received.elapsed();
+                    let (position, bytes) = (frame.position as usize, frame.wire_bytes());
+                    match names.and_then(|names| self.rows(frame, names)) {
+                        Ok((purpose, packet)) => {
                             connection.begin_waiting();
                             Job::Rows(RowsJob {
                                 connection: connection.clone(),
                                 session,
                                 sequence,
-                                position: frame.position as usize,
+                                position,
                                 purpose,
-                                activation,
-                                bytes: frame.wire_bytes(),
+                                packet,
+                                bytes,
                                 received,
-                                decode,
                             })
                         }
                         Err(error) => {
@@ -285,9 +286,9 @@ impl ServerShared {
         Ok(())
     }
 
-    /// What is to come of the rows of a frame, and the rows.
-    fn rows(&self, frame: &Frame, codecs: &[&'static str; 2]) -> Result<(Purpose, Activation)> {
-        let mut body = BodyReader::new(frame);
+    /// What is to come of the rows of a frame, and their packet. The engine decodes it, which allocates S D values.
+    fn rows(&self, mut frame: Frame, codecs: &[&'static str; 2]) -> Result<(Purpose, Packet)> {
+        let mut body = BodyReader::new(&frame);
         let purpose = match frame.kind {
             FrameType::Score => {
                 let targets = body.u32()? as usize;
@@ -300,18 +301,19 @@ impl ServerShared {
                 flags => anyhow::bail!("unknown flags {flags:#04x}"),
             },
         };
-        let packet = Packet::from_bytes(body.rest().to_vec())?;
+        let before = frame.body.len() - body.rest().len();
+        frame.body.drain(..before);
+        let packet = Packet::from_bytes(frame.body)?;
         ensure!(
             codecs.contains(&packet.codec()),
             "a packet of {}: the session was opened for {}",
             packet.codec(),
             codecs.join(" and ")
         );
-        // Before decoding, which allocates S D values.
         let (rows, hidden) = (packet.tokens(), packet.hidden());
         ensure!(hidden == self.hello.hidden, "a packet of {hidden} channels: the model has {}", self.hello.hidden);
         ensure!(rows <= self.hello.most_rows, "a packet of {rows} rows: at most {}", self.hello.most_rows);
-        Ok((purpose, decode(&packet)?))
+        Ok((purpose, packet))
     }
 }
 
@@ -335,7 +337,7 @@ pub fn is_local(listener: &Listener) -> bool {
 mod tests {
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
-    use splitbench_codec::{Budget, CodecSpec, build, registered};
+    use splitbench_codec::{Activation, Budget, CodecSpec, build, decode, registered};
 
     use super::*;
     use crate::live::sampler::Sampling;
@@ -349,7 +351,9 @@ mod tests {
             FrameType::Open => open_request(&frame, 0).map(drop),
             FrameType::Hello => Hello::check(&frame.parse()?, &shared.hello),
             FrameType::Activation | FrameType::Score => {
-                let (_, activation) = shared.rows(&frame, names)?;
+                let (_, packet) = shared.rows(frame, names)?;
+                assert!(packet.hidden() == shared.hello.hidden && packet.tokens() <= shared.hello.most_rows);
+                let activation = decode(&packet)?;
                 assert!(activation.hidden() == shared.hello.hidden && activation.tokens() <= shared.hello.most_rows);
                 Ok(())
             }

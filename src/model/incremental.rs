@@ -138,7 +138,8 @@ impl Decoder {
 }
 
 /// Runs `f` on a thread of rayon's pool: one that is outside hands over each parallel part and waits, hundreds of times per step.
-fn in_pool<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+/// A loop over steps is best run there as a whole.
+pub fn in_pool<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     rayon::scope(|_| f())
 }
 

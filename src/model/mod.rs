@@ -29,6 +29,7 @@ pub use decoder::{Decoder, DecoderPart};
 pub use device::{Placement, device_name};
 pub use divergence::{Divergence, divergence};
 pub use generation::GenerationFacts;
+pub use incremental::in_pool;
 pub use log_softmax::LogSumExp;
 pub use packing::{Packing, chunks_by_rows};
 pub use short_name::short_name;
