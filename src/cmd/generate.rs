@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 use splitbench_codec::{Accounting, Budget, CodecSpec, Rate};
 
+use super::cpu_model::CpuModel;
 use super::link::link_profile;
 use super::text::{at_least_one, parse_ratio};
 use crate::live::address::Address;
@@ -18,8 +19,8 @@ use crate::live::link::LinkProfile;
 use crate::live::relay::{self, Relay};
 use crate::live::sampler::Sampling;
 use crate::live::text_stream::TextStream;
-use crate::model::source::{self, Model, POCKET};
-use crate::model::{Placement, in_pool, place};
+use crate::model::in_pool;
+use crate::model::source::Model;
 use crate::score::percentile;
 
 /// Generates text: by the whole model here, or by the layers before the cut here and a server.
@@ -30,15 +31,8 @@ use crate::score::percentile;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Model: a name (`splitbench list models`), a folder, a GGUF file, or `DIR:FILE` or `owner/name:FILE` of the hub; the server's.
-    #[arg(long, default_value = POCKET)]
-    model: String,
-    /// A tokenizer.json in place of a GGUF model's own.
-    #[arg(long, value_name = "tokenizer.json")]
-    tokenizer: Option<PathBuf>,
-    /// Type the weight matrices are kept in: f32, or bf16 in half the memory.
-    #[arg(long, value_name = "TYPE", default_value = "f32")]
-    dtype: String,
+    #[command(flatten)]
+    model: CpuModel,
     /// Address of a `splitbench serve`: HOST:PORT or unix:PATH. Without it the model is not cut.
     #[arg(long, value_name = "ADDRESS")]
     connect: Option<Address>,
@@ -126,12 +120,7 @@ impl Args {
             self.prompt.clear();
             std::io::stdin().read_to_string(&mut self.prompt).context("reading the prompt from standard input")?;
         }
-        let name = match &self.tokenizer {
-            Some(tokenizer) => place::with_tokenizer(&self.model, tokenizer),
-            None => self.model.clone(),
-        };
-        let model = source::load(&name, &Placement::open("cpu", &self.dtype)?)?;
-        model.notes.iter().for_each(|note| tell!("note: {note}"));
+        let model = self.model.load()?;
         let ids = self.prompt_ids(&model)?;
         let room = model.config.most_tokens();
         ensure!(

@@ -8,6 +8,7 @@ macro_rules! say {
 mod codec;
 mod collect;
 mod compare;
+mod cpu_model;
 mod gate;
 mod generate;
 mod layers;

@@ -7,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 
+use super::cpu_model::CpuModel;
 use crate::data::{self, RowSource};
 use crate::file_name::{check_run_name, file_name};
 use crate::live::address::Address;
 use crate::live::bench::{LiveBench, LiveCell, LiveSpec, find};
 use crate::live::client::ServerAddress;
 use crate::live::generate::ClientHalf;
-use crate::model::source::{self, Model, POCKET};
-use crate::model::{Placement, place};
+use crate::model::source::{self, Model};
 use crate::record::machine::Machine;
 use crate::record::manifest::command_line;
 use crate::record::{LOOPBACK, LiveRow, RunFolder, UNSPLIT, read_live, run_name};
@@ -34,15 +34,8 @@ pub struct Args {
     /// Measurement: live or a TOML file.
     #[arg(default_value = "live")]
     measurement: String,
-    /// Model: a name (`splitbench list models`), a folder, a GGUF file, or `DIR:FILE` or `owner/name:FILE` of the hub.
-    #[arg(long, default_value = POCKET)]
-    model: String,
-    /// A tokenizer.json in place of a GGUF model's own.
-    #[arg(long, value_name = "tokenizer.json")]
-    tokenizer: Option<PathBuf>,
-    /// Type the weight matrices are kept in: f32, or bf16 in half the memory.
-    #[arg(long, value_name = "TYPE", default_value = "f32")]
-    dtype: String,
+    #[command(flatten)]
+    model: CpuModel,
     /// A link instead of the measurement's, as `splitbench link` takes it, or `loopback` for none; once for each.
     #[arg(long, value_name = "LINK")]
     link: Vec<String>,
@@ -85,22 +78,18 @@ impl Args {
     /// Measures and writes.
     pub fn run(self) -> Result<()> {
         let started = jiff::Zoned::now();
-        let name = match &self.tokenizer {
-            Some(tokenizer) => place::with_tokenizer(&self.model, tokenizer),
-            None => self.model.clone(),
-        };
+        let name = self.model.name();
         let spec = self.spec()?;
         let run = match &self.run {
             Some(run) => run.clone(),
-            None => run_name(None, &(&spec, &name, &self.dtype))?,
+            None => run_name(None, &(&spec, &name, &self.model.dtype))?,
         };
         check_run_name(&run)?;
         let stem = Path::new(&self.measurement).file_stem().and_then(|stem| stem.to_str()).unwrap_or("live");
         let results = self.out.join("results").join(file_name(stem)).join(&run);
         let folder = RunFolder::create_bare(results.clone(), &source::locate(&name)?.paths())?;
 
-        let model = source::load(&name, &Placement::open("cpu", &self.dtype)?)?;
-        model.notes.iter().for_each(|note| tell!("note: {note}"));
+        let model = self.model.load()?;
         let mut rows = read_live(&results)?;
         let (fits, too_long): (Vec<LiveCell>, Vec<LiveCell>) =
             spec.cells().into_iter().partition(|cell| cell.prompt + cell.generate <= model.config.most_tokens());
@@ -115,7 +104,7 @@ impl Args {
         }
         let cells: Vec<LiveCell> = fits.into_iter().filter(|cell| !rows.iter().any(|row| is_of(row, cell))).collect();
         if !cells.is_empty() {
-            let server = ServerProcess::start(&name, &self.dtype, spec.live.split_layer)?;
+            let server = ServerProcess::start(&name, &self.model.dtype, spec.live.split_layer)?;
             let address = ServerAddress { address: server.address.clone(), key: None };
             let client = ClientHalf::load(&model, Some(spec.live.split_layer), &address)?;
             let text = text(&model)?;

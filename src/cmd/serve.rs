@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::cpu_model::CpuModel;
 use super::selection::parse_size;
 use crate::live::address::Address;
 use crate::live::engine::SessionPatience;
 use crate::live::key::SharedKey;
 use crate::live::server::{Server, ServerLimits, is_local};
-use crate::model::source::{self, POCKET};
-use crate::model::{Placement, SplitPoint, place};
+use crate::model::SplitPoint;
 
 /// Runs the layers after the cut for clients that run those before it.
 ///
@@ -22,15 +22,8 @@ use crate::model::{Placement, SplitPoint, place};
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Model: a name (`splitbench list models`), a folder, a GGUF file, or `DIR:FILE` or `owner/name:FILE` of the hub.
-    #[arg(long, default_value = POCKET)]
-    model: String,
-    /// A tokenizer.json in place of a GGUF model's own.
-    #[arg(long, value_name = "tokenizer.json")]
-    tokenizer: Option<PathBuf>,
-    /// Type the weight matrices are kept in: f32, or bf16 in half the memory.
-    #[arg(long, value_name = "TYPE", default_value = "f32")]
-    dtype: String,
+    #[command(flatten)]
+    model: CpuModel,
     /// Split layer: layers 1 up to this one are the client's.
     #[arg(long, value_name = "LAYER", default_value_t = 1)]
     layer: usize,
@@ -75,10 +68,6 @@ pub struct Args {
 impl Args {
     /// Serves until it is stopped.
     pub fn run(self) -> Result<()> {
-        let name = match &self.tokenizer {
-            Some(tokenizer) => place::with_tokenizer(&self.model, tokenizer),
-            None => self.model.clone(),
-        };
         let key = SharedKey::open(self.key_file.as_deref(), self.encrypt)?;
         let listener = self.listen.listen()?;
         if !is_local(&listener) && key.is_none() && !self.insecure {
@@ -88,8 +77,7 @@ impl Args {
             );
         }
         let metrics = self.metrics.as_ref().map(Address::listen).transpose()?;
-        let model = source::load(&name, &Placement::open("cpu", &self.dtype)?)?;
-        model.notes.iter().for_each(|note| tell!("note: {note}"));
+        let model = self.model.load()?;
         let limits = ServerLimits {
             memory: self.memory as usize,
             connections: self.connections,
