@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::report::compare::{CellFilter, compare, text};
+use crate::report::compare::{CellFilter, compare, flips_text, text};
 
 /// Compare two runs on the same questions: paired differences with 95 % intervals.
 ///
@@ -14,6 +14,7 @@ use crate::report::compare::{CellFilter, compare, text};
 /// the runs' samples. Examples:
 ///   splitbench compare results/table2/OLD results/table2/NEW
 ///   splitbench compare results/codecs/RUN results/codecs/RUN --a fc@8 --b topk@8
+///   splitbench compare results/codecs/RUN results/codecs/RUN --a baseline --b int8 --flips
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -39,7 +40,10 @@ pub struct Args {
     /// Compare by acc_norm instead of acc.
     #[arg(long)]
     norm: bool,
-    /// Print JSON.
+    /// Show the questions that were lost or gained, with the margins of both sides.
+    #[arg(long)]
+    flips: bool,
+    /// Print JSON, which has the flips too.
     #[arg(long)]
     json: bool,
 }
@@ -51,7 +55,10 @@ impl Args {
         let comparisons = compare(&self.run_a, &self.run_b, &a, &b, self.norm)?;
         match self.json {
             true => say!("{}", serde_json::to_string_pretty(&comparisons)?),
-            false => say!("{}", text(&comparisons, self.norm, 160)),
+            false => {
+                say!("{}", text(&comparisons, self.norm, 160))?;
+                if self.flips { say!("{}", flips_text(&comparisons, self.norm, 160)) } else { Ok(()) }
+            }
         }
     }
 }

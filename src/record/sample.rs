@@ -159,6 +159,14 @@ impl Sample {
         self.pred_norm == self.gold
     }
 
+    /// Log-likelihood of the gold choice less that of the best other one, nats, or per character where `by_norm`: at least 0 where
+    /// the answer is right. Infinite without another choice.
+    pub fn margin(&self, by_norm: bool) -> f64 {
+        let score = |choice: usize| self.loglik[choice] / if by_norm { self.choice_chars[choice] as f64 } else { 1.0 };
+        let others = (0..self.loglik.len()).filter(|choice| *choice != self.gold).map(score);
+        score(self.gold) - others.fold(f64::NEG_INFINITY, f64::max)
+    }
+
     /// Log-likelihood of the gold choice.
     pub fn gold_loglik(&self) -> f64 {
         self.loglik[self.gold]

@@ -1,8 +1,10 @@
 //! What a reader has to know beside the numbers: how the cells were made and how many are missing.
 
-use super::names;
 use super::view::{self, RowView, TableCut, distinct};
+use super::{names, number};
+use crate::clock::median;
 use crate::record::Row;
+use crate::score::{smallest_loss_seen, smallest_mean_seen};
 
 /// How many cells a table or figure should have and how many it has.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
@@ -45,6 +47,28 @@ pub(super) fn cut(cut: &TableCut) -> String {
 pub(super) fn counted(cut: &TableCut) -> String {
     let ratios = if cut.accounting.is_empty() { String::new() } else { format!(", ratios count {}", cut.accounting) };
     format!("scope {}{ratios}", cut.scope)
+}
+
+/// How small a loss cells can see, and means over data sets with these standard errors in points; nothing without a loss.
+pub(super) fn power(cells: &[&Row], means: &[f64]) -> Option<String> {
+    let flips = cells.iter().filter_map(|row| Some((row.lost? + row.gained?, row.questions)));
+    let cells: Vec<f64> = flips
+        .filter_map(|(changed, questions)| smallest_loss_seen(changed, questions))
+        .map(|loss| 100.0 * loss)
+        .collect();
+    if cells.is_empty() {
+        return None;
+    }
+    let means: Vec<f64> = means.iter().map(|stderr| smallest_mean_seen(*stderr)).filter(|loss| *loss > 0.0).collect();
+    let mean = match means.is_empty() {
+        true => String::new(),
+        false => format!(", and one of {} points in the mean over the sets", number::tenths(median(&means))),
+    };
+    Some(format!(
+        "Power: a loss of {} points in one cell{mean} is the smallest that a test at 5 % sees with 80 % probability (median; answers \
+         changing as often as here).",
+        number::tenths(median(&cells))
+    ))
 }
 
 /// How a set of rows was made: types, metric, questions, data, version. One sentence each.

@@ -136,6 +136,28 @@ pub struct CellComparison {
     pub bytes: Option<f64>,
 }
 
+/// A question whose answer is right in one of two cells and wrong in the other.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FlippedQuestion {
+    /// Data set name.
+    pub dataset: String,
+    /// The row's own id, or its index.
+    pub id: String,
+    /// Number of the row in A's file, from 0.
+    pub index: usize,
+    /// The right choice, from 0.
+    pub gold: usize,
+    /// What A chose.
+    pub a: usize,
+    /// What B chose.
+    pub b: usize,
+    /// How far the right choice is before the best other one in A: log-likelihoods in nats, by `acc_norm` per character. It is below zero
+    /// where A is wrong.
+    pub margin_a: f64,
+    /// The same in B.
+    pub margin_b: f64,
+}
+
 /// Two cells on all data sets that both have.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
@@ -147,6 +169,8 @@ pub struct Comparison {
     pub lines: Vec<CellComparison>,
     /// Data sets that only one of the two has, and questions that are not the same.
     pub notes: Vec<String>,
+    /// Questions that were lost or gained, data set by data set, those whose margin moved most first.
+    pub flips: Vec<FlippedQuestion>,
 }
 
 /// Compares two runs, `results/<experiment>/<run>`. Cells that are equal but for the model go together; where exactly one cell
@@ -191,7 +215,7 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &CellFilter, b: &CellFilter, by_no
     let mut out = Vec::new();
     for (one, other) in pairs {
         let (ones, others) = (places(&all_a, &one), places(&all_b, &other));
-        let mut comparison = Comparison { a: one, b: other, lines: Vec::new(), notes: Vec::new() };
+        let mut comparison = Comparison { a: one, b: other, lines: Vec::new(), notes: Vec::new(), flips: Vec::new() };
         for at in &ones {
             let a = &all_a[*at];
             match others.iter().find(|at| all_b[**at].dataset == a.dataset) {
@@ -206,6 +230,12 @@ pub fn compare(run_a: &Path, run_b: &Path, a: &CellFilter, b: &CellFilter, by_no
         }
         comparison.lines.sort_by_key(|line| line.dataset.as_deref().and_then(names::paper_place).unwrap_or(usize::MAX));
         comparison.add_mean();
+        let moved = |flip: &FlippedQuestion| (flip.margin_b - flip.margin_a).abs();
+        comparison.flips.sort_by(|one, other| moved(other).total_cmp(&moved(one)));
+        let place = |flip: &FlippedQuestion| {
+            comparison.lines.iter().position(|line| line.dataset.as_ref() == Some(&flip.dataset))
+        };
+        comparison.flips.sort_by_key(place);
         out.push(comparison);
     }
     ensure!(
@@ -418,6 +448,19 @@ impl Comparison {
         }
         let (was, is): (Vec<bool>, Vec<bool>) = both.iter().map(|(a, b)| (right(a), right(b))).unzip();
         let flips = paired(&was, &is)?;
+        for (one, other) in both.iter().filter(|(one, other)| right(one) != right(other)) {
+            let chosen = |sample: &Sample| if by_norm { sample.pred_norm } else { sample.pred };
+            self.flips.push(FlippedQuestion {
+                dataset: a.dataset.clone(),
+                id: one.id.clone(),
+                index: one.index,
+                gold: one.gold,
+                a: chosen(one),
+                b: chosen(other),
+                margin_a: one.margin(by_norm),
+                margin_b: other.margin(by_norm),
+            });
+        }
         let share = |right: &[bool]| 100.0 * right.iter().filter(|right| **right).count() as f64 / right.len() as f64;
         let points: Vec<f64> = was.iter().zip(&is).map(|(a, b)| 100.0 * (f64::from(*b) - f64::from(*a))).collect();
         let gold: Vec<f64> = both.iter().map(|(a, b)| b.gold_loglik() - a.gold_loglik()).collect();
@@ -570,6 +613,46 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
         notes,
     };
     table.text(width, &mut Vec::new())
+}
+
+/// The questions that were lost or gained as a table for the terminal.
+pub fn flips_text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
+    let row = |flip: &FlippedQuestion| {
+        let margin = |value: f64| format!("{value:+.3}");
+        let what = if flip.a == flip.gold { "lost" } else { "gained" };
+        let choices = [flip.gold, flip.a, flip.b].map(|choice| choice.to_string());
+        let mut cells =
+            vec![format!("{} {}", names::title(&flip.dataset), flip.id), flip.index.to_string(), what.into()];
+        cells.extend(choices);
+        cells.extend([flip.margin_a, flip.margin_b].map(margin));
+        cells
+    };
+    let models: Vec<&str> =
+        comparisons.iter().flat_map(|one| [&one.a, &one.b]).map(|cell| cell.model.as_str()).collect();
+    let label = |cell: &ComparedCell| cell.labelled(&crate::model::short_name(&cell.model, models.iter().copied()));
+    let section = |one: &Comparison| TableSection {
+        name: format!("A: {}\nB: {}", label(&one.a), label(&one.b)),
+        rows: one.flips.iter().map(row).collect(),
+    };
+    let unit = if by_norm { "nats per character" } else { "nats" };
+    let table = Table {
+        title: "Questions lost and gained".into(),
+        caption: vec![
+            "row: its number in the file, from 0; right, A, B: the right choice and what each chose, from 0.".into(),
+            format!(
+                "margin: log-likelihood of the right choice less the best other one, {unit}; below 0 the answer is wrong."
+            ),
+            "Those whose margin moved most come first.".into(),
+        ],
+        columns: ["pair", "question", "row", "", "right", "A", "B", "margin A", "margin B"].map(String::from).to_vec(),
+        sections: comparisons.iter().filter(|one| !one.flips.is_empty()).map(section).collect(),
+        notes: Notes::default(),
+    };
+    if table.sections.is_empty() {
+        "No question was lost or gained.\n".into()
+    } else {
+        table.text(width, &mut Vec::new())
+    }
 }
 
 #[cfg(test)]

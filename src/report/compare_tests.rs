@@ -87,6 +87,24 @@ fn two_versions_are_paired_cell_by_cell() {
 }
 
 #[test]
+fn flips_have_both_margins() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("a");
+    let mut b = answers("piqa", &B, -1.0, None);
+    // The gained question moves further than the lost ones.
+    b[2].loglik = vec![-1.0, -4.0];
+    write(&run, "m", "piqa", &[("fc", answers("piqa", &A, -1.0, None)), ("topk", b)]);
+    let codec = |codec: &str| CellFilter { codec: Some(codec.into()), ..CellFilter::default() };
+    let found = compare(&run, &run, &codec("fc"), &codec("topk"), false).unwrap();
+    let flips: Vec<_> = found[0].flips.iter().map(|f| (f.index, f.gold, f.a, f.b, f.margin_a, f.margin_b)).collect();
+    assert_eq!(flips, [(2, 0, 1, 0, -1.0, 3.0), (1, 0, 0, 1, 1.0, -1.0), (3, 0, 0, 1, 1.0, -1.0)]);
+    let shown = flips_text(&found, false, 200);
+    assert!(shown.contains("PIQA 2") && shown.contains("gained") && shown.contains("-1.000    +3.000"), "{shown}");
+    let none = compare(&run, &run, &codec("fc"), &codec("fc"), false).unwrap();
+    assert!(flips_text(&none, false, 200).starts_with("No question"));
+}
+
+#[test]
 fn two_codecs_of_one_run_and_two_models() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("a");

@@ -53,7 +53,8 @@ pub use perplexity::{TextReport, perplexity};
 use picture::{Picture, TextPlace};
 
 /// What a star means, for captions.
-const STAR: &str = "*: differs from the baseline on the same questions, exact McNemar p < 0.05, not corrected for the number of cells.";
+const STAR: &str = "Under an accuracy: points lost against the baseline on the same questions, with Tango's 95 % interval. *: they differ, exact \
+    McNemar p < 0.05; **: also after Holm's correction for the cells of this table.";
 
 /// What to say where nothing of Figure 2 was measured: which command does.
 const NO_ACTIVATIONS: &str = "activations: the run has no similarity.csv, energy.csv and heat.csv; `splitbench run figure2` measures them, and so does any experiment with `activations = true` in its report.\n";

@@ -118,21 +118,22 @@ fn mean_loss(dataset: &str, of: impl Fn(&str, &str) -> Option<f64>) -> Option<f6
     sum.map(|sum| sum / MODELS.len() as f64)
 }
 
-/// What stands under our accuracies where the model is none of the paper's: points lost, the paper's loss, and ours minus that;
-/// last the same of the average.
+/// What stands under our losses where the model is none of the paper's: the paper's loss, and ours minus that; for the average our loss
+/// too.
 pub(super) fn losses(cells: &[Option<&Row>], baseline: &[Option<&Row>], papers: &[Option<f64>]) -> Vec<String> {
-    let text = |lost: Option<table3::AccuracyDrop>, paper: Option<f64>| {
-        let Some(lost) = lost else { return String::new() };
-        let paper =
-            paper.map(|paper| format!("\npaper {} ({})", number::tenths(paper), number::signed(lost.points - paper)));
-        format!("loss {lost}{}", paper.unwrap_or_default())
+    let beside = |lost: &table3::AccuracyDrop, paper: f64| {
+        format!("paper {} ({})", number::tenths(paper), number::signed(lost.points - paper))
+    };
+    let one = |((cell, base), paper): ((&Option<&Row>, &Option<&Row>), &Option<f64>)| {
+        let lost = table3::drop(&[*cell], &[*base]);
+        lost.zip(*paper).map_or(String::new(), |(lost, paper)| beside(&lost, paper))
     };
     let all = cells.iter().zip(baseline).all(|(cell, base)| table3::drop(&[*cell], &[*base]).is_some());
     let mean = papers.iter().copied().sum::<Option<f64>>().map(|sum| sum / papers.len() as f64);
-    let average = text(table3::drop(cells, baseline).filter(|_| all), mean);
-    let one = |((cell, base), paper): ((&Option<&Row>, &Option<&Row>), &Option<f64>)| {
-        text(table3::drop(&[*cell], &[*base]), *paper)
-    };
+    let average = table3::drop(cells, baseline).filter(|_| all).map_or(String::new(), |lost| {
+        let paper = mean.map(|paper| format!("\n{}", beside(&lost, paper)));
+        format!("loss {lost}{}", paper.unwrap_or_default())
+    });
     cells.iter().zip(baseline).zip(papers).map(one).chain([average]).collect()
 }
 
@@ -143,7 +144,7 @@ pub(super) fn inside_sentences(papers: bool, others: bool) -> Vec<String> {
         out.push("Under a number: the paper's at the same place, and in brackets ours minus the paper's. The paper states no standard error, so that of the difference is at least ours.".into());
     }
     if others {
-        out.push("Models that are none of the paper's: under a number the points lost against the uncompressed model on the same questions, ± 1 paired standard error; then the paper's loss there, mean over its four models on the set of that name, and in brackets ours minus the paper's. Accuracies of other models on other questions are not subtracted from one another.".into());
+        out.push("Models that are none of the paper's: under the points lost the paper's loss there, mean over its four models on the set of that name, and in brackets ours minus the paper's. Accuracies of other models on other questions are not subtracted from one another.".into());
     }
     out
 }

@@ -3,6 +3,7 @@
 use super::number::{self, MISSING};
 use super::view;
 use crate::record::Row;
+use crate::score::{holm, loss_interval};
 
 /// McNemar p below which a cell is starred.
 pub(super) const SIGNIFICANT: f64 = 0.05;
@@ -27,22 +28,34 @@ pub(super) struct TableSection {
 
 /// Numbered footnotes; the same text has one number.
 #[derive(Debug, Default)]
-pub(super) struct Notes(Vec<String>);
+pub(super) struct Notes {
+    lines: Vec<String>,
+    /// The largest McNemar p that is below [`SIGNIFICANT`] after Holm's correction for the cells of the table.
+    holm: Option<f64>,
+}
 
 impl Notes {
+    /// Of a table whose cells these are.
+    pub fn with_cells(cells: &[&Row]) -> Self {
+        let p: Vec<f64> = cells.iter().filter_map(|row| row.mcnemar_p).collect();
+        let corrected = holm(&p);
+        let kept = p.into_iter().zip(corrected).filter(|(_, corrected)| *corrected < SIGNIFICANT);
+        Self { lines: Vec::new(), holm: kept.map(|(p, _)| p).max_by(f64::total_cmp) }
+    }
+
     /// `[1]` for a footnote.
     pub fn mark(&mut self, text: &str) -> String {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let at = self.0.iter().position(|known| *known == text).unwrap_or_else(|| {
-            self.0.push(text);
-            self.0.len() - 1
+        let at = self.lines.iter().position(|known| *known == text).unwrap_or_else(|| {
+            self.lines.push(text);
+            self.lines.len() - 1
         });
         format!("[{}]", at + 1)
     }
 
     /// All of them, in order.
     pub fn lines(&self) -> &[String] {
-        &self.0
+        &self.lines
     }
 
     /// A missing cell with the reason.
@@ -53,14 +66,25 @@ impl Notes {
         }
     }
 
-    /// Accuracy of a cell, starred where it differs from the baseline; a failed cell points to its error.
+    /// Accuracy of a cell, starred where it differs from the baseline, and under it the points lost with their interval; a failed
+    /// cell points to its error.
     pub fn accuracy_cell(&mut self, row: Option<&Row>) -> String {
         let Some(row) = row else { return self.missing(None) };
         let Some(accuracy) = view::accuracy(row) else {
             return self.missing(Some(row.err.as_deref().unwrap_or("no finite accuracy")));
         };
-        let star = if row.mcnemar_p.is_some_and(|p| p < SIGNIFICANT) { "*" } else { "" };
-        format!("{}{star}", number::percent(accuracy))
+        let star = match row.mcnemar_p {
+            Some(p) if self.holm.is_some_and(|largest| p <= largest) => "**",
+            Some(p) if p < SIGNIFICANT => "*",
+            _ => "",
+        };
+        let points = |share: f64| number::tenths(100.0 * share);
+        let loss = row.lost.zip(row.gained).map(|(lost, gained)| {
+            let [low, high] = loss_interval(lost, gained, row.questions);
+            let loss = (lost as f64 - gained as f64) / row.questions as f64;
+            format!("\n{} [{}, {}]", points(loss), points(low), points(high))
+        });
+        format!("{}{star}{}", number::percent(accuracy), loss.unwrap_or_default())
     }
 }
 
@@ -80,10 +104,10 @@ impl Table {
                 out += &line(&mut std::iter::once(name).chain(row.iter().map(|text| cell(text))).skip(skip));
             }
         }
-        if !self.notes.0.is_empty() {
+        if !self.notes.lines.is_empty() {
             out.push('\n');
         }
-        for (at, note) in self.notes.0.iter().enumerate() {
+        for (at, note) in self.notes.lines.iter().enumerate() {
             out += &format!("- [{}] {}\n", at + 1, escape(note));
         }
         out
@@ -102,22 +126,26 @@ impl Table {
             out.push('\n');
             let label = self.width_of(0);
             let widths: Vec<usize> = block.iter().map(|&at| self.width_of(at)).collect();
-            let line = |cells: &mut dyn Iterator<Item = &String>, lead: &str| {
+            let line = |cells: &mut dyn Iterator<Item = &str>, lead: &str| {
                 let mut text = format!("{lead}{}", " ".repeat(label.saturating_sub(columns_of(lead))));
                 for (cell, width) in cells.zip(&widths) {
                     text += &format!("  {}{cell}", " ".repeat(width.saturating_sub(columns_of(cell))));
                 }
                 format!("{}\n", text.trim_end())
             };
-            out += &line(&mut block.iter().map(|&at| &self.columns[at + 1]), &self.columns[1]);
+            out += &line(&mut block.iter().map(|&at| self.columns[at + 1].as_str()), &self.columns[1]);
             for section in &self.sections {
                 out += &format!("{}\n", section.name);
                 for row in &section.rows {
-                    out += &line(&mut block.iter().map(|&at| &row[at]), &format!("  {}", row[0]));
+                    let height = block.iter().map(|&at| row[at].lines().count()).max().unwrap_or(1).max(1);
+                    for nth in 0..height {
+                        let lead = if nth == 0 { format!("  {}", row[0]) } else { String::new() };
+                        out += &line(&mut block.iter().map(|&at| row[at].lines().nth(nth).unwrap_or("")), &lead);
+                    }
                 }
             }
         }
-        for (at, note) in self.notes.0.iter().enumerate() {
+        for (at, note) in self.notes.lines.iter().enumerate() {
             for (row, line) in wrap(note, width.saturating_sub(4)).iter().enumerate() {
                 out += &if row == 0 { format!("[{}] {line}\n", at + 1) } else { format!("    {line}\n") };
             }
@@ -127,7 +155,8 @@ impl Table {
 
     /// Width of a cell column (0: the labels, indented by two).
     fn width_of(&self, at: usize) -> usize {
-        let cells = self.sections.iter().flat_map(|section| &section.rows).map(|row| columns_of(&row[at]));
+        let rows = self.sections.iter().flat_map(|section| &section.rows);
+        let cells = rows.flat_map(|row| row[at].lines()).map(columns_of);
         let indent = if at == 0 { 2 } else { 0 };
         cells.map(|width| width + indent).chain([columns_of(&self.columns[at + 1])]).max().unwrap_or(0)
     }

@@ -128,7 +128,7 @@ impl<'a> RatioGroup<'_, 'a> {
     }
 
     fn table(&self) -> Table {
-        let mut notes = Notes::default();
+        let mut notes = Notes::with_cells(&self.rows);
         let mut coverage = Coverage::default();
         let mut sections = Vec::new();
         let mut all_near: Vec<Vec<Option<Bound>>> = Vec::new();
@@ -249,6 +249,7 @@ impl<'a> RatioGroup<'_, 'a> {
         out.extend(self.measured.then(|| fidelity::SENTENCE_OF_KL.into()));
         out.push("wire: raw f16 bytes over packet bytes as measured, geometric mean over the sets.".into());
         out.push(super::STAR.into());
+        out.extend(caption::power(&self.rows, &[]));
         out.push(format!(
             "near-lossless: largest ratio tried that loses at most {} points; smaller ones need not.",
             self.points

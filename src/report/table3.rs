@@ -80,7 +80,7 @@ impl<'a> MethodGroup<'_, 'a> {
     }
 
     fn table(&self) -> Table {
-        let mut notes = Notes::default();
+        let mut notes = Notes::with_cells(&self.rows);
         let mut coverage = Coverage::default();
         let mut sections = vec![self.ratios()];
         for &model in &self.view.models {
@@ -204,6 +204,7 @@ impl<'a> MethodGroup<'_, 'a> {
         out.extend(self.measured.then(|| fidelity::SENTENCE.into()));
         out.push("wire: raw f16 bytes over packet bytes as measured, geometric mean over the sets.".into());
         out.push(super::STAR.into());
+        out.extend(self.power());
         let models = self.view.models.iter().copied();
         let has_paper = |model: &&str| self.lines(model).iter().any(|line| self.paper_row(model, line).is_some());
         let papers = models.clone().filter(has_paper).count();
@@ -228,6 +229,17 @@ impl<'a> MethodGroup<'_, 'a> {
         out.extend(coverage.sentence());
         out.extend(caption::provenance(self.view, &self.rows));
         out
+    }
+
+    /// How small a loss the table can see.
+    fn power(&self) -> Option<String> {
+        let mut means = Vec::new();
+        for &model in &self.view.models {
+            let lines = self.lines(model);
+            let Some((baseline, lines)) = lines.split_last() else { continue };
+            means.extend(lines.iter().filter_map(|line| drop(&line.cells, &baseline.cells)?.stderr));
+        }
+        caption::power(&self.rows, &means)
     }
 
     fn ambiguous(&self, row: &Row) -> bool {

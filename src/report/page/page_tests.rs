@@ -111,10 +111,10 @@ fn one_run_has_every_table_and_figure_with_the_numbers_of_its_rows() {
     }
     let resumed = self::run(folder.path(), "resumed", &rows(), true);
     assert!(made(std::slice::from_ref(&resumed), &resumed).1.contains("2026-01-02, 72 s in 2 processes"));
-    // 50 of 100 right; 4 lost and 2 gained, so an error of sqrt((0.06 - 0.0004) / 99); the paper's models lose 0.5, 0.4, 1.2 and 0.
-    let cell = "<td>50.0 ± 5.0<small>loss 20.0 ± 2.5</small><small>paper 0.5 (+19.5)</small></td>";
+    // 50 of 100 right; 4 lost and 2 gained; the paper's models lose 0.5, 0.4, 1.2 and 0.
+    let cell = "<td>50.0 ± 5.0<small>2.0 [-3.6, 8.2]</small><small>paper 0.5 (+19.5)</small></td>";
     assert!(html.contains(cell));
-    assert!(markdown.contains("50.0 ± 5.0<br>loss 20.0 ± 2.5<br>paper 0.5 (+19.5)"));
+    assert!(markdown.contains("50.0 ± 5.0<br>2.0 [-3.6, 8.2]<br>paper 0.5 (+19.5)"));
     assert_eq!(html.matches("role=\"img\"").count(), html.matches("<svg").count());
     assert_eq!(
         html.matches("<svg").count(),
