@@ -1,5 +1,7 @@
 //! Every codec at every budget side by side: what it costs in accuracy, bytes and time, and the Pareto front.
 
+use splitbench_codec::CodecSpec;
+
 use super::caption::{self, Coverage};
 use super::number::{self, MISSING};
 use super::table::{Notes, Table, TableSection};
@@ -36,6 +38,17 @@ impl CodecLine<'_> {
 
     pub fn bytes(&self) -> Option<f64> {
         self.mean(|row| row.wire_bytes_per_token)
+    }
+
+    /// Whether rows are local or joint; of a name that this program does not know, nothing.
+    fn rows(&self) -> String {
+        CodecSpec::parse(self.codec).map_or(MISSING.into(), |spec| spec.rows().to_string())
+    }
+
+    /// What both sides learn beforehand.
+    fn learns(&self) -> String {
+        let need = |spec: CodecSpec| spec.calibration().map_or(String::new(), |need| need.to_string());
+        CodecSpec::parse(self.codec).map_or(MISSING.into(), need)
     }
 
     pub fn ratio_label(&self) -> String {
@@ -116,13 +129,15 @@ impl<'a> CodecPlace<'_, 'a> {
             line.cells.iter().for_each(|cell| coverage.count(*cell));
             let text = |value: Option<f64>, digits: usize| value.map_or(MISSING.into(), |v| format!("{v:.digits$}"));
             let drop = table3::drop(&line.cells, &baseline).filter(|drop| drop.sets == line.cells.len());
-            let drop = drop.map_or(MISSING.into(), |drop| drop.to_string());
+            let drop = drop.map_or(MISSING.into(), |drop| drop.with_interval());
             let near = [fidelity::kl(&line.cells), fidelity::top1(&line.cells)];
             let near = near.into_iter().filter(|_| measured);
             let mark = if front.contains(&at) { "†" } else { "" };
             let mut row = vec![
                 format!("{}{mark}", line.codec),
                 line.ratio_label(),
+                line.rows(),
+                line.learns(),
                 line.accuracy().map_or(MISSING.into(), number::percent),
                 drop,
             ];
@@ -140,13 +155,14 @@ impl<'a> CodecPlace<'_, 'a> {
         }
         let chance = number::tenths(100.0 * mean(baseline.iter().map(|row| row.and_then(|r| r.chance))));
         let unsplit: Vec<Option<Accuracy>> = baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
-        let mut columns = vec!["model", "codec", "asked for", "accuracy", "drop"];
+        let mut columns = vec!["model", "codec", "asked for", "rows", "learns", "accuracy", "drop"];
         columns.extend(fidelity::COLUMNS.into_iter().filter(|_| measured));
         columns.extend(["bytes/token", "wire", "error"]);
         columns.extend(["encode µs", "decode µs"].into_iter().filter(|_| !times.is_empty()));
         let columns = columns.into_iter().map(String::from).collect();
         let mut caption = vec![
-            "Accuracy in per cent ± 1 standard error, mean over the data sets; drop: baseline minus codec in points, ± 1 paired standard error.".to_string(),
+            "Accuracy in per cent ± 1 standard error, mean over the data sets; drop: baseline minus codec in points, with its paired 95 % interval.".to_string(),
+            "rows: whether what comes back of a row depends on that row alone (local) or on others (joint); learns: from what both sides know something beforehand, calibration rows, gradients or the next layer's weights.".into(),
             "bytes/token: whole packets, mean over the sets; wire: raw f16 bytes over packet bytes; error: ||A - A'||_F / ||A||_F, mean.".into(),
             "†: on the Pareto front, no other line that sends an activation has fewer bytes and at least its accuracy.".into(),
             match number::average(&unsplit) {
@@ -155,6 +171,8 @@ impl<'a> CodecPlace<'_, 'a> {
             },
         ];
         caption.extend(measured.then(|| fidelity::SENTENCE.into()));
+        let drops = lines.iter().filter_map(|line| table3::drop(&line.cells, &baseline)?.stderr);
+        caption.extend(caption::power(&self.rows, &drops.collect::<Vec<_>>()));
         if !times.is_empty() {
             caption.insert(
                 2,

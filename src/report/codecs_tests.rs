@@ -58,7 +58,10 @@ fn table_and_csv() {
     let rows = older(&rows());
     let made = codecs(&RowView::new(&rows).unwrap(), &TimingTable::default());
     let text = made.markdown();
-    assert!(text.contains("| int8† | fixed rate | 90.0 ± 2.1 | 0.0 ± 1.7 | 200.0 | 1.92 | 0.250 |\n"), "{text}");
+    assert!(
+        text.contains("| int8† | fixed rate | local |  | 90.0 ± 2.1 | 0.0 [-3.4, 3.4] | 200.0 | 1.92 | 0.250 |\n"),
+        "{text}"
+    );
     assert!(!text.contains("µs") && !text.contains("Times"), "nothing was timed: {text}");
     assert!(text.contains("1 of 14 cells failed") && text.contains("guessing 25.0"), "{text}");
     let line = "pocket,1,prompt+choice,fc,8,elements,50.00,3.55,40.0000,1.7350,96.0000,4.0000,0.2500,,,false";
@@ -72,7 +75,9 @@ fn kl_and_top1_where_rows_have_them() {
     let text = made.markdown();
     assert!(text.contains("| accuracy | drop | KL | top-1 % | bytes/token |"), "{text}");
     assert!(
-        text.contains("| 90.0 ± 2.1 | 0.0 ± 1.7 | 0.0200 ± 7.1e-4 | 93.0 ± 0.424 | 200.0 | 1.92 | 0.250 |\n"),
+        text.contains(
+            "| local |  | 90.0 ± 2.1 | 0.0 [-3.4, 3.4] | 0.0200 ± 7.1e-4 | 93.0 ± 0.424 | 200.0 | 1.92 | 0.250 |\n"
+        ),
         "{text}"
     );
     assert!(text.contains("KL(unsplit \\|\\| codec) of the next token"), "{text}");

@@ -292,6 +292,15 @@ impl fmt::Display for AccuracyDrop {
     }
 }
 
+impl AccuracyDrop {
+    /// With its 95 % interval, as of a normal distribution.
+    pub fn with_interval(&self) -> String {
+        let ends = self.stderr.map(|se| [-1.96, 1.96].map(|z| number::tenths(self.points + z * se)));
+        let interval = ends.map(|[low, high]| format!(" [{low}, {high}]")).unwrap_or_default();
+        format!("{}{interval}", number::tenths(self.points))
+    }
+}
+
 /// Paired on the same questions: a set's variance follows from the answers lost and gained.
 pub(super) fn drop(cells: &[Option<&Row>], baseline: &[Option<&Row>]) -> Option<AccuracyDrop> {
     let mut points = 0.0;

@@ -14,14 +14,17 @@ use crate::linalg;
 use crate::parts::learned_rotation;
 
 /// What a codec asks to be collected before it can be built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::Display)]
 pub enum CalibrationNeed {
     /// Mean, mean magnitude and covariance of the activation's rows, and some of the rows:
     /// [`CalibrationBuilder::push_activation`].
+    #[strum(serialize = "rows")]
     Moments,
     /// Squared gradients of the loss by the activation: [`CalibrationBuilder::push_gradient`].
+    #[strum(serialize = "gradients")]
     Fisher,
     /// Gram matrix of the next layer's q, k and v weights: [`CalibrationBuilder::set_next_weights`].
+    #[strum(serialize = "weights")]
     NextWeights,
 }
 
