@@ -17,7 +17,7 @@ use crate::interface::spec::CodecSpec;
 use crate::kernel::{self, Band, Block, with_workspace};
 use crate::parts::block_shape::{self, Allowance, Aspect};
 use crate::parts::rotation::{self, RotatedRows, Rotation};
-use crate::parts::transform::{self, Transform};
+use crate::parts::transform::{self, PlaneTransform};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "fc",
@@ -61,7 +61,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
             spec: spec.clone(),
             band: spec.typed("band")?,
             aspect: spec.typed("aspect")?,
-            transform: Transform::new(spec),
+            transform: PlaneTransform::new(spec),
             rotation: Rotation::new(spec, calibration)?,
             coefficients: Coefficients::new(spec),
         }))
@@ -79,11 +79,16 @@ const SIZE: SizeRule = SizeRule {
         1 + 4
             + 4
             + size_rule::digest_bytes(spec)
-            + size_rule::coefficient_bytes(spec, Transform::new(spec).numbers() * kept)
+            + size_rule::coefficient_bytes(spec, PlaneTransform::new(spec).numbers() * kept)
     },
     stated: |spec, _, packet| {
         let at = 24 + size_rule::digest_bytes(spec);
-        size_rule::coded_coefficients(spec, packet.as_bytes(), at, Transform::new(spec).numbers() * packet.elements())
+        size_rule::coded_coefficients(
+            spec,
+            packet.as_bytes(),
+            at,
+            PlaneTransform::new(spec).numbers() * packet.elements(),
+        )
     },
     elements: |spec, [s, d], ratio| {
         let most = if spec.option("band") == Some("centered") { d / 2 + 1 } else { d };
@@ -117,7 +122,7 @@ struct Fc {
     spec: CodecSpec,
     band: Band,
     aspect: Aspect,
-    transform: Transform,
+    transform: PlaneTransform,
     rotation: Rotation,
     coefficients: Coefficients,
 }
@@ -142,7 +147,7 @@ impl Codec for Fc {
         // Only of entropy-coded numbers the size is unknown until they are coded, so blocks are tried.
         let searched = self.coefficients.coded && budget.accounting == Accounting::Wire;
         // Where the block depends on the coefficients all are computed once, and blocks are cut out of them.
-        let whole = searched || self.aspect == Aspect::Adaptive || self.transform == Transform::Cosine;
+        let whole = searched || self.aspect == Aspect::Adaptive || self.transform == PlaneTransform::Cosine;
         let (block, payload) = if whole {
             let RotatedRows { rows, gain, shift } =
                 self.rotation.apply(activation, crate::interface::check_finite(activation)?)?;
@@ -173,7 +178,7 @@ impl Codec for Fc {
         };
         let mut bytes = Packet::begin(&INFO, self.coefficients.kind, shape, own_bytes + payload.len())?;
         // Both are small numbers: half a byte each.
-        let band = if self.transform == Transform::Cosine { COSINE } else { self.band.id() };
+        let band = if self.transform == PlaneTransform::Cosine { COSINE } else { self.band.id() };
         bytes.push(band | self.rotation.id() << 4);
         put_u32(&mut bytes, block.ks);
         put_u32(&mut bytes, block.kd);
@@ -217,7 +222,7 @@ impl Fc {
 
 /// The own header.
 struct FcHeader<'a> {
-    transform: Transform,
+    transform: PlaneTransform,
     band: Band,
     block: Block,
     /// Its number and digest.
@@ -229,8 +234,8 @@ fn own_header<'a>(reader: &mut Reader<'a>, view: &PacketView<'_>) -> Result<FcHe
     let first = reader.u8("band")?;
     // A cosine transform has no mirrors: its block is the low corner of all columns, as that of `mirrored`.
     let (transform, band) = match first & 15 {
-        COSINE => (Transform::Cosine, Band::Mirrored),
-        id => (Transform::Fourier, Band::from_id(id)?),
+        COSINE => (PlaneTransform::Cosine, Band::Mirrored),
+        id => (PlaneTransform::Fourier, Band::from_id(id)?),
     };
     let block = Block { ks: reader.u32("K_S")? as usize, kd: reader.u32("K_D")? as usize };
     let most = band.max_kd(view.hidden);
@@ -259,7 +264,7 @@ fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Reconstruction> {
     let (sent, FcHeader { transform, band, block, rotation }, exponent) = sent(packet)?;
     let inverse = |gain| {
         let shape = packet.shape();
-        if transform == Transform::Cosine {
+        if transform == PlaneTransform::Cosine {
             let values = transform::from_cosine_block(&sent, block.kd, shape, gain);
             return Reconstruction { values, finite: false };
         }

@@ -17,7 +17,7 @@ use crate::interface::size_rule::{self, Amount, SizeRule};
 use crate::interface::spec::CodecSpec;
 use crate::parts::coefficient_layout::CoefficientLayout;
 use crate::parts::mask::{self, Chooser, Mask, MaskNumbers};
-use crate::parts::transform::{self, Transform, TransformedMatrix};
+use crate::parts::transform::{self, PlaneTransform, TransformedMatrix};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "fc-mask",
@@ -42,7 +42,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     rows: RowScope::Joint,
     needs: |_| None,
     build: |spec, _| {
-        let (mask, transform) = (spec.typed("mask")?, Transform::new(spec));
+        let (mask, transform) = (spec.typed("mask")?, PlaneTransform::new(spec));
         Ok(Box::new(FcMask { spec: spec.clone(), mask, transform, coefficients: Coefficients::new(spec) }))
     },
     layout,
@@ -58,7 +58,7 @@ const SIZE: SizeRule = SizeRule {
     stated: |spec, _, packet| {
         let bytes = packet.as_bytes();
         let at = if bytes[15] & 15 == 1 { 29 + size_rule::count(bytes, 25) } else { 25 + size_rule::count(bytes, 21) };
-        let numbers = Transform::new(spec).numbers() * packet.elements();
+        let numbers = PlaneTransform::new(spec).numbers() * packet.elements();
         let plain = at + size_rule::coefficient_bytes(spec, numbers);
         Some(size_rule::coded_coefficients(spec, bytes, at, numbers).unwrap_or(plain))
     },
@@ -89,7 +89,7 @@ fn own_bytes(mask: Mask) -> usize {
 struct FcMask {
     spec: CodecSpec,
     mask: Mask,
-    transform: Transform,
+    transform: PlaneTransform,
     coefficients: Coefficients,
 }
 
@@ -119,7 +119,7 @@ impl Codec for FcMask {
         })?;
         let body = own_bytes(self.mask) + sent.coding.bytes + sent.payload.len();
         let mut bytes = Packet::begin(&INFO, self.coefficients.kind, (tokens, hidden), body)?;
-        bytes.push(self.mask.id() | if self.transform == Transform::Cosine { COSINE } else { 0 });
+        bytes.push(self.mask.id() | if self.transform == PlaneTransform::Cosine { COSINE } else { 0 });
         put_u32(&mut bytes, sent.kept);
         if self.mask == Mask::Separable {
             put_u32(&mut bytes, sent.listed.numbers.len());
@@ -180,7 +180,7 @@ struct MaskHeader {
 fn own_header(reader: &mut Reader<'_>, tokens: usize, hidden: usize) -> Result<MaskHeader> {
     let first = reader.u8("mask")?;
     let mask = Mask::from_id(first & !COSINE)?;
-    let transform = if first & COSINE == 0 { Transform::Fourier } else { Transform::Cosine };
+    let transform = if first & COSINE == 0 { PlaneTransform::Fourier } else { PlaneTransform::Cosine };
     let layout = CoefficientLayout { tokens, hidden, transform };
     let (kept, most) = (reader.u32("K")? as usize, layout.count());
     ensure!((1..=most).contains(&kept), "packet field K: {kept} is not in 1..={most}");

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::bytes::buffers;
 use crate::kernel::{self, Band, Block, with_workspace};
 use crate::parts::cosine;
-use crate::parts::transform::{self, Transform, TransformedMatrix};
+use crate::parts::transform::{self, PlaneTransform, TransformedMatrix};
 use crate::shape::Shape;
 
 /// Positions of the independent coefficients of an S x D matrix. Of a spectrum row frequency u up to S/2 has columns 0 to D/2,
@@ -14,7 +14,7 @@ use crate::shape::Shape;
 pub(crate) struct CoefficientLayout {
     pub tokens: usize,
     pub hidden: usize,
-    pub transform: Transform,
+    pub transform: PlaneTransform,
 }
 
 impl CoefficientLayout {
@@ -22,16 +22,16 @@ impl CoefficientLayout {
     /// rows.
     pub fn low_rows(self) -> usize {
         match self.transform {
-            Transform::Fourier => self.tokens / 2 + 1,
-            Transform::Cosine => self.tokens,
+            PlaneTransform::Fourier => self.tokens / 2 + 1,
+            PlaneTransform::Cosine => self.tokens,
         }
     }
 
     /// Columns of the first row: D/2 + 1 of a spectrum.
     pub fn width(self) -> usize {
         match self.transform {
-            Transform::Fourier => self.hidden / 2 + 1,
-            Transform::Cosine => self.hidden,
+            PlaneTransform::Fourier => self.hidden / 2 + 1,
+            PlaneTransform::Cosine => self.hidden,
         }
     }
 
@@ -99,7 +99,7 @@ impl CoefficientLayout {
 
     /// The matrix, times `gain`, whose transform has these coefficients, their mirrors, and zeros elsewhere.
     pub fn restore(self, positions: &[u32], coefficients: &[f32], gain: f64) -> Vec<f32> {
-        if self.transform == Transform::Cosine {
+        if self.transform == PlaneTransform::Cosine {
             let mut values = buffers::floats(self.count());
             values.fill(0.0);
             positions.iter().zip(coefficients).for_each(|(&at, &c)| values[at as usize] = c);
@@ -139,7 +139,7 @@ mod tests {
     fn every_pair_is_there_once_and_its_energy_counts_for_both() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         for (s, d) in [(1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (4, 6), (5, 6), (6, 5), (7, 9), (24, 96), (33, 20)] {
-            let layout = CoefficientLayout { tokens: s, hidden: d, transform: Transform::Fourier };
+            let layout = CoefficientLayout { tokens: s, hidden: d, transform: PlaneTransform::Fourier };
             let all: Vec<u32> = (0..layout.count() as u32).collect();
             let mut seen = vec![0; s * d];
             for (u, v) in layout.places(&all) {
@@ -171,7 +171,7 @@ mod tests {
     fn what_is_left_out_is_the_error() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         for (s, d) in [(4, 6), (5, 7), (9, 8)] {
-            let layout = CoefficientLayout { tokens: s, hidden: d, transform: Transform::Fourier };
+            let layout = CoefficientLayout { tokens: s, hidden: d, transform: PlaneTransform::Fourier };
             let values: Vec<f32> = (0..s * d).map(|_| rng.random_range(-1.0..1.0)).collect();
             let mut workspace = Workspace::default();
             let spectrum = TransformedMatrix::Fourier(kernel::forward_all(

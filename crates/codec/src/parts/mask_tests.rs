@@ -2,13 +2,13 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::parts::transform::Transform;
+use crate::parts::transform::PlaneTransform;
 
 const MASKS: [Mask; 3] = [Mask::Free, Mask::Separable, Mask::Staircase];
 
 /// The layout of an S x D spectrum.
 fn spectrum(tokens: usize, hidden: usize) -> CoefficientLayout {
-    CoefficientLayout { tokens, hidden, transform: Transform::Fourier }
+    CoefficientLayout { tokens, hidden, transform: PlaneTransform::Fourier }
 }
 
 fn random(layout: CoefficientLayout, seed: u64) -> Vec<f64> {

@@ -22,12 +22,12 @@ pub(crate) const OPTION: OptionInfo = OptionInfo {
 
 /// A 2-D transform.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Transform {
+pub(crate) enum PlaneTransform {
     Fourier,
     Cosine,
 }
 
-impl Transform {
+impl PlaneTransform {
     pub fn new(spec: &CodecSpec) -> Self {
         if spec.option(OPTION.key) == Some("dct") { Self::Cosine } else { Self::Fourier }
     }
