@@ -106,8 +106,9 @@ fn nalgebra_qr(a: &Activation) -> f64 {
     })
 }
 
-/// Formats of other programs, and a quantiser beside them.
-const FORMATS: [&str; 14] = [
+/// Formats of other programs, and a quantiser beside them; transforms and low rank of the paper's Table I beside `fc`, `svd` and
+/// `topk`.
+const FORMATS: [&str; 24] = [
     "noop:values=f16",
     "noop:values=bf16",
     "noop:values=bf16,coder=rans",
@@ -122,17 +123,27 @@ const FORMATS: [&str; 14] = [
     "qsparse8_v1",
     "topk",
     "fc",
+    "fc:transform=dct",
+    "fc-mask",
+    "fc-mask:transform=dct",
+    "fcanet",
+    "dynamic-pruning",
+    "dynamic-pruning:values=int8,coder=rans",
+    "svd",
+    "cobla",
+    "split-fine-tuning",
+    "split-fine-tuning:bits=8",
 ];
 
 /// Least time of encoding and of decoding, per token: other programs on the machine only add to it.
 fn per_token() {
     let a = activation(64, 2048);
-    println!("\nleast of {CALLS} calls, one thread, 64 x 2048, µs per token, ratio {RATIO} in elements");
-    println!("{:<28} {:>8} {:>8} {:>8}", "codec", "encode", "decode", "wire");
+    println!(
+        "\nleast of {CALLS} calls, one thread, 64 x 2048, µs per token, ratio {RATIO} in elements, and on the wire"
+    );
+    println!("{:<40} {:>8} {:>8} {:>6} {:>12} {:>6}", "codec", "encode", "decode", "wire", "encode, wire", "wire");
     for name in FORMATS {
         let codec = codec::build(&CodecSpec::parse(name).unwrap(), None).unwrap();
-        let budget = Budget::elements(RATIO).unwrap();
-        let packet = codec.encode(&a, Some(budget)).unwrap();
         let least = |call: &dyn Fn()| {
             let time = |_| {
                 let clock = Instant::now();
@@ -141,9 +152,13 @@ fn per_token() {
             };
             (0..CALLS).map(time).fold(f64::INFINITY, f64::min)
         };
-        let encode = least(&|| drop(black_box(codec.encode(black_box(&a), Some(budget)).unwrap())));
-        let decode = least(&|| drop(black_box(codec.decode(black_box(&packet)).unwrap())));
-        println!("{name:<28} {encode:>8.2} {decode:>8.2} {:>8.2}", packet.ratio_wire());
+        let [elements, wire] = [Budget::elements(RATIO).unwrap(), Budget::wire(RATIO).unwrap()].map(|budget| {
+            let packet = codec.encode(&a, Some(budget)).unwrap();
+            (least(&|| drop(black_box(codec.encode(black_box(&a), Some(budget)).unwrap()))), packet)
+        });
+        let decode = least(&|| drop(black_box(codec.decode(black_box(&elements.1)).unwrap())));
+        let ratios = [elements.1.ratio_wire(), wire.1.ratio_wire()];
+        println!("{name:<40} {:>8.2} {decode:>8.2} {:>6.2} {:>12.2} {:>6.2}", elements.0, ratios[0], wire.0, ratios[1]);
     }
 }
 

@@ -74,7 +74,10 @@ impl ReplayMethod {
         };
         let option = |key| spec.option(key);
         Ok(match spec.name() {
-            "fc" if option("aspect") == Some("proportional") && option("rotate") == Some("none") => {
+            "fc" if option("aspect") == Some("proportional")
+                && option("transform") == Some("dft")
+                && option("rotate") == Some("none") =>
+            {
                 let band: Band = option("band").unwrap_or_default().parse()?;
                 Some(of_fc(band))
             }

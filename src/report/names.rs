@@ -59,9 +59,9 @@ pub(super) const FAMILIES: [&str; 5] = [
 /// The family of a codec, by its place.
 pub(super) fn family(codec: &str) -> usize {
     match codec_base(codec) {
-        "fc" | "fc-mask" => 0,
-        "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" | "klt" => 1,
-        "topk" | "threshold-split" | "slicer" | "sparse-rans" | "sparse_v1" | "qsparse8_v1" => 2,
+        "fc" | "fc-mask" | "fcanet" | "dynamic-pruning" => 0,
+        "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" | "klt" | "cobla" => 1,
+        "topk" | "threshold-split" | "slicer" | "sparse-rans" | "sparse_v1" | "qsparse8_v1" | "split-fine-tuning" => 2,
         "int8" | "int4" | "fp8" | "hadamard-int4" | "q80" | "q4_0" => 3,
         "awq" | "spinquant" | "atom" | "agile-quant" => 3,
         _ => 4,

@@ -34,6 +34,12 @@ pub(crate) fn leading_left(b: MatRef<'_, f64>, rank: usize) -> Result<Mat<f64>> 
             return Ok(Mat::from_fn(s, rank, |i, j| vectors[(i, s - 1 - j)]));
         }
     }
+    Ok(thin_svd(b)?.1.subcols(0, rank).to_owned())
+}
+
+/// Singular values, falling, and left singular vectors of B (S x D), as many as its shorter side has.
+fn thin_svd(b: MatRef<'_, f64>) -> Result<(Vec<f64>, Mat<f64>)> {
+    let (s, d) = b.shape();
     let size = s.min(d);
     let mut values = Diag::<f64>::zeros(size);
     let mut left = Mat::<f64>::zeros(s, size);
@@ -48,7 +54,23 @@ pub(crate) fn leading_left(b: MatRef<'_, f64>, rank: usize) -> Result<Mat<f64>> 
         Default::default(),
     )
     .map_err(|e| anyhow!("the singular vectors of a {s} x {d} matrix did not converge: {e:?}"))?;
-    Ok(left.subcols(0, rank).to_owned())
+    let values = values.column_vector();
+    Ok(((0..size).map(|i| values[i]).collect(), left))
+}
+
+/// The squares of all singular values of B (S x D), falling, and as many left singular vectors as columns.
+///
+/// Squared singular values below 1e-16 of the largest are rounding; their vectors are orthonormal to the others all the same.
+pub(crate) fn left_spectrum(b: MatRef<'_, f64>) -> Result<(Vec<f64>, Mat<f64>)> {
+    let (s, d) = b.shape();
+    if s > d {
+        let (values, vectors) = thin_svd(b)?;
+        return Ok((values.iter().map(|v| v * v).collect(), vectors));
+    }
+    let mut gram = Mat::<f64>::zeros(s, s);
+    add_lower(gram.as_mut(), b, b.transpose());
+    let (values, vectors) = eigenvectors(gram.as_ref())?;
+    Ok((values.iter().rev().map(|v| v.max(0.0)).collect(), Mat::from_fn(s, s, |i, j| vectors[(i, s - 1 - j)])))
 }
 
 /// Eigenvalues of a symmetric matrix of which the lower triangle is read, in rising order, and orthonormal eigenvectors as

@@ -18,7 +18,7 @@ use splitbench_codec::{
 /// Codecs that only choose, scale by powers of two and round: the same bytes on every CPU. The others transform or
 /// factorise with libraries that choose their instructions, and with them the order of sums, by the CPU at hand: a number
 /// at the edge between two of its type may fall to either side.
-const EXACT: [&str; 15] = [
+const EXACT: [&str; 16] = [
     "noop",
     "topk",
     "int8",
@@ -34,10 +34,11 @@ const EXACT: [&str; 15] = [
     "qsparse8_v1",
     "atom",
     "agile-quant",
+    "split-fine-tuning",
 ];
 
 /// Cases beside the default form of every codec: other value types, bands and codings of positions.
-const MORE: [(&str, &str); 24] = [
+const MORE: [(&str, &str); 32] = [
     ("noop-f16", "noop:values=f16"),
     ("noop-bf16", "noop:values=bf16"),
     ("fp8-e5m2-tensor", "fp8:format=e5m2,group=tensor"),
@@ -62,6 +63,14 @@ const MORE: [(&str, &str); 24] = [
     ("awq-token", "awq:error=activation,group=token,scales=f32"),
     ("agile-quant-int8", "agile-quant:bits=8,scales=f32"),
     ("agile-quant-sparse", "agile-quant"),
+    ("fc-dct", "fc:transform=dct"),
+    ("fc-mask-dct", "fc-mask:transform=dct"),
+    ("fc-mask-dct-separable", "fc-mask:mask=separable,transform=dct,values=f32"),
+    ("fc-mask-dct-staircase", "fc-mask:mask=staircase,transform=dct"),
+    ("fcanet-int8", "fcanet:groups=4,values=int8"),
+    ("dynamic-pruning-sparse", "dynamic-pruning:block=16,slope=0"),
+    ("cobla-bf16", "cobla:groups=2,values=bf16"),
+    ("split-fine-tuning-sparse", "split-fine-tuning:bits=8"),
 ];
 
 fn cases() -> Vec<(&'static str, CodecSpec)> {
@@ -326,6 +335,36 @@ fn own_fields_out_of_range_are_refused_by_name() {
         ("agile-quant", 23, vec![5], "bits"),
         ("agile-quant", 23, vec![8], "length"),
         ("agile-quant", 24, vec![0x60], "spare"),
+        ("fc-dct", 15, vec![3], "band"),
+        ("fc-dct", 15, vec![1], "length"),
+        ("fc-dct", 20, count(17), "K_D"),
+        ("fc-mask-dct", 15, vec![19], "mask"),
+        ("fc-mask-dct", 16, count(97), "K: 97"),
+        ("fcanet", 15, count(0), "group"),
+        ("fcanet", 15, count(17), "group"),
+        ("fcanet", 15, count(2), "length"),
+        ("fcanet", 19, vec![0; 12], "mask"),
+        ("fcanet", 31, short(301), "coefficients"),
+        ("dynamic-pruning", 15, count(0), "block"),
+        ("dynamic-pruning", 15, count(17), "block"),
+        ("dynamic-pruning", 19, count(0), "k: 0"),
+        ("dynamic-pruning-sparse", 23, vec![28], "coding"),
+        ("dynamic-pruning", 24, count(u32::MAX), "length"),
+        ("cobla", 15, count(0), "group"),
+        ("cobla", 15, count(17), "group"),
+        ("cobla", 19, count(5), "ranks"),
+        ("cobla", 19, [count(0), count(0), count(0), count(0)].concat(), "nothing is kept"),
+        ("cobla", 35, short(301), "left factors"),
+        ("split-fine-tuning", 6, vec![0], "value type"),
+        ("split-fine-tuning", 15, vec![3], "bits"),
+        ("split-fine-tuning", 16, count(0), "k: 0"),
+        ("split-fine-tuning", 16, count(97), "k: 97"),
+        ("split-fine-tuning-sparse", 20, vec![28], "coding"),
+        ("split-fine-tuning", 21, count(u32::MAX), "length"),
+        // Behind 12 bytes of positions.
+        ("split-fine-tuning", 37, f32::NAN.to_le_bytes().to_vec(), "magnitudes"),
+        ("split-fine-tuning", 37, (-1f32).to_le_bytes().to_vec(), "magnitudes"),
+        ("split-fine-tuning", 41, f32::INFINITY.to_le_bytes().to_vec(), "magnitudes"),
     ];
     for case in ["qr", "svd", "fwsvd", "asvd", "svd-llm"] {
         table.extend([

@@ -91,6 +91,10 @@ fn victims() -> Vec<Victim> {
         assert!(packet.len() < send("none").len(), "{name} did not code");
         packets.push(Victim { bytes: packet.into_bytes(), reader: None });
     }
+    let spec = CodecSpec::parse("split-fine-tuning:bits=8").unwrap();
+    let packet = build(&spec, None).unwrap().encode(&comb, Some(Budget::elements(1.0).unwrap())).unwrap();
+    assert_eq!(packet.as_bytes()[15], 24, "split-fine-tuning did not code");
+    packets.push(Victim { bytes: packet.into_bytes(), reader: None });
     packets.push(Victim { bytes: external_packet(), reader: None });
     packets.push(Victim { bytes: token_ids_packet(), reader: None });
     packets

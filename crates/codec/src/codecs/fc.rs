@@ -1,4 +1,4 @@
-//! `fc`: FourierCompress (paper, section III-C), a block of low-frequency coefficients.
+//! `fc`: FourierCompress (paper, section III-C), a block of low-frequency coefficients; or of the cosine transform's.
 
 use anyhow::{Result, ensure};
 
@@ -17,10 +17,11 @@ use crate::interface::spec::CodecSpec;
 use crate::kernel::{self, Band, Block, with_workspace};
 use crate::parts::block_shape::{self, Allowance, Aspect};
 use crate::parts::rotation::{self, RotatedRows, Rotation};
+use crate::parts::transform::{self, PlaneTransform};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "fc",
-    summary: "FourierCompress: keeps a K_S x K_D block of low-frequency coefficients of the 2-D Fourier transform.",
+    summary: "FourierCompress: keeps a K_S x K_D block of low-frequency coefficients of a 2-D transform.",
     options: &[
         OptionInfo {
             key: "band",
@@ -46,6 +47,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
             default: "proportional",
             meaning: "shape of the block at the same number of coefficients",
         },
+        transform::OPTION,
         rotation::OPTION,
         coefficients::VALUES,
         coefficients::CODER,
@@ -59,6 +61,7 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
             spec: spec.clone(),
             band: spec.typed("band")?,
             aspect: spec.typed("aspect")?,
+            transform: PlaneTransform::new(spec),
             rotation: Rotation::new(spec, calibration)?,
             coefficients: Coefficients::new(spec),
         }))
@@ -69,13 +72,23 @@ pub(crate) const INFO: CodecInfo = CodecInfo {
     size: SIZE,
 };
 
-/// A block of K_S x K_D complex coefficients. It is less than a row or a column short of what there is room for.
+/// A block of K_S x K_D coefficients, complex of a spectrum. It is less than a row or a column short of what there is room for.
 #[cfg(test)]
 const SIZE: SizeRule = SizeRule {
-    bytes: |spec, _, kept| 1 + 4 + 4 + size_rule::digest_bytes(spec) + size_rule::coefficient_bytes(spec, 2 * kept),
+    bytes: |spec, _, kept| {
+        1 + 4
+            + 4
+            + size_rule::digest_bytes(spec)
+            + size_rule::coefficient_bytes(spec, PlaneTransform::new(spec).numbers() * kept)
+    },
     stated: |spec, _, packet| {
         let at = 24 + size_rule::digest_bytes(spec);
-        size_rule::coded_coefficients(spec, packet.as_bytes(), at, 2 * packet.elements())
+        size_rule::coded_coefficients(
+            spec,
+            packet.as_bytes(),
+            at,
+            PlaneTransform::new(spec).numbers() * packet.elements(),
+        )
     },
     elements: |spec, [s, d], ratio| {
         let most = if spec.option("band") == Some("centered") { d / 2 + 1 } else { d };
@@ -99,6 +112,9 @@ const SIZE: SizeRule = SizeRule {
     ..SizeRule::WHOLE
 };
 
+/// In the packet's first field, in place of a band.
+const COSINE: u8 = 4;
+
 /// Own header: band and rotation 1, K_S 4, K_D 4; where the rotation is calibrated, its digest.
 const OWN_BYTES: usize = 9;
 
@@ -106,6 +122,7 @@ struct Fc {
     spec: CodecSpec,
     band: Band,
     aspect: Aspect,
+    transform: PlaneTransform,
     rotation: Rotation,
     coefficients: Coefficients,
 }
@@ -120,27 +137,28 @@ impl Codec for Fc {
         let shape @ (tokens, hidden) = (activation.tokens(), activation.hidden());
         let own_bytes = OWN_BYTES + self.rotation.digest().len();
         let room = wire_items(budget.ratio, shape, HEADER_BYTES + own_bytes, 1);
-        // A coefficient is two numbers. Plain numbers fill the room with this many; entropy-coded ones may leave some.
-        let certain = self.coefficients.certain(room, 2).max(1);
+        let numbers = self.transform.numbers();
+        // Plain numbers fill the room with this many coefficients; entropy-coded ones may leave some.
+        let certain = self.coefficients.certain(room, numbers).max(1);
         let allowance = match budget.accounting {
             Accounting::Elements => Allowance::Ratio(budget.ratio),
             Accounting::Wire => Allowance::Count(certain),
         };
         // Only of entropy-coded numbers the size is unknown until they are coded, so blocks are tried.
         let searched = self.coefficients.coded && budget.accounting == Accounting::Wire;
-        // The block depends on the coefficients: the whole spectrum is computed once, and blocks are cut out of it.
-        let (block, payload) = if searched || self.aspect == Aspect::Adaptive {
+        // Where the block depends on the coefficients all are computed once, and blocks are cut out of them.
+        let whole = searched || self.aspect == Aspect::Adaptive || self.transform == PlaneTransform::Cosine;
+        let (block, payload) = if whole {
             let RotatedRows { rows, gain, shift } =
                 self.rotation.apply(activation, crate::interface::check_finite(activation)?)?;
-            with_workspace(|workspace| {
-                let spectrum = kernel::forward_all(&rows, activation.shape(), gain, workspace);
+            self.transform.apply(&rows, activation.shape(), gain, |matrix| {
                 let send = |block: Block| -> Result<(Block, Scratch<u8>)> {
-                    let mut kept = Scratch::new(2 * block.ks * block.kd);
-                    spectrum.block(self.band, block, &mut kept);
+                    let mut kept = Scratch::new(numbers * block.ks * block.kd);
+                    matrix.block(self.band, block, &mut kept);
                     Ok((block, self.coefficients.encode(&kept, shift)?))
                 };
                 let block = |allowance| match self.aspect {
-                    Aspect::Adaptive => block_shape::most_energy(spectrum, self.band, allowance),
+                    Aspect::Adaptive => block_shape::most_energy(matrix, self.band, allowance),
                     _ => block_shape::choose(self.aspect, self.band, shape, allowance),
                 };
                 let most = if searched { tokens * hidden } else { certain };
@@ -160,7 +178,8 @@ impl Codec for Fc {
         };
         let mut bytes = Packet::begin(&INFO, self.coefficients.kind, shape, own_bytes + payload.len())?;
         // Both are small numbers: half a byte each.
-        bytes.push(self.band.id() | self.rotation.id() << 4);
+        let band = if self.transform == PlaneTransform::Cosine { COSINE } else { self.band.id() };
+        bytes.push(band | self.rotation.id() << 4);
         put_u32(&mut bytes, block.ks);
         put_u32(&mut bytes, block.kd);
         bytes.extend_from_slice(self.rotation.digest());
@@ -203,6 +222,7 @@ impl Fc {
 
 /// The own header.
 struct FcHeader<'a> {
+    transform: PlaneTransform,
     band: Band,
     block: Block,
     /// Its number and digest.
@@ -212,19 +232,23 @@ struct FcHeader<'a> {
 /// The own header, its block checked against the shape.
 fn own_header<'a>(reader: &mut Reader<'a>, view: &PacketView<'_>) -> Result<FcHeader<'a>> {
     let first = reader.u8("band")?;
-    let band = Band::from_id(first & 15)?;
+    // A cosine transform has no mirrors: its block is the low corner of all columns, as that of `mirrored`.
+    let (transform, band) = match first & 15 {
+        COSINE => (PlaneTransform::Cosine, Band::Mirrored),
+        id => (PlaneTransform::Fourier, Band::from_id(id)?),
+    };
     let block = Block { ks: reader.u32("K_S")? as usize, kd: reader.u32("K_D")? as usize };
     let most = band.max_kd(view.hidden);
     ensure!((1..=view.tokens).contains(&block.ks), "packet field K_S: {} is not in 1..={}", block.ks, view.tokens);
     ensure!((1..=most).contains(&block.kd), "packet field K_D: {} is not in 1..={most}", block.kd);
-    Ok(FcHeader { band, block, rotation: (first >> 4, rotation::read(reader, first >> 4)?) })
+    Ok(FcHeader { transform, band, block, rotation: (first >> 4, rotation::read(reader, first >> 4)?) })
 }
 
 fn layout(view: &PacketView<'_>) -> Result<usize> {
-    let FcHeader { block, rotation: (_, digest), .. } = own_header(&mut Reader::new(view.body), view)?;
-    // A complex coefficient counts as one number, as in the paper.
+    let FcHeader { transform, block, rotation: (_, digest), .. } = own_header(&mut Reader::new(view.body), view)?;
+    // A complex coefficient counts as one number, as in the paper, and so does a real one.
     let kept = block.ks * block.kd;
-    coefficients::expect(view, OWN_BYTES + digest.len(), 2 * kept)?;
+    coefficients::expect(view, OWN_BYTES + digest.len(), transform.numbers() * kept)?;
     Ok(kept)
 }
 
@@ -237,9 +261,13 @@ struct Reconstruction {
 
 /// The values of a packet, which `own` may be needed for.
 fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Reconstruction> {
-    let (sent, FcHeader { band, block, rotation }, exponent) = sent(packet)?;
+    let (sent, FcHeader { transform, band, block, rotation }, exponent) = sent(packet)?;
     let inverse = |gain| {
         let shape = packet.shape();
+        if transform == PlaneTransform::Cosine {
+            let values = transform::from_cosine_block(&sent, block.kd, shape, gain);
+            return Reconstruction { values, finite: false };
+        }
         let mut values = buffers::floats(shape.elements());
         let top = with_workspace(|work| kernel::inverse(&sent, shape, band, block, gain, &mut values, work));
         Reconstruction { values, finite: top.is_some() }
@@ -254,13 +282,13 @@ fn restore(packet: &Packet, own: Option<&Rotation>) -> Result<Reconstruction> {
     Ok(Reconstruction { values, finite: false })
 }
 
-/// The stored coefficients of an `fc` packet (real and imaginary parts in turn), its own header, and the exponent they
+/// The stored coefficients of an `fc` packet (of a spectrum real and imaginary parts in turn), its own header, and the exponent they
 /// share.
 fn sent(packet: &Packet) -> Result<(Scratch<f32>, FcHeader<'_>, i32)> {
     let view = packet.view();
     let mut reader = Reader::new(view.body);
     let own = own_header(&mut reader, &view)?;
-    let count = 2 * own.block.ks * own.block.kd;
+    let count = own.transform.numbers() * own.block.ks * own.block.kd;
     let section = coefficients::read(&mut reader, packet.values(), count, "coefficients")?;
     Ok((section.stored, own, section.exponent))
 }

@@ -1,7 +1,6 @@
 //! `fc-reading`: readings of FourierCompress that the paper's words allow and its formulas do not have, to see what they would change.
 
 use anyhow::{Context, Result, ensure};
-use rustdct::{DctPlanner, TransformType2And3};
 
 use crate::activation::Activation;
 use crate::bytes::buffers;
@@ -19,7 +18,7 @@ use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
 use crate::kernel::{self, Band, Block, with_workspace};
 use crate::parts::block_shape::{self, Allowance, Aspect};
-use crate::parts::low_rank;
+use crate::parts::{cosine, low_rank, transform};
 use crate::shape::Shape;
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
@@ -223,7 +222,7 @@ impl Codec for FcReading {
         let mut numbers: Vec<f32> = row[..sent_row].iter().map(|mean| (f64::from(*mean) * gain) as f32).collect();
         if self.is_dct {
             // Orthonormal, so its coefficients already have the size of the mean row; and real, so each is one number.
-            cosine(&mut rows, hidden);
+            cosine::forward(&mut rows, hidden);
             rows.chunks_exact(hidden).take(block.ks).for_each(|kept| numbers.extend_from_slice(&kept[..block.kd]));
         } else {
             let mut kept = Vec::with_capacity(2 * block.ks * block.kd);
@@ -267,52 +266,6 @@ fn mean_row(activation: &Activation) -> Vec<f32> {
         sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
     }
     sums.iter().map(|sum| (sum / activation.tokens() as f64) as f32).collect()
-}
-
-/// The factor by which coefficient `nth` of an orthonormal DCT-II of `length` numbers differs from the plain sum.
-fn scale(nth: usize, length: usize) -> f32 {
-    (if nth == 0 { 1.0 } else { 2.0 } / length as f32).sqrt()
-}
-
-/// Makes rows their orthonormal 2-D DCT-II.
-fn cosine(values: &mut [f32], hidden: usize) {
-    let mut planner = DctPlanner::<f32>::new();
-    let along = planner.plan_dct2(hidden);
-    let across = planner.plan_dct2(values.len() / hidden);
-    let forward = |transform: &dyn TransformType2And3<f32>, line: &mut [f32]| {
-        let length = line.len();
-        transform.process_dct2(line);
-        line.iter_mut().enumerate().for_each(|(nth, value)| *value *= scale(nth, length));
-    };
-    // The 2-D transform is separable: along each row, then along each column.
-    values.chunks_exact_mut(hidden).for_each(|row| forward(&*along, row));
-    columns(values, hidden, |column| forward(&*across, column));
-}
-
-/// Its inverse.
-fn inverse_cosine(values: &mut [f32], hidden: usize) {
-    let mut planner = DctPlanner::<f32>::new();
-    let along = planner.plan_dct3(hidden);
-    let across = planner.plan_dct3(values.len() / hidden);
-    // The plain DCT-III is the inverse of the plain DCT-II over half the length.
-    let backward = |transform: &dyn TransformType2And3<f32>, line: &mut [f32]| {
-        let length = line.len();
-        line.iter_mut().enumerate().for_each(|(nth, value)| *value *= 2.0 / (length as f32 * scale(nth, length)));
-        transform.process_dct3(line);
-    };
-    columns(values, hidden, |column| backward(&*across, column));
-    values.chunks_exact_mut(hidden).for_each(|row| backward(&*along, row));
-}
-
-/// Runs `f` on each column.
-fn columns(values: &mut [f32], hidden: usize, mut f: impl FnMut(&mut [f32])) {
-    let mut column = Vec::with_capacity(values.len() / hidden);
-    for d in 0..hidden {
-        column.clear();
-        column.extend(values.iter().skip(d).step_by(hidden));
-        f(&mut column);
-        values.iter_mut().skip(d).step_by(hidden).zip(&column).for_each(|(value, new)| *value = *new);
-    }
 }
 
 /// The own header.
@@ -367,7 +320,7 @@ fn restore(packet: &Packet, shared: Option<&SharedNumbers>) -> Result<Vec<f32>> 
     let view = packet.view();
     let mut reader = Reader::new(view.body);
     let own = own_header(&mut reader, &view)?;
-    let (hidden, Block { ks, kd }) = (view.hidden, own.block);
+    let (hidden, kd) = (view.hidden, own.block.kd);
     let sent = coefficients::read(&mut reader, view.values, own.numbers(hidden), "coefficients")?;
     // The mean row and the coefficients share one section, and with it one exponent.
     let (row, kept) = sent.stored.split_at(own.sent_row(hidden));
@@ -383,19 +336,15 @@ fn restore(packet: &Packet, shared: Option<&SharedNumbers>) -> Result<Vec<f32>> 
         }
     };
     let size = view.tokens * hidden;
-    let mut values = buffers::floats(own.padded * hidden);
-    if own.is_dct {
-        values.clear();
-        values.resize(own.padded * hidden, 0.0);
-        for (row, kept) in values.chunks_exact_mut(hidden).zip(kept.chunks_exact(kd)).take(ks) {
-            row[..kd].copy_from_slice(kept);
-        }
-        inverse_cosine(&mut values, hidden);
+    let shape = Shape { tokens: own.padded, hidden };
+    let values = if own.is_dct {
+        transform::from_cosine_block(kept, kd, shape, 1.0)
     } else {
         let gain = power_of_two(unitary(own.padded * hidden));
-        let shape = Shape { tokens: own.padded, hidden };
+        let mut values = buffers::floats(own.padded * hidden);
         with_workspace(|work| kernel::inverse(kept, shape, Band::Mirrored, own.block, gain, &mut values, work));
-    }
+        values
+    };
     let add = |(value, mean): (&f32, &f64)| (f64::from(*value) * gain + mean) as f32;
     // Rows beyond the tokens are padding, and end here.
     Ok(values[..size].chunks_exact(hidden).flat_map(|row| row.iter().zip(&mean).map(add)).collect())

@@ -1,20 +1,19 @@
 //! `topk`: the k values of largest magnitude, and where they are.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::activation::Activation;
-use crate::bytes::bits::{self, Coding};
-use crate::bytes::buffers::{self, Scratch};
-use crate::bytes::fields::{Reader, put_u32};
+use crate::bytes::buffers;
+use crate::bytes::fields::Reader;
 use crate::grids::coefficients::{self, Coefficients};
 use crate::interface::Codec;
-use crate::interface::budget::{Accounting, Budget, largest_that_fits, wire_items};
+use crate::interface::budget::Budget;
 use crate::interface::info::{CodecInfo, Rate, RowScope};
-use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
+use crate::interface::packet::{Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
-use crate::parts::largest::largest;
+use crate::parts::sparse::{self, SPARSE_BYTES, SparseSource};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "topk",
@@ -64,9 +63,6 @@ fn position_bytes(a: &Activation, k: usize) -> usize {
     (0..=27).map(rice).min().unwrap().min(values.len().div_ceil(8))
 }
 
-/// Own header: k 4, coding 1, bytes of positions 4.
-const OWN_BYTES: usize = 9;
-
 struct TopK {
     spec: CodecSpec,
     coefficients: Coefficients,
@@ -80,90 +76,27 @@ impl Codec for TopK {
     fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
         let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
-        let all = activation.values();
-        // Positions are free under `elements`, so the budget is a count; under `wire` they take their share.
-        let positions = match budget.accounting {
-            Accounting::Elements => largest(all, ((all.len() as f64 / budget.ratio).floor() as usize).max(1)),
-            Accounting::Wire => self.largest_that_fit(activation, budget.ratio)?,
-        };
-        let coding = bits::shortest(&positions, all.len());
         let shape = (activation.tokens(), activation.hidden());
-        let payload = self.payload(all, &positions)?;
-        let kind = self.coefficients.kind;
-        let mut bytes = Packet::begin(&INFO, kind, shape, OWN_BYTES + coding.bytes + payload.len())?;
-        put_u32(&mut bytes, positions.len());
-        bytes.push(coding.id);
-        put_u32(&mut bytes, coding.bytes);
-        bits::write(&mut bytes, &positions, coding);
-        bytes.extend_from_slice(&payload);
+        let source = SparseSource { ranks: activation.values(), numbers: activation.values(), shift: 0 };
+        let sent = source.choose(self.coefficients, budget, shape, 0)?;
+        let mut bytes = Packet::begin(&INFO, self.coefficients.kind, shape, sent.bytes())?;
+        sent.write(&mut bytes);
         Packet::finish(&INFO, bytes)
     }
 }
 
-impl TopK {
-    /// The values kept, as they go into the packet.
-    fn payload(&self, all: &[f32], positions: &[u32]) -> Result<Scratch<u8>> {
-        let mut kept = Scratch::new(positions.len());
-        kept.extend(positions.iter().map(|&at| all[at as usize]));
-        self.coefficients.encode(&kept, 0)
-    }
-
-    /// The largest k whose packet fits, by bisection: [`bits::shortest`] never shrinks as k grows.
-    fn largest_that_fit(&self, activation: &Activation, ratio: f64) -> Result<Scratch<u32>> {
-        let all = activation.values();
-        let room = wire_items(ratio, (activation.tokens(), activation.hidden()), HEADER_BYTES + OWN_BYTES, 1);
-        let mut fits = 1;
-        // Positions take room as well, so no more fit than without them.
-        let mut too_many = self.coefficients.certain(room, 1).min(all.len()) + 1;
-        while fits + 1 < too_many {
-            let k = fits.midpoint(too_many);
-            let Coding { bytes, .. } = bits::shortest(&largest(all, k), all.len());
-            if bytes + self.coefficients.bytes(k) <= room {
-                fits = k;
-            } else {
-                too_many = k;
-            }
-        }
-        let make = |k| {
-            let positions = largest(all, k);
-            let bytes = bits::shortest(&positions, all.len()).bytes + self.payload(all, &positions)?.len();
-            Ok((positions, bytes))
-        };
-        // Entropy-coded numbers are never longer, so at least as many fit.
-        let most = if self.coefficients.coded { all.len() } else { fits };
-        if most == fits {
-            return Ok(largest(all, fits));
-        }
-        largest_that_fits(fits, most, make, |(_, bytes)| *bytes <= room).map(|(positions, _)| positions)
-    }
-}
-
-/// The own header: k, coding, bytes of positions.
-fn own_header(reader: &mut Reader<'_>) -> Result<(usize, Coding)> {
-    let k = reader.u32("k")? as usize;
-    let id = reader.u8("coding")?;
-    let bytes = reader.u32("positions")? as usize;
-    Ok((k, Coding { id, bytes }))
-}
-
 fn layout(view: &PacketView<'_>) -> Result<usize> {
-    let (k, coding) = own_header(&mut Reader::new(view.body))?;
-    let most = view.tokens * view.hidden;
-    ensure!((1..=most).contains(&k), "packet field k: {k} is not in 1..={most}");
-    coefficients::expect(view, OWN_BYTES + coding.bytes, k)?;
+    let (k, coding) = sparse::header(&mut Reader::new(view.body), view.tokens * view.hidden)?;
+    coefficients::expect(view, SPARSE_BYTES + coding.bytes, k)?;
     Ok(k)
 }
 
 fn decode(packet: &Packet) -> Result<Vec<f32>> {
-    let view = packet.view();
-    let mut reader = Reader::new(view.body);
-    let (k, coding) = own_header(&mut reader)?;
     let n = packet.tokens() * packet.hidden();
-    let positions = bits::read(reader.bytes(coding.bytes, "positions")?, coding.id, k, n)?;
-    let kept = coefficients::read(&mut reader, packet.values(), k, "values")?.into_values();
     let mut out = buffers::floats(n);
     // The buffer still holds what it was used for before.
     out.fill(0.0);
-    positions.iter().zip(&*kept).for_each(|(&at, &v)| out[at as usize] = v);
+    let (positions, kept) = sparse::read(&mut Reader::new(packet.view().body), packet.values(), n)?;
+    positions.iter().zip(&*kept.into_values()).for_each(|(&at, &v)| out[at as usize] = v);
     Ok(out)
 }

@@ -54,6 +54,7 @@ impl CodecSpec {
         let chosen = chosen.into_iter().zip(info.options).map(with_default).collect::<Result<_>>()?;
         let spec = Self { info, chosen };
         spec.check_coder()?;
+        spec.check_band()?;
         Ok(spec)
     }
 
@@ -96,6 +97,16 @@ impl CodecSpec {
     /// The type of the numbers in this codec's packets; f32 where there is no such option.
     pub fn values(&self) -> ValueType {
         self.option("values").map_or(ValueType::F32, |v| v.parse().expect("checked by parse"))
+    }
+
+    /// Fails where a band is asked of a cosine transform, which has no mirrors to choose among.
+    fn check_band(&self) -> Result<()> {
+        let band = self.option("band").unwrap_or("mirrored");
+        ensure!(
+            band == "mirrored" || self.option("transform") != Some("dct"),
+            "codec {self}: transform=dct has no bands, its block is the low corner; leave band={band} out"
+        );
+        Ok(())
     }
 
     /// Fails where `coder=rans` meets numbers it does not code: those of `grids::coefficients` must be int8, those of `noop`
@@ -233,6 +244,7 @@ mod tests {
             ("noop:coder=rans", &["noop:coder=rans", "values=f16 or values=bf16", "found values=f32"]),
             ("topk:values=f61", &["\"f16\""]),
             ("fc:coder=rans", &["fc:coder=rans", "values=int8"]),
+            ("fc:transform=dct,band=corner", &["transform=dct has no bands", "leave band=corner out"]),
             ("topk:values=f32,coder=rans", &["coder=rans", "values=int8"]),
             ("svd:values=int8", &["svd:values"]),
             ("external", &["external:cmd=..."]),

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use strum::VariantNames;
 
-use crate::kernel::{Band, Block, Spectrum};
+use crate::kernel::{Band, Block};
+use crate::parts::transform::TransformedMatrix;
 use crate::shape::Shape;
 
 /// The shape of the kept block at a given number of coefficients.
@@ -85,10 +86,10 @@ pub fn proportional(band: Band, shape: Shape, ratio: f64) -> Block {
 
 /// The block of `adaptive`: of all K_S with the largest K_D allowed beside it, the pair whose reconstruction restores
 /// the most energy; ties go to the smaller K_S.
-pub(crate) fn most_energy(spectrum: &Spectrum, band: Band, allowance: Allowance) -> Block {
-    let Shape { tokens, hidden } = spectrum.shape();
+pub(crate) fn most_energy(matrix: TransformedMatrix<'_>, band: Band, allowance: Allowance) -> Block {
+    let Shape { tokens, hidden } = matrix.shape();
     let elements = (tokens * hidden) as f64;
-    let energies = Energies::new(spectrum);
+    let energies = Energies::new(matrix);
     let mut best: Option<(f64, Block)> = None;
     for ks in 1..=tokens {
         // The widest block for this K_S: a block inside another never restores more.
@@ -97,7 +98,11 @@ pub(crate) fn most_energy(spectrum: &Spectrum, band: Band, allowance: Allowance)
             break;
         }
         let block = Block { ks, kd };
-        let restored = energies.restored(band, block);
+        let restored = match matrix {
+            TransformedMatrix::Fourier(_) => energies.restored(band, block),
+            // Each coefficient stands for itself alone.
+            TransformedMatrix::Cosine(..) => energies.sum(&[0..ks], &[0..kd]),
+        };
         // Sums of the same energies in another order differ in the last bits; that must not decide a tie.
         if best.is_none_or(|(most, _)| restored > most * (1.0 + 1e-12)) {
             best = Some((restored, block));
@@ -106,7 +111,7 @@ pub(crate) fn most_energy(spectrum: &Spectrum, band: Band, allowance: Allowance)
     best.map_or(Block { ks: 1, kd: 1 }, |(_, block)| block)
 }
 
-/// Energies of the full spectrum, summed over rectangles in constant time.
+/// Energies of all coefficients, summed over rectangles in constant time.
 struct Energies {
     tokens: usize,
     hidden: usize,
@@ -115,15 +120,14 @@ struct Energies {
 }
 
 impl Energies {
-    fn new(spectrum: &Spectrum) -> Self {
-        let Shape { tokens, hidden } = spectrum.shape();
+    fn new(matrix: TransformedMatrix<'_>) -> Self {
+        let Shape { tokens, hidden } = matrix.shape();
         // A summed-area table (Crow 1984): built once, it gives any rectangle in four look-ups.
         let mut sums = vec![0f64; (tokens + 1) * (hidden + 1)];
         for u in 0..tokens {
             let mut row = 0.0;
             for v in 0..hidden {
-                let c = spectrum.at(u, v);
-                row += f64::from(c.re).powi(2) + f64::from(c.im).powi(2);
+                row += matrix.energy(u, v);
                 sums[(u + 1) * (hidden + 1) + v + 1] = sums[u * (hidden + 1) + v + 1] + row;
             }
         }

@@ -1,9 +1,9 @@
-//! Which coefficients of a half-spectrum are kept, and what tells the receiver: the option `mask`.
+//! Which coefficients of a matrix are kept, and what tells the receiver: the option `mask`.
 
 use anyhow::{Result, bail, ensure};
 use strum::VariantNames;
 
-use crate::parts::half_spectrum::HalfSpectrum;
+use crate::parts::coefficient_layout::CoefficientLayout;
 use crate::parts::largest::largest;
 
 /// The shape of the set kept.
@@ -45,48 +45,48 @@ pub(crate) struct MaskNumbers {
 }
 
 /// The limit of [`MaskNumbers`] numbers of `kept` positions.
-pub(crate) fn below(mask: Mask, half: HalfSpectrum, kept: usize) -> usize {
+pub(crate) fn below(mask: Mask, layout: CoefficientLayout, kept: usize) -> usize {
     match mask {
-        Mask::Free => half.count(),
-        Mask::Separable => half.width() + half.tokens,
-        Mask::Staircase => kept + half.tokens - 1,
+        Mask::Free => layout.count(),
+        Mask::Separable => layout.width() + layout.tokens,
+        Mask::Staircase => kept + layout.tokens - 1,
     }
 }
 
 /// How many numbers [`MaskNumbers`] has; `None` where that must be told.
-pub(crate) fn numbers(mask: Mask, half: HalfSpectrum, kept: usize) -> Option<usize> {
+pub(crate) fn numbers(mask: Mask, layout: CoefficientLayout, kept: usize) -> Option<usize> {
     match mask {
         Mask::Free => Some(kept),
         Mask::Separable => None,
-        Mask::Staircase => Some(half.tokens - 1),
+        Mask::Staircase => Some(layout.tokens - 1),
     }
 }
 
 /// Positions, ascending, of a set as listed; fails unless they are `kept` in number.
-pub(crate) fn positions(mask: Mask, half: HalfSpectrum, kept: usize, listed: Vec<u32>) -> Result<Vec<u32>> {
+pub(crate) fn positions(mask: Mask, layout: CoefficientLayout, kept: usize, listed: Vec<u32>) -> Result<Vec<u32>> {
     match mask {
         Mask::Free => Ok(listed),
         Mask::Separable => {
-            let rows_from = listed.partition_point(|&number| (number as usize) < half.width());
+            let rows_from = listed.partition_point(|&number| (number as usize) < layout.width());
             let (columns, rows) = listed.split_at(rows_from);
-            let rows: Vec<usize> = rows.iter().map(|&row| row as usize - half.width()).collect();
+            let rows: Vec<usize> = rows.iter().map(|&row| row as usize - layout.width()).collect();
             // Rows beyond the middle lack the columns that are their own mirrors.
-            let inner = columns.iter().filter(|&&v| !half.is_edge(v as usize)).count();
-            let low = rows.partition_point(|&u| u < half.low_rows());
+            let inner = columns.iter().filter(|&&v| !layout.is_edge(v as usize)).count();
+            let low = rows.partition_point(|&u| u < layout.low_rows());
             let found = low * columns.len() + (rows.len() - low) * inner;
             ensure!(found == kept, "packet field index: its rows and columns have {found} coefficients, not {kept}");
-            Ok(product(half, &rows, columns))
+            Ok(product(layout, &rows, columns))
         }
         Mask::Staircase => {
             let mut left = kept;
             let mut out = Vec::with_capacity(kept);
-            for u in 0..half.tokens {
+            for u in 0..layout.tokens {
                 let before = if u == 0 { 0 } else { listed[u - 1] as usize + 1 };
                 let width = listed.get(u).map_or(left, |&number| number as usize - before);
-                let most = half.columns(u).len();
+                let most = layout.columns(u).len();
                 ensure!(width <= most, "packet field index: {width} columns in row {u}, which has {most}");
                 left -= width;
-                out.extend((half.start(u)..half.start(u) + width).map(|position| position as u32));
+                out.extend((layout.start(u)..layout.start(u) + width).map(|position| position as u32));
             }
             Ok(out)
         }
@@ -94,11 +94,11 @@ pub(crate) fn positions(mask: Mask, half: HalfSpectrum, kept: usize, listed: Vec
 }
 
 /// Positions of rows times columns.
-fn product(half: HalfSpectrum, rows: &[usize], columns: &[u32]) -> Vec<u32> {
+fn product(layout: CoefficientLayout, rows: &[usize], columns: &[u32]) -> Vec<u32> {
     let row = |&u: &usize| {
-        let (own, start) = (half.columns(u), half.start(u));
+        let (own, start) = (layout.columns(u), layout.start(u));
         let inside = columns.iter().filter(move |&&v| own.contains(&(v as usize)));
-        let first = half.columns(u).start;
+        let first = layout.columns(u).start;
         inside.map(move |&v| (start + v as usize - first) as u32)
     };
     rows.iter().flat_map(row).collect()
@@ -106,7 +106,7 @@ fn product(half: HalfSpectrum, rows: &[usize], columns: &[u32]) -> Vec<u32> {
 
 /// Chooses sets of one matrix.
 pub(crate) struct Chooser {
-    half: HalfSpectrum,
+    layout: CoefficientLayout,
     mask: Mask,
     energies: Vec<f64>,
     /// For a staircase: runs of columns by falling energy per column.
@@ -122,16 +122,16 @@ struct MaskRun {
 }
 
 impl Chooser {
-    pub fn new(mask: Mask, half: HalfSpectrum, energies: Vec<f64>) -> Self {
+    pub fn new(mask: Mask, layout: CoefficientLayout, energies: Vec<f64>) -> Self {
         let mut runs = Vec::new();
         if mask == Mask::Staircase {
             // Along a concave hull, taking what is worth most per column is the best choice (marginal analysis, Fox
             // 1966); along the energies themselves it need not be.
-            (0..half.tokens).for_each(|u| hull(u, &energies[half.start(u)..half.start(u + 1)], &mut runs));
+            (0..layout.tokens).for_each(|u| hull(u, &energies[layout.start(u)..layout.start(u + 1)], &mut runs));
             // Stable: of equals, the lower row and the lower columns come first.
             runs.sort_by(|a, b| (b.energy / f64::from(b.width)).total_cmp(&(a.energy / f64::from(a.width))));
         }
-        Self { half, mask, energies, runs }
+        Self { layout, mask, energies, runs }
     }
 
     /// At most `count` positions, ascending, and how they are listed. At least one.
@@ -145,22 +145,22 @@ impl Chooser {
             }
             Mask::Separable => {
                 let (rows, columns) = self.separable(count);
-                let kept = product(self.half, &rows, &columns);
-                let rows = rows.into_iter().map(|u| (u + self.half.width()) as u32);
+                let kept = product(self.layout, &rows, &columns);
+                let rows = rows.into_iter().map(|u| (u + self.layout.width()) as u32);
                 (kept, columns.into_iter().chain(rows).collect())
             }
             Mask::Staircase => self.staircase(count),
         };
-        let below = below(self.mask, self.half, kept.len());
+        let below = below(self.mask, self.layout, kept.len());
         (kept, MaskNumbers { numbers, below })
     }
 
     /// The widths of most energy, as long as whole runs fit: the first that does not closes its row, and what is left in
     /// the end goes where it is worth most. So it is the best for the counts at which runs end, and near it between.
     fn staircase(&self, count: usize) -> (Vec<u32>, Vec<u32>) {
-        let half = self.half;
-        let mut widths = vec![0usize; half.tokens];
-        let mut closed = vec![false; half.tokens];
+        let layout = self.layout;
+        let mut widths = vec![0usize; layout.tokens];
+        let mut closed = vec![false; layout.tokens];
         let mut left = count;
         for run in &self.runs {
             let (u, width) = (run.row as usize, run.width as usize);
@@ -175,33 +175,34 @@ impl Chooser {
             }
         }
         while left > 0 {
-            let next = |u: usize| widths[u]..half.columns(u).len().min(widths[u] + left);
-            let worth = |u: usize| next(u).map(|i| self.energies[half.start(u) + i]).sum::<f64>();
-            let open = (0..half.tokens).filter(|&u| !next(u).is_empty());
+            let next = |u: usize| widths[u]..layout.columns(u).len().min(widths[u] + left);
+            let worth = |u: usize| next(u).map(|i| self.energies[layout.start(u) + i]).sum::<f64>();
+            let open = (0..layout.tokens).filter(|&u| !next(u).is_empty());
             let Some(u) = open.max_by(|&a, &b| worth(a).total_cmp(&worth(b)).then(b.cmp(&a))) else { break };
             let more = next(u).len();
             widths[u] += more;
             left -= more;
         }
-        let kept = (0..half.tokens).flat_map(|u| half.start(u)..half.start(u) + widths[u]).map(|p| p as u32).collect();
+        let kept =
+            (0..layout.tokens).flat_map(|u| layout.start(u)..layout.start(u) + widths[u]).map(|p| p as u32).collect();
         let mut next = 0;
         // Widths become ascending numbers of which they are the gaps; the last width follows from the total.
         let place = |&width: &usize| {
             next += width + 1;
             (next - 1) as u32
         };
-        (kept, widths[..half.tokens - 1].iter().map(place).collect())
+        (kept, widths[..layout.tokens - 1].iter().map(place).collect())
     }
 
     /// Rows and columns by turns: for a number of rows, those of most energy; to them the columns of most energy that fit;
     /// to these the rows of most energy; until nothing is gained. Numbers of rows an eighth apart are tried. A greedy
     /// search: the best pair of sets is a hard problem (it contains that of the densest bipartite subgraph).
     fn separable(&self, count: usize) -> (Vec<usize>, Vec<u32>) {
-        let half = self.half;
+        let layout = self.layout;
         let (mut most, mut best) = (-1.0, (vec![0], vec![0]));
-        let mut number = half.tokens;
+        let mut number = layout.tokens;
         while number > 0 {
-            let mut rows = self.rows(number, &(0..half.width() as u32).collect::<Vec<_>>());
+            let mut rows = self.rows(number, &(0..layout.width() as u32).collect::<Vec<_>>());
             let mut last = -1.0;
             loop {
                 let (columns, energy) = self.columns(&rows, count);
@@ -223,13 +224,13 @@ impl Chooser {
 
     /// The rows, ascending, with most energy in these columns.
     fn rows(&self, number: usize, columns: &[u32]) -> Vec<usize> {
-        let half = self.half;
+        let layout = self.layout;
         let energy = |u: usize| {
-            let (own, row) = (half.columns(u), &self.energies[half.start(u)..half.start(u + 1)]);
+            let (own, row) = (layout.columns(u), &self.energies[layout.start(u)..layout.start(u + 1)]);
             columns.iter().filter(|&&v| own.contains(&(v as usize))).map(|&v| row[v as usize - own.start]).sum::<f64>()
         };
-        let energies: Vec<f64> = (0..half.tokens).map(energy).collect();
-        let mut order: Vec<usize> = (0..half.tokens).collect();
+        let energies: Vec<f64> = (0..layout.tokens).map(energy).collect();
+        let mut order: Vec<usize> = (0..layout.tokens).collect();
         order.sort_by(|&a, &b| energies[b].total_cmp(&energies[a]));
         order.truncate(number);
         order.sort_unstable();
@@ -238,18 +239,18 @@ impl Chooser {
 
     /// The columns, ascending, taken by falling energy in these rows as long as their coefficients fit; and their energy.
     fn columns(&self, rows: &[usize], count: usize) -> (Vec<u32>, f64) {
-        let half = self.half;
-        let mut energies = vec![0f64; half.width()];
+        let layout = self.layout;
+        let mut energies = vec![0f64; layout.width()];
         for &u in rows {
-            let own = &mut energies[half.columns(u)];
-            own.iter_mut().zip(&self.energies[half.start(u)..half.start(u + 1)]).for_each(|(sum, e)| *sum += e);
+            let own = &mut energies[layout.columns(u)];
+            own.iter_mut().zip(&self.energies[layout.start(u)..layout.start(u + 1)]).for_each(|(sum, e)| *sum += e);
         }
-        let low = rows.partition_point(|&u| u < half.low_rows());
-        let mut order: Vec<u32> = (0..half.width() as u32).collect();
+        let low = rows.partition_point(|&u| u < layout.low_rows());
+        let mut order: Vec<u32> = (0..layout.width() as u32).collect();
         order.sort_by(|&a, &b| energies[b as usize].total_cmp(&energies[a as usize]));
         let (mut left, mut energy) = (count, 0.0);
         order.retain(|&v| {
-            let cost = if half.is_edge(v as usize) { low } else { rows.len() };
+            let cost = if layout.is_edge(v as usize) { low } else { rows.len() };
             let taken = (1..=left).contains(&cost);
             if taken {
                 left -= cost;

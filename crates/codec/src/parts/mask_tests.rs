@@ -2,12 +2,18 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::parts::transform::PlaneTransform;
 
 const MASKS: [Mask; 3] = [Mask::Free, Mask::Separable, Mask::Staircase];
 
-fn random(half: HalfSpectrum, seed: u64) -> Vec<f64> {
+/// The layout of an S x D spectrum.
+fn spectrum(tokens: usize, hidden: usize) -> CoefficientLayout {
+    CoefficientLayout { tokens, hidden, transform: PlaneTransform::Fourier }
+}
+
+fn random(layout: CoefficientLayout, seed: u64) -> Vec<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    (0..half.count()).map(|_| rng.random_range(0.0..1.0f64).powi(4)).collect()
+    (0..layout.count()).map(|_| rng.random_range(0.0..1.0f64).powi(4)).collect()
 }
 
 fn worth(energies: &[f64], kept: &[u32]) -> f64 {
@@ -23,21 +29,21 @@ fn best(energies: &[f64], count: u32, allowed: impl Fn(u32) -> bool) -> f64 {
 #[test]
 fn listed_sets_come_back_and_hold_at_most_what_was_asked() {
     for (s, d) in [(1, 1), (1, 9), (9, 1), (2, 2), (5, 6), (6, 7), (24, 96)] {
-        let half = HalfSpectrum { tokens: s, hidden: d };
+        let layout = spectrum(s, d);
         for mask in MASKS {
-            let chooser = Chooser::new(mask, half, random(half, 1));
-            for count in [1, 2, 3, half.count() / 3, half.count() - 1, half.count()] {
-                let count = count.clamp(1, half.count());
+            let chooser = Chooser::new(mask, layout, random(layout, 1));
+            for count in [1, 2, 3, layout.count() / 3, layout.count() - 1, layout.count()] {
+                let count = count.clamp(1, layout.count());
                 let (kept, listed) = chooser.choose(count);
                 assert!((1..=count).contains(&kept.len()), "{mask:?} {s} x {d}: {} of {count}", kept.len());
                 assert!(mask == Mask::Separable || kept.len() == count, "{mask:?} {s} x {d}");
-                assert!(count < half.count() || kept.len() == count, "{mask:?} {s} x {d}: not all at the end");
+                assert!(count < layout.count() || kept.len() == count, "{mask:?} {s} x {d}: not all at the end");
                 assert!(kept.is_sorted_by(|a, b| a < b) && listed.numbers.is_sorted_by(|a, b| a < b));
-                assert_eq!(listed.below, below(mask, half, kept.len()));
+                assert_eq!(listed.below, below(mask, layout, kept.len()));
                 assert!(listed.numbers.iter().all(|number| (*number as usize) < listed.below));
-                let told = numbers(mask, half, kept.len());
+                let told = numbers(mask, layout, kept.len());
                 assert!(told.is_none_or(|told| told == listed.numbers.len()));
-                assert_eq!(positions(mask, half, kept.len(), listed.numbers).unwrap(), kept, "{mask:?} {s} x {d}");
+                assert_eq!(positions(mask, layout, kept.len(), listed.numbers).unwrap(), kept, "{mask:?} {s} x {d}");
             }
         }
     }
@@ -45,10 +51,10 @@ fn listed_sets_come_back_and_hold_at_most_what_was_asked() {
 
 #[test]
 fn free_is_the_best_of_all_and_the_others_are_the_best_of_theirs_or_near() {
-    let half = HalfSpectrum { tokens: 4, hidden: 6 };
+    let layout = spectrum(4, 6);
     // Row by row, as bits: columns 0 to 3 in rows 0 to 2, 1 and 2 in row 3.
-    assert_eq!((half.count(), half.start(3)), (14, 12));
-    let row = |set: u32, u: usize| set >> half.start(u) & ((1 << half.columns(u).len()) - 1);
+    assert_eq!((layout.count(), layout.start(3)), (14, 12));
+    let row = |set: u32, u: usize| set >> layout.start(u) & ((1 << layout.columns(u).len()) - 1);
     let stairs = |set: u32| (0..4).all(|u| (row(set, u) + 1).is_power_of_two());
     let product = |set: u32| {
         let columns = row(set, 0) | row(set, 1) | row(set, 2) | row(set, 3) << 1;
@@ -56,9 +62,9 @@ fn free_is_the_best_of_all_and_the_others_are_the_best_of_theirs_or_near() {
     };
     let (mut near, mut exact) = ([0.0f64; 2], [0; 2]);
     for seed in 0..60 {
-        let energies = random(half, seed);
+        let energies = random(layout, seed);
         for count in [1, 3, 6, 10] {
-            let of = |mask| worth(&energies, &Chooser::new(mask, half, energies.clone()).choose(count).0);
+            let of = |mask| worth(&energies, &Chooser::new(mask, layout, energies.clone()).choose(count).0);
             let free = best(&energies, count as u32, |_| true);
             assert!((of(Mask::Free) - free).abs() < 1e-9);
             let bounds = [best(&energies, count as u32, product), best(&energies, count as u32, stairs)];
@@ -76,10 +82,10 @@ fn free_is_the_best_of_all_and_the_others_are_the_best_of_theirs_or_near() {
 
 #[test]
 fn stairs_are_the_best_where_a_run_ends() {
-    let half = HalfSpectrum { tokens: 7, hidden: 12 };
+    let layout = spectrum(7, 12);
     for seed in 0..20 {
-        let energies = random(half, seed);
-        let chooser = Chooser::new(Mask::Staircase, half, energies.clone());
+        let energies = random(layout, seed);
+        let chooser = Chooser::new(Mask::Staircase, layout, energies.clone());
         // No set is above the line through the runs' ends: that is where a concave hull of the sums lies.
         let (mut count, mut energy) = (0, 0.0);
         for run in &chooser.runs {
@@ -87,7 +93,7 @@ fn stairs_are_the_best_where_a_run_ends() {
             energy += run.energy;
             assert!((worth(&energies, &chooser.choose(count).0) - energy).abs() < 1e-9, "{count}");
         }
-        assert_eq!(count, half.count());
+        assert_eq!(count, layout.count());
         assert!(chooser.runs.is_sorted_by(|a, b| a.energy / f64::from(a.width) >= b.energy / f64::from(b.width)));
     }
 }
@@ -95,10 +101,10 @@ fn stairs_are_the_best_where_a_run_ends() {
 #[test]
 fn nothing_to_choose_from() {
     for (s, d) in [(5, 6), (1, 4), (6, 1)] {
-        let half = HalfSpectrum { tokens: s, hidden: d };
+        let layout = spectrum(s, d);
         for mask in MASKS {
-            for count in 1..=half.count() {
-                let (kept, _) = Chooser::new(mask, half, vec![0.0; half.count()]).choose(count);
+            for count in 1..=layout.count() {
+                let (kept, _) = Chooser::new(mask, layout, vec![0.0; layout.count()]).choose(count);
                 assert!((1..=count).contains(&kept.len()), "{mask:?}");
             }
         }
@@ -107,13 +113,13 @@ fn nothing_to_choose_from() {
 
 #[test]
 fn sets_that_do_not_add_up_are_refused() {
-    let half = HalfSpectrum { tokens: 4, hidden: 6 };
+    let layout = spectrum(4, 6);
     // Columns 0 and 1, rows 0 and 3: two in row 0, one in row 3.
-    assert_eq!(positions(Mask::Separable, half, 3, vec![0, 1, 4, 7]).unwrap(), [0, 1, 12]);
-    assert!(positions(Mask::Separable, half, 4, vec![0, 1, 4, 7]).is_err());
-    assert!(positions(Mask::Separable, half, 1, vec![]).is_err());
+    assert_eq!(positions(Mask::Separable, layout, 3, vec![0, 1, 4, 7]).unwrap(), [0, 1, 12]);
+    assert!(positions(Mask::Separable, layout, 4, vec![0, 1, 4, 7]).is_err());
+    assert!(positions(Mask::Separable, layout, 1, vec![]).is_err());
     // Widths 4, 0, 0 and the rest, of which row 3 has two columns.
-    assert_eq!(positions(Mask::Staircase, half, 6, vec![4, 5, 6]).unwrap(), [0, 1, 2, 3, 12, 13]);
-    assert!(positions(Mask::Staircase, half, 7, vec![4, 5, 6]).is_err());
-    assert!(positions(Mask::Staircase, half, 7, vec![5, 6, 7]).is_err());
+    assert_eq!(positions(Mask::Staircase, layout, 6, vec![4, 5, 6]).unwrap(), [0, 1, 2, 3, 12, 13]);
+    assert!(positions(Mask::Staircase, layout, 7, vec![4, 5, 6]).is_err());
+    assert!(positions(Mask::Staircase, layout, 7, vec![5, 6, 7]).is_err());
 }

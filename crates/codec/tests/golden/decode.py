@@ -41,10 +41,23 @@ def sylvester(d):
     return np.kron(np.eye(d // n), hadamard / n**0.5)
 
 
+def basis(n):
+    """Rows are the waves of an orthonormal DCT-II."""
+    waves = np.cos(np.pi / n * np.outer(np.arange(n), np.arange(n) + 0.5))
+    return np.sqrt(np.where(np.arange(n) == 0, 1, 2) / n)[:, None] * waves
+
+
+def dct_columns(c, s):
+    """Columns of s values, of which the first coefficients are here."""
+    return basis(s)[: len(c)].T @ c
+
+
 def fc(body, kind, s, d):
     first, ks, kd = struct.unpack("<BII", body[:9])
     band, rotate = first & 15, first >> 4
     at = 17 if rotate == 2 else 9
+    if band == 4:
+        return dct_columns(coefficients(body[at:], kind, ks * kd).reshape(ks, kd), s) @ basis(d)[:kd]
     pairs = coefficients(body[at:], kind, 2 * ks * kd)
     block = (pairs[0::2] + 1j * pairs[1::2]).reshape(ks, kd)
     kept, held = np.zeros((s, d), complex), np.zeros((s, d))
@@ -64,14 +77,16 @@ def fc(body, kind, s, d):
 
 
 def fc_mask(body, kind, s, d):
-    mask, k = struct.unpack("<BI", body[:5])
+    first, k = struct.unpack("<BI", body[:5])
+    mask, cosine = first & 15, first >> 4
     at = 9 if mask == 1 else 5
     coding, size = struct.unpack("<BI", body[at : at + 5])
     at += 5
     numbers = {0: k, 1: struct.unpack("<I", body[5:9])[0], 2: s - 1}[mask]
     listed = positions(body[at : at + size], coding, numbers)
-    width = d // 2 + 1
-    rows = [[(u, v) for v in (range(width) if u <= s // 2 else range(1, (d - 1) // 2 + 1))] for u in range(s)]
+    width = d if cosine else d // 2 + 1
+    whole = lambda u: cosine or u <= s // 2
+    rows = [[(u, v) for v in (range(width) if whole(u) else range(1, (d - 1) // 2 + 1))] for u in range(s)]
     if mask == 2:
         widths = np.diff(np.concatenate([[-1], listed, [k + s - 1]])).astype(int) - 1
         kept = [place for row, w in zip(rows, widths) for place in row[:w]]
@@ -82,6 +97,10 @@ def fc_mask(body, kind, s, d):
         else:
             kept = [(u, v) for u, v in kept if v in listed and u + width in listed]
     assert len(kept) == k
+    if cosine:
+        c = np.zeros((s, d))
+        c[tuple(np.transpose(kept))] = coefficients(body[at + size :], kind, k)
+        return dct_columns(c, s) @ basis(d)
     pairs = coefficients(body[at + size :], kind, 2 * k)
     spectrum = np.zeros((s, d), complex)
     for (u, v), c in zip(kept, pairs[0::2] + 1j * pairs[1::2]):
@@ -103,8 +122,7 @@ def fc_reading(body, kind, s, d):
         assert body[13:21] == hashlib.sha256(mean.tobytes()).digest()[:8]
     sent = sent[row:]
     if reading & 1:
-        basis = lambda n: np.sqrt(np.where(np.arange(n) == 0, 1, 2) / n)[:, None] * np.cos(np.pi / n * np.outer(np.arange(n), np.arange(n) + 0.5))
-        return (basis(p)[:ks].T @ sent.reshape(ks, kd) @ basis(d)[:kd])[:s] + mean
+        return (dct_columns(sent.reshape(ks, kd), p) @ basis(d)[:kd])[:s] + mean
     block = (sent[0::2] + 1j * sent[1::2]).reshape(ks, kd) * 2.0 ** round(np.log2(np.sqrt(p * d)))
     kept, spectrum = np.zeros((p, d), bool), np.zeros((p, d), complex)
     kept[:ks, :kd], spectrum[:ks, :kd] = True, block
@@ -396,12 +414,57 @@ def qsparse8_v1(body, kind, s, d):
     return out
 
 
+def fcanet(body, kind, s, d):
+    (width,) = struct.unpack("<I", body[:4])
+    groups, at = -(-d // width), 4 + -(-s * -(-d // width) // 8)
+    kept = np.zeros((s, groups), bool)
+    kept.ravel()[mask(body[4:at], s * groups)] = True
+    held, c = kept.repeat(width, axis=1)[:, :d], np.zeros((s, d))
+    c[held] = coefficients(body[at:], kind, held.sum())
+    return dct_columns(c, s)
+
+
+def dynamic_pruning(body, kind, s, d):
+    (block,) = struct.unpack("<I", body[:4])
+    c = topk(body[4:], kind, s, d)
+    parts = [c[:, at : at + block] for at in range(0, d, block)]
+    return np.concatenate([part @ basis(part.shape[1]) for part in parts], 1)
+
+
+def cobla(body, kind, s, d):
+    (width,) = struct.unpack("<I", body[:4])
+    parts = [min(width, d - at) for at in range(0, d, width)]
+    at, w = 4 + 4 * len(parts), 4 if kind == 1 else 2
+    ranks = struct.unpack(f"<{len(parts)}I", body[4:at])
+    middle = at + 2 + w * s * sum(ranks)
+    left, right, out = section(body[at:middle], kind), section(body[middle:], kind), []
+    for rank, part in zip(ranks, parts):
+        out.append(left[: s * rank].reshape(s, rank) @ right[: rank * part].reshape(rank, part))
+        left, right = left[s * rank :], right[rank * part :]
+    return np.concatenate(out, 1)
+
+
+def split_fine_tuning(body, kind, s, d):
+    first, k, coding, size = struct.unpack("<BIBI", body[:10])
+    bits, at = first & 15, 10 + size
+    kept, codes_at = positions(body[10:at], coding, k), at + 4 + 4 * s
+    magnitudes = np.frombuffer(body[at:codes_at], "<f4").astype("f8")
+    take = stream(body[codes_at:])
+    codes = rans(body[codes_at:], 1 << bits, k) if first & 16 else np.array([take(bits) for _ in range(k)])
+    levels, least = 1 << bits - 1, magnitudes[0]
+    out = np.zeros(s * d)
+    step = (magnitudes[1:][kept // d] - least) / (levels - 1)
+    out[kept] = (least + step * (codes % levels)) * np.where(codes < levels, 1, -1)
+    return out.reshape(s, d)
+
+
 DECODERS = {
     **{0: noop, 1: fc, 2: topk, 3: low_rank, 4: low_rank, 5: low_rank, 6: low_rank, 7: low_rank},
     **{8: quantiser(signed(256), 256), 9: quantiser(signed(16), 16), 10: quantiser(e4m3, 256)},
     11: quantiser(signed(16), 16, lambda out, _: out @ sylvester(out.shape[1])),
     **{40: quantiser(signed(16), 16, awq_scales, 8), 41: quantiser(signed(16), 16, learned_rotation, 8)},
     **{42: atom, 43: agile_quant},
+    **{60: fcanet, 61: dynamic_pruning, 62: cobla, 63: split_fine_tuning},
     **{12: threshold_split, 13: slicer, 14: sparse_rans, 16: fc_mask, 17: klt, 18: token_ids, 21: fc_reading},
     **{22: ggml(signed(256)), 23: ggml(lambda codes: np.concatenate([codes & 15, codes >> 4], 1) - 8)},
     **{24: sparse_v1, 25: qsparse8_v1},

@@ -1,29 +1,38 @@
-//! The independent coefficients of a real matrix's spectrum: one of each conjugate pair, row by row.
+//! The independent coefficients of a real matrix, row by row: of a spectrum one of each conjugate pair, of a cosine transform all.
 
 use std::ops::Range;
 
 use crate::bytes::buffers;
-use crate::kernel::{self, Band, Block, Spectrum, with_workspace};
+use crate::kernel::{self, Band, Block, with_workspace};
+use crate::parts::cosine;
+use crate::parts::transform::{self, PlaneTransform, TransformedMatrix};
 use crate::shape::Shape;
 
-/// Positions of the independent coefficients of an S x D matrix: row frequency u up to S/2 has columns 0 to D/2, one beyond
-/// has those columns that are not their own mirrors.
+/// Positions of the independent coefficients of an S x D matrix. Of a spectrum row frequency u up to S/2 has columns 0 to D/2,
+/// one beyond has those columns that are not their own mirrors. Of a cosine transform each row has all columns.
 #[derive(Clone, Copy)]
-pub(crate) struct HalfSpectrum {
+pub(crate) struct CoefficientLayout {
     pub tokens: usize,
     pub hidden: usize,
+    pub transform: PlaneTransform,
 }
 
-impl HalfSpectrum {
+impl CoefficientLayout {
     /// How many rows have the columns that are their own mirrors; the rows beyond get these columns from their mirror
     /// rows.
     pub fn low_rows(self) -> usize {
-        self.tokens / 2 + 1
+        match self.transform {
+            PlaneTransform::Fourier => self.tokens / 2 + 1,
+            PlaneTransform::Cosine => self.tokens,
+        }
     }
 
-    /// Columns of the half, D/2 + 1.
+    /// Columns of the first row: D/2 + 1 of a spectrum.
     pub fn width(self) -> usize {
-        self.hidden / 2 + 1
+        match self.transform {
+            PlaneTransform::Fourier => self.hidden / 2 + 1,
+            PlaneTransform::Cosine => self.hidden,
+        }
     }
 
     /// Columns of row u.
@@ -59,7 +68,11 @@ impl HalfSpectrum {
     }
 
     /// The energy of each position, and of its mirror where that is another position.
-    pub fn energies(self, spectrum: &Spectrum) -> Vec<f64> {
+    pub fn energies(self, matrix: TransformedMatrix<'_>) -> Vec<f64> {
+        let spectrum = match matrix {
+            TransformedMatrix::Fourier(spectrum) => spectrum,
+            TransformedMatrix::Cosine(values, _) => return values.iter().map(|&c| f64::from(c).powi(2)).collect(),
+        };
         let mut out = Vec::with_capacity(self.count());
         for u in 0..self.tokens {
             for v in self.columns(u) {
@@ -73,13 +86,27 @@ impl HalfSpectrum {
         out
     }
 
-    /// Coefficients at positions, real and imaginary parts in turn.
-    pub fn gather(self, spectrum: &Spectrum, positions: &[u32]) -> Vec<f32> {
-        self.places(positions).map(|(u, v)| spectrum.at(u, v)).flat_map(|c| [c.re, c.im]).collect()
+    /// Coefficients at positions; of a spectrum real and imaginary parts in turn.
+    pub fn gather(self, matrix: TransformedMatrix<'_>, positions: &[u32]) -> Vec<f32> {
+        match matrix {
+            TransformedMatrix::Fourier(spectrum) => {
+                self.places(positions).map(|(u, v)| spectrum.at(u, v)).flat_map(|c| [c.re, c.im]).collect()
+            }
+            // Every coefficient has a position, so positions are row-major.
+            TransformedMatrix::Cosine(values, _) => positions.iter().map(|&at| values[at as usize]).collect(),
+        }
     }
 
-    /// The matrix, times `gain`, whose spectrum has these coefficients, their mirrors, and zeros elsewhere.
+    /// The matrix, times `gain`, whose transform has these coefficients, their mirrors, and zeros elsewhere.
     pub fn restore(self, positions: &[u32], coefficients: &[f32], gain: f64) -> Vec<f32> {
+        if self.transform == PlaneTransform::Cosine {
+            let mut values = buffers::floats(self.count());
+            values.fill(0.0);
+            positions.iter().zip(coefficients).for_each(|(&at, &c)| values[at as usize] = c);
+            cosine::inverse(&mut values, self.hidden);
+            transform::times(&mut values, gain);
+            return values;
+        }
         let (s, w) = (self.tokens, self.width());
         // A block of all rows, in the order of the band.
         let mut block = vec![0f32; 2 * s * w];
@@ -112,11 +139,11 @@ mod tests {
     fn every_pair_is_there_once_and_its_energy_counts_for_both() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         for (s, d) in [(1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (4, 6), (5, 6), (6, 5), (7, 9), (24, 96), (33, 20)] {
-            let half = HalfSpectrum { tokens: s, hidden: d };
-            let all: Vec<u32> = (0..half.count() as u32).collect();
+            let layout = CoefficientLayout { tokens: s, hidden: d, transform: PlaneTransform::Fourier };
+            let all: Vec<u32> = (0..layout.count() as u32).collect();
             let mut seen = vec![0; s * d];
-            for (u, v) in half.places(&all) {
-                assert!(half.columns(u).contains(&v));
+            for (u, v) in layout.places(&all) {
+                assert!(layout.columns(u).contains(&v));
                 seen[u * d + v] += 1;
                 if (u, v) != ((s - u) % s, (d - v) % d) {
                     seen[(s - u) % s * d + (d - v) % d] += 1;
@@ -126,11 +153,16 @@ mod tests {
 
             let values: Vec<f32> = (0..s * d).map(|_| rng.random_range(-1.0..1.0)).collect();
             let mut workspace = Workspace::default();
-            let spectrum = kernel::forward_all(&values, Shape { tokens: s, hidden: d }, 1.0, &mut workspace);
+            let spectrum = TransformedMatrix::Fourier(kernel::forward_all(
+                &values,
+                Shape { tokens: s, hidden: d },
+                1.0,
+                &mut workspace,
+            ));
             let energy: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() * (s * d) as f64;
-            let found: f64 = half.energies(spectrum).iter().sum();
+            let found: f64 = layout.energies(spectrum).iter().sum();
             assert!((found - energy).abs() < 1e-5 * energy, "{s} x {d}: {found} for {energy}");
-            let back = half.restore(&all, &half.gather(spectrum, &all), 1.0);
+            let back = layout.restore(&all, &layout.gather(spectrum, &all), 1.0);
             assert!(values.iter().zip(&back).all(|(a, b)| (a - b).abs() < 1e-5), "{s} x {d}");
         }
     }
@@ -139,15 +171,20 @@ mod tests {
     fn what_is_left_out_is_the_error() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         for (s, d) in [(4, 6), (5, 7), (9, 8)] {
-            let half = HalfSpectrum { tokens: s, hidden: d };
+            let layout = CoefficientLayout { tokens: s, hidden: d, transform: PlaneTransform::Fourier };
             let values: Vec<f32> = (0..s * d).map(|_| rng.random_range(-1.0..1.0)).collect();
             let mut workspace = Workspace::default();
-            let spectrum = kernel::forward_all(&values, Shape { tokens: s, hidden: d }, 1.0, &mut workspace);
-            let energies = half.energies(spectrum);
-            let kept: Vec<u32> = (0..half.count() as u32).filter(|_| rng.random_bool(0.5)).collect();
-            let back = half.restore(&kept, &half.gather(spectrum, &kept), 1.0);
+            let spectrum = TransformedMatrix::Fourier(kernel::forward_all(
+                &values,
+                Shape { tokens: s, hidden: d },
+                1.0,
+                &mut workspace,
+            ));
+            let energies = layout.energies(spectrum);
+            let kept: Vec<u32> = (0..layout.count() as u32).filter(|_| rng.random_bool(0.5)).collect();
+            let back = layout.restore(&kept, &layout.gather(spectrum, &kept), 1.0);
             let error: f64 = values.iter().zip(&back).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-            let left: f64 = (0..half.count()).filter(|i| !kept.contains(&(*i as u32))).map(|i| energies[i]).sum();
+            let left: f64 = (0..layout.count()).filter(|i| !kept.contains(&(*i as u32))).map(|i| energies[i]).sum();
             assert!((error - left / (s * d) as f64).abs() < 1e-5, "{s} x {d}: {error}");
         }
     }
