@@ -12,7 +12,16 @@ use crate::value_error;
 /// Most columns of calibration rows: their covariance is D x D in f64, 2 GiB here.
 const MAX_CALIBRATED: usize = 1 << 14;
 
-/// What codecs learn from: rows of training activations, gradients, or weights of the next layer.
+/// What codecs learn before they are built; both sides of a codec need the same.
+///
+/// Args:
+///     rows: activations of training rows, n x D, one array or a list.
+///     gradients: dL/dA of training rows, n x D, for `fwsvd`.
+///     next_weights: weights that read A, outputs x D each, such as `[q.weight, k.weight, v.weight]` of the layer after the
+///         cut, for `svd-llm:whiten=weights` and, beside rows, `awq`.
+///
+/// Raises:
+///     ValueError: nothing was given, widths differ, or a value is not finite.
 #[pyclass(name = "Calibration", module = "splitbench", frozen)]
 pub(crate) struct PythonCalibration {
     learned: Arc<Calibration>,
@@ -133,7 +142,7 @@ fn wanted(spec: &CodecSpec, is_given: bool) -> Result<bool> {
             "needs gradients of a model's loss: give calibration=Calibration(gradients=...)"
         }
         Some(CalibrationNeed::NextWeights) => {
-            "needs the q, k and v weights of a model's next layer: give calibration=Calibration(next_weights=[...])"
+            "needs the q, k and v weights of a model's next layer: give calibration=Calibration(rows, next_weights=[...])"
         }
     };
     bail!("codec {spec} {missing}")

@@ -18,7 +18,16 @@ use crate::matrix::{MatrixList, MatrixView};
 use crate::report::TripReport;
 use crate::{value_error, workers};
 
-/// A codec with its options, budget and what it learned.
+/// A codec that is built once: it keeps its options, what it learned, and the program of `external`.
+///
+/// Args:
+///     codec: name with options, such as "fc:band=centered" (`codecs()`).
+///     ratio: how many times smaller, at least 1; ignored by a codec of fixed rate.
+///     accounting: what the ratio counts, numbers ("elements") or bytes of the packet ("wire").
+///     calibration: what it learns from, a `Calibration` or rows (n x D), for codecs that learn.
+///
+/// Raises:
+///     ValueError: unknown codec or option, a ratio below 1, or a calibration that is missing or not used.
 #[pyclass(name = "Codec", module = "splitbench", frozen)]
 pub(crate) struct PythonCodec {
     built: ManuallyDrop<Box<dyn Codec>>,
@@ -79,6 +88,9 @@ impl PythonCodec {
         self.budget.accounting.to_string()
     }
 
+    /// Encodes an array (S tokens x D channels), or a list of them, one per request, side by side.
+    ///
+    /// Returns the bytes of the packet, or a list. Raises ValueError for another shape or type and values that are not finite.
     fn encode<'py>(&self, py: Python<'py>, array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let matrices = MatrixList::read(array)?;
         let encode = |matrix: &MatrixView| {
@@ -90,6 +102,9 @@ impl PythonCodec {
         collect(py, packets.map(Ok), matrices.is_single)
     }
 
+    /// Decodes the bytes of a packet, or a list of them, one per request, side by side.
+    ///
+    /// Returns an S x D array of float32, or a list. Raises ValueError for bytes that are not a packet of this codec.
     fn decode<'py>(&self, py: Python<'py>, packet: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (packets, is_single) = read_packets(packet)?;
         let received =
@@ -97,6 +112,10 @@ impl PythonCodec {
         collect(py, received.into_iter().map(|received| to_array(py, received)), is_single)
     }
 
+    /// Sends an array, or each of a list, through the codec and back.
+    ///
+    /// Returns what arrives, S x D in float32, and a Report; or a list of such pairs. Times of a list are of threads side by side.
+    /// Raises ValueError as encode and decode do.
     fn round_trip<'py>(&self, py: Python<'py>, array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let matrices = MatrixList::read(array)?;
         let send = |matrix: &MatrixView| {
@@ -211,6 +230,21 @@ fn read_packet(object: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     Err(PyTypeError::new_err(format!("expected the bytes of a packet, or a list of them, got {kind}")))
 }
 
+/// Encodes an array (S tokens x D channels), or a list of them, one per request, side by side.
+///
+/// Args:
+///     array: float16, bfloat16 (ml_dtypes, torch), float32 or float64 in any layout, NumPy's or a tensor in the processor's
+///         memory; float32 in C order is read in place, others are converted to float32. Do not write to it meanwhile.
+///     codec: name with options, such as "fc:band=centered" (`codecs()`).
+///     ratio: how many times smaller, at least 1; ignored by a codec of fixed rate.
+///     accounting: what the ratio counts, numbers ("elements") or bytes of the packet ("wire").
+///     calibration: what the codec learns from, a `Calibration` or rows (n x D), for codecs that learn.
+///
+/// Returns:
+///     The bytes of the packet, or a list of them; those that `splitbench codec --packet` writes.
+///
+/// Raises:
+///     ValueError: whatever the command line refuses, in its words.
 #[pyfunction]
 #[pyo3(signature = (array, codec, *, ratio=8.0, accounting="elements", calibration=None))]
 pub(crate) fn encode<'py>(
@@ -224,6 +258,18 @@ pub(crate) fn encode<'py>(
     PythonCodec::new(py, codec, ratio, accounting, calibration)?.encode(py, array)
 }
 
+/// Decodes the bytes of a packet, or a list of them, one per request, side by side.
+///
+/// Args:
+///     packet: what `encode` gave.
+///     codec: needed for `external` and for codecs whose two sides share a calibration; checked where it is given.
+///     calibration: what the encoder had, for those codecs.
+///
+/// Returns:
+///     An S x D array of float32, or a list of them.
+///
+/// Raises:
+///     ValueError: the bytes are not a packet, or its numbers make no sense.
 #[pyfunction]
 #[pyo3(signature = (packet, codec=None, *, calibration=None))]
 pub(crate) fn decode<'py>(
@@ -256,6 +302,13 @@ pub(crate) fn decode<'py>(
     collect(py, received.into_iter().map(|received| to_array(py, received)), is_single)
 }
 
+/// Sends an array, or each of a list, through a codec and back; arguments as of `encode`.
+///
+/// Returns:
+///     What arrives, S x D in float32, and a `Report` with bytes, ratios, error and times; or a list of such pairs.
+///
+/// Raises:
+///     ValueError: as `encode` and `decode`.
 #[pyfunction]
 #[pyo3(signature = (array, codec, *, ratio=8.0, accounting="elements", calibration=None))]
 pub(crate) fn round_trip<'py>(

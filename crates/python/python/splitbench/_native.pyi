@@ -100,7 +100,7 @@ class Calibration:
         rows: activations of training rows, n x D, one array or a list.
         gradients: dL/dA of training rows, n x D, for `fwsvd`.
         next_weights: weights that read A, outputs x D each, such as `[q.weight, k.weight, v.weight]` of the layer after the
-            cut, for `awq` and `svd-llm:whiten=weights`.
+            cut, for `svd-llm:whiten=weights` and, beside rows, `awq`.
 
     Raises:
         ValueError: nothing was given, widths differ, or a value is not finite.
