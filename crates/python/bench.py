@@ -3,8 +3,8 @@
     python crates/python/bench.py                    # in a checkout with Rust, the wheel installed from it
     python crates/python/bench.py --no-rust
 
-Least of many calls, one thread: other programs on the machine only add to it. The Rust side is `cargo bench --bench codecs`, which
-prints microseconds per token at 64 x 2048; the two sides take turns, and the least of each counts. Build both from one tree.
+Least of many calls, one thread: other programs on the machine only add to it. The Rust side is `cargo bench -p splitbench-codec --bench codecs`,
+which prints microseconds per token at 64 x 2048; the two sides take turns, and the least of each counts. Build both from one tree.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def rust_side(program):
 
 def bench_program():
     """Builds the bench and returns its path."""
-    line = ["cargo", "bench", "--bench", "codecs", "--no-run"]
+    line = ["cargo", "bench", "-p", "splitbench-codec", "--bench", "codecs", "--no-run"]
     output = subprocess.run(line, cwd=ROOT, check=True, stderr=subprocess.PIPE, text=True).stderr
     return ROOT / output.split("Executable")[1].split("(")[1].split(")")[0]
 
