@@ -3,8 +3,9 @@
     python crates/python/bench.py                    # in a checkout with Rust, the wheel installed from it
     python crates/python/bench.py --no-rust
 
-Least of many calls, one thread: other programs on the machine only add to it. The Rust side is `cargo bench -p splitbench-codec --bench codecs`,
-which prints microseconds per token at 64 x 2048; the two sides take turns, and the least of each counts. Build both from one tree.
+Least of many calls, one thread: other programs on the machine only add to it. The Rust side is
+`cargo bench -p splitbench-codec --bench codecs`, which prints microseconds per token at 64 x 2048; the two sides take turns, and the
+least of each counts. Build both from one tree.
 """
 
 import argparse

@@ -14,7 +14,7 @@ use splitbench_codec::{
 };
 
 use crate::calibration::choose;
-use crate::matrix::{MatrixList, MatrixView};
+use crate::matrix::{MatrixList, SourceMatrix};
 use crate::report::TripReport;
 use crate::{value_error, workers};
 
@@ -93,7 +93,7 @@ impl PythonCodec {
     /// Returns the bytes of the packet, or a list. Raises ValueError for another shape or type and values that are not finite.
     fn encode<'py>(&self, py: Python<'py>, array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let matrices = MatrixList::read(array)?;
-        let encode = |matrix: &MatrixView| {
+        let encode = |matrix: &SourceMatrix| {
             let activation = matrix.activation()?;
             self.built.encode(&activation, Some(self.budget))
         };
@@ -118,7 +118,7 @@ impl PythonCodec {
     /// Raises ValueError as encode and decode do.
     fn round_trip<'py>(&self, py: Python<'py>, array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let matrices = MatrixList::read(array)?;
-        let send = |matrix: &MatrixView| {
+        let send = |matrix: &SourceMatrix| {
             let activation = matrix.activation()?;
             let RoundTrip { packet, received, encode, decode } =
                 trip(self.built.as_ref(), &activation, Some(self.budget))?;

@@ -9,7 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyCapsuleMethods};
 
-use crate::matrix::{MatrixNumber, MatrixView};
+use crate::matrix::{MatrixNumber, SourceMatrix};
 
 /// `kDLCPU` to `kDLCUDAHost` without `kDLCUDA`: memory that the processor reads.
 const HOST: [i32; 2] = [1, 3];
@@ -43,7 +43,7 @@ struct DlTensor {
 }
 
 /// Reads a tensor that offers `__dlpack__`. The capsule owns the memory: the view is valid while it is held.
-pub(crate) fn read<'py>(tensor: &Bound<'py, PyAny>) -> PyResult<(MatrixView, Bound<'py, PyAny>)> {
+pub(crate) fn read<'py>(tensor: &Bound<'py, PyAny>) -> PyResult<(SourceMatrix, Bound<'py, PyAny>)> {
     // Asked first: a tensor on a GPU may refuse, or wait for its stream.
     let (kind, _): (i32, i32) = tensor.call_method0("__dlpack_device__")?.extract()?;
     if !HOST.contains(&kind) {
@@ -82,5 +82,5 @@ pub(crate) fn read<'py>(tensor: &Bound<'py, PyAny>) -> PyResult<(MatrixView, Bou
         None => vec![shape.last().map_or(0, |&columns| columns as isize * bytes), bytes],
     };
     let data = tensor.data.cast::<u8>().cast_const().wrapping_add(tensor.byte_offset as usize);
-    Ok((MatrixView::new(data, number, &shape, &steps)?, capsule))
+    Ok((SourceMatrix::new(data, number, &shape, &steps)?, capsule))
 }

@@ -42,7 +42,7 @@ impl MatrixNumber {
 
 /// Where the numbers of a matrix lie. Whoever makes one holds the array for as long.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct MatrixView {
+pub(crate) struct SourceMatrix {
     data: *const u8,
     number: MatrixNumber,
     rows: usize,
@@ -52,10 +52,10 @@ pub(crate) struct MatrixView {
 }
 
 // SAFETY: it only reads, and `MatrixList` holds what it reads from.
-unsafe impl Send for MatrixView {}
-unsafe impl Sync for MatrixView {}
+unsafe impl Send for SourceMatrix {}
+unsafe impl Sync for SourceMatrix {}
 
-impl AsRef<[f32]> for MatrixView {
+impl AsRef<[f32]> for SourceMatrix {
     fn as_ref(&self) -> &[f32] {
         assert!(self.is_in_place());
         // SAFETY: rows * columns aligned f32 lie one after another from `data` on.
@@ -63,7 +63,7 @@ impl AsRef<[f32]> for MatrixView {
     }
 }
 
-impl MatrixView {
+impl SourceMatrix {
     /// A view of numbers at `data`; fails unless there are two dimensions, `steps` bytes apart, of which neither is empty.
     pub fn new(data: *const u8, number: MatrixNumber, shape: &[usize], steps: &[isize]) -> PyResult<Self> {
         let &[rows, columns] = shape else {
@@ -157,7 +157,7 @@ impl MatrixView {
 /// The matrices of a call, and what keeps their memory.
 pub(crate) struct MatrixList<'py> {
     /// To be used while this list lives.
-    pub views: Vec<MatrixView>,
+    pub views: Vec<SourceMatrix>,
     /// One array, and not a list of them.
     pub is_single: bool,
     _owners: Vec<Bound<'py, PyAny>>,
@@ -194,7 +194,7 @@ fn located(py: Python<'_>, error: PyErr, nth: usize) -> PyErr {
     PyValueError::new_err(format!("array {nth} of the list: {}", error.value(py)))
 }
 
-fn read_matrix<'py>(object: &Bound<'py, PyAny>) -> PyResult<(MatrixView, Bound<'py, PyAny>)> {
+fn read_matrix<'py>(object: &Bound<'py, PyAny>) -> PyResult<(SourceMatrix, Bound<'py, PyAny>)> {
     if let Ok(array) = object.cast::<PyUntypedArray>() {
         let descr = array.dtype();
         if descr.is_native_byteorder() == Some(false) {
@@ -211,7 +211,7 @@ fn read_matrix<'py>(object: &Bound<'py, PyAny>) -> PyResult<(MatrixView, Bound<'
         };
         // SAFETY: an array's struct lives as long as the array.
         let data = unsafe { (*array.as_array_ptr()).fields.data }.cast::<u8>().cast_const();
-        let view = MatrixView::new(data, number, array.shape(), array.strides())?;
+        let view = SourceMatrix::new(data, number, array.shape(), array.strides())?;
         return Ok((view, object.clone()));
     }
     if object.hasattr("__dlpack__")? {
