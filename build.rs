@@ -23,9 +23,19 @@ fn revision_files() -> Vec<PathBuf> {
 
 fn main() {
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
-    // Results, figures and prose do not change what the program computes.
-    let code =
-        ["Cargo.toml", "Cargo.lock", "build.rs", "src", "crates", "experiments", "datasets", "models", "results/paper"];
+    // Results, figures, prose and the Python package do not change what the program computes.
+    let code = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "build.rs",
+        "src",
+        "crates/codec",
+        "crates/fpga",
+        "experiments",
+        "datasets",
+        "models",
+        "results/paper",
+    ];
     let revision = git(&["rev-parse", "--short=9", "HEAD"]).map(|revision| {
         let changed = git(&[&["status", "--porcelain", "--"], &code[..]].concat()).is_some_and(|s| !s.is_empty());
         format!("+{revision}{}", if changed { "-dirty" } else { "" })

@@ -66,6 +66,16 @@ noise:
     cargo test --release --features noise --lib live::
     cargo test --release --features noise --test live --test live_noise
 
+# The Python package: a wheel as of `pip install .` in an environment of its own, its tests, and its speed beside the Rust bench.
+python python="python3":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
+    {{python}} -m venv target/python
+    target/python/bin/pip install --quiet . pytest ml_dtypes pandas polars pyarrow
+    target/python/bin/python -m pytest -q -rs crates/python/tests
+    target/python/bin/python crates/python/bench.py
+
 # Speed, as ratios against a peer in the same run.
 bench *args="":
     cargo bench {{args}}

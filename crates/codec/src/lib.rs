@@ -35,7 +35,7 @@ mod suite;
 #[doc(hidden)]
 pub mod vector;
 
-pub use activation::{Activation, TokenIds};
+pub use activation::{Activation, SharedValues, TokenIds};
 pub use bytes::values::ValueType;
 pub use codecs::external::NAME as EXTERNAL;
 pub use interface::budget::{Accounting, Budget, raw_bytes};
