@@ -101,7 +101,7 @@ pub(crate) fn most_energy(matrix: TransformedMatrix<'_>, band: Band, allowance: 
         let restored = match matrix {
             TransformedMatrix::Fourier(_) => energies.restored(band, block),
             // Each coefficient stands for itself alone.
-            TransformedMatrix::Cosine(..) => energies.sum(&[0..ks], &[0..kd]),
+            TransformedMatrix::Cosine(..) => energies.corner(block),
         };
         // Sums of the same energies in another order differ in the last bits; that must not decide a tie.
         if best.is_none_or(|(most, _)| restored > most * (1.0 + 1e-12)) {
@@ -132,6 +132,11 @@ impl Energies {
             }
         }
         Self { tokens, hidden, sums }
+    }
+
+    /// The sum over a block at the origin.
+    fn corner(&self, Block { ks, kd }: Block) -> f64 {
+        self.sums[ks * (self.hidden + 1) + kd]
     }
 
     fn sum(&self, rows: &[Range<usize>], columns: &[Range<usize>]) -> f64 {
