@@ -101,7 +101,7 @@ pub(crate) fn most_energy(matrix: TransformedMatrix<'_>, band: Band, allowance: 
         let restored = match matrix {
             TransformedMatrix::Fourier(_) => energies.restored(band, block),
             // Each coefficient stands for itself alone.
-            TransformedMatrix::Cosine(..) => energies.sum(&[0..ks], &[0..kd]),
+            TransformedMatrix::Cosine(..) => energies.sum(&[0..ks, 0..0], &[0..kd, 0..0]),
         };
         // Sums of the same energies in another order differ in the last bits; that must not decide a tie.
         if best.is_none_or(|(most, _)| restored > most * (1.0 + 1e-12)) {
