@@ -45,6 +45,10 @@ codecs model="pocket" *args="":
 wire model="pocket" *args="":
     cargo run --release -- run wire --model {{model}} {{args}}
 
+# The systems of the paper's Table I as codecs, at 4, 8 and 16 on the wire.
+table1 model="pocket" *args="":
+    cargo run --release -- run table1 --model {{model}} {{args}}
+
 # Which reading of FC would have to be true.
 readings model="pocket" *args="":
     cargo run --release -- run readings --model {{model}} {{args}}
