@@ -57,7 +57,7 @@ readings model="pocket" *args="":
 check:
     cargo fmt --all --check
     cargo clippy --release --workspace --all-targets -- -D warnings
-    cargo test --release --workspace
+    cargo test --release --workspace --exclude splitbench-python
     RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
 
 # 32 clients for so many minutes that come, go, are killed and reconnect through a relay that breaks connections.
