@@ -6,9 +6,9 @@ use std::fmt;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::cost::CutObjective;
+use crate::cost::{CutCost, CutObjective};
 use crate::problem::{Crossing, CutChoice, CutLoss, PartCost, PhaseSeconds, SplitProblem};
-use crate::search::{CutPlan, best_cut};
+use crate::search::{CutPlan, best_cut, fitting};
 
 /// Something without which another cut would be better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -152,12 +152,11 @@ pub fn decide(problem: &SplitProblem, objective: CutObjective) -> Result<CutDeci
     let mut reasons = Vec::new();
     for reason in CutReason::ALL {
         let (without, objective) = reason.without(problem, objective);
-        let best = best_cut(&without, objective)?;
+        let fitting = fitting(&without, objective)?;
+        let value = |(_, cost): &(usize, CutCost)| objective.value(cost);
         // The best that this cut can do without the reason, with whichever codec.
-        let mut same = without.clone();
-        same.choices.retain(|choice| choice.after_layer == cut);
-        let same = best_cut(&same, objective)?;
-        let (best, same) = (objective.value(&best.cost), objective.value(&same.cost));
+        let same = fitting.iter().find(|(nth, _)| without.choices[*nth].after_layer == cut);
+        let (best, same) = (value(&fitting[0]), same.map_or(f64::INFINITY, value));
         if best < same * (1.0 - 1e-6) {
             reasons.push(reason);
         }

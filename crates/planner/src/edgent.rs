@@ -28,7 +28,7 @@ pub fn edgent(problem: &SplitProblem, deadline_s: f64, measure: LossLimit) -> Re
         None => bail!(
             "no choice meets the deadline of {deadline_s} s; nearest comes {}, {:.6} s late: allow {:.6} s, or give harder \
              ratios",
-            quickest.choice.name(),
+            quickest.choice,
             quickest.cost.response_s - deadline_s,
             quickest.cost.response_s
         ),

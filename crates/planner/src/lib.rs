@@ -39,7 +39,7 @@ pub use problem::{
 };
 pub use random::SplitMix;
 pub use regression::{FeatureScale, LayerTimeModel, TimeSample, fit_by_kind, fit_layer_time};
-pub use search::{CutPlan, NearMiss, best_cut, rank_cuts};
+pub use search::{CutPlan, LimitExcess, NearMiss, best_cut, rank_cuts};
 pub use shard_latency::{ShardLatency, shard_latency};
 pub use shard_problem::{ModelShard, ShardProblem};
 pub use shard_programmes::{ShardPlan, shard_latency_as_published, shard_latency_one_each, shard_throughput};

@@ -1,5 +1,7 @@
 //! One direction of a link.
 
+use std::fmt::Display;
+
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +28,8 @@ impl OneWayLink {
     }
 
     /// Fails where the rate is not above zero, or the delay no time.
-    pub fn check(&self, name: &str) -> Result<()> {
-        check::positive(&format!("rate of {name} in bit/s"), self.bits_per_s)?;
-        check::amount(&format!("delay of {name} in s"), self.delay_s)
+    pub fn check(&self, name: impl Display) -> Result<()> {
+        check::positive(format_args!("rate of {name} in bit/s"), self.bits_per_s)?;
+        check::amount(format_args!("delay of {name} in s"), self.delay_s)
     }
 }

@@ -1,5 +1,7 @@
 //! What planners for a client and a server are given.
 
+use std::fmt;
+
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -154,8 +156,8 @@ impl SplitProblem {
         let ends = [("the embedding".to_string(), &self.embedding), ("the head".to_string(), &self.head)];
         for (name, part) in layers.chain(ends) {
             for (device, phases) in [("client", part.client), ("server", part.server)] {
-                check::amount(&format!("prompt time of {name} on the {device} in s"), phases.prompt_s)?;
-                check::amount(&format!("step time of {name} on the {device} in s"), phases.step_s)?;
+                check::amount(format_args!("prompt time of {name} on the {device} in s"), phases.prompt_s)?;
+                check::amount(format_args!("step time of {name} on the {device} in s"), phases.step_s)?;
             }
         }
         self.up.check("the link to the server")?;
@@ -165,7 +167,7 @@ impl SplitProblem {
         check::amount("power of sending in W", self.power.send_w)?;
         check::amount("power of waiting in W", self.power.wait_w)?;
         if let Some(limit) = self.limits.loss {
-            check::amount(&format!("the limit in {}", limit.unit()), limit.most())?;
+            check::amount(format_args!("the limit in {}", limit.unit()), limit.most())?;
         }
         ensure!(
             self.limits.min_layer <= self.layers.len(),
@@ -184,30 +186,28 @@ impl SplitProblem {
             choice.codec,
             choice.after_layer
         );
-        let name = choice.name();
         for (phase, crossing) in [("prompt", choice.prompt), ("step", choice.step)] {
-            check::amount(&format!("{phase} bytes of {name}"), crossing.bytes)?;
-            check::amount(&format!("{phase} encoding of {name} in s"), crossing.encode_s)?;
-            check::amount(&format!("{phase} decoding of {name} in s"), crossing.decode_s)?;
+            check::amount(format_args!("{phase} bytes of {choice}"), crossing.bytes)?;
+            check::amount(format_args!("{phase} encoding of {choice} in s"), crossing.encode_s)?;
+            check::amount(format_args!("{phase} decoding of {choice} in s"), crossing.decode_s)?;
             ensure!(
                 choice.after_layer < layers || crossing == Crossing::default(),
-                "{name} has all layers on the client, so nothing crosses: its bytes and codec times must be 0"
+                "{choice} has all layers on the client, so nothing crosses: its bytes and codec times must be 0"
             );
         }
         if let Some(ratio) = choice.ratio {
-            check::positive(&format!("ratio of {name}"), ratio)?;
+            check::positive(format_args!("ratio of {choice}"), ratio)?;
         }
         if let Some(drop) = choice.loss.drop_points {
-            ensure!(drop.is_finite(), "accuracy drop of {name} is {drop}: leave it empty where it was not measured");
+            ensure!(drop.is_finite(), "accuracy drop of {choice} is {drop}: leave it empty where it was not measured");
         }
-        choice.loss.kl_nats.map_or(Ok(()), |kl| check::amount(&format!("KL of {name}"), kl))
+        choice.loss.kl_nats.map_or(Ok(()), |kl| check::amount(format_args!("KL of {choice}"), kl))
     }
 }
 
-impl CutChoice {
-    /// How it is called in messages.
-    pub fn name(&self) -> String {
-        let ratio = self.ratio.map_or(String::new(), |ratio| format!(" at ratio {ratio}"));
-        format!("layer {}, {}{ratio}", self.after_layer, self.codec)
+impl fmt::Display for CutChoice {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "layer {}, {}", self.after_layer, self.codec)?;
+        self.ratio.map_or(Ok(()), |ratio| write!(f, " at ratio {ratio}"))
     }
 }

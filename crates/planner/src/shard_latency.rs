@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail};
 use serde::Serialize;
 
-use crate::shard_problem::{ModelShard, ShardProblem};
+use crate::shard_problem::{MOST_DEVICES, ModelShard, ShardProblem};
 use crate::shard_programmes::{ShardPlan, shard_latency_as_published, shard_latency_one_each};
 
 /// Most labels of one layer and device that are followed.
@@ -30,7 +30,7 @@ struct Label {
     device: usize,
     seconds: f64,
     /// Bytes left on each device, but no more than the layers to come need.
-    left: Vec<u64>,
+    left: [u64; MOST_DEVICES],
     /// No completion is quicker than this, s.
     bound_s: f64,
     /// Its place among the labels of the layer before.
@@ -148,13 +148,9 @@ pub fn shard_latency(problem: &ShardProblem) -> Result<ShardLatency> {
     let prices = MemoryPrices::search(problem, known_s);
     let needs_from = problem.needs_from();
     let mut dropped_s = f64::INFINITY;
-    let start = Label {
-        device: problem.source,
-        seconds: 0.0,
-        left: problem.device_memory_bytes.clone(),
-        bound_s: 0.0,
-        before: 0,
-    };
+    let mut left = [0; MOST_DEVICES];
+    left[..devices].copy_from_slice(&problem.device_memory_bytes);
+    let start = Label { device: problem.source, seconds: 0.0, left, bound_s: 0.0, before: 0 };
     let mut labels = vec![start];
     // Device and place before of every label, by layer: the way back.
     let mut ways: Vec<Vec<(usize, usize)>> = Vec::new();
@@ -164,7 +160,7 @@ pub fn shard_latency(problem: &ShardProblem) -> Result<ShardLatency> {
         for device in (0..devices).filter(|&device| problem.allows(layer, device)) {
             let mut here: Vec<Label> = Vec::new();
             for (before, label) in labels.iter().enumerate().filter(|(_, label)| label.left[device] >= need) {
-                let mut left = label.left.clone();
+                let mut left = label.left;
                 left[device] -= need;
                 left.iter_mut().for_each(|bytes| *bytes = needs_from[layer + 1].min(*bytes));
                 let hand_over_s = if layer == 0 { 0.0 } else { problem.hand_over_s(layer - 1, label.device, device) };

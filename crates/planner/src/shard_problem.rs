@@ -7,7 +7,7 @@ use crate::check;
 use crate::link::OneWayLink;
 
 /// Most devices: the programme for throughput has a state for each set of them.
-const MOST_DEVICES: usize = 12;
+pub(crate) const MOST_DEVICES: usize = 12;
 
 /// A model over devices that are connected pairwise. Embedding and head count as the first and last layer, as in the paper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,10 +81,10 @@ impl ShardProblem {
         );
         for (device, times) in self.layer_s.iter().enumerate() {
             for (layer, &seconds) in times.iter().enumerate() {
-                check::amount(&format!("time of layer {layer} on device {device} in s"), seconds)?;
+                check::amount(format_args!("time of layer {layer} on device {device} in s"), seconds)?;
             }
             for (to, link) in self.links[device].iter().enumerate().filter(|(to, _)| *to != device) {
-                link.check(&format!("the link from device {device} to {to}"))?;
+                link.check(format_args!("the link from device {device} to {to}"))?;
             }
         }
         self.output_bytes.iter().try_for_each(|&bytes| check::amount("bytes of a layer's output", bytes))

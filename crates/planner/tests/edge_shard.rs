@@ -7,6 +7,9 @@ use std::time::Instant;
 use common::{INSTANCES, close};
 use splitbench_planner::*;
 
+/// About half of the random problems have too little memory to be placed.
+const SEEDS: u64 = 2_100;
+
 fn random_shards(random: &mut SplitMix, most_layers: usize, most_devices: usize) -> ShardProblem {
     let (layers, devices) = (1 + random.below(most_layers), 1 + random.below(most_devices));
     let speeds: Vec<f64> = (0..devices).map(|_| random.range(0.2, 3.0)).collect();
@@ -124,7 +127,7 @@ fn exact_latency(problem: &ShardProblem) -> anyhow::Result<ShardPlan> {
 #[test]
 fn programmes_are_exact_with_memory_and_privacy() {
     let (mut fitting, mut none) = (0, 0);
-    for seed in 0..INSTANCES {
+    for seed in 0..SEEDS {
         let problem = random_shards(&mut SplitMix::new(seed), 6, 4);
         let all = assignments(&problem);
         let one_each: Vec<Vec<usize>> = all.iter().filter(|a| has_one_shard_per_device(a)).cloned().collect();
@@ -149,12 +152,12 @@ fn programmes_are_exact_with_memory_and_privacy() {
             }
         }
     }
-    assert!(fitting > 500 && none > 200, "{fitting} fit and {none} do not: both roads are to be tested");
+    assert!(fitting > 2_700 && none > 2_000, "{fitting} fit and {none} do not: both roads are to be tested");
 }
 
 #[test]
 fn the_published_latency_programme_is_exact_where_memory_does_not_bind() {
-    for seed in 0..INSTANCES {
+    for seed in 0..SEEDS {
         let mut problem = random_shards(&mut SplitMix::new(seed), 6, 4);
         problem.device_memory_bytes = vec![u64::MAX; problem.devices()];
         let plan = shard_latency_as_published(&problem).unwrap();
@@ -170,7 +173,7 @@ fn how_far_other_latency_programmes_are_from_the_least() {
     let (mut feasible, mut published_missing, mut published_slower, mut ours_missing, mut ours_slower) =
         (0, 0, 0, 0, 0);
     let (mut published_worst, mut ours_worst) = (1.0f64, 1.0f64);
-    for seed in 0..INSTANCES {
+    for seed in 0..SEEDS {
         let problem = random_shards(&mut SplitMix::new(seed), 6, 4);
         let best = least(assignments(&problem).iter().map(|assignment| latency_s(&problem, assignment)));
         let (published, ours) =
@@ -192,13 +195,14 @@ fn how_far_other_latency_programmes_are_from_the_least() {
             }
         }
     }
-    println!("{feasible} of {INSTANCES} instances can be placed");
+    println!("{feasible} of {SEEDS} instances can be placed");
     println!(
         "published: {published_missing} not placed, {published_slower} slower, by a factor of {published_worst:.2} at worst"
     );
     println!(
         "one shard per device: {ours_missing} not placed, {ours_slower} slower, by a factor of {ours_worst:.2} at worst"
     );
+    assert!(feasible >= INSTANCES, "{feasible} instances can be placed");
     assert!(published_missing + published_slower > 0, "the page says that the published programme is not exact");
     assert!(ours_slower > 0, "the page says that a second shard on one device can be quicker");
 }

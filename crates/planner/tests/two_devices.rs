@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Instant;
+
 use common::{INSTANCES, close, plain_decoder, random_problem, walk};
 use splitbench_planner::*;
 
@@ -36,7 +38,7 @@ fn jalad_is_exact() {
                 assert!(best.is_infinite(), "seed {seed}: {error}");
                 let miss = error.downcast_ref::<NearMiss>().expect("a near miss");
                 let nearest = least(problem.choices.iter().map(|choice| choice.loss.drop_points.unwrap()));
-                assert!(close(miss.loss_excess, nearest - limit.most()), "seed {seed}");
+                assert!(close(miss.excess.loss, nearest - limit.most()), "seed {seed}");
             }
         }
     }
@@ -236,6 +238,52 @@ fn edgent_gives_up_accuracy_only_for_the_deadline() {
 }
 
 #[test]
+fn neurosurgeon_cuts_by_fitted_times_where_it_cuts_by_true_ones() {
+    for bits_per_s in [1e5, 30e6, 1e9] {
+        let mut problem = shrinking_network(bits_per_s);
+        let measured = neurosurgeon(&problem, "raw", NeurosurgeonGoal::Latency).unwrap();
+        for layer in &mut problem.layers {
+            for phases in [&mut layer.client, &mut layer.server] {
+                // Timed at three sizes, with 2 % of error; asked for at a size of 100.
+                let sample = |size: f64, error: f64| TimeSample {
+                    features: vec![size],
+                    seconds: phases.prompt_s * (0.2 + 0.8 * size / 100.0) * error,
+                };
+                let model = fit_layer_time(&[sample(10.0, 1.02), sample(50.0, 0.98), sample(300.0, 1.01)]).unwrap();
+                phases.prompt_s = model.predict_s(&[100.0]).unwrap();
+            }
+        }
+        let fitted = neurosurgeon(&problem, "raw", NeurosurgeonGoal::Latency).unwrap();
+        assert_eq!(fitted.choice.after_layer, measured.choice.after_layer);
+        assert!((fitted.cost.response_s / measured.cost.response_s - 1.0).abs() < 0.03 && fitted != measured);
+    }
+}
+
+/// `cargo test --release -p splitbench-planner --test two_devices five_thousand -- --nocapture` prints the times.
+#[test]
+fn five_thousand_rows_take_less_than_a_second() {
+    let mut problem = coded_decoder(20e6);
+    while problem.choices.len() < 5_000 {
+        let mut more = problem.choices[problem.choices.len() % 20].clone();
+        more.prompt.bytes += problem.choices.len() as f64;
+        more.after_layer = more.after_layer.min(7);
+        problem.choices.push(more);
+    }
+    problem.limits.loss = Some(LossLimit::DropPoints(0.5));
+    let start = Instant::now();
+    decide(&problem, CutObjective::Response).unwrap();
+    let decided = start.elapsed();
+    edgent(&problem, 10.0, LossLimit::DropPoints(0.0)).unwrap();
+    jalad(&problem, LossLimit::DropPoints(0.5)).unwrap();
+    println!(
+        "decide: {:.1} ms, with JALAD and Edgent {:.1} ms",
+        decided.as_secs_f64() * 1e3,
+        start.elapsed().as_secs_f64() * 1e3
+    );
+    assert!(start.elapsed().as_secs_f64() < 1.0);
+}
+
+#[test]
 fn what_fits_nowhere_says_what_comes_nearest() {
     let mut problem = coded_decoder(20e6);
     problem.choices.retain(|choice| choice.codec == "fc");
@@ -250,7 +298,7 @@ fn what_fits_nowhere_says_what_comes_nearest() {
     let error = best_cut(&problem, CutObjective::Response).unwrap_err();
     let miss = error.downcast_ref::<NearMiss>().unwrap();
     // Two layers too few of three are less than memory for two layers too many.
-    assert_eq!((miss.plan.choice.after_layer, miss.client_bytes_lacking, miss.layers_lacking), (1, 50, 2));
+    assert_eq!((miss.plan.choice.after_layer, miss.excess.client_bytes, miss.excess.layers), (1, 50, 2));
     problem.choices.iter_mut().for_each(|choice| choice.loss.drop_points = None);
     let error = jalad(&problem, LossLimit::DropPoints(0.1)).unwrap_err().to_string();
     assert!(error.contains("has no measured loss") && error.contains("14 choices have no measured loss"), "{error}");
