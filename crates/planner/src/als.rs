@@ -16,7 +16,7 @@ pub struct AlsWeights {
 }
 
 impl Default for AlsWeights {
-    /// Those of the authors' code: 10.5 and 1.
+    /// Those of the training script published under the paper's name: 10.5 and 1.
     fn default() -> Self {
         Self { inference: 10.5, load: 1.0 }
     }
