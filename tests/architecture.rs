@@ -75,7 +75,9 @@ const SHARED_NAMES: [(&str, &str); 3] = [
 fn a_type_has_a_name_of_its_own() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for folder in ["src", "crates/codec/src", "crates/fpga/src", "crates/python/src", "tools/pocket/src"] {
+    for folder in
+        ["src", "crates/codec/src", "crates/fpga/src", "crates/planner/src", "crates/python/src", "tools/pocket/src"]
+    {
         sources(&root.join(folder), &mut files);
     }
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
