@@ -106,8 +106,8 @@ fn nalgebra_qr(a: &Activation) -> f64 {
     })
 }
 
-/// Formats of other programs, and a quantiser beside them.
-const FORMATS: [&str; 14] = [
+/// Formats of other programs, a quantiser beside them, and codecs that search for what fits.
+const FORMATS: [&str; 17] = [
     "noop:values=f16",
     "noop:values=bf16",
     "noop:values=bf16,coder=rans",
@@ -122,12 +122,15 @@ const FORMATS: [&str; 14] = [
     "qsparse8_v1",
     "topk",
     "fc",
+    "threshold-split",
+    "slicer",
+    "sparse-rans",
 ];
 
 /// Least time of encoding and of decoding, per token: other programs on the machine only add to it.
-fn per_token() {
-    let a = activation(64, 2048);
-    println!("\nleast of {CALLS} calls, one thread, 64 x 2048, µs per token, ratio {RATIO} in elements");
+fn per_token(tokens: usize, hidden: usize) {
+    let a = activation(tokens, hidden);
+    println!("\nleast of {CALLS} calls, one thread, {tokens} x {hidden}, µs per token, ratio {RATIO} in elements");
     println!("{:<28} {:>8} {:>8} {:>8}", "codec", "encode", "decode", "wire");
     for name in FORMATS {
         let codec = codec::build(&CodecSpec::parse(name).unwrap(), None).unwrap();
@@ -137,7 +140,7 @@ fn per_token() {
             let time = |_| {
                 let clock = Instant::now();
                 call();
-                clock.elapsed().as_secs_f64() * 1e6 / 64.0
+                clock.elapsed().as_secs_f64() * 1e6 / tokens as f64
             };
             (0..CALLS).map(time).fold(f64::INFINITY, f64::min)
         };
@@ -148,7 +151,8 @@ fn per_token() {
 }
 
 fn main() {
-    per_token();
+    // A prompt, a generated token, and a prompt of the embedded model.
+    [(64, 2048), (1, 2048), (67, 192)].into_iter().for_each(|(tokens, hidden)| per_token(tokens, hidden));
     println!("\nencode + decode, median of {CALLS} calls, one thread, ratio {RATIO} in elements");
     println!("{:<12} {:<6} {:>12}   {:<28} {:>12} {:>8}", "S x D", "codec", "ours, µs", "peer", "peer, µs", "times");
     for (tokens, hidden) in [(32, 2048), (54, 1536), (54, 2048), (128, 3072)] {
