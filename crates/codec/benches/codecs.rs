@@ -107,8 +107,8 @@ fn nalgebra_qr(a: &Activation) -> f64 {
 }
 
 /// Formats of other programs, and a quantiser beside them; transforms and low rank of the paper's Table I beside `fc`, `svd` and
-/// `topk`.
-const FORMATS: [&str; 24] = [
+/// `topk`; and codecs that search for what fits.
+const FORMATS: [&str; 27] = [
     "noop:values=f16",
     "noop:values=bf16",
     "noop:values=bf16,coder=rans",
@@ -133,13 +133,16 @@ const FORMATS: [&str; 24] = [
     "cobla",
     "split-fine-tuning",
     "split-fine-tuning:bits=8",
+    "threshold-split",
+    "slicer",
+    "sparse-rans",
 ];
 
 /// Least time of encoding and of decoding, per token: other programs on the machine only add to it.
-fn per_token() {
-    let a = activation(64, 2048);
+fn per_token(tokens: usize, hidden: usize) {
+    let a = activation(tokens, hidden);
     println!(
-        "\nleast of {CALLS} calls, one thread, 64 x 2048, µs per token, ratio {RATIO} in elements, and on the wire"
+        "\nleast of {CALLS} calls, one thread, {tokens} x {hidden}, µs per token, ratio {RATIO} in elements, and on the wire"
     );
     println!("{:<40} {:>8} {:>8} {:>6} {:>12} {:>6}", "codec", "encode", "decode", "wire", "encode, wire", "wire");
     for name in FORMATS {
@@ -148,7 +151,7 @@ fn per_token() {
             let time = |_| {
                 let clock = Instant::now();
                 call();
-                clock.elapsed().as_secs_f64() * 1e6 / 64.0
+                clock.elapsed().as_secs_f64() * 1e6 / tokens as f64
             };
             (0..CALLS).map(time).fold(f64::INFINITY, f64::min)
         };
@@ -163,7 +166,8 @@ fn per_token() {
 }
 
 fn main() {
-    per_token();
+    // A prompt, a generated token, and a prompt of the embedded model.
+    [(64, 2048), (1, 2048), (67, 192)].into_iter().for_each(|(tokens, hidden)| per_token(tokens, hidden));
     println!("\nencode + decode, median of {CALLS} calls, one thread, ratio {RATIO} in elements");
     println!("{:<12} {:<6} {:>12}   {:<28} {:>12} {:>8}", "S x D", "codec", "ours, µs", "peer", "peer, µs", "times");
     for (tokens, hidden) in [(32, 2048), (54, 1536), (54, 2048), (128, 3072)] {

@@ -11,6 +11,7 @@ use anyhow::Result;
 
 use crate::bytes::fields::Reader;
 use crate::bytes::values::{self, ValueType, power_of_two};
+use crate::vector::{Vector, dispatch};
 
 /// The widest code of a block: four bits say the width.
 pub(crate) const MAX_WIDTH: usize = 15;
@@ -45,6 +46,7 @@ impl Range {
 }
 
 /// A block to be sent.
+#[derive(Clone)]
 pub(crate) struct RangeBlock {
     count: usize,
     low: f32,
@@ -57,19 +59,17 @@ pub(crate) struct RangeBlock {
 impl RangeBlock {
     pub fn new(numbers: &[f32]) -> Self {
         let count = numbers.len();
-        let low = numbers.iter().copied().reduce(f32::min).unwrap_or(0.0);
-        let high = numbers.iter().copied().reduce(f32::max).unwrap_or(0.0);
+        let NumberSummary { low, high, sum } = dispatch!(summary(numbers));
         // In f64, and divided by one where the block is empty.
-        let mean = (numbers.iter().map(|&v| f64::from(v)).sum::<f64>() / count.max(1) as f64) as f32;
+        let mean = (sum / count.max(1) as f64) as f32;
         let range = Range { low: low.into(), high: high.into() };
         let span = range.high - range.low;
-        let exact = |width: u8| -> f64 {
-            let middle = |v: f64| if width == 0 { mean.into() } else { range.value(range.code(v, width), width) };
-            numbers.iter().map(|&v| (f64::from(v) - middle(v.into())).powi(2)).sum()
-        };
+        if span == 0.0 {
+            return Self { count, low, high, mean, errors: [0.0; MAX_WIDTH + 1] };
+        }
+        let exact = dispatch!(exact_errors(numbers, range, mean.into()));
         let error = |width: usize| match width {
-            _ if span == 0.0 => 0.0,
-            0..=EXACT_WIDTH => exact(width as u8),
+            0..=EXACT_WIDTH => exact[width],
             // The variance of a number spread evenly over a cell is the cell's square over 12.
             _ => count as f64 * (span / f64::from(1u32 << width)).powi(2) / 12.0,
         };
@@ -93,9 +93,139 @@ impl RangeBlock {
     /// The step from `width` to a wider code below `limit` that takes most error off for a bit.
     fn step(&self, block: usize, width: u8, limit: u8) -> Option<Step> {
         let gain = |to: u8| (self.error(width) - self.error(to)) / (self.count * usize::from(to - width)) as f64;
+        let (mut best, mut before): (Option<Step>, f64) = (None, f64::NEG_INFINITY);
         // All wider codes are looked at, not only the next: two bits together may take more off per bit than the first.
-        let wider = (width + 1..limit).map(|to| Step { gain: gain(to), block, to });
-        wider.filter(|step| step.gain > 0.0).max()
+        for to in width + 1..limit {
+            let gain = gain(to);
+            if gain > best.as_ref().map_or(0.0, |best| best.gain) {
+                best = Some(Step { gain, block, to });
+            }
+            // Beyond the widths whose error is computed each bit takes off less than the last: once gains fall, they fall on.
+            if usize::from(to) > EXACT_WIDTH + 1 && gain <= before {
+                break;
+            }
+            before = gain;
+        }
+        best
+    }
+}
+
+/// What one pass over the numbers of a block tells.
+struct NumberSummary {
+    low: f32,
+    high: f32,
+    sum: f64,
+}
+
+/// Sums that run side by side: additions then need not wait for one another. Their number is the same on every processor,
+/// and so are the rounding and the packets.
+const SUMS: usize = 8;
+
+/// Adds up side-by-side sums, always in the same order.
+fn total(sums: [f64; SUMS]) -> f64 {
+    sums.iter().sum()
+}
+
+#[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
+fn summary<V: Vector>(numbers: &[f32]) -> NumberSummary {
+    let first = numbers.first().copied().unwrap_or(0.0);
+    let (mut low, mut high, mut sums) = ([first; SUMS], [first; SUMS], [0f64; SUMS]);
+    let (chunks, rest) = numbers.as_chunks::<SUMS>();
+    for chunk in chunks {
+        for (i, &v) in chunk.iter().enumerate() {
+            low[i] = if v < low[i] { v } else { low[i] };
+            high[i] = if v > high[i] { v } else { high[i] };
+            sums[i] += f64::from(v);
+        }
+    }
+    for (i, &v) in rest.iter().enumerate() {
+        low[i] = low[i].min(v);
+        high[i] = high[i].max(v);
+        sums[i] += f64::from(v);
+    }
+    let low = low.into_iter().fold(first, f32::min);
+    NumberSummary { low, high: high.into_iter().fold(first, f32::max), sum: total(sums) }
+}
+
+/// The lowest and the highest number; zeros of none.
+pub(crate) fn ends(numbers: &[f32]) -> (f32, f32) {
+    let NumberSummary { low, high, .. } = dispatch!(summary(numbers));
+    (low, high)
+}
+
+/// The sum of squares.
+pub(crate) fn energy(numbers: &[f32]) -> f64 {
+    dispatch!(squares(numbers))
+}
+
+#[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
+fn squares<V: Vector>(numbers: &[f32]) -> f64 {
+    let mut sums = [0f64; SUMS];
+    let (chunks, rest) = numbers.as_chunks::<SUMS>();
+    for chunk in chunks {
+        for (i, &v) in chunk.iter().enumerate() {
+            sums[i] += f64::from(v) * f64::from(v);
+        }
+    }
+    for (i, &v) in rest.iter().enumerate() {
+        sums[i] += f64::from(v) * f64::from(v);
+    }
+    total(sums)
+}
+
+/// Squared errors at widths from 0, the mean, to [`EXACT_WIDTH`].
+#[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
+fn exact_errors<V: Vector>(numbers: &[f32], range: Range, mean: f64) -> [f64; EXACT_WIDTH + 1] {
+    let span = range.high - range.low;
+    // Cells of width w per unit; the span of an f32 block is no subnormal of f64, so the quotients are finite.
+    let cells: [f64; EXACT_WIDTH] = std::array::from_fn(|i| f64::from(2u32 << i) / span);
+    let mut sums = [[0f64; LANES]; EXACT_WIDTH + 1];
+    let (chunks, rest) = numbers.as_chunks::<LANES>();
+    for chunk in chunks {
+        add_errors(&mut sums, chunk, range.low, &cells, mean);
+    }
+    // What fills up the last chunk adds nothing to the sums of the lanes that count.
+    if !rest.is_empty() {
+        let mut last = [0f32; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        let mut added = [[0f64; LANES]; EXACT_WIDTH + 1];
+        add_errors(&mut added, &last, range.low, &cells, mean);
+        for (sums, added) in sums.iter_mut().zip(added) {
+            sums.iter_mut().zip(added).take(rest.len()).for_each(|(sum, added)| *sum += added);
+        }
+    }
+    std::array::from_fn(|width| {
+        let cell = if width == 0 { 1.0 } else { span / f64::from(1u32 << width) };
+        sums[width].iter().sum::<f64>() * cell * cell
+    })
+}
+
+/// Numbers that [`exact_errors`] takes at a time: their sums of all widths fit in the registers.
+const LANES: usize = 4;
+
+#[inline(always)]
+fn add_errors(
+    sums: &mut [[f64; LANES]; EXACT_WIDTH + 1],
+    numbers: &[f32; LANES],
+    low: f64,
+    cells: &[f64; EXACT_WIDTH],
+    mean: f64,
+) {
+    // Adding and subtracting 1.5 * 2^52 rounds to an integer; `round_ties_even` is a function call on plain x86-64.
+    const ROUND: f64 = 1.5 * (1u64 << 52) as f64;
+    for i in 0..LANES {
+        let v = f64::from(numbers[i]);
+        sums[0][i] += (v - mean) * (v - mean);
+        for width in 0..EXACT_WIDTH {
+            // Middles of cells lie at halves, so without a half the nearest integer is the cell. At the edge of two cells
+            // either gives the same square, and so does the upper end of the last cell.
+            let place = (v - low) * cells[width] - 0.5;
+            let off = place - ((place + ROUND) - ROUND);
+            sums[width + 1][i] += off * off;
+        }
     }
 }
 
@@ -129,27 +259,92 @@ impl PartialEq for Step {
 
 impl Eq for Step {}
 
+/// The steps of one block from no bits to the widest code, each where a bit takes off most error: gains fall.
+struct BlockSteps {
+    gains: [f64; MAX_WIDTH],
+    to: [u8; MAX_WIDTH],
+    taken: usize,
+}
+
+impl BlockSteps {
+    fn new(block: &RangeBlock) -> Self {
+        let mut steps = Self { gains: [0.0; MAX_WIDTH], to: [0; MAX_WIDTH], taken: 0 };
+        let mut width = 0;
+        while let Some(step) = block.step(0, width, ALL_WIDTHS) {
+            (steps.gains[steps.taken], steps.to[steps.taken]) = (step.gain, step.to);
+            steps.taken += 1;
+            width = step.to;
+        }
+        steps
+    }
+
+    /// The width after all steps that gain more than `least`.
+    fn width(&self, least: f64) -> u8 {
+        let steps = self.gains.iter().take_while(|&&gain| gain > least).count();
+        if steps == 0 { 0 } else { self.to[steps - 1] }
+    }
+}
+
+/// One more than the widest code.
+const ALL_WIDTHS: u8 = MAX_WIDTH as u8 + 1;
+
 /// The width of each block's codes, so that all of them take at most `bits`: each step goes where a bit takes off most
 /// of the squared error (marginal analysis, Fox 1966). The error is the least there is wherever errors fall ever more
-/// slowly with the bits.
-pub(crate) fn allocate(blocks: &[RangeBlock], mut bits: u64) -> Vec<u8> {
-    let mut widths = vec![0u8; blocks.len()];
-    let all = MAX_WIDTH as u8 + 1;
-    let mut steps: BinaryHeap<Step> = blocks.iter().enumerate().filter_map(|(at, b)| b.step(at, 0, all)).collect();
+/// slowly with the bits. `None` where any widths within `bits` have more error than `most`.
+pub(crate) fn allocate(blocks: &[RangeBlock], bits: u64, most: f64) -> Option<Vec<u8>> {
+    let steps: Vec<BlockSteps> = blocks.iter().map(BlockSteps::new).collect();
+    // Taking steps one by one, by falling gain, first takes all that gain more than some number. That number is bisected,
+    // among the bits of positive f64, which have the order of the numbers; few steps are then left to be taken one by one.
+    let gains =
+        || steps.iter().filter(|steps| steps.taken > 0).map(|steps| (steps.gains[0], steps.gains[steps.taken - 1]));
+    let mut too_many = gains().map(|(_, last)| last).fold(f64::INFINITY, f64::min).next_down().to_bits();
+    let mut fits = gains().map(|(first, _)| first).fold(0.0, f64::max).to_bits();
+    while fits > too_many + BISECTED {
+        let least = f64::from_bits(too_many.midpoint(fits));
+        let (mut taken, mut left) = (0u64, 0.0);
+        for (block, steps) in blocks.iter().zip(&steps) {
+            let width = steps.width(least);
+            taken += block.count as u64 * u64::from(width);
+            left += block.error(width);
+        }
+        // Every bit beyond these takes off `least` at most, and every bit less costs as much (Everett 1963). The bound
+        // is rounded, so it must be beaten clearly.
+        if (left + least * (taken as f64 - bits as f64)) * (1.0 - 1e-9) > most {
+            return None;
+        }
+        if taken <= bits { fits = least.to_bits() } else { too_many = least.to_bits() }
+    }
+    let mut widths: Vec<u8> = steps.iter().map(|steps| steps.width(f64::from_bits(fits))).collect();
+    let left = bits - code_bits(blocks, &widths);
+    allocate_rest(blocks, &mut widths, left);
+    Some(widths)
+}
+
+/// How far the bisection of gains goes: to a 32nd of a power of two.
+const BISECTED: u64 = 1 << 47;
+
+/// Takes steps one by one, by falling gain, as long as any fits.
+fn allocate_rest(blocks: &[RangeBlock], widths: &mut [u8], mut bits: u64) {
+    let first =
+        |(at, b): (usize, &RangeBlock)| if b.count as u64 <= bits { b.step(at, widths[at], ALL_WIDTHS) } else { None };
     // The heap holds one step per block: when it is taken or refused, the block's next one replaces it.
+    let mut steps: BinaryHeap<Step> = blocks.iter().enumerate().filter_map(first).collect();
     while let Some(Step { block, to, .. }) = steps.pop() {
-        let cost = blocks[block].count as u64 * u64::from(to - widths[block]);
+        let count = blocks[block].count as u64;
+        let cost = count * u64::from(to - widths[block]);
         let limit = if cost <= bits {
             bits -= cost;
             widths[block] = to;
-            all
+            ALL_WIDTHS
         } else {
             // It does not fit; a narrower one may.
             to
         };
-        steps.extend(blocks[block].step(block, widths[block], limit));
+        // Any step of a block takes a bit for each of its numbers.
+        if count <= bits {
+            steps.extend(blocks[block].step(block, widths[block], limit));
+        }
     }
-    widths
 }
 
 /// Bits of all codes.
@@ -257,7 +452,7 @@ mod tests {
         let blocks: Vec<RangeBlock> =
             spread.map(|s| RangeBlock::new(&[(); 20].map(|()| s * rng.random_range(-1.0f32..1.0)))).into();
         for bits in [0, 19, 20, 60, 130, 200, 300] {
-            let widths = allocate(&blocks, bits);
+            let widths = allocate(&blocks, bits, f64::INFINITY).unwrap();
             assert!(code_bits(&blocks, &widths) <= bits);
             let mut best = f64::INFINITY;
             for i in 0..16u32.pow(3) {

@@ -31,7 +31,7 @@ type Decoder = ContiguousLookupDecoderModel<u16, Vec<u16>, Box<[u16]>, PRECISION
 
 /// Codes below `symbols` as bytes: coding 1, bytes of the table 4, bytes of the words 4, table, words.
 pub(crate) fn encode(codes: &[u8], symbols: usize) -> Result<Vec<u8>> {
-    let frequencies = frequencies(codes, symbols);
+    let frequencies = frequencies(&counts(codes, symbols));
     // The library's models take no frequency of zero, so codes are numbered among those that occur.
     let (present, index) = present(&frequencies);
     let model = Encoder::from_nonzero_fixed_point_probabilities(present.iter().map(|&s| frequencies[s] as u16), false)
@@ -43,15 +43,36 @@ pub(crate) fn encode(codes: &[u8], symbols: usize) -> Result<Vec<u8>> {
         .map_err(|e| anyhow!("coding by frequencies: {e:?}"))?;
     let Ok(words) = coder.into_compressed();
 
-    // As gaps between positions the frequencies go through the coder of positions.
-    let table = cumulated(&frequencies);
-    let coding = bits::shortest(&table, table_positions(symbols));
+    let (table, coding) = coded_table(&frequencies);
     let mut out = vec![coding.id];
     put_u32(&mut out, coding.bytes);
     put_u32(&mut out, words.len() * WORD_BYTES);
     bits::write(&mut out, &table, coding);
     words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
     Ok(out)
+}
+
+/// The frequencies without the last: as gaps between positions they go through the coder of positions.
+fn coded_table(frequencies: &[usize]) -> (Vec<u32>, Coding) {
+    let table = cumulated(frequencies);
+    let coding = bits::shortest(&table, table_positions(frequencies.len()));
+    (table, coding)
+}
+
+/// The least and the most bytes that [`encode`] makes of codes that come `counts` times each; most often they are equal.
+pub(crate) fn length_bounds(counts: &[usize]) -> (usize, usize) {
+    let frequencies = frequencies(counts);
+    let (_, coding) = coded_table(&frequencies);
+    let information = |(&count, &f): (&usize, &usize)| count as f64 * (TOTAL as f64 / f as f64).log2();
+    let bits: f64 = counts.iter().zip(&frequencies).filter(|(count, _)| **count > 0).map(information).sum();
+    // A code of frequency f multiplies the state by 2^14/f. Before that the state is 2^18 f at least, so what is rounded
+    // in a step, or cut off with a word, is at most 2^-18 of it either way: 1.45 times as much in bits, and some more for
+    // the logarithms here.
+    let n: usize = counts.iter().sum();
+    let slack = (n as f64 + bits / 32.0) * 1.5 / f64::from(1u32 << 18) + 1e-3;
+    // A word goes out for every 32 bits, and two are left in the state.
+    let bytes = |bits: f64| HEADER_BYTES as usize + coding.bytes + ((bits / 32.0) as usize + 2) * WORD_BYTES;
+    (bytes((bits - slack).max(0.0)), bytes(bits + slack))
 }
 
 /// The header's three fields.
@@ -95,21 +116,37 @@ pub(crate) fn decode(reader: &mut Reader<'_>, symbols: usize, count: usize) -> R
     Ok(codes)
 }
 
-/// Frequencies that sum to [`TOTAL`], at least one for every code that occurs; integers only, so that the same codes make
-/// the same packet everywhere.
-fn frequencies(codes: &[u8], symbols: usize) -> Vec<usize> {
+/// How often each code comes.
+fn counts(codes: &[u8], symbols: usize) -> Vec<usize> {
     let mut counts = vec![0usize; symbols];
     codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
-    let n = codes.len();
+    counts
+}
+
+/// Frequencies that sum to [`TOTAL`], at least one for every code that occurs; integers only, so that the same codes make
+/// the same packet everywhere.
+fn frequencies(counts: &[usize]) -> Vec<usize> {
+    let n: usize = counts.iter().sum();
     // A code that occurs keeps at least one part: without any it could not be coded.
-    let share = |count: usize| if count == 0 { 0 } else { ((count * TOTAL + n / 2) / n).max(1) };
-    let mut frequencies: Vec<usize> = counts.into_iter().map(share).collect();
+    let share = |&count: &usize| if count == 0 { 0 } else { ((count * TOTAL + n / 2) / n).max(1) };
+    let mut frequencies: Vec<usize> = counts.iter().map(share).collect();
     // What rounding left over or took too much goes to the most frequent codes, one by one: it costs least there.
-    loop {
-        let sum: usize = frequencies.iter().sum();
-        let Some(largest) = frequencies.iter_mut().max().filter(|_| sum != TOTAL) else { return frequencies };
-        if sum < TOTAL { *largest += TOTAL - sum } else { *largest -= 1 }
+    let mut sum: usize = frequencies.iter().sum();
+    while sum != TOTAL {
+        // The last of the largest.
+        let Some((at, &largest)) = frequencies.iter().enumerate().max_by_key(|(_, f)| **f) else { break };
+        if sum < TOTAL {
+            frequencies[at] += TOTAL - sum;
+            break;
+        }
+        // It stays the largest down to the next one, so as many can be taken at once.
+        let others = frequencies.iter().enumerate().filter(|(other, _)| *other != at);
+        let next = others.map(|(_, &f)| f).max().unwrap_or(0);
+        let taken = (largest - next).clamp(1, sum - TOTAL);
+        frequencies[at] -= taken;
+        sum -= taken;
     }
+    frequencies
 }
 
 /// Symbols whose frequency is not zero, and the place of each among them.
@@ -158,6 +195,9 @@ mod tests {
 
     fn round_trip(codes: &[u8], symbols: usize) -> usize {
         let bytes = encode(codes, symbols).unwrap();
+        let (least, most) = length_bounds(&counts(codes, symbols));
+        assert!((least..=most).contains(&bytes.len()), "{} is not in {least}..={most}", bytes.len());
+        assert!(most - least <= WORD_BYTES, "{least}..={most} for {} codes", codes.len());
         assert_eq!(stated_len(&mut Reader::new(&bytes)).unwrap(), bytes.len() as u64);
         assert_eq!(decode(&mut Reader::new(&bytes), symbols, codes.len()).unwrap(), codes);
         for count in [codes.len() - 1, codes.len() + 1] {
@@ -217,7 +257,7 @@ mod tests {
         let mut codes = vec![3u8; 1_000_000];
         codes.extend(0..=255u8);
         for codes in [&codes[..], &codes[1_000_000..], &codes[999_999..]] {
-            let made = frequencies(codes, 256);
+            let made = frequencies(&counts(codes, 256));
             assert_eq!(made.iter().sum::<usize>(), TOTAL);
             assert!(made.iter().all(|f| *f > 0));
             assert_eq!(differences(&cumulated(&made)), made);

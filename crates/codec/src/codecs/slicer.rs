@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::activation::Activation;
 use crate::bytes::bits::{self, Coding};
 use crate::bytes::bitstream::{BitReader, BitWriter};
+use crate::bytes::buffers::Scratch;
 use crate::bytes::fields::{Reader, put_u32};
 use crate::bytes::ranges::{self, RangeBlock, WIDTH_BITS};
 use crate::bytes::values::{EXPONENT_BYTES, ValueType};
@@ -73,53 +74,110 @@ struct Slices {
 /// An activation, ready to be cut at any k.
 struct SignedMagnitudes<'a> {
     all: &'a [f32],
-    /// Positions by falling magnitude; the lower one first among equals.
-    order: Vec<u32>,
+    /// How many magnitudes come before that of each position: by falling magnitude, the lower position first among
+    /// equals.
+    ranks: Vec<u32>,
+    /// Ranks of the positive values, then of the negative ones, ascending; a zero counts as positive.
+    tail_ranks: [Vec<u32>; 2],
+    /// Their magnitudes.
+    tails: [Vec<f32>; 2],
+    /// The squares of what is not among the k largest, for each k.
+    dropped: Vec<f64>,
 }
 
 impl<'a> SignedMagnitudes<'a> {
     fn new(all: &'a [f32]) -> Self {
-        let mut order: Vec<u32> = (0..all.len() as u32).collect();
-        // Sorted once and cut at every k that is tried. Magnitudes have the order of their bits, and the sort is
-        // stable.
-        order.sort_by_key(|&at| std::cmp::Reverse(all[at as usize].to_bits() & 0x7fff_ffff));
-        Self { all, order }
+        let order = order(all);
+        let mut ranks = vec![0; all.len()];
+        let (mut tail_ranks, mut tails) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        for (rank, &at) in order.iter().enumerate() {
+            let v = all[at as usize];
+            ranks[at as usize] = rank as u32;
+            let sign = usize::from(v < 0.0);
+            tail_ranks[sign].push(rank as u32);
+            tails[sign].push(v.abs());
+        }
+        let mut dropped = vec![0.0; all.len() + 1];
+        for (k, &at) in order.iter().enumerate().rev() {
+            // Left out means zero: the error of a value is the value.
+            dropped[k] = dropped[k + 1] + f64::from(all[at as usize]).powi(2);
+        }
+        Self { all, ranks, tail_ranks, tails, dropped }
     }
 
     /// Positions of the k largest, ascending.
     fn positions(&self, k: usize) -> Vec<u32> {
-        let mut positions = self.order[..k].to_vec();
-        positions.sort_unstable();
+        self.keep((0..self.all.len() as u32).collect(), k)
+    }
+
+    /// Those of ascending positions that are among the k largest.
+    fn keep(&self, mut positions: Vec<u32>, k: usize) -> Vec<u32> {
+        let mut kept = 0;
+        for i in 0..positions.len() {
+            let at = positions[i];
+            // Without a branch, which no processor could foresee.
+            positions[kept] = at;
+            kept += usize::from((self.ranks[at as usize] as usize) < k);
+        }
+        positions.truncate(kept);
         positions
     }
 
-    /// The k largest of each sign, by falling magnitude; a zero counts as positive.
-    fn tails(&self, k: usize) -> [Vec<u32>; 2] {
-        let (negative, positive) = self.order[..k].iter().partition(|&&at| self.all[at as usize] < 0.0);
-        [positive, negative]
+    /// Magnitudes of the k largest of each sign, falling.
+    fn tails(&self, k: usize) -> [&[f32]; 2] {
+        let positive = self.tail_ranks[0].partition_point(|&rank| (rank as usize) < k);
+        [&self.tails[0][..positive], &self.tails[1][..k - positive]]
     }
 
-    /// Splits into blocks of equal cardinality, at most `most` of them; `None` where both signs need a block and there
-    /// is only one.
-    fn split(&self, tails: &[Vec<u32>; 2], coding: Coding, most: usize) -> Option<Slices> {
-        let k = tails[0].len() + tails[1].len();
+    /// How many values of the k largest go into a block so that there are at most `most`; `None` where both signs need a
+    /// block and there is only one.
+    fn members(&self, k: usize, most: usize) -> Option<usize> {
+        let tails = self.tails(k);
         if tails.iter().filter(|tail| !tail.is_empty()).count() > most {
             return None;
         }
-        let needed = |members: usize| tails.iter().map(|tail| tail.len().div_ceil(members)).sum::<usize>();
         // k / most members would do if both signs shared blocks; they do not, so a few more may be needed.
-        let members = (k.div_ceil(most)..=k).find(|&members| needed(members) <= most)?;
-        let magnitudes = |tail: &Vec<u32>| tail.iter().map(|&at| self.all[at as usize].abs()).collect::<Vec<f32>>();
-        let blocks =
-            tails.iter().flat_map(|tail| magnitudes(tail).chunks(members).map(RangeBlock::new).collect::<Vec<_>>());
-        Some(Slices { k, coding, members, blocks: blocks.collect(), positive: tails[0].len().div_ceil(members) })
+        (k.div_ceil(most)..=k).find(|&members| block_counts(tails, members).iter().sum::<usize>() <= most)
     }
 
-    /// The squares of what is not among the k largest.
-    fn dropped(&self, k: usize) -> f64 {
-        // Left out means zero: the error of a value is the value.
-        self.order[k..].iter().map(|&at| f64::from(self.all[at as usize]).powi(2)).sum()
+    /// Splits the k largest into blocks of equal cardinality.
+    fn split(&self, k: usize, members: usize, coding: Coding) -> Slices {
+        let tails = self.tails(k);
+        let blocks = tails.iter().flat_map(|tail| tail.chunks(members)).map(RangeBlock::new).collect();
+        Slices { k, coding, members, blocks, positive: block_counts(tails, members)[0] }
     }
+}
+
+/// Blocks of each sign.
+fn block_counts(tails: [&[f32]; 2], members: usize) -> [usize; 2] {
+    tails.map(|tail| tail.len().div_ceil(members))
+}
+
+/// Positions by falling magnitude; the lower one first among equals.
+fn order(all: &[f32]) -> Scratch<u32> {
+    // Magnitudes have the order of their 31 bits. A radix sort (least digit first, which is stable) takes three passes.
+    const DIGITS: [u32; 3] = [0, 11, 22];
+    const MASK: u32 = (1 << 11) - 1;
+    let falling = |v: f32| !v.to_bits() & 0x7fff_ffff;
+    let mut starts = [[0u32; MASK as usize + 1]; DIGITS.len()];
+    for &v in all {
+        let key = falling(v);
+        starts.iter_mut().zip(DIGITS).for_each(|(starts, shift)| starts[(key >> shift & MASK) as usize] += 1);
+    }
+    let (mut order, mut sorted) = (Scratch::new(all.len()), Scratch::new(all.len()));
+    order.extend(0..all.len() as u32);
+    sorted.resize(all.len(), 0);
+    for (starts, shift) in starts.iter_mut().zip(DIGITS) {
+        let mut next = 0;
+        starts.iter_mut().for_each(|start| next += std::mem::replace(start, next));
+        for &at in order.iter() {
+            let start = &mut starts[(falling(all[at as usize]) >> shift & MASK) as usize];
+            sorted[*start as usize] = at;
+            *start += 1;
+        }
+        std::mem::swap(&mut order, &mut sorted);
+    }
+    order
 }
 
 impl Slices {
@@ -128,30 +186,37 @@ impl Slices {
         number_bits(self.blocks.len())
     }
 
-    /// The block of each position that is kept.
+    /// The block of each position that is kept, by position.
     fn block_of(&self, sorted: &SignedMagnitudes<'_>) -> Vec<u8> {
-        let mut block_of = vec![0u8; sorted.all.len()];
-        for (tail, first) in sorted.tails(self.k).iter().zip([0, self.positive]) {
-            tail.iter().enumerate().for_each(|(i, &at)| block_of[at as usize] = (first + i / self.members) as u8);
+        let mut by_rank = vec![0u8; self.k];
+        for (ranks, first) in sorted.tail_ranks.iter().zip([0, self.positive]) {
+            let kept = ranks.iter().take_while(|&&rank| (rank as usize) < self.k);
+            kept.enumerate().for_each(|(i, &rank)| by_rank[rank as usize] = (first + i / self.members) as u8);
         }
-        block_of
+        sorted.ranks.iter().map(|&rank| by_rank.get(rank as usize).copied().unwrap_or(0)).collect()
     }
+}
 
-    /// Bits of codes there is room for; `None` where the rest alone is too much.
-    fn room(&self, values: ValueType, budget: Budget, shape: (usize, usize)) -> Option<u64> {
-        // Every kept value says which block it is in.
-        let numbers = self.k as u64 * u64::from(self.number_bits());
-        match budget.accounting {
-            Accounting::Elements => {
-                let allowed = ((shape.0 * shape.1) as f64 / budget.ratio).floor() as u64;
-                (allowed * NUMBER_BITS).checked_sub(numbers)
-            }
-            Accounting::Wire => {
-                let limit = (raw_bytes(shape.0, shape.1) as f64 / budget.ratio).floor() as u64;
-                let fixed = HEADER_BYTES + OWN_BYTES + self.coding.bytes + range_bytes(values, self.blocks.len());
-                let widths = self.blocks.len() as u64 * u64::from(WIDTH_BITS);
-                (8 * limit).checked_sub(8 * fixed as u64 + widths + numbers)
-            }
+/// Bits of codes there is room for beside the numbers of `blocks` blocks; `None` where the rest alone is too much.
+fn room(
+    (k, blocks): (usize, usize),
+    coding: Coding,
+    values: ValueType,
+    budget: Budget,
+    shape: (usize, usize),
+) -> Option<u64> {
+    // Every kept value says which block it is in.
+    let numbers = k as u64 * u64::from(number_bits(blocks));
+    match budget.accounting {
+        Accounting::Elements => {
+            let allowed = ((shape.0 * shape.1) as f64 / budget.ratio).floor() as u64;
+            (allowed * NUMBER_BITS).checked_sub(numbers)
+        }
+        Accounting::Wire => {
+            let limit = (raw_bytes(shape.0, shape.1) as f64 / budget.ratio).floor() as u64;
+            let fixed = HEADER_BYTES + OWN_BYTES + coding.bytes + range_bytes(values, blocks);
+            let widths = blocks as u64 * u64::from(WIDTH_BITS);
+            (8 * limit).checked_sub(8 * fixed as u64 + widths + numbers)
         }
     }
 }
@@ -183,68 +248,83 @@ impl Codec for Slicer {
         crate::interface::check_finite(activation)?;
         let n = activation.values().len();
         let sorted = SignedMagnitudes::new(activation.values());
-        let mut best = None;
+        let mut search = SlicerSearch { codec: self, activation, sorted: &sorted, budget, best: None };
         // Fewer values in more bits or more values in fewer: shares of S D that fall by about the root of a half, then
         // finer ones beside the best of them, in about as many blocks.
+        let mut positions: Vec<u32> = (0..n as u32).collect();
         let shares = (0..32).flat_map(|halvings| [n >> halvings, (n >> halvings) * 181 / 256]);
-        let improve = |best: &mut Option<SlicerChoice>, k: usize, counts: &[usize]| {
-            self.improve(best, &sorted, k, counts, activation, budget);
-        };
-        shares.take_while(|&k| k > 0).for_each(|k| improve(&mut best, k, &BLOCK_COUNTS));
-        if let Some(SlicerChoice { slices, .. }) = &best {
+        for k in shares.take_while(|&k| k > 0) {
+            // What fewer values drop is more, so none of them can be better.
+            if search.is_hopeless(k) {
+                break;
+            }
+            positions = sorted.keep(positions, k);
+            search.improve(&positions, &BLOCK_COUNTS);
+        }
+        if let Some(SlicerChoice { slices, .. }) = &search.best {
             let (k, most) = (slices.k, slices.blocks.len().next_power_of_two());
             let counts: Vec<usize> =
                 BLOCK_COUNTS.into_iter().filter(|count| (most / 2..=2 * most).contains(count)).collect();
-            (12..=22).for_each(|share| improve(&mut best, (k * share / 16).clamp(1, n), &counts));
+            let finer = |share: usize| (k * share / 16).clamp(1, n);
+            let around = sorted.positions(finer(22));
+            for k in (12..=22).map(finer) {
+                if !search.is_hopeless(k) {
+                    search.improve(&sorted.keep(around.clone(), k), &counts);
+                }
+            }
         }
         // Nothing fits: the smallest packet there is has the largest value alone.
         let smallest = || {
-            let slices = slices(&sorted, 1, &BLOCK_COUNTS).next()?;
-            Some(SlicerChoice { error: 0.0, slices, widths: vec![0] })
+            let members = BLOCK_COUNTS.iter().find_map(|&most| sorted.members(1, most))?;
+            let coding = bits::shortest(&sorted.positions(1), n);
+            Some(SlicerChoice { error: 0.0, slices: sorted.split(1, members, coding), widths: vec![0] })
         };
-        match best.or_else(smallest) {
+        match search.best.or_else(smallest) {
             Some(SlicerChoice { slices, widths, .. }) => self.pack(activation, &sorted, &slices, &widths),
             None => anyhow::bail!("slicer: an activation without values"),
         }
     }
 }
 
-/// The k largest, split into about so many blocks each time.
-fn slices<'a>(sorted: &'a SignedMagnitudes<'_>, k: usize, counts: &'a [usize]) -> impl Iterator<Item = Slices> + 'a {
-    // Positions cost the same however the values are split.
-    let coding = bits::shortest(&sorted.positions(k), sorted.all.len());
-    let tails = sorted.tails(k);
-    counts.iter().filter_map(move |&most| sorted.split(&tails, coding, most))
+/// A search for the k and the number of blocks of least squared error.
+struct SlicerSearch<'a> {
+    codec: &'a Slicer,
+    activation: &'a Activation,
+    sorted: &'a SignedMagnitudes<'a>,
+    budget: Budget,
+    best: Option<SlicerChoice>,
 }
 
-impl Slicer {
-    /// Takes the k largest, where that is better than the best so far.
-    fn improve(
-        &self,
-        best: &mut Option<SlicerChoice>,
-        sorted: &SignedMagnitudes<'_>,
-        k: usize,
-        counts: &[usize],
-        activation: &Activation,
-        budget: Budget,
-    ) {
-        let dropped = sorted.dropped(k);
-        // What is dropped is the least error of this k, whatever the widths are.
-        if best.as_ref().is_some_and(|best| dropped >= best.error) {
-            return;
-        }
-        for slices in slices(sorted, k, counts) {
-            let shape = (activation.tokens(), activation.hidden());
-            let Some(room) = slices.room(self.values, budget, shape) else { continue };
-            let widths = ranges::allocate(&slices.blocks, room);
+impl SlicerSearch<'_> {
+    /// Whether the k largest cannot be better than the best so far: what is dropped is the least error, whatever the
+    /// widths are.
+    fn is_hopeless(&self, k: usize) -> bool {
+        self.best.as_ref().is_some_and(|best| self.sorted.dropped[k] >= best.error)
+    }
+
+    /// Takes these positions, the largest, where that is better than the best so far.
+    fn improve(&mut self, positions: &[u32], counts: &[usize]) {
+        let (sorted, k) = (self.sorted, positions.len());
+        let shape = (self.activation.tokens(), self.activation.hidden());
+        // Positions cost the same however the values are split.
+        let coding = bits::shortest(positions, sorted.all.len());
+        for &most in counts {
+            let Some(members) = sorted.members(k, most) else { continue };
+            let blocks = block_counts(sorted.tails(k), members).iter().sum();
+            let Some(room) = room((k, blocks), coding, self.codec.values, self.budget, shape) else { continue };
+            let slices = sorted.split(k, members, coding);
+            let least = self.best.as_ref().map_or(f64::INFINITY, |best| best.error);
+            let Some(widths) = ranges::allocate(&slices.blocks, room, least - sorted.dropped[k]) else { continue };
             // Squared errors of values left out and of values sent add up, so any two choices compare.
-            let error = dropped + ranges::error(&slices.blocks, &widths);
-            if best.as_ref().is_none_or(|best| error < best.error) {
-                *best = Some(SlicerChoice { error, slices, widths });
+            let error = sorted.dropped[k] + ranges::error(&slices.blocks, &widths);
+            if self.best.is_none() || error < least {
+                self.best = Some(SlicerChoice { error, slices, widths });
             }
         }
     }
+}
 
+impl Slicer {
     fn pack(
         &self,
         activation: &Activation,
@@ -354,12 +434,11 @@ mod tests {
     fn blocks_have_one_sign_and_equal_cardinality() {
         let all: Vec<f32> = (0..40).map(|i| if i % 4 == 0 { -(i as f32) } else { i as f32 + 0.5 }).collect();
         let sorted = SignedMagnitudes::new(&all);
-        let tails = sorted.tails(30);
-        assert_eq!(tails.each_ref().map(Vec::len), [23, 7]);
+        assert_eq!(sorted.tails(30).map(<[f32]>::len), [23, 7]);
         let coding = bits::shortest(&sorted.positions(30), 40);
-        assert!(sorted.split(&tails, coding, 1).is_none());
+        assert!(sorted.members(30, 1).is_none());
         // 30 / 16 gives 2 members, and 12 + 4 blocks of them.
-        let slices = sorted.split(&tails, coding, 16).unwrap();
+        let slices = sorted.split(30, sorted.members(30, 16).unwrap(), coding);
         assert_eq!((slices.members, slices.blocks.len(), slices.positive), (2, 16, 12));
         assert!(slices.blocks[..11].iter().chain(&slices.blocks[12..15]).all(|block| block.count() == 2));
         assert_eq!(slices.blocks.iter().map(RangeBlock::count).sum::<usize>(), 30);
@@ -376,10 +455,11 @@ mod tests {
                 let number = |key: &str| expected[key].as_u64().unwrap() as usize;
                 let (k, most) = (number("k"), number("most"));
                 let coding = bits::shortest(&sorted.positions(k), a.values().len());
-                let Some(slices) = sorted.split(&sorted.tails(k), coding, most) else {
+                let Some(members) = sorted.members(k, most) else {
                     assert!(expected["blocks"].is_null(), "{k} values in {most} blocks");
                     continue;
                 };
+                let slices = sorted.split(k, members, coding);
                 let block_of = slices.block_of(&sorted);
                 let found: Vec<u64> = sorted.positions(k).iter().map(|&at| block_of[at as usize].into()).collect();
                 let expected: Vec<u64> =

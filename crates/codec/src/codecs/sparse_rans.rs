@@ -5,7 +5,9 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::activation::Activation;
+use crate::bytes::buffers::Scratch;
 use crate::bytes::fields::{Reader, put_u32};
+use crate::bytes::ranges;
 use crate::bytes::rans;
 use crate::bytes::values::{EXPONENT_BYTES, ValueType};
 use crate::grids::groups;
@@ -13,10 +15,11 @@ use crate::grids::quantiser::saturated;
 use crate::interface::Codec;
 use crate::interface::budget::{Accounting, Budget, NUMBER_BITS, raw_bytes};
 use crate::interface::info::{CodecInfo, Rate, RowScope};
-use crate::interface::packet::{Packet, PacketView};
+use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
+use crate::vector::{Vector, dispatch};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "sparse-rans",
@@ -71,7 +74,7 @@ struct SparseCodes {
     /// A section of scales, then one zero point per group.
     groups: Vec<u8>,
     /// A symbol for each value, zero for zero.
-    symbols: Vec<u8>,
+    symbols: Scratch<u8>,
 }
 
 /// The sparse form of symbols, coded.
@@ -112,41 +115,61 @@ impl Codec for SparseRans {
     fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
         let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
+        let channels = groups::channels(&self.spec, activation.hidden())?;
+        let source = SparseSource::new(activation, channels, self.spec.typed(groups::SCALES.key)?);
         // A finer step takes more bits but for rare exceptions, which a bisection may pass by.
         let (mut fits, mut too_many) = (PARTS, (MAX_LEVELS - 1) * PARTS + 1);
-        let mut best = self.packet(activation, 1.0)?;
         while fits + 1 < too_many {
             let parts = fits.midpoint(too_many);
-            match self.within(activation, parts as f64 / PARTS as f64, budget)? {
-                Some(packet) => (fits, best) = (parts, packet),
-                None => too_many = parts,
-            }
+            if self.fits(&source, steps(parts), budget)? { fits = parts } else { too_many = parts }
         }
-        Ok(best)
+        self.packet(&source, &source.quantise(steps(fits))?)
     }
 }
 
+/// Steps in the range of a group.
+fn steps(parts: usize) -> f64 {
+    parts as f64 / PARTS as f64
+}
+
 impl SparseRans {
-    /// The packet with so many steps in the range of a group, where the budget allows it.
-    fn within(&self, activation: &Activation, steps: f64, budget: Budget) -> Result<Option<Packet>> {
+    /// Whether the budget allows so many steps in the range of a group.
+    fn fits(&self, source: &SparseSource<'_>, steps: f64, budget: Budget) -> Result<bool> {
+        let activation = source.activation;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
-        let packet = self.packet(activation, steps)?;
-        // What rANS makes of the numbers is known only when it is done, so whole packets are tried.
-        let fits = match budget.accounting {
-            Accounting::Elements => packet.elements() as f64 <= (tokens * hidden) as f64 / budget.ratio,
-            Accounting::Wire => packet.len() as f64 <= raw_bytes(tokens, hidden) as f64 / budget.ratio,
-        };
-        Ok(fits.then_some(packet))
+        let quantised = source.quantise(steps)?;
+        let counts = symbol_counts(&quantised.symbols);
+        let nonzero = quantised.symbols.len() - counts[0];
+        if budget.accounting == Accounting::Elements {
+            return Ok(elements(nonzero, quantised.levels) as f64 <= (tokens * hidden) as f64 / budget.ratio);
+        }
+        let limit = raw_bytes(tokens, hidden) as f64 / budget.ratio;
+        // What rANS makes of numbers follows from their counts but for a word now and then.
+        let largest = counts.iter().rposition(|&count| count > 0).unwrap_or(0);
+        let values = rans::length_bounds(&counts[1..=alphabet(largest as u8)]);
+        let fixed = HEADER_BYTES + OWN_BYTES + quantised.groups.len();
+        let (least, most) = (fixed + values.0, fixed + values.1);
+        let mut may_fit = false;
+        for places in places(hidden) {
+            if least as f64 > limit {
+                break;
+            }
+            let rows = RowCounts::new(&quantised.symbols, places).length_bounds();
+            if (most + rows.1) as f64 <= limit {
+                return Ok(true);
+            }
+            may_fit |= (least + rows.0) as f64 <= limit;
+        }
+        // Too close to call: the packet itself tells.
+        Ok(may_fit && self.packet(source, &quantised)?.len() as f64 <= limit)
     }
 
-    fn packet(&self, activation: &Activation, steps: f64) -> Result<Packet> {
-        let shape = (activation.tokens(), activation.hidden());
-        let kind: ValueType = self.spec.typed(groups::SCALES.key)?;
-        let channels = groups::channels(&self.spec, shape.1)?;
-        let quantised = quantise(activation, steps, channels, kind)?;
+    fn packet(&self, source: &SparseSource<'_>, quantised: &SparseCodes) -> Result<Packet> {
+        let shape = (source.activation.tokens(), source.activation.hidden());
         let sparse = shortest(&quantised.symbols, shape.1)?;
-        let mut bytes = Packet::begin(&INFO, kind, shape, OWN_BYTES + quantised.groups.len() + sparse.bytes.len())?;
-        put_u32(&mut bytes, channels);
+        let body = OWN_BYTES + quantised.groups.len() + sparse.bytes.len();
+        let mut bytes = Packet::begin(&INFO, source.kind, shape, body)?;
+        put_u32(&mut bytes, source.channels);
         bytes.extend_from_slice(&[(quantised.levels - 1) as u8, sparse.places as u8]);
         put_u32(&mut bytes, quantised.symbols.iter().filter(|&&s| s != 0).count());
         bytes.push(quantised.symbols.iter().copied().max().unwrap_or(0));
@@ -156,37 +179,156 @@ impl SparseRans {
     }
 }
 
-/// Integers from zero on, `steps` of them in the range of each group with zero in it; zero itself is one of them.
-fn quantise(activation: &Activation, steps: f64, channels: usize, kind: ValueType) -> Result<SparseCodes> {
-    let (all, hidden) = (activation.values(), activation.hidden());
-    // Steps may be a fraction, levels not: the last level may lie beyond the range.
-    let most = steps.ceil();
-    let ranges: Vec<(f64, f64)> = groups::split(all, hidden, channels)
-        .map(|group| group.iter().fold((0f64, 0f64), |(low, high), &v| (low.min(v.into()), high.max(v.into()))))
-        .collect();
-    let spans: Vec<f64> = ranges.iter().map(|(low, high)| high - low).collect();
-    let mut groups = Vec::with_capacity(EXPONENT_BYTES + (kind.bytes() + 1) * spans.len());
-    let scales = groups::write(&mut groups, kind, &spans, steps)?;
-    let mut symbols = Vec::with_capacity(all.len());
-    for ((group, &scale), (low, _)) in groups::split(all, hidden, channels).zip(&*scales).zip(ranges) {
-        // A group of zeros has no scale.
-        let scale = if scale == 0.0 { 1.0 } else { scale };
-        // The zero point is an integer, so zero comes back as exactly zero and stays out of the sparse form.
-        let zero = (-low / scale).round_ties_even().min(most);
-        groups.push(zero as u8);
-        let integer = |v: &f32| ((f64::from(*v) / scale).round_ties_even() + zero).clamp(0.0, most) as u8;
-        symbols.extend(group.iter().map(|v| symbol(integer(v).wrapping_sub(zero as u8))));
+/// An activation, ready to be quantised at any number of steps.
+struct SparseSource<'a> {
+    activation: &'a Activation,
+    channels: usize,
+    kind: ValueType,
+    /// The lowest number of each group, zero at most.
+    lows: Vec<f64>,
+    /// The range of each group, with zero in it.
+    spans: Vec<f64>,
+}
+
+impl<'a> SparseSource<'a> {
+    fn new(activation: &'a Activation, channels: usize, kind: ValueType) -> Self {
+        let groups = groups::split(activation.values(), activation.hidden(), channels);
+        let (lows, spans) = groups
+            .map(|group| {
+                let (low, high) = ranges::ends(group);
+                let (low, high) = (f64::from(low.min(0.0)), f64::from(high.max(0.0)));
+                (low, high - low)
+            })
+            .unzip();
+        Self { activation, channels, kind, lows, spans }
     }
-    Ok(SparseCodes { levels: most as usize + 1, groups, symbols })
+
+    /// Integers from zero on, `steps` of them in the range of each group with zero in it; zero itself is one of them.
+    fn quantise(&self, steps: f64) -> Result<SparseCodes> {
+        let (all, hidden) = (self.activation.values(), self.activation.hidden());
+        // Steps may be a fraction, levels not: the last level may lie beyond the range.
+        let most = steps.ceil();
+        let mut groups = Vec::with_capacity(EXPONENT_BYTES + (self.kind.bytes() + 1) * self.spans.len());
+        let scales = groups::write(&mut groups, self.kind, &self.spans, steps)?;
+        let mut symbols = Scratch::new(all.len());
+        symbols.resize(all.len(), 0);
+        let mut rest = &mut symbols[..];
+        for ((group, &scale), low) in groups::split(all, hidden, self.channels).zip(&*scales).zip(&self.lows) {
+            // A group of zeros has no scale.
+            let scale = if scale == 0.0 { 1.0 } else { scale };
+            // The zero point is an integer, so zero comes back as exactly zero and stays out of the sparse form.
+            let zero = (-low / scale).round_ties_even().min(most);
+            groups.push(zero as u8);
+            let (own, left) = std::mem::take(&mut rest).split_at_mut(group.len());
+            dispatch!(put_symbols(group, scale, zero, most, own));
+            rest = left;
+        }
+        Ok(SparseCodes { levels: most as usize + 1, groups, symbols })
+    }
+}
+
+/// The symbols of a group's values.
+#[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
+fn put_symbols<V: Vector>(group: &[f32], scale: f64, zero: f64, most: f64, symbols: &mut [u8]) {
+    // Adding 1.5 * 2^52 rounds to an integer, ties to even, and leaves its lowest bits in those of the sum;
+    // `round_ties_even` is a function call on plain x86-64. Quotients are 2^9 at most.
+    const ROUND: f64 = 1.5 * (1u64 << 52) as f64;
+    for (to, &v) in symbols.iter_mut().zip(group) {
+        // A quotient, not a product with a reciprocal: a tie stays one.
+        let integer = (f64::from(v) / scale + ROUND) - ROUND + zero;
+        let integer = if integer < 0.0 { 0.0 } else { integer };
+        let integer = if integer > most { most } else { integer };
+        *to = symbol((integer - zero + ROUND).to_bits() as u8);
+    }
+}
+
+/// How often each symbol comes.
+fn symbol_counts(symbols: &[u8]) -> [usize; 256] {
+    // Four tables by turns: a count need not wait for the one before it.
+    let mut tables = [[0u32; 256]; 4];
+    let (chunks, rest) = symbols.as_chunks::<4>();
+    for chunk in chunks {
+        tables.iter_mut().zip(chunk).for_each(|(table, &symbol)| table[usize::from(symbol)] += 1);
+    }
+    rest.iter().for_each(|&symbol| tables[0][usize::from(symbol)] += 1);
+    std::array::from_fn(|symbol| tables.iter().map(|table| table[symbol] as usize).sum())
+}
+
+/// Places of a row that are tried, the first of the shortest taken.
+fn places(hidden: usize) -> impl Iterator<Item = usize> {
+    PLACES.into_iter().chain((hidden <= MAX_PLACES).then_some(hidden))
+}
+
+/// What the sparse form of symbols in rows of so many places is made of, counted.
+struct RowCounts {
+    /// Rows by their number of nonzero values.
+    counts: Vec<usize>,
+    /// Nonzero values by column.
+    columns: Vec<usize>,
+}
+
+impl RowCounts {
+    fn new(symbols: &[u8], places: usize) -> Self {
+        let (mut counts, mut columns) = (vec![0; places + 1], vec![0; places]);
+        match places {
+            1 => count_rows::<1>(symbols, &mut counts, &mut columns),
+            4 => count_rows::<4>(symbols, &mut counts, &mut columns),
+            16 => count_rows::<16>(symbols, &mut counts, &mut columns),
+            64 => count_rows::<64>(symbols, &mut counts, &mut columns),
+            _ => symbols.chunks(places).for_each(|row| count_row(row, &mut counts, &mut columns)),
+        }
+        Self { counts, columns }
+    }
+
+    /// The least and the most bytes of the counts and columns of rows.
+    fn length_bounds(&self) -> (usize, usize) {
+        let counts = rans::length_bounds(&self.counts);
+        // Rows of one place need no columns.
+        let columns = if self.columns.len() > 1 { rans::length_bounds(&self.columns) } else { (0, 0) };
+        (counts.0 + columns.0, counts.1 + columns.1)
+    }
+}
+
+/// Counts whole rows of P places and what is left.
+#[inline(always)]
+fn count_rows<const P: usize>(symbols: &[u8], counts: &mut [usize], columns: &mut [usize]) {
+    let (rows, rest) = symbols.as_chunks::<P>();
+    // Bytes overflow after 255 rows.
+    for rows in rows.chunks(255) {
+        let mut tally = [0u8; P];
+        for row in rows {
+            let mut nonzero = 0u8;
+            for (tally, &symbol) in tally.iter_mut().zip(row) {
+                *tally += u8::from(symbol != 0);
+                nonzero += u8::from(symbol != 0);
+            }
+            counts[usize::from(nonzero)] += 1;
+        }
+        columns.iter_mut().zip(tally).for_each(|(column, tally)| *column += usize::from(tally));
+    }
+    if !rest.is_empty() {
+        count_row(rest, counts, columns);
+    }
+}
+
+/// Counts one row.
+fn count_row(row: &[u8], counts: &mut [usize], columns: &mut [usize]) {
+    let kept = row.iter().zip(columns).map(|(&symbol, column)| {
+        *column += usize::from(symbol != 0);
+        usize::from(symbol != 0)
+    });
+    counts[kept.sum::<usize>()] += 1;
 }
 
 /// The reshaping whose coded form is shortest.
 fn shortest(symbols: &[u8], hidden: usize) -> Result<Sparse> {
-    let kept: Vec<u8> = symbols.iter().filter(|&&s| s != 0).map(|s| s - 1).collect();
-    // The nonzero values come in the same order in every reshaping: they are coded once, for whichever is shortest.
-    let values = rans::encode(&kept, alphabet(kept.iter().copied().max().map_or(0, |last| last + 1)))?;
+    let bounds: Vec<(usize, (usize, usize))> =
+        places(hidden).map(|places| (places, RowCounts::new(symbols, places).length_bounds())).collect();
+    let most = bounds.iter().map(|(_, (_, most))| *most).min().context("no reshaping was tried")?;
     let mut best: Option<Sparse> = None;
-    for places in PLACES.into_iter().chain((hidden <= MAX_PLACES).then_some(hidden)) {
+    // Most often one alone can be the shortest.
+    for (places, _) in bounds.into_iter().filter(|(_, (least, _))| *least <= most) {
         // CSR of the numbers taken as rows of `places`: a count per row and a column per value.
         let rows = || symbols.chunks(places);
         let counts: Vec<u8> = rows().map(|row| row.iter().filter(|&&s| s != 0).count() as u8).collect();
@@ -201,7 +343,9 @@ fn shortest(symbols: &[u8], hidden: usize) -> Result<Sparse> {
         }
     }
     let mut best = best.context("no reshaping was tried")?;
-    best.bytes.extend(values);
+    // The nonzero values come in the same order in every reshaping.
+    let kept: Vec<u8> = symbols.iter().filter(|&&s| s != 0).map(|s| s - 1).collect();
+    best.bytes.extend(rans::encode(&kept, alphabet(kept.iter().copied().max().map_or(0, |last| last + 1)))?);
     Ok(best)
 }
 
@@ -316,7 +460,9 @@ mod tests {
             let a = Activation::new(3, 32, values).unwrap();
             for levels in [2, 3, 16, 129, 200, 256] {
                 let codec = SparseRans { spec: CodecSpec::parse("sparse-rans:scales=f32").unwrap() };
-                let back = decode(&codec.packet(&a, (levels - 1) as f64).unwrap()).unwrap();
+                let source = SparseSource::new(&a, 32, ValueType::F32);
+                let quantised = source.quantise((levels - 1) as f64).unwrap();
+                let back = decode(&codec.packet(&source, &quantised).unwrap()).unwrap();
                 let step = (high.max(0.0) - low.min(0.0)) / (levels - 1) as f32;
                 for (&v, &r) in a.values().iter().zip(&back) {
                     // The zero point is rounded, so the end of a range may be half a step off beside the rounding.
@@ -335,7 +481,8 @@ mod tests {
                 let list = |key: &str| expected[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap());
                 let number = |key: &str| expected[key].as_u64().unwrap() as usize;
                 let (group, levels) = (number("group"), number("levels"));
-                let quantised = quantise(&a, (levels - 1) as f64, group, ValueType::F16).unwrap();
+                let source = SparseSource::new(&a, group, ValueType::F16);
+                let quantised = source.quantise((levels - 1) as f64).unwrap();
                 let groups = groups::count(a.tokens(), a.hidden(), group);
                 let zeros = &quantised.groups[quantised.groups.len() - groups..];
                 assert!(list("zeros").eq(zeros.iter().map(|&z| f64::from(z))), "{levels} levels");
@@ -344,7 +491,7 @@ mod tests {
                 assert!(list("integers").eq(quantised.symbols.iter().enumerate().map(integer)), "{levels} levels");
                 let spec = if group == 32 { "sparse-rans:group=32" } else { "sparse-rans" };
                 let codec = SparseRans { spec: CodecSpec::parse(spec).unwrap() };
-                let back = decode(&codec.packet(&a, (levels - 1) as f64).unwrap()).unwrap();
+                let back = decode(&codec.packet(&source, &quantised).unwrap()).unwrap();
                 for (found, expected) in back.iter().map(|&v| f64::from(v)).zip(list("values")) {
                     assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{found:e} for {expected:e}");
                     compared += 1;

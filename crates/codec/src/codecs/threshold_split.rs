@@ -19,7 +19,7 @@ use crate::interface::packet::{HEADER_BYTES, Packet, PacketView};
 #[cfg(test)]
 use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
-use crate::parts::largest::largest;
+use crate::parts::largest::{keep_largest, largest};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "threshold-split",
@@ -55,40 +55,102 @@ struct ThresholdSplit {
     values: ValueType,
 }
 
+/// The best threshold so far.
+struct ThresholdChoice {
+    error: f64,
+    split: Split,
+    widths: Vec<u8>,
+}
+
 /// What one threshold makes of an activation.
+#[derive(Clone)]
 struct Split {
     /// Positions above the threshold, ascending.
-    above: Scratch<u32>,
+    above: Vec<u32>,
     coding: Coding,
-    /// The values below it, row-major.
-    below: Vec<f32>,
     /// The values below it, one block per token.
     blocks: Vec<RangeBlock>,
 }
 
-impl Split {
-    fn new(activation: &Activation, count: usize) -> Self {
-        let all = activation.values();
-        let above = if count == 0 { Scratch::new(0) } else { largest(all, count) };
-        let mut below = Vec::with_capacity(all.len() - count);
-        let mut blocks = Vec::with_capacity(activation.tokens());
-        let mut next = above.iter().peekable();
-        for (token, row) in all.chunks_exact(activation.hidden()).enumerate() {
-            let start = below.len();
-            for (channel, &v) in row.iter().enumerate() {
-                let at = token * activation.hidden() + channel;
-                if next.next_if(|&&p| p as usize == at).is_none() {
-                    below.push(v);
-                }
-            }
-            // Each layer normalises each token by itself, so an error counts by the token's own length: by plain squares
-            // a large first token takes the bits of all others.
-            let energy: f64 = row.iter().map(|&v| f64::from(v).powi(2)).sum();
-            blocks.push(RangeBlock::new(&below[start..]).weighted(if energy > 0.0 { 1.0 / energy } else { 1.0 }));
-        }
-        Self { coding: bits::shortest(&above, all.len()), above, below, blocks }
+/// The thresholds of an activation, from the lowest on.
+struct Thresholds<'a> {
+    activation: &'a Activation,
+    /// Each token in one block, nothing above the threshold.
+    whole: Vec<RangeBlock>,
+    /// Each layer normalises each token by itself, so an error counts by the token's own length: by plain squares a large
+    /// first token takes the bits of all others.
+    weights: Vec<f64>,
+}
+
+impl<'a> Thresholds<'a> {
+    fn new(activation: &'a Activation) -> Self {
+        let rows = || activation.values().chunks_exact(activation.hidden());
+        let weight = |energy: f64| if energy > 0.0 { 1.0 / energy } else { 1.0 };
+        let weights: Vec<f64> = rows().map(|row| weight(ranges::energy(row))).collect();
+        let whole = rows().zip(&weights).map(|(row, &weight)| RangeBlock::new(row).weighted(weight)).collect();
+        Self { activation, whole, weights }
     }
 
+    /// Nothing above the threshold.
+    fn none(&self) -> Split {
+        Split {
+            above: Vec::new(),
+            coding: bits::shortest(&[], self.activation.values().len()),
+            blocks: self.whole.clone(),
+        }
+    }
+
+    /// The split of `count` values above the threshold, from that of more of them or of none.
+    fn split(&self, before: Option<&Split>, count: usize) -> Split {
+        let (all, hidden) = (self.activation.values(), self.activation.hidden());
+        let above = match before {
+            Some(more) => {
+                let mut above = more.above.clone();
+                keep_largest(all, &mut above, count);
+                above
+            }
+            None => largest(all, count).into_vec(),
+        };
+        let mut below = Scratch::new(hidden);
+        let (mut rest, mut rest_before) = (&above[..], before.map(|before| &before.above[..]));
+        let mut blocks = Vec::with_capacity(self.whole.len());
+        for (token, row) in all.chunks_exact(hidden).enumerate() {
+            let own = take_below(&mut rest, (token + 1) * hidden);
+            let own_before = rest_before.as_mut().map(|rest| take_below(rest, (token + 1) * hidden).len());
+            blocks.push(match before {
+                _ if own.is_empty() => self.whole[token].clone(),
+                // What is above is always part of what was, so as many are the same ones.
+                Some(before) if own_before == Some(own.len()) => before.blocks[token].clone(),
+                _ => {
+                    below.clear();
+                    put_others(&mut below, row, own, token * hidden);
+                    RangeBlock::new(&below).weighted(self.weights[token])
+                }
+            });
+        }
+        Split { coding: bits::shortest(&above, all.len()), above, blocks }
+    }
+}
+
+/// Takes the positions below `end` from ascending ones.
+fn take_below<'a>(rest: &mut &'a [u32], end: usize) -> &'a [u32] {
+    let (taken, left) = rest.split_at(rest.partition_point(|&at| (at as usize) < end));
+    *rest = left;
+    taken
+}
+
+/// Appends the values of a row that begins at `start` but for those at some positions.
+fn put_others(out: &mut Vec<f32>, row: &[f32], positions: &[u32], start: usize) {
+    let mut next = 0;
+    for &at in positions {
+        let at = at as usize - start;
+        out.extend_from_slice(&row[next..at]);
+        next = at + 1;
+    }
+    out.extend_from_slice(&row[next..]);
+}
+
+impl Split {
     /// Bits of codes there is room for; `None` where the rest alone is too much.
     fn room(&self, values: ValueType, budget: Budget, shape: (usize, usize)) -> Option<u64> {
         let k = self.above.len();
@@ -127,23 +189,26 @@ impl Codec for ThresholdSplit {
         let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
         let shape = (activation.tokens(), activation.hidden());
-        let mut best: Option<(f64, Split, Vec<u8>)> = None;
+        let thresholds = Thresholds::new(activation);
+        let mut before: Option<Split> = None;
+        let mut best: Option<ThresholdChoice> = None;
         // A threshold trades numbers sent apart for narrower ranges of the tokens. Which one pays depends on the
         // values, so all are tried.
         for count in counts(activation.values().len()) {
-            let split = Split::new(activation, count);
-            let Some(room) = split.room(self.values, budget, shape) else { continue };
-            let widths = ranges::allocate(&split.blocks, room);
-            let error = ranges::error(&split.blocks, &widths);
-            if best.as_ref().is_none_or(|(least, ..)| error < *least) {
-                best = Some((error, split, widths));
+            let split = if count == 0 { thresholds.none() } else { thresholds.split(before.as_ref(), count) };
+            if let Some(room) = split.room(self.values, budget, shape)
+                && let most = best.as_ref().map_or(f64::INFINITY, |best| best.error)
+                && let Some(widths) = ranges::allocate(&split.blocks, room, most)
+                && let error = ranges::error(&split.blocks, &widths)
+                && (best.is_none() || error < most)
+            {
+                best = Some(ThresholdChoice { error, split: split.clone(), widths });
             }
+            before = (count > 0).then_some(split);
         }
         // Nothing fits: the smallest packet there is has the mean of each token.
-        let (split, widths) = match best {
-            Some((_, split, widths)) => (split, widths),
-            None => (Split::new(activation, 0), vec![0; shape.0]),
-        };
+        let smallest = || ThresholdChoice { error: 0.0, split: thresholds.none(), widths: vec![0; shape.0] };
+        let ThresholdChoice { split, widths, .. } = best.unwrap_or_else(smallest);
         self.pack(activation, &split, &widths)
     }
 }
@@ -169,9 +234,12 @@ impl ThresholdSplit {
         let mut stream = BitWriter::new(&mut bytes);
         // Widths come first: a decoder needs them to tell where codes end.
         widths.iter().for_each(|&width| stream.put(width.into(), WIDTH_BITS));
-        let mut below = split.below.iter();
-        for ((block, &width), range) in split.blocks.iter().zip(widths).zip(ranges) {
-            for &v in below.by_ref().take(block.count()) {
+        let (mut rest, mut below) = (&split.above[..], Scratch::new(shape.1));
+        for (token, (&width, range)) in widths.iter().zip(ranges).enumerate() {
+            below.clear();
+            let own = take_below(&mut rest, (token + 1) * shape.1);
+            put_others(&mut below, activation.row(token), own, token * shape.1);
+            for &v in below.iter() {
                 stream.put(range.code(v.into(), width), width.into());
             }
         }

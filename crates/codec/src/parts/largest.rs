@@ -7,7 +7,6 @@ use crate::vector::{LANES, Vector, dispatch};
 /// values: a sample tells which of them can be among the largest, and only those are searched exactly.
 pub(crate) fn largest(values: &[f32], k: usize) -> Scratch<u32> {
     debug_assert!((1..=values.len()).contains(&k));
-    let magnitude = |at: &u32| values[*at as usize].to_bits() & 0x7fff_ffff;
     let mut positions = Scratch::new(values.len());
     // As in SELECT (Floyd and Rivest 1975), a sample bounds the k-th magnitude from below, and one pass over the values
     // drops nearly all others.
@@ -16,6 +15,13 @@ pub(crate) fn largest(values: &[f32], k: usize) -> Scratch<u32> {
     if positions.len() < k {
         dispatch!(at_least(values, 0, &mut positions));
     }
+    keep_largest(values, &mut positions, k);
+    positions
+}
+
+/// Keeps the `k` of ascending positions whose magnitudes are largest; among equals the lower position wins.
+pub(crate) fn keep_largest(values: &[f32], positions: &mut Vec<u32>, k: usize) {
+    let magnitude = |at: &u32| values[*at as usize].to_bits() & 0x7fff_ffff;
     let mut magnitudes = Scratch::new(positions.len());
     magnitudes.extend(positions.iter().map(magnitude));
     // Selection takes linear time; nothing is sorted.
@@ -33,7 +39,6 @@ pub(crate) fn largest(values: &[f32], k: usize) -> Scratch<u32> {
     }
     debug_assert_eq!(kept, k);
     positions.truncate(kept);
-    positions
 }
 
 /// Values in a sample.
