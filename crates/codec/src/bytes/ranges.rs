@@ -82,6 +82,7 @@ impl RangeBlock {
         self
     }
 
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         self.count
     }
