@@ -148,6 +148,9 @@ pub fn watch() {
     });
 }
 
+/// The longest time that is told as what is left.
+const LONGEST: Duration = Duration::from_secs(100 * 24 * 3600);
+
 /// What is being done, and how far it is.
 fn line() -> Option<String> {
     let state = state();
@@ -157,8 +160,10 @@ fn line() -> Option<String> {
     Some(match unit {
         Unit::None => format!("{what}: {} so far", HumanDuration(bar.elapsed())),
         Unit::Sequences => {
-            let left = HumanDuration(bar.eta());
-            format!("{what}: {at} of {total} sequences, about {left} left")
+            // Where nothing has moved for long the bar expects it never to.
+            let left = Some(bar.eta()).filter(|eta| *eta < LONGEST);
+            let left = left.map_or(String::new(), |left| format!(", about {} left", HumanDuration(left)));
+            format!("{what}: {at} of {total} sequences{left}")
         }
         Unit::Bytes => format!("{what}: {} of {}", HumanBytes(at), HumanBytes(total)),
     })
