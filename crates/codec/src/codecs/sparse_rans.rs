@@ -116,7 +116,7 @@ impl Codec for SparseRans {
         let budget = Budget::required(budget, &self.spec)?;
         crate::interface::check_finite(activation)?;
         let channels = groups::channels(&self.spec, activation.hidden())?;
-        let source = SparseSource::new(activation, channels, self.spec.typed(groups::SCALES.key)?);
+        let source = GroupedActivation::new(activation, channels, self.spec.typed(groups::SCALES.key)?);
         // A finer step takes more bits but for rare exceptions, which a bisection may pass by.
         let (mut fits, mut too_many) = (PARTS, (MAX_LEVELS - 1) * PARTS + 1);
         while fits + 1 < too_many {
@@ -134,7 +134,7 @@ fn steps(parts: usize) -> f64 {
 
 impl SparseRans {
     /// Whether the budget allows so many steps in the range of a group.
-    fn fits(&self, source: &SparseSource<'_>, steps: f64, budget: Budget) -> Result<bool> {
+    fn fits(&self, source: &GroupedActivation<'_>, steps: f64, budget: Budget) -> Result<bool> {
         let activation = source.activation;
         let (tokens, hidden) = (activation.tokens(), activation.hidden());
         let quantised = source.quantise(steps)?;
@@ -164,7 +164,7 @@ impl SparseRans {
         Ok(may_fit && self.packet(source, &quantised)?.len() as f64 <= limit)
     }
 
-    fn packet(&self, source: &SparseSource<'_>, quantised: &SparseCodes) -> Result<Packet> {
+    fn packet(&self, source: &GroupedActivation<'_>, quantised: &SparseCodes) -> Result<Packet> {
         let shape = (source.activation.tokens(), source.activation.hidden());
         let sparse = shortest(&quantised.symbols, shape.1)?;
         let body = OWN_BYTES + quantised.groups.len() + sparse.bytes.len();
@@ -180,7 +180,7 @@ impl SparseRans {
 }
 
 /// An activation, ready to be quantised at any number of steps.
-struct SparseSource<'a> {
+struct GroupedActivation<'a> {
     activation: &'a Activation,
     channels: usize,
     kind: ValueType,
@@ -190,7 +190,7 @@ struct SparseSource<'a> {
     spans: Vec<f64>,
 }
 
-impl<'a> SparseSource<'a> {
+impl<'a> GroupedActivation<'a> {
     fn new(activation: &'a Activation, channels: usize, kind: ValueType) -> Self {
         let groups = groups::split(activation.values(), activation.hidden(), channels);
         let (lows, spans) = groups
@@ -460,7 +460,7 @@ mod tests {
             let a = Activation::new(3, 32, values).unwrap();
             for levels in [2, 3, 16, 129, 200, 256] {
                 let codec = SparseRans { spec: CodecSpec::parse("sparse-rans:scales=f32").unwrap() };
-                let source = SparseSource::new(&a, 32, ValueType::F32);
+                let source = GroupedActivation::new(&a, 32, ValueType::F32);
                 let quantised = source.quantise((levels - 1) as f64).unwrap();
                 let back = decode(&codec.packet(&source, &quantised).unwrap()).unwrap();
                 let step = (high.max(0.0) - low.min(0.0)) / (levels - 1) as f32;
@@ -481,7 +481,7 @@ mod tests {
                 let list = |key: &str| expected[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap());
                 let number = |key: &str| expected[key].as_u64().unwrap() as usize;
                 let (group, levels) = (number("group"), number("levels"));
-                let source = SparseSource::new(&a, group, ValueType::F16);
+                let source = GroupedActivation::new(&a, group, ValueType::F16);
                 let quantised = source.quantise((levels - 1) as f64).unwrap();
                 let groups = groups::count(a.tokens(), a.hidden(), group);
                 let zeros = &quantised.groups[quantised.groups.len() - groups..];
