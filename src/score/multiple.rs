@@ -1,7 +1,7 @@
 //! Many tests at once, and how small a loss a test can see.
 
-/// p-values corrected for their number by Holm's step-down (Scandinavian Journal of Statistics 6, 1979): those below a level are
-/// differences of which, with that probability at least, none is by chance.
+/// p-values corrected for their number by Holm's step-down (Scandinavian Journal of Statistics 6, 1979): that any of those below a
+/// level is by chance has at most the level's probability.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
@@ -69,7 +69,8 @@ mod tests {
         assert!(holm(&[]).is_empty());
     }
 
-    /// The share of simulated runs in which the exact test rejects: it is a little less ready to than the formula says.
+    /// The exact test rejects a little less often than the formula says: 0.7748 by summing over all outcomes (multiple.py). Four
+    /// standard errors of 4,000 simulated runs are 0.026.
     #[test]
     fn the_loss_is_seen_as_often_as_promised() {
         use rand::{Rng, SeedableRng};
@@ -89,6 +90,6 @@ mod tests {
             seen += u32::from(crate::score::mcnemar_exact(lost, gained) < 0.05);
         }
         let power = f64::from(seen) / 4000.0;
-        assert!((0.72..0.83).contains(&power), "{power}");
+        assert!((power - 0.7748).abs() < 0.026, "{power}");
     }
 }
