@@ -232,8 +232,8 @@ impl Engine {
             }
         }
         self.waiting = rest;
-        let decoded: Vec<_> = steps.into_par_iter().filter_map(|job| self.decode(job)).collect();
-        let steps: Vec<DecodedRows> = decoded.into_iter().filter(|rows| self.admit(rows)).collect();
+        let steps: Vec<RowsJob> = steps.into_iter().filter(|job| self.admit(job)).collect();
+        let steps: Vec<DecodedRows> = steps.into_par_iter().filter_map(|job| self.decode(job)).collect();
         let Some(first) = steps.first() else { return };
         let start = first.start;
         self.gathering.recent.rotate_right(1);
@@ -257,6 +257,8 @@ impl Engine {
         let mut hidden: Vec<f32> = steps.iter().flat_map(|rows| rows.activation.values()).copied().collect();
         let ids: Vec<u64> = steps.iter().map(|rows| rows.job.session).collect();
         let mut sessions = self.sessions.get_many(&ids);
+        // A smaller position is a rollback.
+        sessions.iter_mut().zip(steps).for_each(|(session, rows)| session.cache.truncate(rows.job.position));
         self.decoder
             .step(&mut hidden, &mut sessions.iter_mut().map(|session| &mut session.cache).collect::<Vec<_>>())?;
         let logits = self.decoder.step_logits(&hidden, steps.len())?;
@@ -272,10 +274,13 @@ impl Engine {
         let is_next = |job: &RowsJob| seen.insert(job.session) && !job.is_step();
         let Some(nth) = self.waiting.iter().position(is_next) else { return };
         let job = self.waiting.remove(nth).expect("it is there");
+        if !self.admit(&job) {
+            return;
+        }
         let Some(rows) = self.decode(job) else { return };
         if let Purpose::Score(targets) = &rows.job.purpose {
             self.score(&rows, targets);
-        } else if self.admit(&rows) {
+        } else {
             let choice = self.extend(&rows);
             self.answer(&rows, choice);
         }
@@ -299,6 +304,8 @@ impl Engine {
 
     fn extend(&mut self, rows: &DecodedRows) -> Result<Option<Choice>> {
         let session = self.sessions.get_mut(rows.job.session, &rows.job.connection)?;
+        // A smaller position is a rollback.
+        session.cache.truncate(rows.job.position);
         let last = self.decoder.extend_to_last(rows.activation.values().to_vec(), &mut session.cache)?;
         if let Purpose::Accept = rows.job.purpose {
             return Ok(None);
@@ -309,10 +316,9 @@ impl Engine {
 
     /// Without a session's cache, as scores in one process are computed.
     fn score(&mut self, decoded: &DecodedRows, targets: &[u32]) {
-        let DecodedRows { job, activation, start, .. } = decoded;
+        let DecodedRows { job, activation, .. } = decoded;
         let rows = activation.tokens();
-        let mut loglik = || -> Result<f64> {
-            self.sessions.get_mut(job.session, &job.connection)?.heard = *start;
+        let loglik = || -> Result<f64> {
             let hidden: Tensor = from_values(activation.values().to_vec(), rows, &self.decoder)?;
             let scored = [Continuation { sequence: 0, targets }];
             let loglik = self.decoder.server(hidden, &Arc::new(Packing::of([rows])), self.split, &scored)?;
@@ -330,8 +336,8 @@ impl Engine {
         job.connection.end_waiting();
     }
 
-    /// Whether a frame is the next of its session; otherwise answers it.
-    fn admit(&mut self, DecodedRows { job, activation, .. }: &DecodedRows) -> bool {
+    /// Whether a frame is the next of its session, or asks it for a score; otherwise answers it. Nothing of it is decoded yet.
+    fn admit(&mut self, job: &RowsJob) -> bool {
         let session = match self.sessions.get_mut(job.session, &job.connection) {
             Ok(session) => session,
             Err(error) => {
@@ -341,7 +347,10 @@ impl Engine {
             }
         };
         session.heard = Instant::now();
-        let mut check = || -> Result<bool> {
+        let check = || -> Result<bool> {
+            if let Purpose::Score(_) = job.purpose {
+                return Ok(true);
+            }
             if let Some(reply) = session.reply.as_ref().filter(|_| job.sequence == session.sequence) {
                 job.connection.send(reply);
                 return Ok(false);
@@ -353,15 +362,13 @@ impl Engine {
                 session.sequence,
                 session.sequence + 1
             );
-            let (has, rows, most) = (session.cache.tokens(), activation.tokens(), session.cache.most_tokens());
+            let (has, rows, most) = (session.cache.tokens(), job.packet.tokens(), session.cache.most_tokens());
             ensure!(job.position <= has, "position {}: the cache has {has} tokens", job.position);
             ensure!(
                 job.position + rows <= most,
                 "{} + {rows} tokens do not fit in a session of at most {most}",
                 job.position
             );
-            // A smaller position is a rollback.
-            session.cache.truncate(job.position);
             Ok(true)
         };
         let admitted = check().unwrap_or_else(|error| {
