@@ -79,8 +79,14 @@ impl<'a> MethodGroup<'_, 'a> {
         self.methods.iter().map(line).chain([baseline]).collect()
     }
 
+    /// The rows that are its cells: of several ratios one is shown.
+    fn shown(&self) -> Vec<&'a Row> {
+        let lines = self.view.models.iter().flat_map(|model| self.lines(model));
+        lines.filter(|line| line.method.is_some()).flat_map(|line| line.cells).flatten().collect()
+    }
+
     fn table(&self) -> Table {
-        let mut notes = Notes::with_cells(&self.rows);
+        let mut notes = Notes::with_cells(&self.shown());
         let mut coverage = Coverage::default();
         let mut sections = vec![self.ratios()];
         for &model in &self.view.models {
@@ -239,7 +245,7 @@ impl<'a> MethodGroup<'_, 'a> {
             let Some((baseline, lines)) = lines.split_last() else { continue };
             means.extend(lines.iter().filter_map(|line| drop(&line.cells, &baseline.cells)?.stderr));
         }
-        caption::power(&self.rows, &means)
+        caption::power(&self.shown(), &means)
     }
 
     fn ambiguous(&self, row: &Row) -> bool {
