@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::report::compare::{CellFilter, compare, flips_text, text};
+use crate::report::compare::{CellFilter, compare};
+use crate::report::compare_text::{flips_text, text};
 
 /// Compare two runs on the same questions: paired differences with 95 % intervals.
 ///

@@ -1,3 +1,4 @@
+use super::super::compare_text::{flips_text, text};
 use super::*;
 
 /// A question of two choices: right or wrong, and the gold choice's log-likelihood.

@@ -15,6 +15,7 @@ mod caption;
 mod codec_figures;
 mod codecs;
 pub mod compare;
+pub mod compare_text;
 mod context;
 mod fidelity;
 mod figure;
