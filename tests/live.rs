@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use splitbench::live::address::{Address, Stream};
+use splitbench::live::address::Address;
 use splitbench::live::client::ServerAddress;
 use splitbench::live::engine::SessionPatience;
 use splitbench::live::frame::{Frame, FrameType, TokenReply};
@@ -14,6 +14,7 @@ use splitbench::live::key::SharedKey;
 use splitbench::live::message::{Hello, OpenRequest, Refusal, RefusalKind};
 use splitbench::live::sampler::Sampling;
 use splitbench::live::server::{Server, ServerLimits};
+use splitbench::live::stream::Stream;
 use splitbench::model::source::{Model, POCKET, load};
 use splitbench::model::{Cache, DecoderPart, Placement, SplitPoint};
 use splitbench_codec::{Accounting, Activation, Budget, CodecSpec};

@@ -10,10 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use splitbench::live::address::{Address, Listener, Stream};
+use splitbench::live::address::Address;
 use splitbench::live::link::{self, LinkProfile};
+use splitbench::live::listener::Listener;
 use splitbench::live::relay::{ConnectionEnd, ConnectionReport, Relay, RelaySettings, shape};
 use splitbench::live::shaper::{LinkWay, Shaper};
+use splitbench::live::stream::Stream;
 
 /// One at a time.
 fn quiet() -> MutexGuard<'static, ()> {

@@ -72,11 +72,11 @@ mod encrypted {
 
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
-    use splitbench::live::address::Stream;
     use splitbench::live::client::ServerAddress;
     use splitbench::live::generate::{ClientHalf, Generation, SplitSession, UnsplitGenerator};
     use splitbench::live::message::Hello;
     use splitbench::live::sampler::Sampling;
+    use splitbench::live::stream::Stream;
     use splitbench_codec::CodecSpec;
 
     use super::*;

@@ -1,19 +1,20 @@
-//! Where a server listens, and the streams to it: TCP, or a Unix domain socket on the same machine.
+//! Where a server is: TCP, or a Unix domain socket on the same machine.
 
 use std::fmt;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 #[cfg(unix)]
-use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr as UnixSocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+
+use super::listener::Listener;
+use super::stream::Stream;
 
 /// How long [`Address::connect`] waits for an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -104,16 +105,12 @@ impl Address {
 
     /// Listens. A socket that an ended process left at the path is replaced.
     pub fn listen(&self) -> Result<Listener> {
-        let kind = match self {
-            Self::Tcp { host, port } => listen_tcp(host, *port).map(ListenerKind::Tcp),
-            Self::Unix(path) => listen_unix(path),
-        };
-        kind.and_then(|kind| Listener::new(kind, self.clone())).with_context(|| format!("listening on {self}"))
+        Listener::bind(self).with_context(|| format!("listening on {self}"))
     }
 }
 
 /// The addresses of a host.
-fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
+pub(super) fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     let addresses: Vec<SocketAddr> = (host, port)
         .to_socket_addrs()
         .map_err(|error| Error::new(error).context(format!("host {host:?} is not known here: check its spelling")))?
@@ -154,21 +151,8 @@ fn explain_connect(error: io::Error, timeout: Duration) -> Error {
     Error::new(error).context(advice)
 }
 
-fn listen_tcp(host: &str, port: u16) -> Result<TcpListener> {
-    let addresses = resolve(host, port)?;
-    TcpListener::bind(&addresses[..]).map_err(|error| {
-        let advice = match error.kind() {
-            ErrorKind::AddrInUse => "another process listens there: end it, or give another port, or 0 for a free one",
-            ErrorKind::AddrNotAvailable => "this machine does not have that address: 127.0.0.1 is itself, 0.0.0.0 all",
-            ErrorKind::PermissionDenied => "this user may not take that port: give one above 1023",
-            _ => "the address cannot be taken",
-        };
-        Error::new(error).context(advice)
-    })
-}
-
 #[cfg(unix)]
-fn check_length(path: &Path) -> Result<()> {
+pub(super) fn check_length(path: &Path) -> Result<()> {
     // std refuses what does not fit into `sun_path`: 107 bytes on Linux, 103 on macOS.
     UnixSocketAddr::from_pathname(path).map(drop).map_err(|error| {
         let bytes = path.as_os_str().len();
@@ -191,270 +175,25 @@ fn connect_unix(path: &Path) -> Result<Stream> {
 }
 
 #[cfg(unix)]
-fn is_socket(path: &Path) -> bool {
+pub(super) fn is_socket(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|data| data.file_type().is_socket())
 }
 
-#[cfg(unix)]
-fn listen_unix(path: &Path) -> Result<ListenerKind> {
-    check_length(path)?;
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            ensure!(is_socket(path), "something that is no socket has that path: remove it, or give another path");
-            // A listener that is there meets this as a client that goes again at once.
-            match UnixStream::connect(path) {
-                // A socket without a listener is what a process leaves that was killed.
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(path).context("removing the socket that an ended process left")?;
-                    UnixListener::bind(path)
-                }
-                _ => bail!("another process listens there: end it, or give another path"),
-            }
-        }
-        other => other,
-    };
-    let listener = listener.map_err(|error| {
-        let advice = match error.kind() {
-            ErrorKind::NotFound => "its folder does not exist: make it first",
-            ErrorKind::PermissionDenied => "this user may not write into its folder",
-            _ => "no socket can be made there",
-        };
-        Error::new(error).context(advice)
-    })?;
-    let data = path.symlink_metadata().context("looking at the socket")?;
-    let _file = SocketFile { path: path.to_path_buf(), identity: (data.dev(), data.ino()) };
-    Ok(ListenerKind::Unix { listener, _file })
-}
-
 #[cfg(not(unix))]
-const NO_UNIX: &str = "this system has no Unix domain sockets here: give HOST:PORT";
+pub(super) const NO_UNIX: &str = "this system has no Unix domain sockets here: give HOST:PORT";
 
 #[cfg(not(unix))]
 fn connect_unix(_: &Path) -> Result<Stream> {
     bail!(NO_UNIX)
 }
 
-#[cfg(not(unix))]
-fn listen_unix(_: &Path) -> Result<ListenerKind> {
-    bail!(NO_UNIX)
-}
-
-/// The file of a listening socket, removed with it.
-#[cfg(unix)]
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
-#[cfg(unix)]
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Whoever removed the file and listens there now keeps theirs.
-        if self.path.symlink_metadata().is_ok_and(|data| (data.dev(), data.ino()) == self.identity) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-#[derive(Debug)]
-enum ListenerKind {
-    Tcp(TcpListener),
-    #[cfg(unix)]
-    Unix {
-        listener: UnixListener,
-        /// Held only for its drop.
-        _file: SocketFile,
-    },
-}
-
-/// Takes connections at an [`Address`].
-#[derive(Debug)]
-pub struct Listener {
-    kind: ListenerKind,
-    address: Address,
-    closed: Arc<AtomicBool>,
-}
-
-impl Listener {
-    fn new(kind: ListenerKind, asked: Address) -> Result<Self> {
-        let address = match &kind {
-            // What was asked for may be port 0, or a name.
-            ListenerKind::Tcp(listener) => listener.local_addr().context("asking for the port")?.into(),
-            #[cfg(unix)]
-            ListenerKind::Unix { .. } => asked,
-        };
-        Ok(Self { kind, address, closed: Arc::default() })
-    }
-
-    /// Where it listens, with the real port where 0 was asked for.
-    pub fn address(&self) -> &Address {
-        &self.address
-    }
-
-    /// Waits for the next connection; none once a [`ListenerCloser`] has closed it.
-    pub fn accept(&self) -> Result<Option<Stream>> {
-        loop {
-            if self.closed.load(Ordering::SeqCst) {
-                return Ok(None);
-            }
-            let stream = match &self.kind {
-                ListenerKind::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
-                #[cfg(unix)]
-                ListenerKind::Unix { listener, .. } => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
-            };
-            match stream {
-                Ok(_) if self.closed.load(Ordering::SeqCst) => return Ok(None),
-                // A client that has gone again already is no failure of ours.
-                Ok(stream) => match stream.set_nodelay() {
-                    Ok(()) => return Ok(Some(stream)),
-                    Err(_) => continue,
-                },
-                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("waiting for a connection on {}", self.address));
-                }
-            }
-        }
-    }
-
-    /// Something that ends [`Listener::accept`] from another thread.
-    pub fn closer(&self) -> ListenerCloser {
-        ListenerCloser { address: self.address.clone(), closed: self.closed.clone() }
-    }
-}
-
-/// Ends the waiting of a [`Listener`].
-#[derive(Debug, Clone)]
-pub struct ListenerCloser {
-    address: Address,
-    closed: Arc<AtomicBool>,
-}
-
-impl ListenerCloser {
-    /// Makes `accept` return none, now and from now on.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        // A connection wakes a thread that waits in `accept`; no other way does on all systems.
-        let mut address = self.address.clone();
-        if let Address::Tcp { host, .. } = &mut address {
-            match host.parse() {
-                Ok(IpAddr::V4(ip)) if ip.is_unspecified() => *host = Ipv4Addr::LOCALHOST.to_string(),
-                Ok(IpAddr::V6(ip)) if ip.is_unspecified() => *host = Ipv6Addr::LOCALHOST.to_string(),
-                _ => {}
-            }
-        }
-        let _ = address.connect_within(Duration::from_secs(1));
-    }
-}
-
-/// A connection. What is written is sent at once (no Nagle).
-#[derive(Debug)]
-pub enum Stream {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A Unix domain socket.
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
-
-/// The same call on either.
-macro_rules! either {
-    ($stream:expr, $inner:pat => $call:expr) => {
-        match $stream {
-            Stream::Tcp($inner) => $call,
-            #[cfg(unix)]
-            Stream::Unix($inner) => $call,
-        }
-    };
-}
-
-impl Stream {
-    fn set_nodelay(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_nodelay(true),
-            #[cfg(unix)]
-            Self::Unix(_) => Ok(()),
-        }
-    }
-
-    /// A second handle of the same connection, for another thread.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        match self {
-            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
-        }
-    }
-
-    /// Ends one direction or both, for all handles.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        either!(self, stream => stream.shutdown(how))
-    }
-
-    /// Makes a read fail that waits longer; none waits for ever.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        either!(self, stream => stream.set_read_timeout(timeout))
-    }
-
-    /// Makes a write fail that waits longer; none waits for ever.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        either!(self, stream => stream.set_write_timeout(timeout))
-    }
-
-    /// Who is on the other side, for messages.
-    pub fn peer(&self) -> String {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().map_or_else(|_| "a client".into(), |peer| peer.to_string()),
-            // A client's socket has no name.
-            #[cfg(unix)]
-            Self::Unix(_) => "a local client".into(),
-        }
-    }
-}
-
-impl Read for &Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        either!(self, stream => { let mut stream = stream; stream.read(buffer) })
-    }
-}
-
-impl Write for &Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        either!(self, stream => { let mut stream = stream; stream.write(bytes) })
-    }
-
-    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        either!(self, stream => { let mut stream = stream; stream.write_vectored(parts) })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buffer)
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self).write(bytes)
-    }
-
-    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(parts)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::Shutdown;
+    #[cfg(unix)]
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     fn parse(text: &str) -> Address {

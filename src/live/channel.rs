@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::address::Stream;
 use super::frame::Frame;
 use super::key::SharedKey;
 #[cfg(feature = "noise")]
 use super::noise::{self, RecordLayer};
+use super::stream::Stream;
 
 /// Bytes that one read may bring beyond what was asked for: a step's frame of most models comes whole.
 const AHEAD: usize = 8192;

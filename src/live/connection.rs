@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::address::Stream;
 use super::channel::Channel;
 use super::frame::Frame;
+use super::stream::Stream;
 
 /// Answers are small, so that they fit a socket's buffer: a client that does not read them for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);

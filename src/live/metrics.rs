@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::address::{Listener, Stream};
+use super::listener::Listener;
+use super::stream::Stream;
 
 /// Counters and gauges; times in nanoseconds.
 #[derive(Debug, Default)]

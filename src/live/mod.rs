@@ -12,6 +12,7 @@ pub mod generate;
 pub mod key;
 mod lane;
 pub mod link;
+pub mod listener;
 pub mod message;
 mod metrics;
 #[cfg(feature = "noise")]
@@ -23,4 +24,5 @@ pub mod score;
 pub mod server;
 mod session;
 pub mod shaper;
+pub mod stream;
 pub mod text_stream;

@@ -13,10 +13,12 @@ use anyhow::{Context, Result};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::address::{Address, Listener, ListenerCloser, Stream};
+use super::address::Address;
 use super::lane::{Cargo, LinkLane};
 use super::link::LinkProfile;
+use super::listener::{Listener, ListenerCloser};
 use super::shaper::LinkWay;
+use super::stream::Stream;
 
 /// How long a relay waits for the target, and at its end for its connections.
 const PATIENCE: Duration = Duration::from_secs(5);

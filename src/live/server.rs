@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use splitbench_codec::Packet;
 
-use super::address::{Address, Listener, ListenerCloser};
+use super::address::Address;
 use super::connection::Connection;
 use super::engine::{Engine, Job, Purpose, RowsJob, SessionPatience};
 use super::frame::{BodyReader, Frame, FrameType, MORE, MOST_JSON};
 use super::key::SharedKey;
+use super::listener::{Listener, ListenerCloser};
 use super::message::{Hello, OpenRequest, Refusal, RefusalKind, session_codec};
 use super::metrics::{Metrics, count};
 use crate::model::source::Model;
