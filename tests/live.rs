@@ -235,10 +235,16 @@ fn what_breaks_the_protocol_is_refused_and_the_session_goes_on() {
         assert_eq!(client.ask(&rows(&model, 5, sequence, 4 * sequence - 12, 8)).unwrap().kind, FrameType::Token);
     }
     refuse(&rows(&model, 5, 6, 16, 8), RefusalKind::Protocol, "at most 20");
-    // Another connection neither uses it nor takes it without its secret.
+    // Values that are none are found when they are decoded; the session is not rolled back to where they would have gone.
+    let mut broken = rows(&model, 5, 6, 0, 1);
+    let end = broken.body.len();
+    broken.body[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    refuse(&broken, RefusalKind::Packet, "");
+    // Another connection neither uses it nor takes it without its secret, and nothing is decoded for it.
     let thief = RawClient::new(&server, &model);
     assert_eq!(thief.refusal(&rows(&model, 5, 6, 4, 1)).kind, RefusalKind::Packet);
     assert_eq!(thief.open(5, &request(20)).kind, FrameType::Error);
+    assert_eq!(thief.refusal(&broken).kind, RefusalKind::NoSession);
     assert_eq!(client.ask(&rows(&model, 5, 6, 4, 1)).unwrap().kind, FrameType::Token);
     // A second HELLO ends the connection.
     let hello = Frame::json(FrameType::Hello, 0, &client.server).unwrap();
