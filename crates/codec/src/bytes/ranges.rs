@@ -445,6 +445,32 @@ mod tests {
         assert!(compared > 500, "{compared}");
     }
 
+    /// Steps that are bisected and steps taken one by one end at the same widths, and a bound ends no search that could
+    /// have gone below it.
+    #[test]
+    fn bisection_changes_no_width() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for round in 0..40 {
+            // Some blocks alike, some of one number, some with two numbers far apart.
+            let blocks: Vec<RangeBlock> = (0..30)
+                .map(|i| {
+                    let spread = [1.0, 1.0, 10f32.powi(i % 7 - 3), 0.0][i as usize % 4];
+                    let count = rng.random_range(1..40);
+                    let numbers = (0..count)
+                        .map(|at| if i % 4 == 1 { (at % 2) as f32 } else { spread * rng.random_range(-1.0..1.0) });
+                    RangeBlock::new(&numbers.collect::<Vec<f32>>())
+                })
+                .collect();
+            let bits = rng.random_range(0..4000) * (round % 3);
+            let mut one_by_one = vec![0; blocks.len()];
+            allocate_rest(&blocks, &mut one_by_one, bits);
+            assert_eq!(allocate(&blocks, bits, f64::INFINITY).unwrap(), one_by_one, "{bits} bits");
+            let least = error(&blocks, &one_by_one);
+            assert_eq!(allocate(&blocks, bits, least).unwrap(), one_by_one, "{bits} bits");
+            assert!(least == 0.0 || bits == 0 || allocate(&blocks, bits, least / 2.0).is_none(), "{bits} bits");
+        }
+    }
+
     /// Against all combinations of widths.
     #[test]
     fn allocation_is_near_the_best_and_fits() {

@@ -445,6 +445,16 @@ mod tests {
         assert_eq!(slices.number_bits(), 4);
     }
 
+    #[test]
+    fn radix_sort_is_a_stable_sort_of_magnitudes() {
+        let all: Vec<f32> = (0..999u32).map(|i| f32::from_bits(i.wrapping_mul(0x9e37_79b9)) % 1e30).collect();
+        let all: Vec<f32> =
+            all.into_iter().map(|v| if v.is_finite() { v } else { -3.0 }).chain([0.0, -0.0, 3.0]).collect();
+        let mut expected: Vec<u32> = (0..all.len() as u32).collect();
+        expected.sort_by(|&a, &b| all[b as usize].abs().total_cmp(&all[a as usize].abs()));
+        assert_eq!(order(&all)[..], expected);
+    }
+
     /// `tests/reference/adaptive.py`: which block each kept value is in.
     #[test]
     fn blocks_are_those_of_numpy() {

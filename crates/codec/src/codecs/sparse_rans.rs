@@ -501,6 +501,26 @@ mod tests {
         assert!(compared > 1000, "{compared}");
     }
 
+    /// What is counted of a packet and what it is.
+    #[test]
+    fn a_packet_fits_where_its_counts_say_so() {
+        let mut rng = ChaCha8Rng::seed_from_u64(8);
+        let values =
+            (0..30 * 100).map(|i| rng.random_range(-1.0f32..1.0).powi(5) * if i % 100 == 7 { 50.0 } else { 1.0 });
+        let a = Activation::new(30, 100, values.collect()).unwrap();
+        let codec = SparseRans { spec: CodecSpec::parse("sparse-rans").unwrap() };
+        let source = GroupedActivation::new(&a, 100, ValueType::F16);
+        for parts in (16..2000).step_by(61) {
+            let packet = codec.packet(&source, &source.quantise(steps(parts)).unwrap()).unwrap();
+            // A budget of just as many bytes, and of a few less or more.
+            for bytes in packet.len() - 5..=packet.len() + 5 {
+                let budget = Budget::wire(6000.0 / (bytes as f64 + 0.5)).unwrap();
+                let fits = codec.fits(&source, steps(parts), budget).unwrap();
+                assert_eq!(fits, packet.len() <= bytes, "{parts} parts: {} bytes in {bytes}", packet.len());
+            }
+        }
+    }
+
     #[test]
     fn clustered_values_go_in_longer_rows() {
         let mut rng = ChaCha8Rng::seed_from_u64(6);
