@@ -49,10 +49,10 @@ pub(super) fn codec_base(codec: &str) -> &str {
 
 /// What codecs do, for figures of more codecs than there are markers; the last is of all others.
 pub(super) const FAMILIES: [&str; 5] = [
-    "Fourier coefficients (fc, fc-mask)",
-    "low rank (qr, svd and its kin, klt)",
-    "sparse (topk, threshold-split, slicer, sparse-rans)",
-    "quantiser (int8, int4, hadamard-int4, fp8)",
+    "coefficients of a transform (fc, fcanet and their kin)",
+    "low rank (qr, svd and its kin, klt, cobla)",
+    "sparse (topk, slicer, sparse-rans and their kin)",
+    "quantiser (int8, int4, fp8, awq and their kin)",
     "other (noop, zfp, external)",
 ];
 
