@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use crate::activation::Activation;
 use crate::codecs::{
-    agile_quant, asvd, atom, awq, external, fc, fc_mask, fc_reading, fp8, fwsvd, hadamard_int4, int4, int8, klt, noop,
-    q4_0, q80, qr, qsparse8_v1, slicer, sparse_rans, sparse_v1, spinquant, svd, svd_llm, threshold_split, token_ids,
-    topk, zfp,
+    agile_quant, asvd, atom, awq, best, external, fc, fc_mask, fc_reading, fp8, fwsvd, hadamard_int4, int4, int8, klt,
+    noop, q4_0, q80, qr, qsparse8_v1, slicer, sparse_rans, sparse_v1, spinquant, svd, svd_llm, threshold_split,
+    token_ids, topk, zfp,
 };
 use crate::interface::calibration::Calibration;
 use crate::interface::info::CodecInfo;
@@ -16,7 +16,7 @@ use crate::interface::packet::Packet;
 use crate::interface::spec::CodecSpec;
 use crate::interface::{Codec, received};
 
-static REGISTERED: [&CodecInfo; 29] = [
+static REGISTERED: [&CodecInfo; 30] = [
     &noop::INFO,
     &fc::INFO,
     &fc_mask::INFO,
@@ -36,6 +36,7 @@ static REGISTERED: [&CodecInfo; 29] = [
     &spinquant::INFO,
     &atom::INFO,
     &agile_quant::INFO,
+    &best::INFO,
     &threshold_split::INFO,
     &slicer::INFO,
     &sparse_rans::INFO,

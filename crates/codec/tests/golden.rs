@@ -37,7 +37,7 @@ const EXACT: [&str; 15] = [
 ];
 
 /// Cases beside the default form of every codec: other value types, bands and codings of positions.
-const MORE: [(&str, &str); 24] = [
+const MORE: [(&str, &str); 26] = [
     ("noop-f16", "noop:values=f16"),
     ("noop-bf16", "noop:values=bf16"),
     ("fp8-e5m2-tensor", "fp8:format=e5m2,group=tensor"),
@@ -62,6 +62,8 @@ const MORE: [(&str, &str); 24] = [
     ("awq-token", "awq:error=activation,group=token,scales=f32"),
     ("agile-quant-int8", "agile-quant:bits=8,scales=f32"),
     ("agile-quant-sparse", "agile-quant"),
+    ("best-klt", "best:basis=klt"),
+    ("best-local-sparse", "best:rows=local"),
 ];
 
 fn cases() -> Vec<(&'static str, CodecSpec)> {
@@ -144,6 +146,7 @@ fn decoders_read_them_as_they_did() {
         let digest = match spec.name() {
             "klt" => 19..27,
             "awq" | "spinquant" => 20..28,
+            "best" => 23..31,
             _ => 0..0,
         };
         let packet = codec.encode(&matrix(), Some(budget(case))).unwrap();
@@ -326,6 +329,12 @@ fn own_fields_out_of_range_are_refused_by_name() {
         ("agile-quant", 23, vec![5], "bits"),
         ("agile-quant", 23, vec![8], "length"),
         ("agile-quant", 24, vec![0x60], "spare"),
+        ("best", 15, count(3), "coded bytes"),
+        ("best", 15, count(7), "coded bytes"),
+        ("best", 15, count(u32::MAX), "coded bytes"),
+        ("best", 19, count(u32::MAX), "length"),
+        ("best", 31, vec![2], "rows: 2"),
+        ("best", 31, vec![1], "length"),
     ];
     for case in ["qr", "svd", "fwsvd", "asvd", "svd-llm"] {
         table.extend([
