@@ -117,13 +117,14 @@ fn bell_table(at: usize) -> BellTable {
     let escape_bits = (TOTAL as f64 / frequencies[ESCAPE] as f64).log2();
     for (symbol, &frequency) in frequencies.iter().enumerate() {
         let magnitude = (symbol as i32 - LARGEST - 1).unsigned_abs();
-        let bits = if symbol == ESCAPE || frequency == 0 {
-            escape_bits + escape_cost(magnitude) as f64
-        } else {
-            (TOTAL as f64 / frequency as f64).log2()
+        let bits = match frequency {
+            // By the escape's code, and beside it.
+            0 => escape_bits + f64::from(escape_cost(magnitude)),
+            _ => (TOTAL as f64 / frequency as f64).log2(),
         };
         table.costs[symbol] = (bits * BIT as f64).round() as u16;
-        table.entropy += bits * frequency as f64 / TOTAL as f64;
+        let beside = if symbol == ESCAPE { f64::from(escape_cost(LARGEST as u32)) } else { 0.0 };
+        table.entropy += (bits + beside) * frequency as f64 / TOTAL as f64;
         if frequency > 0 {
             table.shares[symbol] = SymbolShare {
                 reciprocal: (1u64 << 63).div_ceil(frequency as u64),

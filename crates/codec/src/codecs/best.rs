@@ -231,6 +231,23 @@ struct SizedRows {
 }
 
 impl Best {
+    /// The packet of rows coded at these steps.
+    fn packet(&self, shape: (usize, usize), rows: &SizedRows, levels: &[i32], parts: [&[u8]; 2]) -> Result<Packet> {
+        let [coded, plain] = parts;
+        let body = STEP_BYTES * levels.len() + SIZE_BYTES * shape.0 + coded.len() + plain.len();
+        let mut bytes = Packet::begin(&INFO, ValueType::F32, shape, OWN_BYTES + body)?;
+        put_u32(&mut bytes, coded.len());
+        put_u32(&mut bytes, plain.len());
+        bytes.extend_from_slice(&self.digest.digest);
+        bytes.push(u8::from(self.spec.rows() == RowScope::Local));
+        bytes.extend_from_slice(&(rows.smallest as i16).to_le_bytes());
+        levels.iter().for_each(|&level| bytes.extend_from_slice(&(level as i16).to_le_bytes()));
+        bytes.extend_from_slice(&rows.sizes);
+        bytes.extend_from_slice(coded);
+        bytes.extend_from_slice(plain);
+        Packet::finish(&INFO, bytes)
+    }
+
     /// How channels are coded at a step.
     fn at(&self, level: i32) -> Vec<Spread> {
         let per_quarter = STEPS as i32 / 4;
@@ -367,18 +384,7 @@ impl Codec for Best {
                 level += 1;
             }
         };
-        let body = STEP_BYTES * levels.len() + SIZE_BYTES * tokens + coded.len() + plain.len();
-        let mut bytes = Packet::begin(&INFO, ValueType::F32, (tokens, hidden), OWN_BYTES + body)?;
-        put_u32(&mut bytes, coded.len());
-        put_u32(&mut bytes, plain.len());
-        bytes.extend_from_slice(&self.digest.digest);
-        bytes.push(u8::from(local));
-        bytes.extend_from_slice(&(rows.smallest as i16).to_le_bytes());
-        levels.iter().for_each(|&level| bytes.extend_from_slice(&(level as i16).to_le_bytes()));
-        bytes.extend_from_slice(&rows.sizes);
-        bytes.extend_from_slice(&coded);
-        bytes.extend_from_slice(&plain);
-        Packet::finish(&INFO, bytes)
+        self.packet((tokens, hidden), &rows, &levels, [&coded, &plain])
     }
 
     fn decode(&self, packet: &Packet) -> Result<Activation> {
@@ -456,4 +462,75 @@ fn layout(view: &PacketView<'_>) -> Result<usize> {
     let fixed = OWN_BYTES + STEP_BYTES * own.levels + SIZE_BYTES * view.tokens;
     view.expect_len(fixed as u64 + own.coded as u64 + own.plain as u64)?;
     Ok((((words + own.plain) as u64 * 8).div_ceil(NUMBER_BITS) as usize).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::interface::calibration::CalibrationBuilder;
+
+    fn numbers(list: &Value) -> Vec<f32> {
+        list.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
+    }
+
+    fn best(spec: &str, rows: Vec<f32>, hidden: usize) -> Box<dyn Codec> {
+        let mut builder = CalibrationBuilder::new(hidden);
+        builder.push_activation(&Activation::new(rows.len() / hidden, hidden, rows).unwrap()).unwrap();
+        crate::registry::build(&CodecSpec::parse(spec).unwrap(), Some(&builder.finish().unwrap())).unwrap()
+    }
+
+    /// `tests/reference/best.py`, which rounds by the step that the packet states.
+    #[test]
+    fn values_are_those_of_numpy() {
+        let reference: Value = serde_json::from_str(include_str!("../../../../tests/reference/best.json")).unwrap();
+        let mut compared = 0;
+        for case in reference["cases"].as_array().unwrap() {
+            let number = |key: &str| case[key].as_u64().unwrap() as usize;
+            let (tokens, hidden) = (number("tokens"), number("hidden"));
+            let a = Activation::new(tokens, hidden, numbers(&case["values"])).unwrap();
+            for expected in case["decoded"].as_array().unwrap() {
+                let codec = best(expected["codec"].as_str().unwrap(), numbers(&case["calibration"]), hidden);
+                let budget = Budget::elements(expected["ratio"].as_f64().unwrap()).unwrap();
+                let packet = codec.encode(&a, Some(budget)).unwrap();
+                let step = packet.as_bytes()[34..36].iter().map(|&b| i64::from(b)).collect::<Vec<_>>();
+                let step = i64::from((step[0] + 256 * step[1]) as i16);
+                assert_eq!(step, expected["step"].as_i64().unwrap(), "{}", expected["codec"]);
+                let error = Activation::new(tokens, hidden, numbers(&expected["values"]))
+                    .unwrap()
+                    .rel_error(&codec.decode(&packet).unwrap());
+                assert!(error < 1e-5, "{}: {error:e}", expected["codec"]);
+                compared += 1;
+            }
+        }
+        assert_eq!(compared, 8);
+    }
+
+    #[test]
+    fn sizes_and_steps_are_powers_of_two() {
+        for n in -300..300 {
+            assert_eq!(octaves(power(n, STEPS), STEPS), n);
+            assert_eq!(octaves(power(n, SIZES) * 1.001, SIZES), n);
+        }
+        assert_eq!([power(-64, STEPS), power(32, STEPS), power(-8, SIZES)], [0.25, 2.0, 0.5]);
+    }
+
+    #[test]
+    fn budgets_are_met_within_a_fiftieth() {
+        // Channels of many sizes, as in trained models.
+        let value = |i: usize| ((i * i * 7 + i * 13) % 101) as f32 / 50.0 - 1.0;
+        let size = |i: usize| ((i % 192) as f32 / 16.0).exp2() / 64.0;
+        let rows =
+            |count: usize, from: usize| -> Vec<f32> { (0..count * 192).map(|i| value(i + from) * size(i)).collect() };
+        for spec in ["best", "best:basis=klt"] {
+            let codec = best(spec, rows(300, 0), 192);
+            let a = Activation::new(60, 192, rows(60, 777)).unwrap();
+            for ratio in [3.0, 4.0, 8.0, 16.0] {
+                let packet = codec.encode(&a, Some(Budget::wire(ratio).unwrap())).unwrap();
+                let share = packet.len() as f64 * ratio / raw_bytes(60, 192) as f64;
+                assert!((0.98..=1.0).contains(&share), "{spec}, ratio {ratio}: {share}");
+            }
+        }
+    }
 }
