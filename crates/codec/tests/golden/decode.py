@@ -443,7 +443,7 @@ def bell_values(words, bits, shape, levels, octaves):
     for row in range(s):
         level = levels[row if len(levels) > 1 else 0]
         for channel in range(d):
-            frequency, means, plain = bell((octaves[channel] - level + 4) // 8)
+            frequency, means, plain = bell(int(octaves[channel] - level + 4) // 8)
             start = np.concatenate([[0], np.cumsum(frequency)])
             turn = (row * d + channel) & (turns - 1)
             place = states[turn] & 4095
