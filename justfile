@@ -91,7 +91,7 @@ reference python="python3":
     command -v {{python}} > /dev/null || { echo "skipped: no {{python}}"; exit 0; }
     {{python}} -m venv target/reference
     target/reference/bin/pip install --quiet --requirement tests/reference/requirements.txt
-    for script in harness metrics paired multiple decoder loglik codecs adaptive coefficients indicators transforms fidelity perplexity checkpoints special_tokens gguf_files sampling chat table1_transforms; do target/reference/bin/python tests/reference/$script.py --check; done
+    for script in harness metrics paired multiple decoder loglik codecs adaptive coefficients indicators transforms fidelity perplexity checkpoints special_tokens gguf_files sampling chat table1_transforms best; do target/reference/bin/python tests/reference/$script.py --check; done
 
 # Real GGUF files (DIR/*.gguf) against transformers' own reader and lm-evaluation-harness on 20 rows of each of its sets; DATA holds
 # <set>/eval.jsonl. What Python computes stays in target/real-models: only the first time takes long.

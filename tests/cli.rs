@@ -570,7 +570,7 @@ fn codec_sends_any_matrix_and_tells_what_it_cost() {
     let input = matrix(&folder.path().join("a.npy"), 12, 40);
     let rows = matrix(&folder.path().join("c.npy"), 100, 40);
     let rate = |codec: &str| CodecSpec::parse(codec).unwrap().info().rate;
-    let both_sides = ["klt", "fc:rotate=whiten", "awq:error=activation", "spinquant", "atom"];
+    let both_sides = ["klt", "fc:rotate=whiten", "awq:error=activation", "spinquant", "atom", "best", "best:basis=klt"];
     for codec in ["noop", "int8", "fc:values=f32,band=centered", "fc-mask", "topk", "qr", "svd", "asvd", "svd-llm"]
         .into_iter()
         .chain(both_sides)

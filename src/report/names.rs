@@ -63,7 +63,7 @@ pub(super) fn family(codec: &str) -> usize {
         "qr" | "svd" | "fwsvd" | "asvd" | "svd-llm" | "klt" | "cobla" => 1,
         "topk" | "threshold-split" | "slicer" | "sparse-rans" | "sparse_v1" | "qsparse8_v1" | "split-fine-tuning" => 2,
         "int8" | "int4" | "fp8" | "hadamard-int4" | "q80" | "q4_0" => 3,
-        "awq" | "spinquant" | "atom" | "agile-quant" => 3,
+        "awq" | "spinquant" | "atom" | "agile-quant" | "best" => 3,
         _ => 4,
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::activation::Activation;
 use crate::codecs::{
-    agile_quant, asvd, atom, awq, cobla, dynamic_pruning, external, fc, fc_mask, fc_reading, fcanet, fp8, fwsvd,
+    agile_quant, asvd, atom, awq, best, cobla, dynamic_pruning, external, fc, fc_mask, fc_reading, fcanet, fp8, fwsvd,
     hadamard_int4, int4, int8, klt, noop, q4_0, q80, qr, qsparse8_v1, slicer, sparse_rans, sparse_v1, spinquant,
     split_fine_tuning, svd, svd_llm, threshold_split, token_ids, topk, zfp,
 };
@@ -16,7 +16,7 @@ use crate::interface::packet::Packet;
 use crate::interface::spec::CodecSpec;
 use crate::interface::{Codec, received};
 
-static REGISTERED: [&CodecInfo; 33] = [
+static REGISTERED: [&CodecInfo; 34] = [
     &noop::INFO,
     &fc::INFO,
     &fc_mask::INFO,
@@ -36,6 +36,7 @@ static REGISTERED: [&CodecInfo; 33] = [
     &spinquant::INFO,
     &atom::INFO,
     &agile_quant::INFO,
+    &best::INFO,
     &threshold_split::INFO,
     &slicer::INFO,
     &sparse_rans::INFO,

@@ -167,6 +167,10 @@ fn wire_budgets_hold_and_one_more_would_not_fit() {
                 let (smallest, _) = round_trip(codec.as_ref(), &a, Budget::new(1e9, Accounting::Wire).unwrap());
                 let len = packet.len() as f64;
                 assert!(len <= limit || packet == smallest, "{spec}, ratio {ratio}: {len} bytes of {limit}");
+                // Rows that share nothing keep room for a header each, which is more than rows of 96 channels have.
+                if spec.option("rows") == Some("local") {
+                    continue;
+                }
                 // A level more or less of few is a large step.
                 assert!(ratio < 4.0 || len >= 0.7 * limit, "{spec}, ratio {ratio}: {len} bytes of {limit}");
                 continue;

@@ -38,7 +38,7 @@ const EXACT: [&str; 16] = [
 ];
 
 /// Cases beside the default form of every codec: other value types, bands and codings of positions.
-const MORE: [(&str, &str); 32] = [
+const MORE: [(&str, &str); 34] = [
     ("noop-f16", "noop:values=f16"),
     ("noop-bf16", "noop:values=bf16"),
     ("fp8-e5m2-tensor", "fp8:format=e5m2,group=tensor"),
@@ -71,6 +71,8 @@ const MORE: [(&str, &str); 32] = [
     ("dynamic-pruning-sparse", "dynamic-pruning:block=16,slope=0"),
     ("cobla-bf16", "cobla:groups=2,values=bf16"),
     ("split-fine-tuning-sparse", "split-fine-tuning:bits=8"),
+    ("best-klt", "best:basis=klt"),
+    ("best-local-sparse", "best:rows=local"),
 ];
 
 fn cases() -> Vec<(&'static str, CodecSpec)> {
@@ -153,6 +155,7 @@ fn decoders_read_them_as_they_did() {
         let digest = match spec.name() {
             "klt" => 19..27,
             "awq" | "spinquant" => 20..28,
+            "best" => 23..31,
             _ => 0..0,
         };
         let packet = codec.encode(&matrix(), Some(budget(case))).unwrap();
@@ -365,6 +368,12 @@ fn own_fields_out_of_range_are_refused_by_name() {
         ("split-fine-tuning", 37, f32::NAN.to_le_bytes().to_vec(), "magnitudes"),
         ("split-fine-tuning", 37, (-1f32).to_le_bytes().to_vec(), "magnitudes"),
         ("split-fine-tuning", 41, f32::INFINITY.to_le_bytes().to_vec(), "magnitudes"),
+        ("best", 15, count(3), "coded bytes"),
+        ("best", 15, count(7), "coded bytes"),
+        ("best", 15, count(u32::MAX), "coded bytes"),
+        ("best", 19, count(u32::MAX), "length"),
+        ("best", 31, vec![2], "rows: 2"),
+        ("best", 31, vec![1], "length"),
     ];
     for case in ["qr", "svd", "fwsvd", "asvd", "svd-llm"] {
         table.extend([

@@ -1,5 +1,6 @@
 //! Numbers and codes as bytes: fields, bits, value types, entropy coding, and buffers that are used again.
 
+pub(crate) mod bell_rans;
 pub(crate) mod bits;
 pub(crate) mod bitstream;
 pub(crate) mod buffers;

@@ -6,6 +6,7 @@ pub(crate) mod agile_quant;
 pub(crate) mod asvd;
 pub(crate) mod atom;
 pub(crate) mod awq;
+pub(crate) mod best;
 pub(crate) mod cobla;
 #[cfg(test)]
 mod decimate;
