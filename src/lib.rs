@@ -28,6 +28,7 @@ macro_rules! tell {
     }};
 }
 
+pub mod advise;
 pub mod clock;
 pub mod cmd;
 pub mod data;
