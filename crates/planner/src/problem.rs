@@ -51,7 +51,7 @@ pub struct CutLoss {
 /// One cut with one codec at one ratio. A codec for the prompt and another for steps are one choice with both crossings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CutChoice {
-    /// Layers on the client, 0 to N. At 0 the client only sends its input; at N nothing crosses.
+    /// Layers on the client, 0 to N. At 0 the client only sends its prompt, and the server goes on by itself; at N nothing crosses.
     pub after_layer: usize,
     /// Name of the codec.
     pub codec: String,
@@ -193,6 +193,10 @@ impl SplitProblem {
             ensure!(
                 choice.after_layer < layers || crossing == Crossing::default(),
                 "{choice} has all layers on the client, so nothing crosses: its bytes and codec times must be 0"
+            );
+            ensure!(
+                choice.after_layer > 0 || phase == "prompt" || crossing == Crossing::default(),
+                "{choice} has all layers on the server, which goes on by itself: bytes and codec times of a step must be 0"
             );
         }
         if let Some(ratio) = choice.ratio {

@@ -34,7 +34,7 @@ pub fn random_problem(random: &mut SplitMix) -> SplitProblem {
                 encode_s: random.range(0.0, 0.01),
                 decode_s: random.range(0.0, 0.01),
             };
-            let (prompt, step) = (crossing(), crossing());
+            let (prompt, step) = (crossing(), if after_layer > 0 { crossing() } else { Crossing::default() });
             let loss = CutLoss { drop_points: Some(random.range(-0.2, 2.0)), kl_nats: Some(random.range(0.0, 0.1)) };
             choices.push(CutChoice { after_layer, codec: codec.into(), ratio, prompt, step, loss });
         }
@@ -116,7 +116,10 @@ pub fn walk(problem: &SplitProblem, choice: &CutChoice) -> Walk {
             walk.server_s += crossing.decode_s;
             walk.up_s += crossing.bytes / (problem.up.bits_per_s / 8.0);
             walk.down_s += problem.answer_bytes / (problem.down.bits_per_s / 8.0);
-            walk.delay_s += problem.up.delay_s + problem.down.delay_s;
+            // The server alone goes on by itself.
+            if pass == 0 || choice.after_layer > 0 {
+                walk.delay_s += problem.up.delay_s + problem.down.delay_s;
+            }
         }
     }
     walk

@@ -1,0 +1,184 @@
+//! Two machines, a link and a prompt: what each cut and codec takes, as the planner wants it.
+
+use anyhow::{Context, Result, ensure};
+use splitbench_planner::{
+    ClientPower, Crossing, CutChoice, CutLimits, CutLoss, OneWayLink, PartCost, PhaseSeconds, SplitProblem,
+};
+
+use super::loss::SentAs;
+use super::profile::{MachineProfile, PartFit};
+use crate::live::link::LinkProfile;
+
+/// What a frame has beside its packet: its head and whether more follow.
+const FRAME_BYTES: f64 = 22.0;
+/// The frame of a token that comes back.
+const ANSWER_BYTES: f64 = 57.0;
+/// The header of a packet of `noop`.
+const EXACT_HEADER_BYTES: f64 = 15.0;
+
+/// Who computes, what is between, and for how many tokens.
+#[derive(Debug, Clone)]
+pub struct SplitSetting {
+    /// Where the prompt comes from.
+    pub client: MachineProfile,
+    /// Where the head is.
+    pub server: MachineProfile,
+    /// What is between them.
+    pub link: LinkProfile,
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// Tokens generated, the one after the prompt included.
+    pub tokens: usize,
+}
+
+/// A codec's way over the cut, and what of it is not measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CodecCrossing {
+    /// Of the prompt.
+    pub prompt: Crossing,
+    /// Of one token.
+    pub step: Crossing,
+    /// Whether one machine's times stand for the other's.
+    pub assumed: bool,
+}
+
+impl SplitSetting {
+    /// Fails where the two profiles are of two models, or no token is asked for.
+    pub fn check(&self) -> Result<()> {
+        let Self { client, server, prompt, tokens, .. } = self;
+        ensure!(*prompt > 0, "a prompt has a token at least: give --prompt 1 or more");
+        ensure!(*tokens > 0, "give --tokens 1 or more: the first comes with the prompt");
+        let (here, there) = (&client.model, &server.model);
+        ensure!(
+            (here.layers, here.hidden) == (there.layers, there.hidden)
+                && (here.sha256.is_empty() || there.sha256.is_empty() || here.sha256 == there.sha256),
+            "the client's profile is of {} ({} layers of {} channels) and the server's of {} ({} of {}): profile one model on both \
+             machines",
+            here.name,
+            here.layers,
+            here.hidden,
+            there.name,
+            there.layers,
+            there.hidden
+        );
+        Ok(())
+    }
+
+    /// Layers of the model.
+    pub fn layers(&self) -> usize {
+        self.client.model.layers
+    }
+
+    /// Steps after the first token.
+    pub fn steps(&self) -> usize {
+        self.tokens - 1
+    }
+
+    /// Tokens before a step, in the mean.
+    fn seen(&self) -> f64 {
+        self.prompt as f64 + self.steps() as f64 / 2.0
+    }
+
+    fn seconds(&self, part: &PartFit) -> PhaseSeconds {
+        PhaseSeconds { prompt_s: part.prompt.seconds(self.prompt as f64), step_s: part.step.seconds(self.seen()) }
+    }
+
+    fn part(&self, of: impl Fn(&MachineProfile) -> &PartFit, memory_bytes: u64) -> PartCost {
+        let (client, server) = (self.seconds(of(&self.client)), self.seconds(of(&self.server)));
+        PartCost { client, server, memory_bytes }
+    }
+
+    /// What a codec sends and takes; none where neither machine's profile has it. Encoding is the client's, decoding the server's.
+    pub fn crossing(&self, sent: &SentAs) -> Option<CodecCrossing> {
+        let find = |machine: &'_ MachineProfile| machine.codec(&sent.codec, sent.ratio, &sent.accounting).cloned();
+        let (here, there) = (find(&self.client), find(&self.server));
+        if here.is_none() && there.is_none() && *sent == SentAs::exact() {
+            // Values as they are: a copy.
+            let crossing = |tokens: usize| Crossing {
+                bytes: 4.0 * (tokens * self.client.model.hidden) as f64 + EXACT_HEADER_BYTES + FRAME_BYTES,
+                ..Crossing::default()
+            };
+            return Some(CodecCrossing { prompt: crossing(self.prompt), step: crossing(1), assumed: true });
+        }
+        let assumed = here.is_none() || there.is_none();
+        let (encodes, decodes) = (here.as_ref().or(there.as_ref())?, there.as_ref().or(here.as_ref())?);
+        let crossing = |tokens: f64| {
+            let sent = encodes.at(tokens);
+            Crossing {
+                bytes: sent.bytes + FRAME_BYTES,
+                encode_s: 1e-6 * sent.encode_us,
+                decode_s: 1e-6 * decodes.at(tokens).decode_us,
+            }
+        };
+        Some(CodecCrossing { prompt: crossing(self.prompt as f64), step: crossing(1.0), assumed })
+    }
+
+    /// The planner's problem with such choices.
+    pub fn problem(&self, choices: Vec<CutChoice>, power: ClientPower, limits: CutLimits) -> SplitProblem {
+        let model = &self.client.model;
+        let cache = model.cache_bytes_per_token * (self.prompt + self.tokens) as u64;
+        let rate =
+            |bits_per_s: u64| OneWayLink { bits_per_s: bits_per_s as f64, delay_s: self.link.delay.as_secs_f64() };
+        SplitProblem {
+            embedding: self.part(|machine| &machine.embedding, model.embedding_bytes),
+            layers: vec![self.part(|machine| &machine.layer, model.layer_bytes + cache); model.layers],
+            head: self.part(|machine| &machine.head, model.head_bytes),
+            choices,
+            up: rate(self.link.up_bits_per_s),
+            down: rate(self.link.down_bits_per_s),
+            answer_bytes: ANSWER_BYTES,
+            steps: self.steps(),
+            power,
+            limits,
+        }
+    }
+
+    /// The whole model on the server: text crosses, four bytes a token.
+    pub fn server_alone(&self) -> CutChoice {
+        let crossing = |tokens: usize| Crossing { bytes: 4.0 * tokens as f64 + FRAME_BYTES, ..Crossing::default() };
+        // After the prompt the server goes on by itself: each step only brings a token back.
+        let step = Crossing::default();
+        end(0, "server alone", crossing(self.prompt), step)
+    }
+
+    /// The whole model on the client: nothing crosses.
+    pub fn client_alone(&self) -> CutChoice {
+        end(self.layers(), "client alone", Crossing::default(), Crossing::default())
+    }
+
+    /// By how much two cuts may be apart from what is predicted, s, as the fits of layers have residuals.
+    pub fn uncertainty_s(&self, layers: usize) -> f64 {
+        let of = |machine: &MachineProfile| {
+            let PartFit { prompt, step } = &machine.layer;
+            let PhaseSeconds { prompt_s, step_s } = self.seconds(&machine.layer);
+            prompt.worst_residual * prompt_s + step.worst_residual * step_s * self.steps() as f64
+        };
+        layers as f64 * (of(&self.client) + of(&self.server))
+    }
+
+    /// In words.
+    pub fn describe(&self) -> String {
+        let mbps = |bits: u64| bits as f64 / 1e6;
+        let LinkProfile { name, up_bits_per_s, down_bits_per_s, delay, .. } = &self.link;
+        format!(
+            "{}, {} tokens of prompt and {} generated, over {name} ({} Mbit/s up, {} down, {} ms one way)",
+            self.client.model.name,
+            self.prompt,
+            self.tokens,
+            mbps(*up_bits_per_s),
+            mbps(*down_bits_per_s),
+            delay.as_secs_f64() * 1e3
+        )
+    }
+
+    /// A profile that was modelled or assumed, or a codec whose times are, in words.
+    pub fn profile_of(machine: &MachineProfile) -> Result<String> {
+        let basis = serde_json::to_value(machine.basis).context("a basis is a word")?;
+        Ok(format!("{} ({})", machine.machine, basis.as_str().unwrap_or_default()))
+    }
+}
+
+fn end(after_layer: usize, name: &str, prompt: Crossing, step: Crossing) -> CutChoice {
+    let loss = CutLoss { drop_points: Some(0.0), kl_nats: Some(0.0) };
+    CutChoice { after_layer, codec: name.into(), ratio: None, prompt, step, loss }
+}
