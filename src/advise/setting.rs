@@ -1,8 +1,10 @@
 //! Two machines, a link and a prompt: what each cut and codec takes, as the planner wants it.
 
 use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use splitbench_codec::{CodecSpec, RowScope};
 use splitbench_planner::{
-    ClientPower, Crossing, CutChoice, CutLimits, CutLoss, OneWayLink, PartCost, PhaseSeconds, SplitProblem,
+    ClientPower, CostTable, Crossing, CutChoice, CutLimits, CutLoss, OneWayLink, PartCost, PhaseSeconds, SplitProblem,
 };
 
 use super::loss::SentAs;
@@ -39,6 +41,26 @@ pub struct CodecCrossing {
     /// Of one token.
     pub step: Crossing,
     /// Whether one machine's times stand for the other's.
+    pub assumed: bool,
+}
+
+/// What a codec takes at a cut.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CutTimes {
+    /// The cut: after this layer.
+    pub after_layer: usize,
+    /// What is sent.
+    #[serde(flatten)]
+    pub sent: SentAs,
+    /// Bytes of the prompt, with its frame.
+    pub prompt_bytes: f64,
+    /// Time to the first token, s.
+    pub ttft_s: f64,
+    /// Bytes of a step; none of a codec that mixes rows, as a step has one.
+    pub step_bytes: Option<f64>,
+    /// Time of each later token, s.
+    pub step_s: Option<f64>,
+    /// Whether codec times of one machine stand for the other's.
     pub assumed: bool,
 }
 
@@ -131,6 +153,28 @@ impl SplitSetting {
             power,
             limits,
         }
+    }
+
+    /// What a codec takes at a cut, whatever it loses; none without a profile of it, or where all layers are on the client.
+    pub fn times(&self, after_layer: usize, sent: &SentAs) -> Result<Option<CutTimes>> {
+        let Some(crossing) = self.crossing(sent).filter(|_| (1..self.layers()).contains(&after_layer)) else {
+            return Ok(None);
+        };
+        let CodecCrossing { prompt, step, .. } = crossing;
+        let loss = CutLoss::default();
+        let choice = CutChoice { after_layer, codec: sent.to_string(), ratio: None, prompt, step, loss };
+        let problem = self.problem(vec![choice.clone()], ClientPower::default(), CutLimits::default());
+        let cost = CostTable::new(&problem)?.cost(&choice);
+        let local = CodecSpec::parse(&sent.codec).is_ok_and(|spec| spec.rows() == RowScope::Local);
+        Ok(Some(CutTimes {
+            after_layer,
+            sent: sent.clone(),
+            prompt_bytes: prompt.bytes,
+            ttft_s: cost.ttft_s,
+            step_bytes: local.then_some(step.bytes),
+            step_s: local.then_some(cost.step_s),
+            assumed: crossing.assumed,
+        }))
     }
 
     /// The whole model on the server: text crosses, four bytes a token.

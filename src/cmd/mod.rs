@@ -5,6 +5,7 @@ macro_rules! say {
     ($($arg:tt)*) => { crate::cmd::write_line(format_args!($($arg)*)) };
 }
 
+mod advise;
 mod codec;
 mod collect;
 mod compare;
@@ -63,6 +64,7 @@ enum Command {
     NetBench(net_bench::Args),
     Layers(layers::Args),
     NearLossless(near_lossless::Args),
+    Advise(advise::Args),
     Simulate(simulate::Args),
     Link(link::Args),
     Codec(codec::Args),
@@ -97,6 +99,7 @@ impl Cli {
             Command::NetBench(args) => args.run(),
             Command::Layers(args) => args.run(),
             Command::NearLossless(args) => args.run(),
+            Command::Advise(args) => args.run(),
             Command::Simulate(args) => args.run(),
             Command::Link(args) => args.run(),
             Command::Codec(args) => args.run(),
