@@ -234,6 +234,9 @@ struct AdviceBoard<'a> {
     notes: Vec<String>,
 }
 
+/// Sends the text itself.
+const TOKEN_IDS: &str = "token-ids";
+
 /// Names a pair in a choice of the planner.
 const PAIR: &str = " | ";
 
@@ -246,7 +249,8 @@ impl<'a> AdviceBoard<'a> {
         for layer in 1..layers {
             let exact = setting.crossing(&SentAs::exact()).context("exact values always have a way")?;
             let mut at = vec![SendOption::exact(exact)];
-            for loss in losses.losses.iter().filter(|loss| loss.after_layer == layer && loss.sent != SentAs::exact()) {
+            let is_option = |sent: &SentAs| *sent != SentAs::exact() && sent.codec != TOKEN_IDS;
+            for loss in losses.losses.iter().filter(|loss| loss.after_layer == layer && is_option(&loss.sent)) {
                 let Some(crossing) = setting.crossing(&loss.sent) else {
                     untimed.insert(loss.sent.to_string());
                     continue;
@@ -254,6 +258,11 @@ impl<'a> AdviceBoard<'a> {
                 at.push(SendOption::measured(loss, crossing, goal.limits.loss));
             }
             options.insert(layer, at);
+        }
+        if losses.losses.iter().any(|loss| loss.sent.codec == TOKEN_IDS) {
+            notes.push(
+                "token-ids is left out: it gives the server the text, and then `server alone` computes less".into(),
+            );
         }
         if !untimed.is_empty() {
             let mut names: Vec<String> = untimed.into_iter().collect();
@@ -370,12 +379,17 @@ pub fn advise(setting: &SplitSetting, losses: &LossTable, goal: AdviceGoal) -> R
     for end in [setting.server_alone(), setting.client_alone()] {
         compared.push(board.advised(&end, table.cost(&end)));
     }
-    for reference in [SentAs::half(), SentAs::exact()] {
-        if let Some(option) = board.option(best.after_layer, &reference.to_string()) {
-            let choice = choice(best.after_layer, option, option);
-            compared.push(board.advised(&choice, table.cost(&choice)));
-            break;
-        }
+    let cut = if best.is_end() { 1 } else { best.after_layer };
+    let measured = losses.losses.iter().find(|loss| loss.after_layer == cut && loss.sent == SentAs::half());
+    if let Some(crossing) = setting.crossing(&SentAs::half()) {
+        let mut half = SendOption::exact(crossing);
+        (half.sent, half.name) = (SentAs::half(), SentAs::half().to_string());
+        let loss = measured
+            .map_or(CutLoss::default(), |loss| CutLoss { drop_points: Some(loss.drop_points()), kl_nats: loss.kl });
+        let choice = CutChoice { loss, ..choice(cut, &half, &half) };
+        let advised = board.advised(&choice, table.cost(&choice));
+        let sent = Some(SentAs::half());
+        compared.push(AdvisedCut { prompt: sent.clone(), step: sent, verdict: None, ..advised });
     }
     let decision = decide(&board.problem, goal.objective)?;
     let ranges = ranges(&board, &all);
@@ -418,7 +432,7 @@ fn unsure(board: &AdviceBoard, cuts: &[AdvisedCut], losses: &LossTable) -> Vec<S
         let told = |cut: &AdvisedCut, keeps: &str| {
             let [low, high] = cut.interval.unwrap_or([f64::NAN; 2]);
             let would = cut.questions_needed.map_or("no number of questions would tell".to_string(), |questions| {
-                format!("about {questions} questions would tell, if the value stayed")
+                format!("about {} questions would tell, if the value stayed", two_digits(questions))
             });
             format!(
                 "{} {keeps} the limit: its loss is between {low:.4} and {high:.4} {}; {would}",
@@ -466,6 +480,12 @@ fn unsure(board: &AdviceBoard, cuts: &[AdvisedCut], losses: &LossTable) -> Vec<S
         out.push(format!("the KL of the prompt's codec is no different from the best's in: {}", alike.join("; ")));
     }
     out
+}
+
+/// To two digits: more would pretend to know.
+fn two_digits(number: u64) -> u64 {
+    let power = 10u64.pow(number.max(1).ilog10().saturating_sub(1));
+    number.div_ceil(power) * power
 }
 
 fn break_even<'c>(

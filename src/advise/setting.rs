@@ -16,7 +16,7 @@ const FRAME_BYTES: f64 = 22.0;
 /// The frame of a token that comes back.
 const ANSWER_BYTES: f64 = 57.0;
 /// The header of a packet of `noop`.
-const EXACT_HEADER_BYTES: f64 = 15.0;
+const PLAIN_HEADER_BYTES: f64 = 15.0;
 
 /// Who computes, what is between, and for how many tokens.
 #[derive(Debug, Clone)]
@@ -114,10 +114,11 @@ impl SplitSetting {
     pub fn crossing(&self, sent: &SentAs) -> Option<CodecCrossing> {
         let find = |machine: &'_ MachineProfile| machine.codec(&sent.codec, sent.ratio, &sent.accounting).cloned();
         let (here, there) = (find(&self.client), find(&self.server));
-        if here.is_none() && there.is_none() && *sent == SentAs::exact() {
+        let plain = [(SentAs::exact(), 4.0), (SentAs::half(), 2.0)].into_iter().find(|(plain, _)| plain == sent);
+        if let (None, None, Some((_, value_bytes))) = (&here, &there, plain) {
             // Values as they are: a copy.
             let crossing = |tokens: usize| Crossing {
-                bytes: 4.0 * (tokens * self.client.model.hidden) as f64 + EXACT_HEADER_BYTES + FRAME_BYTES,
+                bytes: value_bytes * (tokens * self.client.model.hidden) as f64 + PLAIN_HEADER_BYTES + FRAME_BYTES,
                 ..Crossing::default()
             };
             return Some(CodecCrossing { prompt: crossing(self.prompt), step: crossing(1), assumed: true });

@@ -79,22 +79,22 @@ fn table(advice: &Advice) -> Table {
     let columns = [
         "",
         "",
-        "cut after",
+        "layer",
         "prompt",
         "steps",
         "KL",
-        "points lost",
-        "keeps the limit",
-        "first token, ms",
-        "per token, ms",
+        "points",
+        "kept",
+        "first, ms",
+        "token, ms",
         "answer, s",
-        "client, GiB",
+        "client GiB",
     ];
     let label = |nth: usize| if nth == 0 { "best".to_string() } else { format!("{}", nth + 1) };
     let mut rows: Vec<Vec<String>> = advice.cuts.iter().enumerate().map(|(nth, cut)| row(&label(nth), cut)).collect();
     for cut in &advice.compared {
         let label = match (&cut.prompt, cut.after_layer) {
-            (Some(_), _) => "as it is",
+            (Some(_), _) => "f16",
             (None, 0) => "server alone",
             (None, _) => "client alone",
         };
