@@ -1,3 +1,11 @@
 //! Where to cut and what to send: profiles of machines, the rows of runs, and the planner over both.
 
+mod fit;
+pub mod from_run;
+pub mod machine;
+pub mod measure;
+pub mod packets;
 pub mod profile;
+pub mod sheet;
+
+pub use machine::{WantedModel, machine};

@@ -9,6 +9,7 @@ mod codec;
 mod collect;
 mod compare;
 mod cpu_model;
+mod embedded_text;
 mod gate;
 mod generate;
 mod layers;
@@ -19,6 +20,7 @@ mod net_bench;
 mod perplexity;
 mod plan;
 mod prepare;
+mod profile;
 mod ratio;
 mod replay;
 mod report;
@@ -61,6 +63,7 @@ enum Command {
     Generate(generate::Args),
     Serve(serve::Args),
     NetBench(net_bench::Args),
+    Profile(profile::Args),
     Layers(layers::Args),
     NearLossless(near_lossless::Args),
     Simulate(simulate::Args),
@@ -95,6 +98,7 @@ impl Cli {
             Command::Generate(args) => args.run(),
             Command::Serve(args) => args.run(),
             Command::NetBench(args) => args.run(),
+            Command::Profile(args) => args.run(),
             Command::Layers(args) => args.run(),
             Command::NearLossless(args) => args.run(),
             Command::Simulate(args) => args.run(),

@@ -33,6 +33,7 @@ pub mod paper;
 mod perplexity;
 mod picture;
 pub mod pooled;
+pub mod profile;
 mod response;
 mod searched;
 mod series;
