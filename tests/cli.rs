@@ -525,6 +525,7 @@ fn every_listing_and_help_answers() {
         "codec",
         "trace",
         "replay",
+        "profile",
     ] {
         let help = splitbench(&[verb, "--help"]);
         assert!(String::from_utf8_lossy(&help.stdout).contains("splitbench "), "{verb} --help has no example");

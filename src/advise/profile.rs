@@ -19,7 +19,8 @@ pub enum Basis {
     Assumed,
 }
 
-/// A time by number of tokens: `fixed + per_token n + per_token_squared n^2`, microseconds, and what it was fitted to.
+/// A time by number of tokens: the larger of `fixed + per_token n + per_token_squared n^2` and `at_least[0] + at_least[1] n`,
+/// microseconds, and what it was fitted to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimeFit {
@@ -31,6 +32,10 @@ pub struct TimeFit {
     /// For each pair of tokens, us.
     #[serde(default)]
     pub per_token_squared_us: f64,
+    /// What it takes at least, us, fixed and for each token: of a data sheet the memory's time, beside which it computes. 0 of a
+    /// measured time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub at_least_us: [f64; 2],
     /// Largest |measured - fitted| / measured; 0 where nothing was measured.
     #[serde(default)]
     pub worst_residual: f64,
@@ -43,8 +48,13 @@ impl TimeFit {
     /// At so many tokens, s; never below 0.
     pub fn seconds(&self, tokens: f64) -> f64 {
         let us = self.fixed_us + tokens * (self.per_token_us + tokens * self.per_token_squared_us);
-        1e-6 * us.max(0.0)
+        let [fixed_us, per_token_us] = self.at_least_us;
+        1e-6 * us.max(fixed_us + tokens * per_token_us).max(0.0)
     }
+}
+
+fn is_zero(bound: &[f64; 2]) -> bool {
+    *bound == [0.0; 2]
 }
 
 /// A part of the model on this machine.
@@ -176,7 +186,7 @@ pub struct MachineProfile {
     pub layer: PartFit,
     /// How far layers are apart: standard deviation over mean of their times for the longest prompt.
     pub layer_spread: f64,
-    /// Final norm and head, of one row.
+    /// Final norm and head, of one row, and the choice of a token.
     pub head: PartFit,
     /// Codecs.
     #[serde(default, rename = "codec")]
@@ -213,7 +223,9 @@ impl MachineProfile {
         ensure!(model.layers > 0 && model.hidden > 0, "model: layers and hidden must be above 0");
         for (part, fit) in [("embedding", embedding), ("layer", layer), ("head", head)] {
             for (phase, fit) in [("prompt", &fit.prompt), ("step", &fit.step)] {
-                let numbers = [fit.fixed_us, fit.per_token_us, fit.per_token_squared_us, fit.worst_residual];
+                let [at_least, more] = fit.at_least_us;
+                let numbers =
+                    [fit.fixed_us, fit.per_token_us, fit.per_token_squared_us, at_least, more, fit.worst_residual];
                 ensure!(numbers.iter().all(|n| n.is_finite()), "{part}.{phase} has a number that is none: {numbers:?}");
             }
         }
@@ -313,6 +325,8 @@ pub(crate) mod tests {
         assert!(profile.codec("fc", Some(8.0), "elements").is_none() && profile.codec("fc", None, "").is_none());
         let negative = TimeFit { fixed_us: -5.0, per_token_us: 1.0, ..TimeFit::default() };
         assert_eq!(negative.seconds(2.0), 0.0);
+        let bounded = TimeFit { per_token_us: 2.0, at_least_us: [10.0, 1.0], ..TimeFit::default() };
+        assert_eq!([1.0, 10.0, 20.0].map(|n| 1e6 * bounded.seconds(n)), [11.0, 20.0, 40.0]);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use super::selection::parse_size;
 use super::text::at_least_one;
 use crate::advise::advice::{AdviceGoal, advise};
 use crate::advise::loss::{LossFilter, LossTable};
-use crate::advise::profile::MachineProfile;
 use crate::advise::setting::SplitSetting;
+use crate::advise::{WantedModel, machine};
 use crate::live::link;
 use crate::output::{self, Output};
 use crate::report;
@@ -29,12 +29,13 @@ pub struct Args {
     /// Folder of a run with codecs at cuts, results/<experiment>/<run>; once for each.
     #[arg(long, value_name = "RUN", required = true)]
     from: Vec<PathBuf>,
-    /// Profile of the client, as `splitbench profile` writes it.
-    #[arg(long, value_name = "PROFILE")]
-    client: PathBuf,
-    /// Profile of the server.
-    #[arg(long, value_name = "PROFILE")]
-    server: PathBuf,
+    /// The client: a file of `splitbench profile`, the folder of a run that timed requests, or a data sheet such as
+    /// jetson-orin-nano.
+    #[arg(long, value_name = "MACHINE")]
+    client: String,
+    /// The server, in the same ways.
+    #[arg(long, value_name = "MACHINE")]
+    server: String,
     /// The link: a preset, DOWN/UP,DELAY such as 20mbit/5mbit,40ms, or a TOML file.
     #[arg(long)]
     link: String,
@@ -131,16 +132,9 @@ impl Args {
     /// Reads, advises, prints.
     pub fn run(self) -> Result<()> {
         let rows = self.from.iter().map(|run| run.join("rows.parquet"));
-        let read: Vec<PathBuf> = rows.chain([self.client.clone(), self.server.clone()]).collect();
+        let read: Vec<PathBuf> = rows.chain([&self.client, &self.server].map(PathBuf::from)).collect();
         let outputs = self.out.iter().map(|folder| Output::folder("--out", folder)).collect::<Vec<_>>();
         output::check(&read, &outputs)?;
-        let setting = SplitSetting {
-            client: MachineProfile::read(&self.client)?,
-            server: MachineProfile::read(&self.server)?,
-            link: link::find(&self.link)?,
-            prompt: self.prompt,
-            tokens: self.tokens,
-        };
         let filter = LossFilter {
             model: self.model.clone(),
             scope: self.scope.clone(),
@@ -148,14 +142,14 @@ impl Args {
             codecs: self.codec.clone(),
         };
         let losses = LossTable::read(&self.from, &filter)?;
-        let profiled = &setting.client.model;
-        ensure!(
-            profiled.sha256.is_empty() || profiled.sha256 == losses.model_sha256,
-            "the profile {} is of {} and the rows are of {}, of other files: profile that model, or choose rows with --model",
-            self.client.display(),
-            profiled.name,
-            losses.model
-        );
+        let wanted = WantedModel { name: &losses.model, sha256: &losses.model_sha256 };
+        let setting = SplitSetting {
+            client: machine(&self.client, &wanted)?,
+            server: machine(&self.server, &wanted)?,
+            link: link::find(&self.link)?,
+            prompt: self.prompt,
+            tokens: self.tokens,
+        };
         let limit = self.max_drop.map(LossLimit::DropPoints).or(self.max_kl.map(LossLimit::KlNats));
         let goal = AdviceGoal {
             objective: self.objective.into(),

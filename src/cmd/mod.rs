@@ -10,6 +10,7 @@ mod codec;
 mod collect;
 mod compare;
 mod cpu_model;
+mod embedded_text;
 mod gate;
 mod generate;
 mod layers;
@@ -20,6 +21,7 @@ mod net_bench;
 mod perplexity;
 mod plan;
 mod prepare;
+mod profile;
 mod ratio;
 mod replay;
 mod report;
@@ -62,6 +64,7 @@ enum Command {
     Generate(generate::Args),
     Serve(serve::Args),
     NetBench(net_bench::Args),
+    Profile(profile::Args),
     Layers(layers::Args),
     NearLossless(near_lossless::Args),
     Advise(advise::Args),
@@ -97,6 +100,7 @@ impl Cli {
             Command::Generate(args) => args.run(),
             Command::Serve(args) => args.run(),
             Command::NetBench(args) => args.run(),
+            Command::Profile(args) => args.run(),
             Command::Layers(args) => args.run(),
             Command::NearLossless(args) => args.run(),
             Command::Advise(args) => args.run(),

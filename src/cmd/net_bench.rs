@@ -4,17 +4,17 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
 use super::cpu_model::CpuModel;
-use crate::data::{self, RowSource};
+use super::embedded_text::embedded_text;
 use crate::file_name::{check_run_name, file_name};
 use crate::live::address::Address;
 use crate::live::bench::{LiveBench, LiveCell, LiveSpec, find};
 use crate::live::client::ServerAddress;
 use crate::live::generate::ClientHalf;
-use crate::model::source::{self, Model};
+use crate::model::source;
 use crate::record::machine::Machine;
 use crate::record::manifest::command_line;
 use crate::record::{LOOPBACK, LiveRow, RunFolder, UNSPLIT, read_live, run_name};
@@ -107,7 +107,7 @@ impl Args {
             let server = ServerProcess::start(&name, &self.model.dtype, spec.live.split_layer)?;
             let address = ServerAddress { address: server.address.clone(), key: None };
             let client = ClientHalf::load(&model, Some(spec.live.split_layer), &address)?;
-            let text = text(&model)?;
+            let text = embedded_text(&model)?;
             let bench = LiveBench { model: &model, client: &client, server: &address, text: &text, grid: &spec.live };
             let more_step_s = bench.more_step_s()?;
             for (nth, cell) in cells.iter().enumerate() {
@@ -184,21 +184,6 @@ fn is_alone(alone: &LiveRow, row: &LiveRow) -> bool {
         (prompt_codec.clone(), step_codec.clone(), row.ratio.map(f64::to_bits), *prompt_tokens, *generated)
     };
     alone.link == LOOPBACK && alone.clients == 1 && key(alone) == key(row)
-}
-
-/// Token ids of the embedded data sets' questions, one after the other.
-fn text(model: &Model) -> Result<Vec<u32>> {
-    let mut text = String::new();
-    for info in data::registry().iter().filter(|info| info.mini) {
-        for question in info.load(&RowSource::Embedded, None)?.questions {
-            for choice in question.choices.iter().take(1) {
-                text += &format!("{}{}\n", choice.context, choice.continuation);
-            }
-        }
-    }
-    let encoding = model.tokenizer.encode_fast(text, false).map_err(|error| anyhow!("the prompts: {error}"))?;
-    ensure!(!encoding.get_ids().is_empty(), "the prompts have no tokens");
-    Ok(encoding.get_ids().to_vec())
 }
 
 /// A `splitbench serve` of this program, ended with it.

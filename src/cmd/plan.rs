@@ -1,15 +1,14 @@
 //! `splitbench plan`.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::selection::{Selection, SelectionPart};
 use super::text::at_least_one;
 use crate::advise::loss::SentAs;
-use crate::advise::profile::MachineProfile;
 use crate::advise::setting::{CutTimes, SplitSetting};
+use crate::advise::{WantedModel, machine};
 use crate::experiment::plan::{Plan, plan};
 use crate::experiment::spec::Experiment;
 use crate::experiment::{Scope, cells};
@@ -33,12 +32,12 @@ pub struct Args {
     /// A link, as `splitbench link` takes it: what each codec of the experiment takes over it.
     #[arg(long, requires = "client")]
     link: Option<String>,
-    /// Profile of the client.
-    #[arg(long, value_name = "PROFILE", requires = "link")]
-    client: Option<PathBuf>,
-    /// Profile of the server; the client's if not given.
-    #[arg(long, value_name = "PROFILE", requires = "link")]
-    server: Option<PathBuf>,
+    /// The client: a file of `splitbench profile`, the folder of a run that timed requests, or a data sheet.
+    #[arg(long, value_name = "MACHINE", requires = "link")]
+    client: Option<String>,
+    /// The server, in the same ways; the client if not given.
+    #[arg(long, value_name = "MACHINE", requires = "link")]
+    server: Option<String>,
     /// Tokens of a prompt over the link.
     #[arg(long, value_name = "N", default_value = "512", value_parser = at_least_one, requires = "link")]
     prompt: usize,
@@ -67,10 +66,17 @@ impl Args {
 }
 
 impl Args {
-    fn over_link(&self, experiment: &Experiment, link: &str, client: &Path) -> Result<()> {
+    fn over_link(&self, experiment: &Experiment, link: &str, client: &str) -> Result<()> {
+        let [model] = experiment.spec.models.as_slice() else {
+            bail!(
+                "--link is for one model, and the experiment has {}: choose with --model",
+                experiment.spec.models.len()
+            );
+        };
+        let wanted = WantedModel { name: model, sha256: "" };
         let setting = SplitSetting {
-            client: MachineProfile::read(client)?,
-            server: MachineProfile::read(self.server.as_deref().unwrap_or(client))?,
+            client: machine(client, &wanted)?,
+            server: machine(self.server.as_deref().unwrap_or(client), &wanted)?,
             link: link::find(link)?,
             prompt: self.prompt,
             // A step in the middle of as many tokens as the prompt has.

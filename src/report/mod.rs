@@ -34,6 +34,7 @@ pub mod paper;
 mod perplexity;
 mod picture;
 pub mod pooled;
+pub mod profile;
 mod response;
 mod searched;
 mod series;
