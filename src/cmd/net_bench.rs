@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::cpu_model::CpuModel;
 use super::embedded_text::embedded_text;
+use super::text::at_least_one;
 use crate::file_name::{check_run_name, file_name};
 use crate::live::address::Address;
 use crate::live::bench::{LiveBench, LiveCell, LiveSpec, find};
@@ -51,6 +52,12 @@ pub struct Args {
     /// One client only.
     #[arg(long)]
     no_crowd: bool,
+    /// Most threads that the client computes with, such as 1 for a slow one; all if not given.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    threads: Option<usize>,
+    /// Most threads that the server computes with.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    server_threads: Option<usize>,
     /// Where results/ goes.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
@@ -78,11 +85,15 @@ impl Args {
     /// Measures and writes.
     pub fn run(self) -> Result<()> {
         let started = jiff::Zoned::now();
+        if let Some(threads) = self.threads {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+            pool.with_context(|| format!("--threads {threads}"))?;
+        }
         let name = self.model.name();
         let spec = self.spec()?;
         let run = match &self.run {
             Some(run) => run.clone(),
-            None => run_name(None, &(&spec, &name, &self.model.dtype))?,
+            None => run_name(None, &(&spec, &name, &self.model.dtype, self.threads, self.server_threads))?,
         };
         check_run_name(&run)?;
         let stem = Path::new(&self.measurement).file_stem().and_then(|stem| stem.to_str()).unwrap_or("live");
@@ -104,7 +115,7 @@ impl Args {
         }
         let cells: Vec<LiveCell> = fits.into_iter().filter(|cell| !rows.iter().any(|row| is_of(row, cell))).collect();
         if !cells.is_empty() {
-            let server = ServerProcess::start(&name, &self.model.dtype, spec.live.split_layer)?;
+            let server = ServerProcess::start(&name, &self.model.dtype, spec.live.split_layer, self.server_threads)?;
             let address = ServerAddress { address: server.address.clone(), key: None };
             let client = ClientHalf::load(&model, Some(spec.live.split_layer), &address)?;
             let text = embedded_text(&model)?;
@@ -175,13 +186,15 @@ fn is_of(row: &LiveRow, cell: &LiveCell) -> bool {
         && row.prompt_codec == cell.pair.prompt.to_string()
         && row.step_codec == cell.pair.step.to_string()
         && row.ratio == cell.pair.ratio
+        && row.accounting == cell.pair.accounting.map(|accounting| accounting.to_string())
 }
 
 /// Whether a row is what another one is predicted from: one client without a link.
 fn is_alone(alone: &LiveRow, row: &LiveRow) -> bool {
     let key = |row: &LiveRow| {
-        let LiveRow { prompt_codec, step_codec, prompt_tokens, generated, .. } = row;
-        (prompt_codec.clone(), step_codec.clone(), row.ratio.map(f64::to_bits), *prompt_tokens, *generated)
+        let LiveRow { prompt_codec, step_codec, accounting, prompt_tokens, generated, .. } = row;
+        let codecs = (prompt_codec.clone(), step_codec.clone(), row.ratio.map(f64::to_bits), accounting.clone());
+        (codecs, *prompt_tokens, *generated)
     };
     alone.link == LOOPBACK && alone.clients == 1 && key(alone) == key(row)
 }
@@ -193,11 +206,12 @@ struct ServerProcess {
 }
 
 impl ServerProcess {
-    fn start(model: &str, dtype: &str, layer: usize) -> Result<Self> {
+    fn start(model: &str, dtype: &str, layer: usize, threads: Option<usize>) -> Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
         command.args(["serve", "--model", model, "--dtype", dtype, "--layer", &layer.to_string()]);
         command.args(["--listen", "127.0.0.1:0", "--memory", "4GiB", "--frame", "120"]);
+        command.envs(threads.map(|threads| ("RAYON_NUM_THREADS", threads.to_string())));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting a server")?;
         let mut line = String::new();
         let read = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
