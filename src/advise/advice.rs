@@ -16,6 +16,8 @@ use crate::score::{Decision, Verdict};
 
 /// Plans that are shown: the best, and the next four.
 const SHOWN: usize = 5;
+/// Codecs that are named where some are left out.
+const NAMED: usize = 6;
 /// Rates that a picture spans, bit/s.
 pub const RATES: [f64; 2] = [1e5, 1e10];
 /// Points of a curve.
@@ -267,8 +269,11 @@ impl<'a> AdviceBoard<'a> {
         if !untimed.is_empty() {
             let mut names: Vec<String> = untimed.into_iter().collect();
             names.sort_unstable();
+            let more = names.len().saturating_sub(NAMED);
+            names.truncate(NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             notes.push(format!(
-                "left out, as no profile has their times (`splitbench profile --from RUN` measures them): {}",
+                "left out, as no profile has their times (`splitbench profile --from RUN` measures them): {}{more}",
                 names.join(", ")
             ));
         }

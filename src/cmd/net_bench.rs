@@ -186,7 +186,7 @@ fn is_of(row: &LiveRow, cell: &LiveCell) -> bool {
         && row.prompt_codec == cell.pair.prompt.to_string()
         && row.step_codec == cell.pair.step.to_string()
         && row.ratio == cell.pair.ratio
-        && row.accounting == cell.pair.accounting.map(|accounting| accounting.to_string())
+        && row.accounting == cell.pair.accounting
 }
 
 /// Whether a row is what another one is predicted from: one client without a link.

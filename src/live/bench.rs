@@ -82,8 +82,8 @@ pub struct CodecPair {
     pub step: CodecSpec,
     /// Compression ratio of those that take one.
     pub ratio: Option<f64>,
-    /// What it counts; elements where not given.
-    pub accounting: Option<Accounting>,
+    /// What it counts, `elements` or `wire`; elements where not given.
+    pub accounting: Option<String>,
 }
 
 impl CodecPair {
@@ -97,7 +97,10 @@ impl CodecPair {
             let budget = match (spec.info().rate, self.ratio) {
                 (Rate::Fixed, _) => None,
                 (Rate::Budget, Some(ratio)) => {
-                    let accounting = self.accounting.unwrap_or(Accounting::Elements);
+                    let accounting = match &self.accounting {
+                        Some(accounting) => accounting.parse::<Accounting>()?,
+                        None => Accounting::Elements,
+                    };
                     Some(Budget { accounting, ..Budget::elements(ratio)? })
                 }
                 (Rate::Budget, None) => anyhow::bail!("codec {spec} takes a ratio: add `ratio = 8` to its pair"),
@@ -365,7 +368,7 @@ impl LiveBench<'_> {
             prompt_codec: cell.pair.prompt.to_string(),
             step_codec: cell.pair.step.to_string(),
             ratio: cell.pair.ratio,
-            accounting: cell.pair.accounting.map(|accounting| accounting.to_string()),
+            accounting: cell.pair.accounting.clone(),
             prompt_tokens: cell.prompt as u64,
             chunk: self.grid.chunk as u64,
             generated: cell.generate as u64,

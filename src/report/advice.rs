@@ -42,12 +42,16 @@ fn row(label: &str, cut: &AdvisedCut) -> Vec<String> {
         Some(Verdict::Failed) => "no".into(),
         None => MISSING.into(),
     };
-    let where_cut = if cut.prompt.is_some() { cut.after_layer.to_string() } else { MISSING.into() };
+    // At an end nothing is cut and nothing sent.
+    let [layer, prompt, step] = match &cut.prompt {
+        Some(_) => [cut.after_layer.to_string(), sent(&cut.prompt), sent(&cut.step)],
+        None => [MISSING.into(), cut.name(), MISSING.into()],
+    };
     vec![
         label.to_string(),
-        where_cut,
-        sent(&cut.prompt),
-        sent(&cut.step),
+        layer,
+        prompt,
+        step,
         loss(cut.kl_nats),
         cut.drop_points.map_or(MISSING.into(), number::tenths),
         kept,
@@ -93,12 +97,7 @@ fn table(advice: &Advice) -> Table {
     let label = |nth: usize| if nth == 0 { "best".to_string() } else { format!("{}", nth + 1) };
     let mut rows: Vec<Vec<String>> = advice.cuts.iter().enumerate().map(|(nth, cut)| row(&label(nth), cut)).collect();
     for cut in &advice.compared {
-        let label = match (&cut.prompt, cut.after_layer) {
-            (Some(_), _) => "f16",
-            (None, 0) => "server alone",
-            (None, _) => "client alone",
-        };
-        rows.push(row(label, cut));
+        rows.push(row("for comparison", cut));
     }
     Table {
         title: "Where to cut and what to send".into(),
