@@ -103,8 +103,6 @@ def main():
         threads, link, prompt, tokens, least = scenario
         command = [args.program, "advise", "--json", "--client", profile(args, threads), "--server", profile(args, 2)]
         command += ["--link", link, "--prompt", prompt, "--tokens", tokens, "--min-layer", least, "--max-kl", MAX_KL]
-        for codec in CODECS:
-            command += ["--codec", codec]
         for losses in args.losses:
             command += ["--from", losses]
         advice = json.loads(run(*command))
