@@ -11,6 +11,7 @@ use splitbench_planner::{
 };
 
 use super::loss::{LossTable, MeasuredLoss, SentAs};
+use super::planners::{PlannerChoice, choices_of_planners};
 use super::setting::{CodecCrossing, SplitSetting};
 use crate::score::{Decision, Verdict};
 
@@ -143,6 +144,8 @@ pub struct Advice {
     pub ranges: Vec<WinningRange>,
     /// The curves of winners and of `compared`.
     pub curves: Vec<ResponseCurve>,
+    /// What published planners choose from the same tables.
+    pub planners: Vec<PlannerChoice>,
     /// What a reader must know.
     pub notes: Vec<String>,
 }
@@ -325,6 +328,16 @@ impl<'a> AdviceBoard<'a> {
         }
     }
 
+    /// Whether the prompt goes by the paper's codec, at a ratio as near to its 8 as there is.
+    fn is_paper(&self, choice: &CutChoice) -> bool {
+        let name = choice.codec.split_once(PAIR).unwrap_or_default().0;
+        let far = |option: &SendOption| (option.sent.ratio.unwrap_or(1.0) - 8.0).abs();
+        let plain = |option: &&SendOption| option.sent.codec == "fc";
+        let at = self.options.get(&choice.after_layer).into_iter().flatten();
+        let nearest = at.filter(plain).min_by(|a, b| far(a).total_cmp(&far(b)));
+        nearest.is_some_and(|option| option.name == name)
+    }
+
     fn line(&self, cut: &AdvisedCut) -> ResponseLine {
         let bits = 8.0 * (cut.prompt_bytes + self.problem.steps as f64 * cut.step_bytes);
         ResponseLine { fixed_s: cut.cost.response_s - bits / self.problem.up.bits_per_s, bits }
@@ -419,6 +432,12 @@ pub fn advise(setting: &SplitSetting, losses: &LossTable, goal: AdviceGoal) -> R
         unsure: unsure(&board, &cuts, losses),
         break_even: break_even(&board, &best, cuts.iter().skip(1).chain(&compared)),
         curves: curves(&board, &shown),
+        planners: choices_of_planners(
+            &board.problem,
+            &format!("{}{PAIR}{}", SentAs::exact(), SentAs::exact()),
+            |choice| board.is_paper(choice),
+            ranked.iter().map(|plan| plan.cost.response_s).fold(f64::INFINITY, f64::min),
+        )?,
         cuts,
         steps,
         compared,

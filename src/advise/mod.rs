@@ -7,6 +7,7 @@ pub mod loss;
 pub mod machine;
 pub mod measure;
 pub mod packets;
+pub mod planners;
 pub mod profile;
 pub mod setting;
 pub mod sheet;

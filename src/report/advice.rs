@@ -7,6 +7,7 @@ use super::number::{self, MISSING};
 use super::picture::TextPlace;
 use super::table::{Notes, Table, TableSection};
 use crate::advise::advice::{Advice, AdvisedCut, LinkBreakEven};
+use crate::advise::planners::PlannerChoice;
 use crate::advise::setting::{CutTimes, SplitSetting};
 use crate::score::Verdict;
 use splitbench_planner::{CutObjective, LossLimit};
@@ -118,6 +119,17 @@ fn break_even(one: &LinkBreakEven) -> String {
     }
 }
 
+fn planner(one: &PlannerChoice) -> String {
+    let Some(plan) = &one.plan else { return format!("{}: {}", one.planner, one.err.as_deref().unwrap_or_default()) };
+    let (choice, cost) = (&plan.choice, &plan.cost);
+    let sent = match choice.codec.split_once(" | ") {
+        Some((prompt, step)) if prompt == step => format!("after layer {}, {prompt}", choice.after_layer),
+        Some((prompt, step)) => format!("after layer {}, {prompt}; steps {step}", choice.after_layer),
+        None => choice.codec.clone(),
+    };
+    format!("{}: {sent}, {} s, KL {}", one.planner, number::significant(cost.response_s), loss(choice.loss.kl_nats))
+}
+
 /// What stands below the table, a line each, by heading.
 fn sections(advice: &Advice) -> Vec<(&'static str, Vec<String>)> {
     let steps = advice.steps.iter().skip(1).filter_map(|cut| {
@@ -154,6 +166,7 @@ fn sections(advice: &Advice) -> Vec<(&'static str, Vec<String>)> {
             advice.break_even.iter().map(break_even).collect(),
         ),
         ("Who wins at which rate of the way up", ranges.collect()),
+        ("What published planners choose from the same tables", advice.planners.iter().map(planner).collect()),
         ("Notes", [advice.notes.clone(), assumed, behind].concat()),
     ]
 }
