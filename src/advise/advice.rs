@@ -242,8 +242,8 @@ struct AdviceBoard<'a> {
 /// Sends the text itself.
 const TOKEN_IDS: &str = "token-ids";
 
-/// Names a pair in a choice of the planner.
-const PAIR: &str = " | ";
+/// Between the codec of the prompt and that of steps, in the name of a planner's choice.
+pub const PAIR: &str = "; steps ";
 
 impl<'a> AdviceBoard<'a> {
     fn new(setting: &'a SplitSetting, losses: &LossTable, goal: AdviceGoal) -> Result<Self> {

@@ -6,7 +6,7 @@ use super::figure::{Axis, Figure, FigurePoint, Panel, PanelBand, Scale};
 use super::number::{self, MISSING};
 use super::picture::TextPlace;
 use super::table::{Notes, Table, TableSection};
-use crate::advise::advice::{Advice, AdvisedCut, LinkBreakEven};
+use crate::advise::advice::{Advice, AdvisedCut, LinkBreakEven, PAIR};
 use crate::advise::planners::PlannerChoice;
 use crate::advise::setting::{CutTimes, SplitSetting};
 use crate::score::Verdict;
@@ -122,7 +122,7 @@ fn break_even(one: &LinkBreakEven) -> String {
 fn planner(one: &PlannerChoice) -> String {
     let Some(plan) = &one.plan else { return format!("{}: {}", one.planner, one.err.as_deref().unwrap_or_default()) };
     let (choice, cost) = (&plan.choice, &plan.cost);
-    let sent = match choice.codec.split_once(" | ") {
+    let sent = match choice.codec.split_once(PAIR) {
         Some((prompt, step)) if prompt == step => format!("after layer {}, {prompt}", choice.after_layer),
         Some((prompt, step)) => format!("after layer {}, {prompt}; steps {step}", choice.after_layer),
         None => choice.codec.clone(),
