@@ -712,6 +712,7 @@ fn a_machine_is_profiled_with_the_codecs_asked_for() {
     fails(&["profile", "--output", &at("no/such/p.toml"), "--no-codecs"], &["--output", "no/such"]);
     let rows = at("results/smoke/a/rows.parquet");
     fails(&["profile", "--output", &rows, "--from", &from], &["--output", "a file that is read"]);
+    fails(&["profile", "--output", &output, "--threads", "100000", "--no-codecs"], &["--threads 100000", "give 1 to"]);
     fails(&["profile", "--output", &output, "--layer", "7", "--no-codecs"], &["--layer", "outside 1..=6"]);
     fails(&["profile", "--output", &output, "--no-codecs", "--codec", "fc"], &["--no-codecs", "--codec"]);
 }

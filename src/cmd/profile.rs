@@ -65,6 +65,8 @@ impl Args {
     /// Measures and writes.
     pub fn run(self) -> Result<()> {
         if let Some(threads) = self.threads {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            ensure!(threads <= cores, "--threads {threads}: this machine runs {cores} at a time; give 1 to {cores}");
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
             pool.with_context(|| format!("--threads {threads}"))?;
         }
