@@ -736,6 +736,28 @@ mod tests {
     }
 
     #[test]
+    fn planners_choose_by_what_they_see() {
+        let limit = LossLimit::KlNats(0.01);
+        let bound = AdviceGoal { limits: CutLimits { min_layer: 3, ..goal(Some(limit)).limits }, ..goal(Some(limit)) };
+        let setting = setting("1mbit/1mbit,20ms");
+        let advice = advise(&setting, &losses(), bound).unwrap();
+        let of = |name: &str| {
+            let found = advice.planners.iter().find(|one| one.planner.starts_with(name));
+            found.unwrap_or_else(|| panic!("{name}: {:?}", advice.planners)).plan.clone()
+        };
+        // JALAD and Neurosurgeon see no privacy, EdgeShard does and sends values as they are, the paper always cuts after layer 1.
+        assert_eq!(of("JALAD").unwrap().choice.after_layer, 0);
+        assert_eq!(of("Neurosurgeon, latency").unwrap().choice.after_layer, 0);
+        assert_eq!(of("FourierCompress").unwrap().choice.codec, "fc at 8 wire; steps noop");
+        let shards = of("EdgeShard, latency").unwrap();
+        assert!(shards.choice.after_layer >= 3, "{shards:?}");
+        let edgent = of("Edgent").unwrap();
+        assert!(edgent.cost.response_s <= 1.1 * advice.cuts[0].cost.response_s + 1e-9);
+        let als = of("ALS").unwrap();
+        assert!(als.choice.after_layer >= 3 && als.choice.loss.kl_nats.unwrap() <= 0.002, "{als:?}");
+    }
+
+    #[test]
     fn codecs_without_times_are_named() {
         let rows = vec![cell(1, "int8", None, 0.001, 0), cell(1, "topk", Some(8.0), 0.001, 0)];
         let table = LossTable::new(rows, &LossFilter::default()).unwrap();
