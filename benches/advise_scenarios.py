@@ -85,6 +85,41 @@ def sent(cut):
     return f"{cut['after_layer']}, {prompt}" + ("" if prompt == step else f"; {step}")
 
 
+def markdown(lines, planners):
+    """The table of what was predicted and measured, and that of what each planner chooses."""
+    out = "| client, link, tokens | sent | first token, ms | measured | per token, ms | measured | answer, s | measured |\n"
+    out += "| :-- | :-- | --: | --: | --: | --: | --: | --: |\n"
+    before = None
+    for line in lines:
+        name = setting(line["client_threads"], line["link"], line["prompt"], line["tokens"], line["min_layer"])
+        place = f"{line['place']}: " if line["place"] else ""
+        out += (
+            f"| {'' if name == before else name} | {place}{line['sent']} | {line['ttft_ms']:.0f} | {line['measured_ttft_ms']:.0f} "
+            f"| {line['step_ms']:.1f} | {line['measured_step_ms']:.1f} | {line['answer_s']:.2f} | {line['measured_answer_s']:.2f} |\n"
+        )
+        before = name
+    names = list(dict.fromkeys(one["planner"] for _, advice in planners for one in advice["planners"]))
+    out += "\n| client, link, tokens | ours | " + " | ".join(names) + " |\n| :-- |" + " --: |" * (1 + len(names)) + "\n"
+    for scenario, advice in planners:
+        layers = max(one["plan"]["choice"]["after_layer"] for one in advice["planners"] if one["plan"])
+        cell = lambda layer, seconds, kl: (
+            f"{'server' if layer == 0 else 'client' if layer == layers else layer}, {seconds:.2f}"
+            + (f" (KL {kl:.2g})" if kl is not None and kl > float(MAX_KL) else "")
+        )
+        best = advice["cuts"][0]
+        cells = [cell(best["after_layer"], best["cost"]["response_s"], best["kl_nats"])]
+        for name in names:
+            plan = next((one["plan"] for one in advice["planners"] if one["planner"] == name), None)
+            choice = plan and plan["choice"]
+            cells.append(cell(choice["after_layer"], plan["cost"]["response_s"], choice["loss"]["kl_nats"]) if plan else "none")
+        out += f"| {setting(*scenario)} | {' | '.join(cells)} |\n"
+    return out
+
+
+def setting(threads, link, prompt, tokens, least):
+    return f"{threads} thread{'s' if threads > 1 else ''}, {link}, {prompt}+{tokens}" + (f", at least {least} layers" if least > 1 else "")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", default="target/release/splitbench")
@@ -92,11 +127,11 @@ def main():
     parser.add_argument("--losses", required=True, action="append")
     parser.add_argument("--slug", required=True, help="name of the model in files")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("target/scenarios"))
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", type=int, help="only this scenario, counted from 0")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    lines = []
+    lines, planners = [], []
     for nth, scenario in enumerate(SCENARIOS):
         if args.only is not None and nth != args.only:
             continue
@@ -109,6 +144,7 @@ def main():
         cuts = advice["cuts"][:3] + [cut for cut in advice["compared"] if cut["prompt"] or cut["after_layer"] > 0]
         rows = measure(args, scenario, cuts)
         best = min(rows.values(), key=lambda row: float(row["response_s"]))
+        planners.append((scenario, advice))
         for place, cut in enumerate(cuts):
             row = rows.get(key(cut))
             if row is None:
@@ -129,6 +165,9 @@ def main():
             writer = csv.DictWriter(file, lines[0].keys())
             writer.writeheader()
             writer.writerows(lines)
+        print(f"wrote {path}")
+        path = args.out / f"{args.slug}.md"
+        path.write_text(markdown(lines, planners))
         print(f"wrote {path}")
     for line in lines:
         print(

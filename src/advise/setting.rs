@@ -10,6 +10,7 @@ use splitbench_planner::{
 use super::loss::SentAs;
 use super::profile::{MachineProfile, PartFit};
 use crate::live::link::LinkProfile;
+use crate::model::short_name;
 
 /// What a frame has beside its packet: its head and whether more follow.
 const FRAME_BYTES: f64 = 22.0;
@@ -207,7 +208,7 @@ impl SplitSetting {
         let LinkProfile { name, up_bits_per_s, down_bits_per_s, delay, .. } = &self.link;
         format!(
             "{}, {} tokens of prompt and {} generated, over {name} ({} Mbit/s up, {} down, {} ms one way)",
-            self.client.model.name,
+            short_name(&self.client.model.name, std::iter::empty()),
             self.prompt,
             self.tokens,
             mbps(*up_bits_per_s),
