@@ -13,7 +13,7 @@ use crate::bytes::bitstream::{BitReader, BitWriter};
 use crate::bytes::buffers::Scratch;
 use crate::vector::{Vector, dispatch};
 
-/// Frequencies of a table sum to 2^12: a look-up of 4096 places for each of 32 tables stays in a level-two cache.
+/// Frequencies of a table sum to 2^12: the places of the tables in use stay in a level-two cache.
 const PRECISION: u32 = 12;
 const TOTAL: usize = 1 << PRECISION;
 
@@ -24,6 +24,8 @@ const ESCAPE: usize = 0;
 const SYMBOLS: usize = 2 * LARGEST as usize + 2;
 /// Symbols of all tables.
 const CODES: usize = SYMBOLS * TABLES;
+/// Places of all tables.
+const PLACES: usize = TOTAL * TABLES;
 
 /// Of the reciprocals: frequencies are below 2^12 and states below 2^20 frequencies, so 44 bits divide exactly, and products
 /// stay below 2^64.
@@ -64,23 +66,41 @@ struct SymbolShare {
     start: u16,
 }
 
-/// A symbol as the decoder wants it.
+/// One of the 4096 places of a table, as the decoder wants it: one look-up.
 #[derive(Clone, Copy, Default)]
-struct SymbolPlace {
-    frequency: u16,
-    start: u16,
+struct BellPlace(u32);
+
+impl BellPlace {
+    /// Of a symbol with this frequency, so far behind the symbol's first place.
+    fn new(symbol: usize, frequency: usize, offset: usize) -> Self {
+        Self((symbol << (2 * PRECISION) | frequency << PRECISION | offset) as u32)
+    }
+
+    #[inline(always)]
+    fn symbol(self) -> usize {
+        (self.0 >> (2 * PRECISION)) as usize
+    }
+
+    #[inline(always)]
+    fn frequency(self) -> u32 {
+        self.0 >> PRECISION & (TOTAL as u32 - 1)
+    }
+
+    #[inline(always)]
+    fn offset(self) -> u32 {
+        self.0 & (TOTAL as u32 - 1)
+    }
 }
 
 /// All tables one behind the other: a symbol's place in them is its code.
 struct BellTables {
     shares: Box<[SymbolShare; CODES]>,
-    places: Box<[SymbolPlace; CODES]>,
     /// In parts of a bit, without those beside an escape.
     costs: Box<[u16; CODES]>,
     /// What an integer comes back as: the mean of the numbers that were rounded to it.
     means: Box<[f32; CODES]>,
-    /// The symbol at each of 4096 places of each table.
-    symbols: Box<[[u8; TOTAL]; TABLES]>,
+    /// Table after table.
+    places: Box<[BellPlace; PLACES]>,
     /// The largest magnitude with a code of its own.
     most: [i32; TABLES],
     /// Bits of an integer on average.
@@ -105,10 +125,9 @@ impl BellTables {
     fn new() -> Self {
         let mut tables = Self {
             shares: Box::new([SymbolShare::default(); CODES]),
-            places: Box::new([SymbolPlace::default(); CODES]),
             costs: Box::new([0; CODES]),
             means: Box::new([0.0; CODES]),
-            symbols: Box::new([[0; TOTAL]; TABLES]),
+            places: vec![BellPlace::default(); PLACES].try_into().unwrap_or_else(|_| unreachable!("as many as were asked for")),
             most: [0; TABLES],
             entropies: [0.0; TABLES],
         };
@@ -160,8 +179,9 @@ impl BellTables {
                 rest: (TOTAL - frequency) as u16,
                 start: start as u16,
             };
-            self.places[code(symbol)] = SymbolPlace { frequency: frequency as u16, start: start as u16 };
-            self.symbols[at][start..start + frequency].fill(symbol as u8);
+            for offset in 0..frequency {
+                self.places[at * TOTAL + start + offset] = BellPlace::new(symbol, frequency, offset);
+            }
             start += frequency;
         }
     }
@@ -311,6 +331,17 @@ impl BellChannels {
     }
 }
 
+impl BellTables {
+    /// The state before its last code was put on it, without a word that it gave away, and that code: of the table whose code
+    /// of zero this is.
+    #[inline(always)]
+    fn step(&self, state: u32, zero: i32) -> (u32, u16) {
+        let table = zero as usize / SYMBOLS;
+        let place = self.places[(table * TOTAL + state as usize % TOTAL) % PLACES];
+        (place.frequency() * (state >> PRECISION) + place.offset(), (table * SYMBOLS + place.symbol()) as u16)
+    }
+}
+
 /// The integer behind an escape.
 fn escaped(bits: &mut BitReader<'_>) -> Result<i32> {
     let head = bits.take(6)? as u32;
@@ -377,27 +408,30 @@ pub(crate) fn encode(codes: &[u16]) -> Vec<u8> {
 
 fn encode_turns<const TURNS: usize>(codes: &[u16]) -> Vec<u8> {
     let shares = &BELLS.shares;
-    let mut words = Scratch::new(codes.len() + 1);
-    words.resize(codes.len() + 1, 0u16);
+    let mut words = Scratch::new(codes.len());
+    words.resize(codes.len(), 0u16);
     let mut count = 0;
     let mut state = [START; TURNS];
-    let mut put = |x: &mut u32, code: u16| {
+    let mut put = |x: u32, code: u16| {
         let share = &shares[usize::from(code) % CODES];
         // The word is written in any case, and counts where the state gave it away: no branch that could be foreseen wrong.
-        words[count] = *x as u16;
-        let away = *x >= share.limit;
+        // SAFETY: so far fewer were counted than codes were put, of which there are as many as words.
+        unsafe { *words.get_unchecked_mut(count) = x as u16 };
+        let away = x >= share.limit;
         count += usize::from(away);
-        let rest = if away { *x >> 16 } else { *x };
+        let rest = if away { x >> 16 } else { x };
         // Division by multiplication (Granlund and Montgomery 1994): exact where the state is below 2^20 frequencies.
-        let quotient = (u64::from(rest) * share.reciprocal >> DIVISION) as u32;
-        *x = quotient * u32::from(share.rest) + rest + u32::from(share.start);
+        let quotient = ((u64::from(rest) * share.reciprocal) >> DIVISION) as u32;
+        quotient * u32::from(share.rest) + rest + u32::from(share.start)
     };
     // A stack: what was put on it last comes off first.
     let (turns, last) = codes.as_chunks::<TURNS>();
-    state.iter_mut().zip(last).rev().for_each(|(x, &code)| put(x, code));
+    for (x, &code) in state.iter_mut().zip(last).rev() {
+        *x = put(*x, code);
+    }
     for turn in turns.iter().rev() {
         for i in (0..TURNS).rev() {
-            put(&mut state[i], turn[i]);
+            state[i] = put(state[i], turn[i]);
         }
     }
     let mut coded = Vec::with_capacity(STATE_BYTES * TURNS + WORD_BYTES * count);
@@ -434,39 +468,48 @@ fn decode_turns<'a, const TURNS: usize>(
         ensure!(*x >= START, "packet field states: {x} is below {START}");
     }
     let (words, _) = words.as_chunks::<WORD_BYTES>();
-    // Words that are left; where none is, a state gets zeros, and stays too small.
     let mut left = words.len();
     let mut short = false;
-    let mut get = |x: &mut u32, zero: i32| {
-        let table = zero as usize / SYMBOLS % TABLES;
-        let place = *x as usize % TOTAL;
-        let code = table * SYMBOLS + usize::from(bells.symbols[table][place]) % SYMBOLS;
-        let share = bells.places[code];
-        let next = u32::from(share.frequency) * (*x >> PRECISION) + (place as u32 - u32::from(share.start));
-        let wants = next < START;
-        let word = words.get(left.wrapping_sub(1)).copied();
-        short |= wants & word.is_none();
-        let refilled = next << 16 | u32::from(u16::from_le_bytes(word.unwrap_or_default()));
-        *x = if wants { refilled } else { next };
-        left = left.wrapping_sub(usize::from(wants));
-        code as u16
-    };
     let mut codes = Scratch::new(hidden);
     codes.resize(hidden, 0u16);
     for row in 0..rows {
         let zeros = &channels(row).zeros[..hidden];
-        // The state whose turn it is comes first in each row.
-        state.rotate_left(if row == 0 { 0 } else { hidden % TURNS });
         let (turns, last) = codes.as_chunks_mut::<TURNS>();
         let (zero_turns, zero_last) = zeros.as_chunks::<TURNS>();
+        let mut turn = state;
         for (codes, zeros) in turns.iter_mut().zip(zero_turns) {
-            for i in 0..TURNS {
-                codes[i] = get(&mut state[i], zeros[i]);
+            // Words of this turn, the last one first; behind the first word come zeros, with which states stay too small.
+            let mut window = [[0; WORD_BYTES]; TURNS];
+            match words[..left].last_chunk::<TURNS>() {
+                Some(last) => window = *last,
+                None => window[TURNS - left..].copy_from_slice(&words[..left]),
             }
+            let mut used = 0;
+            for i in 0..TURNS {
+                let (next, code) = bells.step(turn[i], zeros[i]);
+                let wants = next < START;
+                let word = u16::from_le_bytes(window[(TURNS - 1 - used) % TURNS]);
+                turn[i] = if wants { next << 16 | u32::from(word) } else { next };
+                used += usize::from(wants);
+                codes[i] = code;
+            }
+            short |= used > left;
+            left = left.saturating_sub(used);
         }
         for (i, (code, &zero)) in last.iter_mut().zip(zero_last).enumerate() {
-            *code = get(&mut state[i], zero);
+            let (next, own) = bells.step(turn[i], zero);
+            *code = own;
+            turn[i] = next;
+            if next < START {
+                short |= left == 0;
+                left = left.saturating_sub(1);
+                let word = words.get(left).copied().unwrap_or_default();
+                turn[i] = next << 16 | u32::from(u16::from_le_bytes(word));
+            }
         }
+        state = turn;
+        // The state whose turn it is comes first in the next row.
+        state.rotate_left(hidden % TURNS);
         take(row, &codes)?;
     }
     ensure!(!short, "packet field coded words: they end early");
@@ -488,12 +531,13 @@ mod tests {
     fn tables_sum_up_and_means_lie_where_numbers_do() {
         let bells = &*BELLS;
         for table in 0..TABLES {
-            let places = &bells.places[table * SYMBOLS..][..SYMBOLS];
-            assert_eq!(places.iter().map(|place| usize::from(place.frequency)).sum::<usize>(), TOTAL, "table {table}");
-            assert!(places[ESCAPE].frequency > 0 && places[symbol(0)].frequency > 0, "table {table}");
+            let shares = &bells.shares[table * SYMBOLS..][..SYMBOLS];
+            let frequency = |symbol: usize| shares[symbol].limit as usize >> (32 - PRECISION);
+            assert_eq!((0..SYMBOLS).map(frequency).sum::<usize>(), TOTAL, "table {table}");
+            assert!(frequency(ESCAPE) > 0 && frequency(symbol(0)) > 0, "table {table}");
             for magnitude in 1..=LARGEST {
                 // Codes of their own have those up to the largest, and no others.
-                let coded = places[symbol(magnitude)].frequency > 0;
+                let coded = frequency(symbol(magnitude)) > 0;
                 assert_eq!(coded, magnitude <= bells.most[table], "table {table}, {magnitude}");
                 // Means lie where the numbers do that are rounded to them.
                 let off = f64::from(bells.means[table * SYMBOLS + symbol(magnitude)]) - f64::from(magnitude);

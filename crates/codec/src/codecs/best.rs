@@ -103,7 +103,7 @@ const FLOOR: f64 = 1e-3;
 /// alike, and coded again where that was more than [`NEAR`] off.
 const COUNTED: usize = 1 << 14;
 /// How near to its budget a packet comes: the search aims at the middle.
-const NEAR: f64 = 0.015;
+const NEAR: f64 = 0.01;
 /// The same of a row that is only counted.
 const NEAR_COUNTED: f64 = 0.004;
 /// What coding may take beyond what was counted: a share, and bytes for the last word and the last bits.
@@ -450,25 +450,22 @@ impl Codec for Best {
                 limit.saturating_sub(fixed + steps + SIZE_BYTES * count) as u64
             }
         };
-        // Parts of a bit for codes and plain bits.
-        let countable = |count: usize| {
-            let bytes = room(count).saturating_sub((STATE_BYTES * bell_rans::states(count * hidden)) as u64);
-            ((bytes.saturating_sub(SLACK_BYTES) * 8 * BIT) as f64 * (1.0 - SLACK)).max(1.0)
-        };
-        let first_level = |count: usize| self.expected_level(countable(count) / (count as u64 * BIT) as f64);
         let mut channels = BellChannels::default();
         let mut codes = Scratch::new(rows.values.len());
         codes.resize(rows.values.len(), 0u16);
         let mut plain = Scratch::new(0);
         let (levels, coded) = if local {
             // A row of a packet of its own has room for that packet's headers, and the same step beside others.
+            let bytes = room(1).saturating_sub((STATE_BYTES * bell_rans::states(hidden)) as u64 + SLACK_BYTES);
+            let countable = ((bytes * 8 * BIT) as f64 * (1.0 - SLACK)).max(1.0);
+            let first = self.expected_level(countable / BIT as f64);
             let mut levels = Vec::with_capacity(tokens);
             let mut bits = BitWriter::new(&mut plain);
             for (row, codes) in rows.values.chunks_exact(hidden).zip(codes.chunks_exact_mut(hidden)) {
-                let mut search = StepSearch::new(self, first_level(1));
+                let mut search = StepSearch::new(self, first);
                 loop {
                     let taken = self.count(row, 1, search.level, &mut channels, codes);
-                    if search.is_done(taken as f64, countable(1), NEAR_COUNTED) {
+                    if search.is_done(taken as f64, countable, NEAR_COUNTED) {
                         break;
                     }
                 }
@@ -479,10 +476,15 @@ impl Codec for Best {
             (levels, bell_rans::encode(&codes))
         } else {
             let every = (rows.values.len() / COUNTED).clamp(1, tokens);
-            let mut search = StepSearch::new(self, first_level(tokens));
+            // A state of four bytes holds one byte of what was counted, on average.
+            let heads = ((STATE_BYTES - 1) * bell_rans::states(rows.values.len())) as u64;
+            let countable = ((room(tokens).saturating_sub(heads) * 8 * BIT) as f64).max(1.0);
+            // A word more or less is as near as any.
+            let near = NEAR + WORD_BYTES as f64 / room(tokens).max(1) as f64;
+            let mut search = StepSearch::new(self, self.expected_level(countable / (tokens as u64 * BIT) as f64));
             loop {
                 let taken = self.count(&rows.values, every, search.level, &mut channels, &mut codes);
-                if search.is_done(taken as f64, countable(tokens), NEAR) {
+                if search.is_done(taken as f64, countable, near) {
                     break;
                 }
             }
@@ -504,7 +506,7 @@ impl Codec for Best {
                 bits.finish();
                 let coded = bell_rans::encode(&codes);
                 let level = search.level;
-                if search.is_done((coded.len() + plain.len()) as f64, room(tokens) as f64, NEAR) {
+                if search.is_done((coded.len() + plain.len()) as f64, room(tokens) as f64, near) {
                     break (vec![level], coded);
                 }
                 counted = false;
