@@ -305,7 +305,7 @@ impl Best {
     }
 
     /// The spreads of the channels at a step, in quarter octaves of it.
-    fn quarters(&self, level: i32) -> impl ExactSizeIterator<Item = i32> {
+    fn quarters(&self, level: i32) -> impl ExactSizeIterator<Item = i32> + Clone {
         self.spreads.iter().map(move |spread| (spread - level + PER_TABLE / 2).div_euclid(PER_TABLE))
     }
 
