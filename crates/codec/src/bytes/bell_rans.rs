@@ -34,12 +34,17 @@ const PER_OCTAVE: i32 = 4;
 const FIRST: i32 = -5 * PER_OCTAVE;
 const TABLES: usize = 32;
 
+/// Sizes of steps and spreads per octave: one step more or less changes the bytes by two thousandths or so.
+pub(crate) const STEPS: usize = 256;
+/// Those for each of which there is a table.
+const PER_TABLE: i32 = STEPS as i32 / PER_OCTAVE;
+
 /// A number is rounded down in magnitude up to this far above an integer: a dead zone. Zero is the cheapest code.
 const ROUND_DOWN: f64 = 0.6;
 
 /// A state before the first integer is put on and after the last is taken off; between, it is no smaller.
 pub(crate) const START: u32 = 1 << 15;
-/// States of a long packet.
+/// States of a vector.
 pub(crate) const LANES: usize = 8;
 
 /// Bytes of a state.
@@ -211,31 +216,44 @@ pub(crate) struct BellChannels {
     plain_bits: u64,
 }
 
-/// The table and the lowest bits that are plain, of a spread of 2^(quarters / 4) steps.
+/// The table and the lowest bits that are plain, of a spread of 2^(spread / 256) and a step of 2^(step / 256).
 #[inline(always)]
-fn table(quarters: i32) -> (i32, i32) {
+fn table(spread: i32, step: i32) -> (i32, i32) {
+    let quarters = (spread - step + PER_TABLE / 2).div_euclid(PER_TABLE);
     // Beyond the last table the lowest bits are as good as random.
     let last = FIRST + TABLES as i32 - 1;
-    let plain = ((quarters - last).max(0) + PER_OCTAVE - 1) / PER_OCTAVE;
+    let plain = ((quarters - last).max(0) + PER_OCTAVE - 1).div_euclid(PER_OCTAVE);
     ((quarters - PER_OCTAVE * plain).max(FIRST) - FIRST, plain.min(MAGNITUDE_BITS as i32))
 }
 
-/// Bits of an integer on average, of a spread of 2^(quarters / 4) steps.
-pub(crate) fn entropy(quarters: i32) -> f64 {
-    let (table, plain) = table(quarters);
+/// Bits of an integer on average, of a spread of 2^(spread / 256) and a step of 2^(step / 256).
+pub(crate) fn entropy(spread: i32, step: i32) -> f64 {
+    let (table, plain) = table(spread, step);
     BELLS.entropies[table as usize] + f64::from(plain)
 }
 
+/// Of each channel the code of zero, the largest magnitude with a code, and the lowest bits that are plain.
+#[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
+fn set_tables<V: Vector>(spreads: &[i32], step: i32, zeros: &mut [i32], most: &mut [i32], plain: &mut [u8]) {
+    let magnitudes = &BELLS.most;
+    let count = spreads.len();
+    let (zeros, most, plain) = (&mut zeros[..count], &mut most[..count], &mut plain[..count]);
+    for i in 0..count {
+        let (table, bits) = table(spreads[i], step);
+        zeros[i] = table * SYMBOLS as i32 + LARGEST + 1;
+        plain[i] = bits as u8;
+        most[i] = magnitudes[table as usize % TABLES];
+    }
+}
+
 impl BellChannels {
-    /// For channels with spreads of 2^(quarters / 4) steps.
-    pub fn set(&mut self, quarters: impl ExactSizeIterator<Item = i32> + Clone) {
-        let most = &BELLS.most;
-        self.zeros.clear();
-        self.zeros.extend(quarters.clone().map(|quarters| table(quarters).0 * SYMBOLS as i32 + symbol(0) as i32));
-        self.plain.clear();
-        self.plain.extend(quarters.map(|quarters| table(quarters).1 as u8));
-        self.most.clear();
-        self.most.extend(self.zeros.iter().map(|&zero| most[zero as usize / SYMBOLS % TABLES]));
+    /// For channels with spreads of 2^(n / 256) and a step of 2^(step / 256).
+    pub fn set(&mut self, spreads: &[i32], step: i32) {
+        self.zeros.resize(spreads.len(), 0);
+        self.most.resize(spreads.len(), 0);
+        self.plain.resize(spreads.len(), 0);
+        dispatch!(set_tables(spreads, step, &mut self.zeros, &mut self.most, &mut self.plain));
         self.with_plain.clear();
         places(&self.plain, |&plain| plain > 0, |channel| self.with_plain.push(channel as u32));
         self.plain_bits = self.with_plain.iter().map(|&channel| u64::from(self.plain[channel as usize])).sum();
@@ -251,8 +269,7 @@ impl BellChannels {
     /// Rounds some values of a row, from channel `first` on, to codes. `inverse` is one over the step.
     pub fn round(&self, first: usize, values: &[f32], inverse: f32, codes: &mut [u16]) {
         let channels = first..first + values.len();
-        let (zeros, most, plain) =
-            (&self.zeros[channels.clone()], &self.most[channels.clone()], &self.plain[channels]);
+        let (zeros, most, plain) = (&self.zeros[channels.clone()], &self.most[channels.clone()], &self.plain[channels]);
         dispatch!(round_row(values, inverse, (zeros, most, plain), codes));
     }
 
@@ -311,7 +328,8 @@ impl BellChannels {
             let channel = channel as usize;
             let plain = self.plain[channel];
             let code = codes[channel];
-            let high = if is_escape(&code) { out[channel] as i64 } else { i64::from(code) - i64::from(self.zeros[channel]) };
+            let high =
+                if is_escape(&code) { out[channel] as i64 } else { i64::from(code) - i64::from(self.zeros[channel]) };
             let whole = (high << plain) + bits.take(plain)? as i64 - ((1i64 << plain) >> 1);
             ensure!(whole.abs() <= 1 << (MAGNITUDE_BITS + 1), "packet field plain bits: {whole} steps in a value");
             out[channel] = whole as f32;
@@ -371,7 +389,8 @@ pub(crate) fn states(integers: usize) -> usize {
         0..1024 => 1,
         1024..8192 => 2,
         8192..16384 => 4,
-        _ => LANES,
+        16384..65536 => LANES,
+        _ => 2 * LANES,
     }
 }
 
@@ -381,7 +400,8 @@ pub(crate) fn encode(codes: &[u16]) -> Vec<u8> {
         1 => encode_turns::<1>(codes),
         2 => encode_turns::<2>(codes),
         4 => encode_turns::<4>(codes),
-        _ => encode_turns::<LANES>(codes),
+        LANES => encode_turns::<LANES>(codes),
+        _ => encode_turns::<{ 2 * LANES }>(codes),
     }
 }
 
@@ -402,10 +422,17 @@ fn encode_turns<const TURNS: usize>(codes: &[u16]) -> Vec<u8> {
     let (turns, last) = codes.as_chunks::<TURNS>();
     state.iter_mut().zip(last).rev().for_each(|(x, &code)| one(x, code));
     #[cfg(target_arch = "x86_64")]
-    let turns = match (turns.as_flattened().as_chunks::<LANES>(), state.first_chunk_mut::<LANES>()) {
-        ((lanes, []), Some(state)) if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") => {
+    let turns = match TURNS / LANES {
+        vectors @ (1 | 2) if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") => {
+            let (turns, words) = (turns.as_flattened().as_chunks().0, &mut words[count..]);
+            let state = state.as_chunks_mut().0;
             // SAFETY: the processor was just asked.
-            count += unsafe { bell_lanes::encode(shares, lanes, state, &mut words[count..]) };
+            count += unsafe {
+                match vectors {
+                    1 => bell_lanes::encode(shares, turns.as_chunks::<1>().0, one_chunk(state), words),
+                    _ => bell_lanes::encode(shares, turns.as_chunks::<2>().0, one_chunk(state), words),
+                }
+            };
             &[]
         }
         _ => turns,
@@ -424,26 +451,34 @@ fn encode_turns<const TURNS: usize>(codes: &[u16]) -> Vec<u8> {
     coded
 }
 
-/// Undoes [`encode`], of rows with these channels: hands each row's codes to `take`. All words must be used up.
-pub(crate) fn decode<'a>(
+/// A slice of as many as an array has.
+#[cfg(target_arch = "x86_64")]
+fn one_chunk<T, const COUNT: usize>(all: &mut [T]) -> &mut [T; COUNT] {
+    all.first_chunk_mut().expect("as many as there are states")
+}
+
+/// Undoes [`encode`]: `set` says how the channels of a row are coded, where they are not as in the row before, and `take` gets
+/// its codes. All words must be used up.
+pub(crate) fn decode(
     coded: &[u8],
     (rows, hidden): (usize, usize),
-    channels: impl Fn(usize) -> &'a BellChannels,
-    take: impl FnMut(usize, &[u16]) -> Result<()>,
+    set: impl FnMut(usize, &mut BellChannels),
+    take: impl FnMut(usize, &BellChannels, &[u16]) -> Result<()>,
 ) -> Result<()> {
     match states(rows * hidden) {
-        1 => decode_turns::<1>(coded, (rows, hidden), channels, take),
-        2 => decode_turns::<2>(coded, (rows, hidden), channels, take),
-        4 => decode_turns::<4>(coded, (rows, hidden), channels, take),
-        _ => decode_turns::<LANES>(coded, (rows, hidden), channels, take),
+        1 => decode_turns::<1>(coded, (rows, hidden), set, take),
+        2 => decode_turns::<2>(coded, (rows, hidden), set, take),
+        4 => decode_turns::<4>(coded, (rows, hidden), set, take),
+        LANES => decode_turns::<LANES>(coded, (rows, hidden), set, take),
+        _ => decode_turns::<{ 2 * LANES }>(coded, (rows, hidden), set, take),
     }
 }
 
-fn decode_turns<'a, const TURNS: usize>(
+fn decode_turns<const TURNS: usize>(
     coded: &[u8],
     (rows, hidden): (usize, usize),
-    channels: impl Fn(usize) -> &'a BellChannels,
-    mut take: impl FnMut(usize, &[u16]) -> Result<()>,
+    mut set: impl FnMut(usize, &mut BellChannels),
+    mut take: impl FnMut(usize, &BellChannels, &[u16]) -> Result<()>,
 ) -> Result<()> {
     let places = &BELLS.places;
     let (heads, words) = coded.split_at(STATE_BYTES * TURNS);
@@ -456,18 +491,32 @@ fn decode_turns<'a, const TURNS: usize>(
     let (words, _) = words.as_chunks::<WORD_BYTES>();
     let mut left = words.len();
     let mut short = false;
+    let mut channels = BellChannels::default();
     let mut codes = Scratch::new(hidden);
     codes.resize(hidden, 0u16);
     for row in 0..rows {
-        let zeros = &channels(row).zeros[..hidden];
+        set(row, &mut channels);
+        let zeros = &channels.zeros[..hidden];
         let (turns, last) = codes.as_chunks_mut::<TURNS>();
         let (zero_turns, zero_last) = zeros.as_chunks::<TURNS>();
         let mut done = 0;
         #[cfg(target_arch = "x86_64")]
-        if let (true, Some(state)) = (is_x86_feature_detected!("avx2"), state.first_chunk_mut::<LANES>()) {
+        if TURNS >= LANES && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
             let (lanes, zeros) = (turns.as_flattened_mut().as_chunks_mut().0, zero_turns.as_flattened().as_chunks().0);
+            let state = state.as_chunks_mut().0;
             // SAFETY: the processor was just asked.
-            done = unsafe { bell_lanes::decode(places, lanes, zeros, state, words, &mut left) };
+            done = unsafe {
+                match state.len() {
+                    1 => {
+                        let (lanes, zeros) = (lanes.as_chunks_mut::<1>().0, zeros.as_chunks::<1>().0);
+                        bell_lanes::decode(places, lanes, zeros, one_chunk(state), words, &mut left)
+                    }
+                    _ => {
+                        let (lanes, zeros) = (lanes.as_chunks_mut::<2>().0, zeros.as_chunks::<2>().0);
+                        bell_lanes::decode(places, lanes, zeros, one_chunk(state), words, &mut left)
+                    }
+                }
+            };
         }
         let mut turn = state;
         for (codes, zeros) in turns.iter_mut().zip(zero_turns).skip(done) {
@@ -503,7 +552,7 @@ fn decode_turns<'a, const TURNS: usize>(
         state = turn;
         // The state whose turn it is comes first in the next row.
         state.rotate_left(hidden % TURNS);
-        take(row, &codes)?;
+        take(row, &channels, &codes)?;
     }
     ensure!(!short, "packet field coded words: they end early");
     ensure!(
@@ -534,7 +583,10 @@ mod tests {
                 assert_eq!(coded, magnitude <= bells.most[table], "table {table}, {magnitude}");
                 // Means lie where the numbers do that are rounded to them.
                 let off = f64::from(bells.means[table * SYMBOLS + symbol(magnitude)]) - f64::from(magnitude);
-                assert!((ROUND_DOWN - 1.0 - 1e-6..=ROUND_DOWN + 1e-6).contains(&off), "table {table}, {magnitude}: {off}");
+                assert!(
+                    (ROUND_DOWN - 1.0 - 1e-6..=ROUND_DOWN + 1e-6).contains(&off),
+                    "table {table}, {magnitude}: {off}"
+                );
             }
         }
         assert!((below(1.0) - 0.81305).abs() < 1e-4 && (below(-2.0) - 0.05806).abs() < 1e-4);
@@ -555,15 +607,32 @@ mod tests {
         }
     }
 
+    /// As the wire format says it.
+    fn one_after_another(codes: &[u16]) -> Vec<u8> {
+        let turns = states(codes.len());
+        let (mut states, mut words) = (vec![START; turns], Vec::new());
+        for (i, &code) in codes.iter().enumerate().rev() {
+            let x = &mut states[i % turns];
+            let (next, away) = put(BELLS.shares[usize::from(code)], *x);
+            words.extend(away.then_some(*x as u16));
+            *x = next;
+        }
+        let words = words.into_iter().flat_map(u16::to_le_bytes);
+        states.into_iter().flat_map(u32::to_le_bytes).chain(words).collect()
+    }
+
     #[test]
     fn integers_return_and_take_what_was_counted() {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
-        for (rows, hidden) in [(1, 1), (1, 300), (3, 40), (1, 1030), (40, 251), (100, 201), (100, 208)] {
-            let quarters: Vec<i32> = (0..hidden).map(|_| rng.random_range(-60..60)).collect();
+        for (rows, hidden) in
+            [(1, 1), (1, 300), (3, 40), (1, 1030), (40, 251), (100, 201), (100, 208), (330, 201), (330, 208)]
+        {
+            let spreads: Vec<i32> =
+                (0..hidden).map(|_| rng.random_range(-15 * STEPS as i32..15 * STEPS as i32)).collect();
             let mut channels = BellChannels::default();
-            channels.set(quarters.iter().copied());
+            channels.set(&spreads, 0);
             let mut draw = |at: usize| {
-                let spread = 2f64.powf(f64::from(quarters[at % hidden]) / 4.0);
+                let spread = 2f64.powf(f64::from(spreads[at % hidden]) / STEPS as f64);
                 let far = if rng.random_bool(0.01) { 100.0 } else { 1.0 };
                 (rng.random_range(-2.0..2.0) * spread * far) as f32
             };
@@ -578,9 +647,11 @@ mod tests {
             }
             bits.finish();
             let coded = encode(&codes);
+            assert!(coded == one_after_another(&codes), "{rows} x {hidden}");
             let read = |coded: &[u8], beside: &[u8]| {
                 let (mut back, mut bits) = (vec![0f32; values.len()], BitReader::new(beside, "plain bits"));
-                decode(coded, (rows, hidden), |_| &channels, |row, codes| {
+                let set = |_: usize, own: &mut BellChannels| own.clone_from(&channels);
+                decode(coded, (rows, hidden), set, |row, channels, codes| {
                     channels.take_row(codes, &mut bits, &mut back[row * hidden..][..hidden])
                 })?;
                 ensure!(bits.only_padding_left(), "bits are left");

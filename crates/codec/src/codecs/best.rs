@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use anyhow::{Context, Result, ensure};
 
 use crate::activation::Activation;
-use crate::bytes::bell_rans::{self, BIT, BellChannels, STATE_BYTES, WORD_BYTES};
+use crate::bytes::bell_rans::{self, BIT, BellChannels, STATE_BYTES, STEPS, WORD_BYTES};
 use crate::bytes::bitstream::{BitReader, BitWriter};
 use crate::bytes::buffers::{self, Scratch};
 use crate::bytes::fields::{Reader, put_u32};
@@ -86,10 +86,6 @@ const SIZE_BYTES: usize = 1;
 
 /// Sizes of rows per octave: a row's size is only what its step is relative to.
 const SIZES: usize = 8;
-/// Steps and spreads per octave: one step more or less changes the bytes by two thousandths or so.
-const STEPS: usize = 256;
-/// Those per quarter octave, for each of which there is a table.
-const PER_TABLE: i32 = STEPS as i32 / 4;
 /// The finest and the coarsest step, 2^-14 and 2^13 of a row's root mean square. Weighted channels reach 2^13 where there
 /// are 2^20 of them.
 const FINEST: i32 = -14 * STEPS as i32;
@@ -187,7 +183,7 @@ fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn 
         expected: Vec::new(),
         digest: SharedNumbers::new(both),
     };
-    let bits = |level| best.quarters(level).map(bell_rans::entropy).sum();
+    let bits = |level: i32| best.spreads.iter().map(|&spread| bell_rans::entropy(spread, level)).sum();
     best.expected = (FINEST..=COARSEST).step_by(EXPECTED_EVERY as usize).map(bits).collect();
     Ok(Box::new(best))
 }
@@ -304,17 +300,6 @@ impl Best {
         Packet::finish(&INFO, bytes)
     }
 
-    /// The spreads of the channels at a step, in quarter octaves of it.
-    fn quarters(&self, level: i32) -> impl ExactSizeIterator<Item = i32> + Clone {
-        self.spreads.iter().map(move |spread| (spread - level + PER_TABLE / 2).div_euclid(PER_TABLE))
-    }
-
-    fn channels(&self, level: i32) -> BellChannels {
-        let mut channels = BellChannels::default();
-        channels.set(self.quarters(level));
-        channels
-    }
-
     /// The step at which the tables expect a row to take so many bits.
     fn expected_level(&self, bits: f64) -> i32 {
         // Bits fall as steps grow.
@@ -368,7 +353,7 @@ impl Best {
     /// Parts of a bit that rows take at a step, by what one channel in `every` takes, others in each row.
     fn count(&self, rows: &[f32], every: usize, level: i32, channels: &mut BellChannels, codes: &mut [u16]) -> u64 {
         let hidden = self.means.len();
-        channels.set(self.quarters(level));
+        channels.set(&self.spreads, level);
         let inverse = inverse_step(level);
         let (mut sum, mut counted) = (0, 0);
         for (row, (values, codes)) in rows.chunks_exact(hidden).zip(codes.chunks_exact_mut(hidden)).enumerate() {
@@ -493,7 +478,7 @@ impl Codec for Best {
             loop {
                 let inverse = inverse_step(search.level);
                 if !counted {
-                    channels.set(self.quarters(search.level));
+                    channels.set(&self.spreads, search.level);
                 }
                 plain.clear();
                 let mut bits = BitWriter::new(&mut plain);
@@ -530,8 +515,7 @@ impl Codec for Best {
         }
         let sizes = reader.bytes(SIZE_BYTES * tokens, "sizes")?;
         let (coded, plain) = (reader.bytes(own.coded, "coded words")?, reader.bytes(own.plain, "plain bits")?);
-        let channels: Vec<BellChannels> = levels.iter().map(|&level| self.channels(level)).collect();
-        let level = |row: usize| if own.levels == 1 { 0 } else { row };
+        let level = |row: usize| levels[if levels.len() == 1 { 0 } else { row }];
         // Hostile sizes are bounded by 2^4096 before they are multiplied.
         let bound = 1000 * SIZES as i32;
         let size = |row: usize| (own.smallest + i32::from(sizes[row]) - 1).clamp(-bound, bound);
@@ -540,11 +524,15 @@ impl Codec for Best {
         bell_rans::decode(
             coded,
             (tokens, hidden),
-            |row| &channels[level(row)],
-            |row, codes| {
+            |row, channels| {
+                if row == 0 || levels.len() > 1 {
+                    channels.set(&self.spreads, level(row));
+                }
+            },
+            |row, channels, codes| {
                 let out = &mut values[row * hidden..][..hidden];
-                channels[level(row)].take_row(codes, &mut bits, out)?;
-                let step = power(levels[level(row)], STEPS) as f32;
+                channels.take_row(codes, &mut bits, out)?;
+                let step = power(level(row), STEPS) as f32;
                 let size = match () {
                     _ if sizes[row] == 0 => [0.0; 2],
                     _ if self.basis.is_some() => [1.0; 2],
@@ -651,7 +639,8 @@ mod tests {
             assert_eq!(octaves(power(n, STEPS), STEPS), n);
             assert_eq!(octaves(power(n, SIZES) * 1.001, SIZES), n);
         }
-        assert_eq!([power(-64, STEPS), power(32, STEPS), power(-8, SIZES)], [0.25, 2.0, 0.5]);
+        let octave = STEPS as i32;
+        assert_eq!([power(-2 * octave, STEPS), power(octave, STEPS), power(-8, SIZES)], [0.25, 2.0, 0.5]);
     }
 
     #[test]
