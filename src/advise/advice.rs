@@ -286,7 +286,7 @@ impl<'a> AdviceBoard<'a> {
         let mut choices = vec![setting.server_alone(), setting.client_alone()];
         for (&layer, at) in &options {
             for prompt in at {
-                choices.extend(steps_of(at).map(|step| choice(setting, layer, prompt, step)));
+                choices.extend(steps_of(at).map(|step| choice(layer, prompt, step)));
             }
         }
         let problem = setting.problem(choices, goal.power, goal.limits);
@@ -350,14 +350,14 @@ fn steps_of(at: &[SendOption]) -> impl Iterator<Item = &SendOption> {
     local().filter(move |option| !local().any(|other| option.is_dominated_by(other)))
 }
 
-fn choice(setting: &SplitSetting, layer: usize, prompt: &SendOption, step: &SendOption) -> CutChoice {
+fn choice(layer: usize, prompt: &SendOption, step: &SendOption) -> CutChoice {
     let (a, b) = (prompt.cut_loss(), step.cut_loss());
     CutChoice {
         after_layer: layer,
         codec: format!("{}{PAIR}{}", prompt.name, step.name),
         ratio: None,
         prompt: prompt.crossing.prompt,
-        step: setting.step_at(layer, step.crossing.step),
+        step: step.crossing.step,
         loss: CutLoss { drop_points: larger(a.drop_points, b.drop_points), kl_nats: larger(a.kl_nats, b.kl_nats) },
     }
 }
@@ -404,7 +404,7 @@ pub fn advise(setting: &SplitSetting, losses: &LossTable, goal: AdviceGoal) -> R
         (half.sent, half.name) = (SentAs::half(), SentAs::half().to_string());
         let loss = measured
             .map_or(CutLoss::default(), |loss| CutLoss { drop_points: Some(loss.drop_points()), kl_nats: loss.kl });
-        let choice = CutChoice { loss, ..choice(setting, cut, &half, &half) };
+        let choice = CutChoice { loss, ..choice(cut, &half, &half) };
         let advised = board.advised(&choice, table.cost(&choice));
         let sent = Some(SentAs::half());
         compared.push(AdvisedCut { prompt: sent.clone(), step: sent, verdict: None, ..advised });

@@ -103,24 +103,11 @@ impl SplitSetting {
     }
 
     fn seconds(&self, part: &PartFit) -> PhaseSeconds {
-        PhaseSeconds { prompt_s: part.prompt.seconds(self.prompt as f64), step_s: part.step.seconds(self.seen()) }
-    }
-
-    /// What a step takes longer as both halves wait for each other, s: on the client, and on the server.
-    pub fn waking_s(&self, after_layer: usize) -> [f64; 2] {
-        let waking = |part: &PartFit| part.waking_s(self.seen());
-        let (here, there) = (&self.client, &self.server);
-        let behind = self.layers() - after_layer;
-        [
-            waking(&here.embedding) + after_layer as f64 * waking(&here.layer),
-            behind as f64 * waking(&there.layer) + waking(&there.head),
-        ]
-    }
-
-    /// A step's way over a cut, with what both halves take longer than right behind the step before.
-    pub fn step_at(&self, after_layer: usize, step: Crossing) -> Crossing {
-        let [client_s, server_s] = self.waking_s(after_layer);
-        Crossing { encode_s: step.encode_s + client_s, decode_s: step.decode_s + server_s, ..step }
+        PhaseSeconds {
+            prompt_s: part.prompt.seconds(self.prompt as f64),
+            step_s: part.step.seconds(self.seen()),
+            waking_s: part.waking_s(self.seen()),
+        }
     }
 
     fn part(&self, of: impl Fn(&MachineProfile) -> &PartFit, memory_bytes: u64) -> PartCost {
@@ -180,7 +167,6 @@ impl SplitSetting {
             return Ok(None);
         };
         let CodecCrossing { prompt, step, .. } = crossing;
-        let step = self.step_at(after_layer, step);
         let loss = CutLoss::default();
         let choice = CutChoice { after_layer, codec: sent.to_string(), ratio: None, prompt, step, loss };
         let problem = self.problem(vec![choice.clone()], ClientPower::default(), CutLimits::default());
@@ -214,7 +200,7 @@ impl SplitSetting {
     pub fn uncertainty_s(&self, layers: usize) -> f64 {
         let of = |machine: &MachineProfile| {
             let PartFit { prompt, step, .. } = &machine.layer;
-            let PhaseSeconds { prompt_s, step_s } = self.seconds(&machine.layer);
+            let PhaseSeconds { prompt_s, step_s, .. } = self.seconds(&machine.layer);
             prompt.worst_residual * prompt_s + step.worst_residual * step_s * self.steps() as f64
         };
         layers as f64 * (of(&self.client) + of(&self.server))
