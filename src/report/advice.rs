@@ -76,7 +76,7 @@ fn table(advice: &Advice) -> Table {
         None => caption.push("No limit on the loss.".into()),
     }
     if limits.min_layer > 0 {
-        caption.push(format!("At least {} layers on the client.", limits.min_layer));
+        caption.push(format!("Layers that stay on the client: at least {}.", limits.min_layer));
     }
     for (device, memory) in [("client", limits.client_memory_bytes), ("server", limits.server_memory_bytes)] {
         caption.extend(memory.map(|bytes| format!("At most {:.2} GiB on the {device}.", bytes as f64 / GIB)));
