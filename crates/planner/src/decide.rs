@@ -81,9 +81,7 @@ impl fmt::Display for CutDecision {
         let reasons: Vec<String> = self.reasons.iter().map(CutReason::to_string).collect();
         match (reasons.is_empty(), self.is_end) {
             (false, _) => write!(f, "decided by {}", reasons.join(", and by ")),
-            (true, true) => {
-                f.write_str("an end, as all layers of a decoder send the same number of channels and no limit binds")
-            }
+            (true, true) => f.write_str("an end, as no limit binds"),
             (true, false) => {
                 f.write_str("no single thing decides it; several would have to go before another cut is better")
             }
