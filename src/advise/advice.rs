@@ -748,7 +748,7 @@ mod tests {
         // JALAD and Neurosurgeon see no privacy, EdgeShard does and sends values as they are, the paper always cuts after layer 1.
         assert_eq!(of("JALAD").unwrap().choice.after_layer, 0);
         assert_eq!(of("Neurosurgeon, latency").unwrap().choice.after_layer, 0);
-        assert_eq!(of("FourierCompress").unwrap().choice.codec, "fc at 8 wire; steps noop");
+        assert_eq!(of("FourierCompress").unwrap().choice.codec, "fc at 8 wire; steps int8");
         let shards = of("EdgeShard, latency").unwrap();
         assert!(shards.choice.after_layer >= 3, "{shards:?}");
         let edgent = of("Edgent").unwrap();

@@ -21,8 +21,7 @@ use crate::report;
 /// Losses are those of runs' rows, times those of `splitbench profile`. Prints the best cut with its codecs of prompt and steps, the
 /// next four, what decides, what cannot be told, and the rates at which another choice would win. Examples:
 ///   splitbench advise --from results/codecs/RUN --client phone.toml --server server.toml --link home-cable --max-kl 0.02
-///   splitbench advise --from results/codecs/RUN --from results/layer-sweep/RUN --client phone.toml --server server.toml \
-///     --link 20mbit/5mbit,40ms --max-drop 0.5 --min-layer 2 --memory 2GiB --out results/advice/phone
+///   splitbench advise --from results/codecs/RUN --client phone.toml --server server.toml --link 20mbit/5mbit,40ms --memory 2GiB --out DIR
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
