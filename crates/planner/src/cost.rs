@@ -149,20 +149,20 @@ impl<'a> CostTable<'a> {
             [client_s, up_s, whole(&|busy| busy.server_s), whole(&|busy| busy.down_s)].into_iter().fold(0.0, f64::max);
         let power = &problem.power;
         let wait_s = (response_s - client_s - up_s).max(0.0);
-        let part = |is_here: bool, part: &PartCost| if is_here { part.memory_bytes } else { 0 };
+        let ends_bytes = |has_embedding: bool, has_head: bool| {
+            let part = |is_here: bool, part: &PartCost| if is_here { part.memory_bytes } else { 0 };
+            let shared = if has_embedding && has_head { problem.shared_bytes } else { 0 };
+            part(has_embedding, &problem.embedding).saturating_add(part(has_head, &problem.head)).saturating_sub(shared)
+        };
         CutCost {
             ttft_s: prompt.total_s(),
             step_s: step.total_s(),
             response_s,
             busiest_s,
             client_joules: power.compute_w * client_s + power.send_w * up_s + power.wait_w * wait_s,
-            client_memory_bytes: cut
-                .memory_bytes
-                .saturating_add(part(client_has_embedding, &problem.embedding))
-                .saturating_add(part(client_has_head, &problem.head)),
+            client_memory_bytes: cut.memory_bytes.saturating_add(ends_bytes(client_has_embedding, client_has_head)),
             server_memory_bytes: (all.memory_bytes - cut.memory_bytes)
-                .saturating_add(part(!client_has_embedding, &problem.embedding))
-                .saturating_add(part(!client_has_head, &problem.head)),
+                .saturating_add(ends_bytes(!client_has_embedding, !client_has_head)),
         }
     }
 }

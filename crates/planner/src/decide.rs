@@ -40,7 +40,10 @@ impl CutReason {
             Self::Memory => (problem.limits.client_memory_bytes, problem.limits.server_memory_bytes) = (None, None),
             Self::Privacy => problem.limits.min_layer = 0,
             Self::Loss => even_losses(&mut problem),
-            Self::HeadAndEmbedding => (problem.embedding, problem.head) = (PartCost::default(), PartCost::default()),
+            Self::HeadAndEmbedding => {
+                (problem.embedding, problem.head) = (PartCost::default(), PartCost::default());
+                problem.shared_bytes = 0;
+            }
             Self::Bytes => even_crossings(&mut problem),
             Self::LayerTimes => even_layers(&mut problem),
             Self::Balance if objective == CutObjective::Throughput => return (problem, CutObjective::Response),

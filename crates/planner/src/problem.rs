@@ -134,6 +134,9 @@ pub struct SplitProblem {
     pub layers: Vec<PartCost>,
     /// Final norm and head: on the server, unless the cut is at N.
     pub head: PartCost,
+    /// Memory that embedding and head share where both are on one device, bytes: a tied head has no weights of its own.
+    #[serde(default)]
+    pub shared_bytes: u64,
     /// What may be chosen.
     pub choices: Vec<CutChoice>,
     /// From the client to the server.
@@ -164,6 +167,12 @@ impl SplitProblem {
                 check::amount(format_args!("waking time of {name} on the {device} in s"), phases.waking_s)?;
             }
         }
+        ensure!(
+            self.shared_bytes <= self.embedding.memory_bytes.min(self.head.memory_bytes),
+            "embedding and head share {} bytes, but the smaller of them has {}",
+            self.shared_bytes,
+            self.embedding.memory_bytes.min(self.head.memory_bytes)
+        );
         self.up.check("the link to the server")?;
         self.down.check("the link to the client")?;
         check::amount("bytes of an answer", self.answer_bytes)?;

@@ -44,9 +44,11 @@ pub fn random_problem(random: &mut SplitMix) -> SplitProblem {
         }
     }
     choices.push(local(layers.len()));
+    let (embedding, head) = (part(random), part(random));
     SplitProblem {
-        embedding: part(random),
-        head: part(random),
+        shared_bytes: random.below(embedding.memory_bytes.min(head.memory_bytes) as usize + 1) as u64,
+        embedding,
+        head,
         layers,
         choices,
         up: link(random),
@@ -131,6 +133,12 @@ pub fn walk(problem: &SplitProblem, choice: &CutChoice) -> Walk {
             }
         }
     }
+    // Who has both ends has what they share once.
+    match choice.after_layer {
+        0 => walk.server_bytes -= problem.shared_bytes,
+        cut if cut == problem.layers.len() => walk.client_bytes -= problem.shared_bytes,
+        _ => {}
+    }
     walk
 }
 
@@ -147,6 +155,7 @@ pub fn plain_decoder(layers: usize, client_s: f64, server_s: f64, bytes: f64, bi
     let link = OneWayLink { bits_per_s, delay_s: 0.01 };
     SplitProblem {
         embedding: PartCost::default(),
+        shared_bytes: 0,
         layers: vec![layer; layers],
         head: PartCost::default(),
         choices: choices.chain([local(layers)]).collect(),
