@@ -8,9 +8,9 @@ use splitbench_planner::{ClientPower, CutLimits, CutObjective, LossLimit};
 
 use super::selection::parse_size;
 use super::text::at_least_one;
-use crate::advise::advice::{AdviceGoal, advise};
 use crate::advise::loss::{LossFilter, LossTable};
 use crate::advise::setting::SplitSetting;
+use crate::advise::{AdviceGoal, advise};
 use crate::advise::{WantedModel, machine};
 use crate::live::link;
 use crate::output::{self, Output};

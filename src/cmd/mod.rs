@@ -31,6 +31,7 @@ mod selection;
 mod serve;
 mod simulate;
 mod text;
+mod threads;
 mod trace;
 
 use std::io::{ErrorKind, Write};

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::cpu_model::CpuModel;
 use super::embedded_text::embedded_text;
 use super::text::at_least_one;
+use super::threads;
 use crate::file_name::{check_run_name, file_name};
 use crate::live::address::Address;
 use crate::live::bench::{LiveBench, LiveCell, LiveSpec, find};
@@ -85,10 +86,8 @@ impl Args {
     /// Measures and writes.
     pub fn run(self) -> Result<()> {
         let started = jiff::Zoned::now();
-        if let Some(threads) = self.threads {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-            pool.with_context(|| format!("--threads {threads}"))?;
-        }
+        threads::limit(self.threads)?;
+        threads::check("--server-threads", self.server_threads)?;
         let name = self.model.name();
         let spec = self.spec()?;
         let run = match &self.run {

@@ -111,7 +111,7 @@ impl Args {
         if self.json {
             return say!("{}", serde_json::to_string_pretty(&times)?);
         }
-        say!("{}", report::advice::plan_text(&setting, &times)?.trim_end())?;
+        say!("{}", report::advice::plan_text(&setting, &times).trim_end())?;
         if !unknown.is_empty() {
             let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
             say!("not profiled, so not shown (`splitbench profile --codec CODEC` measures them): {names}")?;

@@ -9,6 +9,7 @@ use super::cpu_model::CpuModel;
 use super::embedded_text::embedded_text;
 use super::perplexity::parse_codecs;
 use super::text::{at_least_one, parse_ratio, text_cells};
+use super::threads;
 use crate::advise::measure::ModelTimes;
 use crate::advise::packets::{CodecTimes, RunCodecs, every_codec};
 use crate::advise::profile::{Basis, MachineProfile, ModelShape};
@@ -64,12 +65,7 @@ pub struct Args {
 impl Args {
     /// Measures and writes.
     pub fn run(self) -> Result<()> {
-        if let Some(threads) = self.threads {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            ensure!(threads <= cores, "--threads {threads}: this machine runs {cores} at a time; give 1 to {cores}");
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-            pool.with_context(|| format!("--threads {threads}"))?;
-        }
+        threads::limit(self.threads)?;
         let split = SplitPoint { after_layer: self.layer };
         let name = self.model.name();
         let (cells, models) = self.cells(split)?;
