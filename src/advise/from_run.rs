@@ -155,14 +155,10 @@ fn codecs(lines: &[&Service]) -> Vec<CodecFit> {
             })
         };
         let (Some(step), Some(prompt)) = (sample(ServicePart::Step), sample(ServicePart::Prompt)) else { continue };
-        let samples = if prompt.tokens > step.tokens { vec![step, prompt] } else { vec![step] };
-        out.push(CodecFit {
-            codec: line.codec.clone(),
-            ratio: line.ratio,
-            accounting,
-            basis: Basis::Measured,
-            samples,
-        });
+        if prompt.tokens > step.tokens {
+            let (codec, samples) = (line.codec.clone(), vec![step, prompt]);
+            out.push(CodecFit { codec, ratio: line.ratio, accounting, samples });
+        }
     }
     out
 }

@@ -1,11 +1,12 @@
 //! What codecs cost at cuts: the rows of runs, pooled over the data sets that all of them share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use splitbench_codec::{CodecSpec, RowScope};
+use splitbench_planner::CutLoss;
 
 use crate::record::{Row, read_rows};
 use crate::score::{Decision, RatioEstimate, loss_at_most, mean_at_most};
@@ -70,6 +71,11 @@ impl MeasuredLoss {
         100.0 * (self.lost as f64 - self.gained as f64) / self.questions as f64
     }
 
+    /// For the planner.
+    pub fn cut_loss(&self) -> CutLoss {
+        CutLoss { drop_points: Some(self.drop_points()), kl_nats: self.kl }
+    }
+
     /// Whether its accuracy keeps a limit in points, as far as the questions can tell.
     pub fn drop_at_most(&self, points: f64) -> Decision {
         loss_at_most(self.lost, self.gained, self.questions, points / 100.0)
@@ -117,14 +123,7 @@ impl LossTable {
     pub fn read(runs: &[PathBuf], filter: &LossFilter) -> Result<Self> {
         let mut rows = Vec::new();
         for run in runs {
-            let file = if run.is_dir() { run.join("rows.parquet") } else { run.clone() };
-            ensure!(
-                file.exists(),
-                "{} has no rows.parquet: give the folder of a finished run, results/<experiment>/<run>, such as of \
-                 `splitbench run codecs`",
-                run.display()
-            );
-            rows.extend(read_rows(&file)?);
+            rows.extend(run_rows(run)?);
         }
         Self::new(rows, filter)
     }
@@ -181,6 +180,7 @@ impl LossTable {
         });
         ensure!(!rows.is_empty(), "no row of {model} is left: the runs have no codec that did not fail");
 
+        check_questions(&rows)?;
         let mut cells: Vec<(u32, SentAs, Vec<Row>)> = Vec::new();
         for row in rows {
             let Some(layer) = row.split_layer else { continue };
@@ -206,6 +206,35 @@ impl LossTable {
     pub fn layers(&self) -> Vec<usize> {
         self.losses.iter().map(|loss| loss.after_layer).collect::<BTreeSet<_>>().into_iter().collect()
     }
+}
+
+/// The rows of a run's folder.
+pub(super) fn run_rows(run: &Path) -> Result<Vec<Row>> {
+    let path = run.join("rows.parquet");
+    ensure!(
+        path.is_file(),
+        "{} has no rows.parquet: --from takes the folder of a finished run, results/<experiment>/<run>, such as of \
+         `splitbench run where-to-cut`",
+        run.display()
+    );
+    read_rows(&path)
+}
+
+/// Fails where rows of one data set are not of the same questions: their losses do not compare.
+fn check_questions(rows: &[Row]) -> Result<()> {
+    let mut first: BTreeMap<&str, &Row> = BTreeMap::new();
+    for row in rows {
+        let known = *first.entry(&row.dataset).or_insert(row);
+        let facts = |row: &Row| [row.questions.to_string(), row.data_sha256.clone(), row.prompt_version.to_string()];
+        let differs = facts(known).into_iter().zip(facts(row)).zip(["questions", "data of hash", "prompts of version"]);
+        if let Some(((one, other), what)) = differs.into_iter().find(|((one, other), _)| one != other) {
+            bail!(
+                "the rows of {} are not of the same questions ({what} {one} and {other}): take runs of the same data and --limit",
+                row.dataset
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The one value that rows have; of several the one asked for.
@@ -325,6 +354,8 @@ pub(crate) mod tests {
         refused(vec![int8()], filter, &["after layer 3", "only after 1", "splitbench run layer-sweep"]);
         let filter = LossFilter { codecs: vec!["int9".into()], ..LossFilter::default() };
         refused(vec![int8()], filter, &["int9", "int8"]);
+        let fewer = Row { questions: 50, ..cell(2, "int8", None, 0.01, 1) };
+        refused(vec![int8(), fewer], LossFilter::default(), &["not of the same questions", "100 and 50", "--limit"]);
         let apart = on("piqa", cell(2, "int8", None, 0.01, 1));
         refused(vec![int8(), apart], LossFilter::default(), &["no data set is shared", "--layers"]);
         refused(vec![failed(int8(), "no")], LossFilter::default(), &["did not fail"]);

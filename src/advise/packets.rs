@@ -8,7 +8,8 @@ use splitbench_codec::{
     round_trip,
 };
 
-use super::profile::{Basis, CodecFit, PacketSample};
+use super::loss::run_rows;
+use super::profile::{CodecFit, PacketSample};
 use crate::clock::{median, timed, wall_seconds};
 use crate::data::{self, RowSource};
 use crate::experiment::{Cell, ModelInput, Scope, calibrate_in_memory, cells, train};
@@ -16,7 +17,6 @@ use crate::model::source::Model;
 use crate::model::split::to_values;
 use crate::model::{Cache, SplitPoint, in_pool};
 use crate::progress;
-use crate::record::read_rows;
 
 /// Rows of packets.
 const ROWS: [usize; 5] = [1, 16, 64, 256, 512];
@@ -69,13 +69,7 @@ impl RunCodecs {
     pub fn read(runs: &[PathBuf], split: SplitPoint) -> Result<Self> {
         let mut out = Self::default();
         for run in runs {
-            let path = run.join("rows.parquet");
-            ensure!(
-                path.is_file(),
-                "{} has no rows.parquet: --from takes the folder of a finished run, results/<experiment>/<run>",
-                run.display()
-            );
-            for row in read_rows(&path)? {
+            for row in run_rows(run)? {
                 if row.is_baseline() || row.err.is_some() {
                     continue;
                 }
@@ -209,7 +203,6 @@ fn fit(codec: &dyn Codec, cell: &Cell, packets: &[Activation]) -> Result<CodecFi
         codec: cell.codec.to_string(),
         ratio: cell.budget.map(|budget| budget.ratio),
         accounting: cell.budget.map(|budget| budget.accounting.to_string()),
-        basis: Basis::Measured,
         samples: samples.collect::<Result<_>>()?,
     })
 }

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::Config;
 
 /// Where a number is from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Basis {
     /// Run on the machine.
     Measured,
@@ -104,9 +105,7 @@ pub struct CodecFit {
     /// `elements` or `wire`; none without a ratio.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accounting: Option<String>,
-    /// Where its times are from.
-    pub basis: Basis,
-    /// By ascending tokens, from one on.
+    /// By ascending tokens, from one on; two at least.
     pub samples: Vec<PacketSample>,
 }
 
@@ -116,7 +115,7 @@ impl CodecFit {
         let samples = &self.samples;
         let tokens = tokens.max(1.0);
         let above = samples.iter().position(|sample| sample.tokens >= tokens).unwrap_or(samples.len() - 1).max(1);
-        let (Some(low), Some(high)) = (samples.get(above - 1), samples.get(above)) else { return samples[0] };
+        let (low, high) = (samples[above - 1], samples[above]);
         let share = (tokens / low.tokens).ln() / (high.tokens / low.tokens).ln();
         let between = |low: f64, high: f64| match low > 0.0 && high > 0.0 {
             true => low * (high / low).powf(share),
@@ -149,8 +148,10 @@ pub struct ModelShape {
     pub layer_bytes: u64,
     /// The embedding, bytes.
     pub embedding_bytes: u64,
-    /// The final norm and the head, bytes. A tied head is the embedding once more, as both ends need it.
+    /// The final norm and the head, bytes; of a tied head those of the embedding, which it is.
     pub head_bytes: u64,
+    /// Whether the head is the embedding: a machine that has both has it once.
+    pub tied: bool,
     /// Keys and values of one token in one layer, bytes.
     pub cache_bytes_per_token: u64,
 }
@@ -172,6 +173,7 @@ impl ModelShape {
             layer_bytes: (layer * weight_bytes) as u64,
             embedding_bytes: vocabulary,
             head_bytes: vocabulary,
+            tied: config.tie_word_embeddings,
             cache_bytes_per_token: (2 * narrow * size_of::<f32>()) as u64,
         }
     }
@@ -247,7 +249,7 @@ impl MachineProfile {
         );
         for codec in &self.codecs {
             let name = &codec.codec;
-            ensure!(!codec.samples.is_empty(), "codec {name} has no samples");
+            ensure!(codec.samples.len() > 1, "codec {name} needs samples at two numbers of tokens at least");
             let ascend = codec.samples.windows(2).all(|pair| pair[0].tokens < pair[1].tokens);
             ensure!(
                 ascend && codec.samples[0].tokens >= 1.0,
@@ -262,6 +264,11 @@ impl MachineProfile {
             }
         }
         Ok(())
+    }
+
+    /// The machine, and where its numbers are from.
+    pub fn describe(&self) -> String {
+        format!("{} ({})", self.machine, self.basis)
     }
 
     /// The codec at its ratio, if it was profiled.
@@ -294,7 +301,6 @@ pub(crate) mod tests {
             codec: name.into(),
             ratio,
             accounting: ratio.map(|_| "wire".into()),
-            basis: Basis::Measured,
             samples: vec![sample(1.0, bytes), sample(64.0, bytes), sample(256.0, bytes)],
         };
         MachineProfile {
@@ -311,6 +317,7 @@ pub(crate) mod tests {
                 layer_bytes: 1_000_000,
                 embedding_bytes: 5_000_000,
                 head_bytes: 5_000_000,
+                tied: true,
                 cache_bytes_per_token: 100,
             },
             embedding: part(fit(1.0, 0.1), fit(1.0, 0.0)),
@@ -354,6 +361,11 @@ pub(crate) mod tests {
             ("encode_us = 64.0", "encode_us = nan", "noop"),
             ("tokens = 256.0", "tokens = 2.0", "ascend"),
             ("fixed_us = 100.0", "fixed = 100.0", "not a profile"),
+            (
+                "[[codec.samples]]\ntokens = 64.0\nbytes = 12800.0\nencode_us = 64.0\ndecode_us = 64.0\n\n[[codec.samples]]\ntokens = 256.0\nbytes = 51200.0\nencode_us = 256.0\ndecode_us = 256.0\n",
+                "",
+                "two numbers",
+            ),
             ("basis = \"assumed\"", "basis = \"guessed\"", "guessed"),
         ] {
             let text = good.to_toml().unwrap();

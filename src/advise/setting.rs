@@ -1,6 +1,6 @@
 //! Two machines, a link and a prompt: what each cut and codec takes, as the planner wants it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use splitbench_codec::{CodecSpec, RowScope};
 use splitbench_planner::{
@@ -9,13 +9,10 @@ use splitbench_planner::{
 
 use super::loss::SentAs;
 use super::profile::{MachineProfile, PartFit};
+use crate::live::frame::{ACTIVATION_BYTES, TOKEN_BYTES};
 use crate::live::link::LinkProfile;
 use crate::model::short_name;
 
-/// What a frame has beside its packet: its head and whether more follow.
-const FRAME_BYTES: f64 = 22.0;
-/// The frame of a token that comes back.
-const ANSWER_BYTES: f64 = 57.0;
 /// The header of a packet of `noop`.
 const PLAIN_HEADER_BYTES: f64 = 15.0;
 
@@ -123,7 +120,9 @@ impl SplitSetting {
         if let (None, None, Some((_, value_bytes))) = (&here, &there, plain) {
             // Values as they are: a copy.
             let crossing = |tokens: usize| Crossing {
-                bytes: value_bytes * (tokens * self.client.model.hidden) as f64 + PLAIN_HEADER_BYTES + FRAME_BYTES,
+                bytes: value_bytes * (tokens * self.client.model.hidden) as f64
+                    + PLAIN_HEADER_BYTES
+                    + ACTIVATION_BYTES as f64,
                 ..Crossing::default()
             };
             return Some(CodecCrossing { prompt: crossing(self.prompt), step: crossing(1), assumed: true });
@@ -133,7 +132,7 @@ impl SplitSetting {
         let crossing = |tokens: f64| {
             let sent = encodes.at(tokens);
             Crossing {
-                bytes: sent.bytes + FRAME_BYTES,
+                bytes: sent.bytes + ACTIVATION_BYTES as f64,
                 encode_s: 1e-6 * sent.encode_us,
                 decode_s: 1e-6 * decodes.at(tokens).decode_us,
             }
@@ -151,10 +150,11 @@ impl SplitSetting {
             embedding: self.part(|machine| &machine.embedding, model.embedding_bytes),
             layers: vec![self.part(|machine| &machine.layer, model.layer_bytes + cache); model.layers],
             head: self.part(|machine| &machine.head, model.head_bytes),
+            shared_bytes: if model.tied { model.embedding_bytes.min(model.head_bytes) } else { 0 },
             choices,
             up: rate(self.link.up_bits_per_s),
             down: rate(self.link.down_bits_per_s),
-            answer_bytes: ANSWER_BYTES,
+            answer_bytes: TOKEN_BYTES as f64,
             steps: self.steps(),
             power,
             limits,
@@ -185,7 +185,8 @@ impl SplitSetting {
 
     /// The whole model on the server: text crosses, four bytes a token.
     pub fn server_alone(&self) -> CutChoice {
-        let crossing = |tokens: usize| Crossing { bytes: 4.0 * tokens as f64 + FRAME_BYTES, ..Crossing::default() };
+        let crossing =
+            |tokens: usize| Crossing { bytes: 4.0 * tokens as f64 + ACTIVATION_BYTES as f64, ..Crossing::default() };
         // After the prompt the server goes on by itself: each step only brings a token back.
         let step = Crossing::default();
         end(0, "server alone", crossing(self.prompt), step)
@@ -219,12 +220,6 @@ impl SplitSetting {
             mbps(*down_bits_per_s),
             delay.as_secs_f64() * 1e3
         )
-    }
-
-    /// A profile that was modelled or assumed, or a codec whose times are, in words.
-    pub fn profile_of(machine: &MachineProfile) -> Result<String> {
-        let basis = serde_json::to_value(machine.basis).context("a basis is a word")?;
-        Ok(format!("{} ({})", machine.machine, basis.as_str().unwrap_or_default()))
     }
 }
 

@@ -6,9 +6,8 @@ use super::figure::{Axis, Figure, FigurePoint, Panel, PanelBand, Scale};
 use super::number::{self, MISSING};
 use super::picture::TextPlace;
 use super::table::{Notes, Table, TableSection};
-use crate::advise::advice::{Advice, AdvisedCut, LinkBreakEven, PAIR};
-use crate::advise::planners::PlannerChoice;
 use crate::advise::setting::{CutTimes, SplitSetting};
+use crate::advise::{Advice, AdvisedCut, LinkBreakEven, PAIR, PlannerChoice};
 use crate::score::Verdict;
 use splitbench_planner::{CutObjective, LossLimit};
 
@@ -188,7 +187,7 @@ pub fn text(advice: &Advice, width: usize) -> String {
 }
 
 /// What codecs take over a link, for a terminal.
-pub fn plan_text(setting: &SplitSetting, times: &[CutTimes]) -> Result<String> {
+pub fn plan_text(setting: &SplitSetting, times: &[CutTimes]) -> String {
     let row = |one: &CutTimes| {
         vec![
             one.sent.to_string() + if one.assumed { " (times of one machine for both)" } else { "" },
@@ -204,18 +203,14 @@ pub fn plan_text(setting: &SplitSetting, times: &[CutTimes]) -> Result<String> {
         title: "What each codec takes over the link".into(),
         caption: vec![
             format!("{}.", setting.describe()),
-            format!(
-                "Client: {}. Server: {}.",
-                SplitSetting::profile_of(&setting.client)?,
-                SplitSetting::profile_of(&setting.server)?
-            ),
+            format!("Client: {}. Server: {}.", setting.client.describe(), setting.server.describe()),
             "Computed from the profiles. A codec that mixes the rows of a packet sends no steps.".into(),
         ],
         columns: columns.map(String::from).to_vec(),
         sections: vec![TableSection { name: String::new(), rows: times.iter().map(row).collect() }],
         notes: Notes::default(),
     };
-    Ok(table.text(160, &mut Vec::new()))
+    table.text(160, &mut Vec::new())
 }
 
 /// For a page.

@@ -2,7 +2,7 @@
 
 use super::number::{MISSING, ratio, significant};
 use super::table::{Table, TableSection};
-use crate::advise::profile::{Basis, MachineProfile, PartFit, TimeFit};
+use crate::advise::profile::{MachineProfile, PartFit, TimeFit};
 
 /// Tokens at which fits and codecs are shown.
 const TOKENS: [f64; 3] = [1.0, 64.0, 256.0];
@@ -82,8 +82,7 @@ fn codecs(profile: &MachineProfile) -> Option<Table> {
             (None, _) => MISSING.to_string(),
         };
         let at = TOKENS.map(|tokens| fit.at(tokens));
-        let assumed = if fit.basis == Basis::Measured { "" } else { " (not measured)" };
-        let mut cells = vec![format!("{}{assumed}", fit.codec), asked];
+        let mut cells = vec![fit.codec.clone(), asked];
         cells.extend(at.map(|one| format!("{:.0}", one.bytes)));
         cells.extend(at.map(|one| significant(one.encode_us)));
         cells.extend(at.map(|one| significant(one.decode_us)));
