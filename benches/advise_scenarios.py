@@ -178,4 +178,5 @@ def main():
         )
 
 
-main()
+if __name__ == "__main__":
+    main()
