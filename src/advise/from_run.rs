@@ -80,14 +80,9 @@ pub fn from_run(run: &Path, wanted: &WantedModel, config: &Config) -> Result<Mac
                 ..TimeFit::default()
             },
             step: constant(step.layer_us, 0.0),
-            woken: None,
         },
         layer_spread: 0.0,
-        head: PartFit {
-            prompt: constant(prompt.head_us, prompt.tokens),
-            step: constant(step.head_us, 0.0),
-            woken: None,
-        },
+        head: PartFit { prompt: constant(prompt.head_us, prompt.tokens), step: constant(step.head_us, 0.0) },
         codecs: codecs(&chosen),
     };
     profile.check().with_context(|| format!("times of {}", run.display()))?;

@@ -1,7 +1,5 @@
 //! What the parts of a model take on this machine, as a live session runs them.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 
 use super::fit::TimeGrowth;
@@ -27,9 +25,6 @@ const MOST_PASSES: usize = 21;
 
 /// After so long there is no further pass.
 const ENOUGH_S: f64 = 2.0;
-
-/// How long a step waits that is measured as one of a split: about a round trip of a home's link. Meanwhile threads go to sleep.
-const WAIT: Duration = Duration::from_millis(15);
 
 /// The parts of a model, fitted.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,35 +63,28 @@ impl ModelTimes {
             caches: (0..layers).map(|layer| Cache::new(decoder.config(), layer..layer + 1, room)).collect(),
             sampler: Sampler::new(Sampling::default())?,
         };
-        let [mut prompt, mut step, mut woken] = [(); 3].map(|()| PartSamples::default());
+        let (mut prompt, mut step) = (PartSamples::default(), PartSamples::default());
         let mut spread = 0.0;
         for &tokens in &prompts {
             let _activity = progress::begin(format!("{}: prompts of {tokens} tokens", model.title));
-            let times = in_pool(|| bench.median(&ids[..tokens], 0, None))?;
+            let times = in_pool(|| bench.median(&ids[..tokens], 0))?;
             spread = times.spread();
             prompt.push(tokens, &times);
         }
         // The caches have the longest prompt now: steps go from the last to the first.
         for &before in steps.iter().rev() {
             let _activity = progress::begin(format!("{}: steps after {before} tokens", model.title));
-            let mut times = |wait| in_pool(|| bench.median(&ids[before..=before], before, wait));
-            step.push(before, &times(None)?);
-            woken.push(before, &times(Some(WAIT))?);
+            let times = in_pool(|| bench.median(&ids[before..=before], before))?;
+            step.push(before, &times);
         }
         if steps.is_empty() {
             // A model of one token takes no other step.
-            (step, woken) = (prompt.clone(), prompt.clone());
+            step = prompt.clone();
         }
         step.reverse();
-        woken.reverse();
         use TimeGrowth::{Constant, Linear, Quadratic};
         let part = |of: fn(&PartSamples) -> &Vec<(f64, f64)>, growth, step_growth| -> Result<PartFit> {
-            let woken = TimeFit::fit(of(&woken), step_growth)?;
-            Ok(PartFit {
-                prompt: TimeFit::fit(of(&prompt), growth)?,
-                step: TimeFit::fit(of(&step), step_growth)?,
-                woken: Some(woken),
-            })
+            Ok(PartFit { prompt: TimeFit::fit(of(&prompt), growth)?, step: TimeFit::fit(of(&step), step_growth)? })
         };
         Ok(Self {
             embedding: part(|samples| &samples.embedding, Linear, Constant)?,
@@ -158,13 +146,11 @@ struct PassBench<'a> {
 
 impl PassBench<'_> {
     /// Medians of passes of `ids` after the first `before` tokens of the caches, after a pass that warms up.
-    /// Each waits first where a wait is given.
-    fn median(&mut self, ids: &[u32], before: usize, wait: Option<Duration>) -> Result<PassTimes> {
+    fn median(&mut self, ids: &[u32], before: usize) -> Result<PassTimes> {
         self.pass(ids, before)?;
         let start = wall_seconds();
         let mut passes = Vec::new();
         while passes.len() < LEAST_PASSES || (passes.len() < MOST_PASSES && wall_seconds() - start < ENOUGH_S) {
-            wait.into_iter().for_each(std::thread::sleep);
             passes.push(self.pass(ids, before)?);
         }
         let middle = |time: &dyn Fn(&PassTimes) -> f64| median(&passes.iter().map(time).collect::<Vec<_>>());
@@ -209,7 +195,6 @@ mod tests {
         for part in [&times.embedding, &times.layer, &times.head] {
             assert_eq!(tokens(&part.prompt), PROMPTS.map(|n| n as f64));
             assert_eq!(tokens(&part.step), BEFORE_STEPS.map(|n| n as f64));
-            assert_eq!(tokens(part.woken.as_ref().unwrap()), tokens(&part.step));
             assert!(part.prompt.samples.iter().chain(&part.step.samples).all(|(_, us)| *us > 0.0));
             assert!(part.prompt.seconds(64.0) > 0.0 && part.step.seconds(64.0) > 0.0, "{part:?}");
         }

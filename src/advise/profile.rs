@@ -64,19 +64,8 @@ fn is_zero(bound: &[f64; 2]) -> bool {
 pub struct PartFit {
     /// A prompt of n tokens at once.
     pub prompt: TimeFit,
-    /// One token after n others, right behind the one before.
+    /// One token after n others.
     pub step: TimeFit,
-    /// The same after a wait, as for a link: threads have gone to sleep, and caches may be another's. Without it as `step`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub woken: Option<TimeFit>,
-}
-
-impl PartFit {
-    /// By how much a step takes longer that waited for a link, s; at least 0.
-    pub fn waking_s(&self, tokens: f64) -> f64 {
-        let woken_s = self.woken.as_ref().map_or(0.0, |woken| woken.seconds(tokens));
-        (woken_s - self.step.seconds(tokens)).max(0.0)
-    }
 }
 
 /// What a codec makes of a matrix of so many tokens.
@@ -235,8 +224,7 @@ impl MachineProfile {
         let Self { model, embedding, layer, head, .. } = self;
         ensure!(model.layers > 0 && model.hidden > 0, "model: layers and hidden must be above 0");
         for (part, fit) in [("embedding", embedding), ("layer", layer), ("head", head)] {
-            let woken = fit.woken.iter().map(|woken| ("woken", woken));
-            for (phase, fit) in [("prompt", &fit.prompt), ("step", &fit.step)].into_iter().chain(woken) {
+            for (phase, fit) in [("prompt", &fit.prompt), ("step", &fit.step)] {
                 let [at_least, more] = fit.at_least_us;
                 let numbers =
                     [fit.fixed_us, fit.per_token_us, fit.per_token_squared_us, at_least, more, fit.worst_residual];
@@ -290,7 +278,7 @@ pub(crate) mod tests {
             per_token_us: per_token * scale,
             ..TimeFit::default()
         };
-        let part = |prompt: TimeFit, step: TimeFit| PartFit { prompt, step, woken: None };
+        let part = |prompt: TimeFit, step: TimeFit| PartFit { prompt, step };
         let sample = |tokens: f64, bytes: f64| PacketSample {
             tokens,
             bytes: bytes * tokens,

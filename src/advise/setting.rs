@@ -100,11 +100,7 @@ impl SplitSetting {
     }
 
     fn seconds(&self, part: &PartFit) -> PhaseSeconds {
-        PhaseSeconds {
-            prompt_s: part.prompt.seconds(self.prompt as f64),
-            step_s: part.step.seconds(self.seen()),
-            waking_s: part.waking_s(self.seen()),
-        }
+        PhaseSeconds { prompt_s: part.prompt.seconds(self.prompt as f64), step_s: part.step.seconds(self.seen()) }
     }
 
     fn part(&self, of: impl Fn(&MachineProfile) -> &PartFit, memory_bytes: u64) -> PartCost {
@@ -200,8 +196,8 @@ impl SplitSetting {
     /// By how much two cuts may be apart from what is predicted, s, as the fits of layers have residuals.
     pub fn uncertainty_s(&self, layers: usize) -> f64 {
         let of = |machine: &MachineProfile| {
-            let PartFit { prompt, step, .. } = &machine.layer;
-            let PhaseSeconds { prompt_s, step_s, .. } = self.seconds(&machine.layer);
+            let PartFit { prompt, step } = &machine.layer;
+            let PhaseSeconds { prompt_s, step_s } = self.seconds(&machine.layer);
             prompt.worst_residual * prompt_s + step.worst_residual * step_s * self.steps() as f64
         };
         layers as f64 * (of(&self.client) + of(&self.server))

@@ -46,11 +46,7 @@ pub fn modelled(device: &DeviceProfile, name: &str, config: &Config) -> MachineP
         bytes: [BYTES * (vocabulary * d + d + vocabulary), 0.0],
     };
     let embedding = |bytes: [f64; 2]| PartWork { kernels: 1.0, operations: [0.0; 3], bytes };
-    let both = |prompt: &PartWork, step: &PartWork| PartFit {
-        prompt: rates.time(prompt),
-        step: rates.time(step),
-        woken: None,
-    };
+    let both = |prompt: &PartWork, step: &PartWork| PartFit { prompt: rates.time(prompt), step: rates.time(step) };
     MachineProfile {
         machine: device.name.clone(),
         basis: Basis::Modelled,

@@ -100,7 +100,8 @@ fn table(advice: &Advice) -> Table {
     ];
     let label = |nth: usize| if nth == 0 { "best".to_string() } else { format!("{}", nth + 1) };
     let mut rows: Vec<Vec<String>> = advice.cuts.iter().enumerate().map(|(nth, cut)| row(&label(nth), cut)).collect();
-    for cut in &advice.compared {
+    // An end may be among the best already.
+    for cut in advice.compared.iter().filter(|cut| advice.cuts.iter().all(|known| known.name() != cut.name())) {
         rows.push(row("for comparison", cut));
     }
     Table {

@@ -19,7 +19,7 @@ fn parts(profile: &MachineProfile) -> Table {
         title: format!("{} on {}", profile.model.name, profile.machine),
         caption: vec![
             profile.about.clone(),
-            "Prompt: n tokens at once; step: one token after n others, right behind the one before or after a wait of 15 ms; head: of one row.".into(),
+            "Prompt: n tokens at once; step: one token after n others; head: of one row.".into(),
             format!(
                 "A layer takes the mean of {}; their standard deviation is {:.1} % of it.",
                 profile.model.layers,
@@ -34,11 +34,10 @@ fn parts(profile: &MachineProfile) -> Table {
         ..Table::default()
     };
     let mut rows = Vec::new();
-    for (name, PartFit { prompt, step, woken }) in
+    for (name, PartFit { prompt, step }) in
         [("embedding", &profile.embedding), ("layer", &profile.layer), ("head", &profile.head)]
     {
-        let woken = woken.iter().map(|woken| ("step after a wait", woken));
-        for (phase, fit) in [("prompt", prompt), ("step", step)].into_iter().chain(woken) {
+        for (phase, fit) in [("prompt", prompt), ("step", step)] {
             rows.push(part(format!("{name}, {phase}"), fit));
         }
     }

@@ -66,7 +66,6 @@ impl PrefixSum {
         let sum = |a: PhaseSeconds, b: PhaseSeconds| PhaseSeconds {
             prompt_s: a.prompt_s + b.prompt_s,
             step_s: a.step_s + b.step_s,
-            waking_s: a.waking_s + b.waking_s,
         };
         Self {
             client: sum(self.client, part.client),
@@ -139,9 +138,7 @@ impl<'a> CostTable<'a> {
         let prompt = busy(&|times| times.prompt_s, &choice.prompt, round_trip_s);
         // A server that has all layers goes on by itself: a step waits for nothing from the client.
         let step_trip_s = if client_has_embedding { round_trip_s } else { 0.0 };
-        let waits = client_has_embedding && !client_has_head;
-        let step_s = |times: &PhaseSeconds| times.step_s + if waits { times.waking_s } else { 0.0 };
-        let step = busy(&step_s, &choice.step, step_trip_s);
+        let step = busy(&|times| times.step_s, &choice.step, step_trip_s);
         let whole = |part: &dyn Fn(&PhaseBusy) -> f64| part(&prompt) + problem.steps as f64 * part(&step);
         let response_s = whole(&PhaseBusy::total_s);
         let (client_s, up_s) = (whole(&|busy| busy.client_s), whole(&|busy| busy.up_s));

@@ -136,7 +136,6 @@ fn even_layers(problem: &mut SplitProblem) {
     let mean = |part: &dyn Fn(&PartCost) -> PhaseSeconds| PhaseSeconds {
         prompt_s: problem.layers.iter().map(|layer| part(layer).prompt_s).sum::<f64>() / count,
         step_s: problem.layers.iter().map(|layer| part(layer).step_s).sum::<f64>() / count,
-        waking_s: problem.layers.iter().map(|layer| part(layer).waking_s).sum::<f64>() / count,
     };
     let (client, server) = (mean(&|layer| layer.client), mean(&|layer| layer.server));
     for layer in &mut problem.layers {

@@ -13,11 +13,8 @@ use crate::link::OneWayLink;
 pub struct PhaseSeconds {
     /// For the whole prompt, s.
     pub prompt_s: f64,
-    /// For one generated token right behind the one before, s.
+    /// For one generated token, s.
     pub step_s: f64,
-    /// What a token takes longer where it had to wait for the other device, as at every cut between the ends, s.
-    #[serde(default)]
-    pub waking_s: f64,
 }
 
 /// What a part of the model costs: the embedding, a layer, or the final norm with the head.
@@ -164,7 +161,6 @@ impl SplitProblem {
             for (device, phases) in [("client", part.client), ("server", part.server)] {
                 check::amount(format_args!("prompt time of {name} on the {device} in s"), phases.prompt_s)?;
                 check::amount(format_args!("step time of {name} on the {device} in s"), phases.step_s)?;
-                check::amount(format_args!("waking time of {name} on the {device} in s"), phases.waking_s)?;
             }
         }
         ensure!(

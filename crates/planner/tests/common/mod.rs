@@ -13,11 +13,7 @@ pub fn close(a: f64, b: f64) -> bool {
 fn part(random: &mut SplitMix) -> PartCost {
     let mut phases = |slowest: f64| {
         let prompt_s = random.range(0.001, slowest);
-        PhaseSeconds {
-            prompt_s,
-            step_s: prompt_s * random.range(0.01, 0.5),
-            waking_s: prompt_s * random.range(0.0, 0.1),
-        }
+        PhaseSeconds { prompt_s, step_s: prompt_s * random.range(0.01, 0.5) }
     };
     let (client, server) = (phases(0.05), phases(0.02));
     PartCost { client, server, memory_bytes: 1 + random.below(100) as u64 }
@@ -101,12 +97,7 @@ pub fn walk(problem: &SplitProblem, choice: &CutChoice) -> Walk {
         std::iter::once(&problem.embedding).chain(&problem.layers).chain(std::iter::once(&problem.head)).collect();
     for pass in 0..=problem.steps {
         let crossing = if pass == 0 { choice.prompt } else { choice.step };
-        // Between the ends each half waits for the other.
-        let waits = pass > 0 && (1..problem.layers.len()).contains(&choice.after_layer);
-        let time = |phases: PhaseSeconds| {
-            let behind = if pass == 0 { phases.prompt_s } else { phases.step_s };
-            if waits { behind + phases.waking_s } else { behind }
-        };
+        let time = |phases: PhaseSeconds| if pass == 0 { phases.prompt_s } else { phases.step_s };
         for (nth, part) in parts.iter().enumerate() {
             // Part 0 is the embedding, part l is layer l, part N + 1 is the head.
             let last_on_client = match choice.after_layer {
@@ -144,7 +135,7 @@ pub fn walk(problem: &SplitProblem, choice: &CutChoice) -> Walk {
 
 /// A decoder whose layers are all alike and send the same, with raw activations at every cut and token ids at cut 0.
 pub fn plain_decoder(layers: usize, client_s: f64, server_s: f64, bytes: f64, bits_per_s: f64) -> SplitProblem {
-    let phases = |prompt_s: f64| PhaseSeconds { prompt_s, step_s: prompt_s / 10.0, waking_s: 0.0 };
+    let phases = |prompt_s: f64| PhaseSeconds { prompt_s, step_s: prompt_s / 10.0 };
     let layer = PartCost { client: phases(client_s), server: phases(server_s), memory_bytes: 100 };
     let choices = (0..layers).map(|after_layer| CutChoice {
         codec: if after_layer == 0 { "token-ids" } else { "raw" }.into(),
