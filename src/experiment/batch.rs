@@ -1,5 +1,8 @@
 //! Batches: the requests of some questions as packed sequences, nothing padded and no beginning twice.
 
+use splitbench_codec::RowScope;
+
+use super::cell::Cell;
 use super::scope::Scope;
 use crate::model::{Continuation, Packing};
 use crate::score::Request;
@@ -24,13 +27,23 @@ struct GroupSequence<'a> {
     shared: usize,
 }
 
-/// Which residual streams of one group may share rows: what went through a codec differs wherever its input did.
+/// Which residual streams of one group share rows: what went through a joint codec differs wherever its input did.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sharing {
     /// As computed from token ids.
     Computed,
     /// As received.
     Received(Scope),
+}
+
+impl Sharing {
+    /// What a cell's server half is expected to share: rows of a local codec come back equal where they were computed equal.
+    pub fn expected(cell: &Cell) -> Self {
+        match (cell.codec.rows(), cell.scope) {
+            (RowScope::Local, Scope::PromptAndChoice | Scope::Question) => Self::Computed,
+            (_, scope) => Self::Received(scope),
+        }
+    }
 }
 
 impl<'a> QuestionGroup<'a> {
@@ -101,14 +114,19 @@ impl<'a> QuestionGroup<'a> {
         (0..self.sequences()).map(|s| self.tokens(s) - self.shared(s, sharing)).sum()
     }
 
+    /// Adds one sequence to a packing in which the trunk is sequence `trunk`; `shared` of its first tokens have the trunk's rows.
+    pub fn pack_sequence(&self, packing: &mut Packing, trunk: usize, sequence: usize, shared: usize) {
+        match shared {
+            0 => packing.push(self.tokens(sequence)),
+            shared => packing.push_branch(trunk, shared, self.tokens(sequence) - shared),
+        }
+    }
+
     /// Adds all sequences to a packing.
     pub fn pack(&self, packing: &mut Packing, sharing: Sharing) {
         let trunk = packing.sequences();
         for sequence in 0..self.sequences() {
-            match self.shared(sequence, sharing) {
-                0 => packing.push(self.tokens(sequence)),
-                shared => packing.push_branch(trunk, shared, self.tokens(sequence) - shared),
-            }
+            self.pack_sequence(packing, trunk, sequence, self.shared(sequence, sharing));
         }
     }
 

@@ -369,7 +369,7 @@ impl<'b> SplitWork<'_, 'b> {
             .flat_map(|group| (0..self.cells.len()).map(move |cell| CellJob { cell, group }))
             .filter(|job| self.cells[job.cell].cell.split == self.split && !failed[job.cell])
             .collect();
-        for chunk in chunks_by_rows(&jobs, most_rows, |job| self.batch[job.group].rows(self.sharing(*job))) {
+        for chunk in chunks_by_rows(&jobs, most_rows, |job| self.batch[job.group].rows(self.expected(*job))) {
             let packets: Vec<(usize, usize)> = chunk
                 .iter()
                 .enumerate()
@@ -403,10 +403,16 @@ impl<'b> SplitWork<'_, 'b> {
                 let group = &self.batch[job.group];
                 let at = packing.sequences();
                 scored.extend(group.scored(at));
-                group.pack(&mut packing, self.sharing(job));
                 sequences.extend((0..group.sequences()).map(|sequence| self.firsts[job.group] + sequence));
+                let mut trunk = Vec::new();
                 for sequence in 0..group.sequences() {
-                    self.receive(job, sequence, &packet_of[&(nth, self.packet_owner(job, sequence))], &mut values);
+                    let rows = self.receive(job, sequence, &packet_of[&(nth, self.packet_owner(job, sequence))]);
+                    let shared = self.equal_rows(job, sequence, &trunk, &rows);
+                    group.pack_sequence(&mut packing, at, sequence, shared);
+                    values.extend_from_slice(&rows[shared * self.decoder.config().hidden_size..]);
+                    if sequence == 0 {
+                        trunk = rows;
+                    }
                 }
                 let outcome =
                     |(sequence, _): (usize, _)| packet_of[&(nth, self.packet_owner(job, sequence))].outcome.clone();
@@ -455,12 +461,19 @@ impl<'b> SplitWork<'_, 'b> {
         Ok(())
     }
 
-    fn sharing(&self, job: CellJob) -> Sharing {
-        Sharing::Received(self.cells[job.cell].cell.scope)
+    /// What the server's rows of a job are expected to share, before its packets are there.
+    fn expected(&self, job: CellJob) -> Sharing {
+        Sharing::expected(self.cells[job.cell].cell)
     }
 
-    fn shared(&self, job: CellJob, sequence: usize) -> usize {
-        self.batch[job.group].shared(sequence, self.sharing(job))
+    /// How many first rows of a sequence arrived with the bits of the trunk's rows, and so give what these give: of the same packet, or
+    /// of a codec whose rows are local.
+    fn equal_rows(&self, job: CellJob, sequence: usize, trunk: &[f32], rows: &[f32]) -> usize {
+        let width = self.decoder.config().hidden_size;
+        // Beyond the tokens in common, rows that happen to be equal are compared with other rows of the unsplit model.
+        let common = self.batch[job.group].shared(sequence, Sharing::Computed);
+        let equal = |(a, b): &(&[f32], &[f32])| a.iter().zip(*b).all(|(a, b)| a.to_bits() == b.to_bits());
+        trunk.chunks(width).zip(rows.chunks(width)).take(common).take_while(equal).count()
     }
 
     /// The rows of a sequence from token `from` on, as computed.
@@ -472,7 +485,8 @@ impl<'b> SplitWork<'_, 'b> {
 
     /// The sequence whose packet carries the compressed rows of a sequence.
     fn packet_owner(&self, job: CellJob, sequence: usize) -> usize {
-        let together = self.cells[job.cell].cell.scope == Scope::Question || self.shared(job, sequence) > 0;
+        let scope = self.cells[job.cell].cell.scope;
+        let together = scope == Scope::Question || self.batch[job.group].shared(sequence, Sharing::Received(scope)) > 0;
         if together { 0 } else { sequence }
     }
 
@@ -489,25 +503,19 @@ impl<'b> SplitWork<'_, 'b> {
         }
     }
 
-    /// Adds the rows that the server has of a sequence beyond those shared with the trunk; `sent` is the packet that
-    /// carries them.
-    fn receive(&self, job: CellJob, sequence: usize, sent: &CodecDelivery, values: &mut Vec<f32>) {
-        let shared = self.shared(job, sequence);
-        if shared > 0 {
-            // The trunk's packet has the whole prompt, so all own rows are beyond what is compressed.
-            return values.extend(self.computed(job, sequence, shared));
-        }
+    /// The rows that the server has of a sequence; `sent` is the packet that carries them.
+    fn receive(&self, job: CellJob, sequence: usize, sent: &CodecDelivery) -> Vec<f32> {
         let width = self.decoder.config().hidden_size;
-        let before: usize = self
-            .packet_sequences(job, self.packet_owner(job, sequence))
-            .take_while(|one| *one < sequence)
-            .map(|one| self.compressed(job, one))
-            .sum();
+        // The packet of a question holds its sequences one after another; any other one sequence, or a prompt that several have.
+        let before: usize = match self.cells[job.cell].cell.scope {
+            Scope::Question => (0..sequence).map(|one| self.compressed(job, one)).sum(),
+            Scope::PromptAndChoice | Scope::Prompt => 0,
+        };
         let compressed = self.compressed(job, sequence);
-        // The packet of a question holds its sequences one after another.
-        values.extend_from_slice(&sent.received[before * width..][..compressed * width]);
+        let mut rows = sent.received[before * width..][..compressed * width].to_vec();
         // What the scope leaves out reaches the server as it was computed.
-        values.extend(self.computed(job, sequence, compressed));
+        rows.extend(self.computed(job, sequence, compressed));
+        rows
     }
 
     /// Sends the rows of a sequence's packet through the codec and back.

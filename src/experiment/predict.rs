@@ -97,7 +97,7 @@ impl ScoringWork<'_> {
         let mut server = if self.baseline { computed.server(c, last) } else { Flops::default() };
         let mut received: Vec<(Sharing, GroupRows)> = Vec::new();
         for (cell, _) in self.cells {
-            let sharing = Sharing::Received(cell.scope);
+            let sharing = Sharing::expected(cell);
             if received.iter().all(|(known, _)| *known != sharing) {
                 received.push((sharing, GroupRows::new(&groups, sharing)));
             }
@@ -263,10 +263,14 @@ mod tests {
         let c = load_config(POCKET).unwrap();
         let question = [request(&[1, 2, 3, 4], 2, 3), request(&[1, 2, 5], 2, 2)];
         let questions = [&question[..]];
-        let spec = CodecSpec::parse("noop").unwrap();
-        let codec = build(&spec, None).unwrap();
-        let cell =
-            |after_layer, scope| Cell { split: SplitPoint { after_layer }, scope, codec: spec.clone(), budget: None };
+        let (noop, topk) = (CodecSpec::parse("noop").unwrap(), CodecSpec::parse("topk").unwrap());
+        let codec = build(&noop, None).unwrap();
+        let cell = |after_layer, scope, codec: &CodecSpec| Cell {
+            split: SplitPoint { after_layer },
+            scope,
+            codec: codec.clone(),
+            budget: None,
+        };
         let (weights, wide) = (memory::layer_weights(&c), (c.num_attention_heads * c.head_dim) as f64);
         let gathered = memory::attention_weights(&c);
         let head = 2.0 * (c.hidden_size * c.vocab_size) as f64;
@@ -281,14 +285,16 @@ mod tests {
         assert_eq!(client, Flops::default());
         assert_eq!(server, Flops { layers: (n - 1.0) * layer + last, head: scored * head });
 
-        let shared = cell(1, Scope::Prompt);
-        let work = ScoringWork { questions: &questions, cells: &[(&shared, codec.as_ref())], baseline: false };
-        let (client, server) = work.flops(&c);
-        assert_eq!(client, Flops { layers: layer, head: 0.0 });
-        assert_eq!(server, Flops { layers: (n - 2.0) * layer + last, head: scored * head });
+        // One packet of the prompt, or a codec that makes the same of the same rows.
+        for shared in [cell(1, Scope::Prompt, &topk), cell(1, Scope::PromptAndChoice, &noop)] {
+            let work = ScoringWork { questions: &questions, cells: &[(&shared, codec.as_ref())], baseline: false };
+            let (client, server) = work.flops(&c);
+            assert_eq!(client, Flops { layers: layer, head: 0.0 });
+            assert_eq!(server, Flops { layers: (n - 2.0) * layer + last, head: scored * head });
+        }
 
-        // After the last layer only the head is left; every choice has its own rows.
-        let end = cell(c.num_hidden_layers, Scope::PromptAndChoice);
+        // After the last layer only the head is left; of a joint codec every choice has its own rows.
+        let end = cell(c.num_hidden_layers, Scope::PromptAndChoice, &topk);
         let work = ScoringWork { questions: &questions, cells: &[(&end, codec.as_ref()); 2], baseline: false };
         assert_eq!(
             work.flops(&c),
