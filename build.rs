@@ -21,7 +21,20 @@ fn revision_files() -> Vec<PathBuf> {
     [path("HEAD"), log].into_iter().chain(refs).flatten().collect()
 }
 
+/// What the CUDA kernels are compiled by and for, for the message where a GPU or a driver is another.
+fn cuda() -> String {
+    println!("cargo::rerun-if-env-changed=CUDA_COMPUTE_CAP");
+    let nvcc = Command::new("nvcc").arg("--version").output().ok();
+    let text = nvcc.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let release = text.split("release ").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or("unknown");
+    let capability = std::env::var("CUDA_COMPUTE_CAP").unwrap_or("that of the GPU it was built beside".into());
+    format!("CUDA {release}, CUDA_COMPUTE_CAP {capability}")
+}
+
 fn main() {
+    if std::env::var_os("CARGO_FEATURE_CUDA_MODEL").is_some() {
+        println!("cargo::rustc-env=SPLITBENCH_CUDA={}", cuda());
+    }
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
     // Results, figures, prose and the Python package do not change what the program computes.
     let code = [

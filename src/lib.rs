@@ -32,6 +32,8 @@ macro_rules! tell {
 pub mod advise;
 pub mod clock;
 pub mod cmd;
+#[cfg(feature = "cuda-model")]
+mod cuda_libraries;
 pub mod data;
 pub mod embedded;
 #[cfg(test)]

@@ -522,6 +522,7 @@ fn every_listing_and_help_answers() {
         "score",
         "perplexity",
         "gate",
+        "device-check",
         "codec",
         "trace",
         "replay",
@@ -679,6 +680,33 @@ fn codec_names_what_is_wrong_and_writes_nothing() {
         assert!(!Path::new(&output).exists());
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "something was left behind");
+}
+
+/// The CPU beside itself: that every comparison is done, and that what is equal passes. What does not is tested beside the limits.
+#[test]
+fn a_device_is_compared_with_the_cpu() {
+    let asked = ["device-check", "--limit", "2", "--split", "2"];
+    let done = splitbench(&asked);
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert!(text.starts_with("cpu, beside the CPU; pocket, weights in f32"), "{text}");
+    // The residual streams; of ten sets no codec, three codecs and a second run.
+    assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), 1 + 10 * 5, "{text}");
+    for part in
+        ["residual stream after each layer", "qasc-mini, unsplit: 0 at most", "piqa-mini, fc", "logiqa-mini, twice"]
+    {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let done = splitbench(&["device-check", "--limit", "1", "--datasets", "piqa-mini", "--dtype", "bf16", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(
+        json["passed"] == true && json["dtype"] == "bf16" && json["checks"].as_array().unwrap().len() == 6,
+        "{json}"
+    );
+
+    fails(&["device-check", "--split", "7"], &["7", "outside 1..=6"]);
+    fails(&["device-check", "--datasets", "piqa-mino"], &["unknown data set", "piqa-mini"]);
+    fails(&["device-check", "--device", "gpu"], &["expected cpu, cuda or cuda:N"]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod codec;
 mod collect;
 mod compare;
 mod cpu_model;
+mod device_check;
 mod embedded_text;
 mod gate;
 mod generate;
@@ -62,6 +63,7 @@ enum Command {
     Score(score::Args),
     Perplexity(perplexity::Args),
     Gate(gate::Args),
+    DeviceCheck(device_check::Args),
     Generate(generate::Args),
     Serve(serve::Args),
     NetBench(net_bench::Args),
@@ -98,6 +100,7 @@ impl Cli {
             Command::Score(args) => args.run(),
             Command::Perplexity(args) => args.run(),
             Command::Gate(args) => args.run(),
+            Command::DeviceCheck(args) => args.run(),
             Command::Generate(args) => args.run(),
             Command::Serve(args) => args.run(),
             Command::NetBench(args) => args.run(),

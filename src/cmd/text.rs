@@ -50,6 +50,16 @@ impl ModelArgs {
         model.config.check_split(split)?;
         Ok(model)
     }
+
+    /// The same model on the CPU.
+    pub fn on_cpu(&self) -> Result<Model> {
+        source::load(&self.name(), &Placement::open("cpu", &self.dtype)?)
+    }
+
+    /// Type of the weights.
+    pub fn dtype(&self) -> &str {
+        &self.dtype
+    }
 }
 
 /// How a text is cut, and what codecs are calibrated on.

@@ -1,9 +1,9 @@
 //! How much memory a model takes, before it is loaded.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use candle_core::{DType, Device};
 
-use crate::model::{Config, Placement, source, split};
+use crate::model::{Config, Placement, free_memory, source, split};
 
 /// Weights of one layer's matrices.
 pub(super) fn layer_weights(c: &Config) -> f64 {
@@ -21,11 +21,22 @@ const BESIDE: f64 = 120e6;
 
 /// Weights, the working set of a batch, and what is there anyway, bytes.
 pub(super) fn bytes(c: &Config, dtype: DType, batch_tokens: usize) -> f64 {
+    BESIDE + tensors(c, dtype, batch_tokens)
+}
+
+/// Weights and the working set of a batch, bytes.
+fn tensors(c: &Config, dtype: DType, batch_tokens: usize) -> f64 {
     let heads = if c.tie_word_embeddings { 1 } else { 2 };
     let weights = c.num_hidden_layers as f64 * layer_weights(c) + (heads * c.vocab_size * c.hidden_size) as f64;
     let batch = batch_tokens as f64 * (8 * c.hidden_size + 3 * c.intermediate_size) as f64;
     let logits = (split::MOST_LOGITS as f64).min(batch_tokens as f64 * c.vocab_size as f64);
-    BESIDE + dtype.size_in_bytes() as f64 * weights + 4.0 * (batch + 2.0 * logits)
+    dtype.size_in_bytes() as f64 * weights + 4.0 * (batch + 2.0 * logits)
+}
+
+/// The same on a GPU, where products of weights that are kept in bf16 are made of a copy in f32.
+fn gpu_bytes(c: &Config, dtype: DType, batch_tokens: usize) -> f64 {
+    let widened = if dtype == DType::F32 { 0.0 } else { 4.0 * (c.vocab_size * c.hidden_size) as f64 };
+    tensors(c, dtype, batch_tokens) + widened
 }
 
 /// Most operations of the layers in a batch on a CPU: 10 s at 40 GFLOP/s. A program that is killed loses two or three batches.
@@ -73,13 +84,12 @@ fn fitting(fits: impl Fn(usize) -> bool) -> Option<usize> {
     Some(low)
 }
 
-/// Says on the terminal what a model will take, and fails where this machine has not that much left. Knows nothing of a
-/// GPU's memory.
+/// Says on the terminal what a model will take, and fails where this machine, or the GPU, has not that much left.
 pub fn check_memory(model: &str, placement: &Placement, batch_tokens: usize) -> Result<()> {
-    if !placement.device.is_cpu() {
-        return Ok(());
-    }
     let config = source::load_config(model)?;
+    if let Some(free) = free_memory(&placement.device)? {
+        return fits(model, "the GPU's memory", gpu_bytes(&config, placement.dtype, batch_tokens), free as f64);
+    }
     let system = sysinfo::System::new_with_specifics(
         sysinfo::RefreshKind::nothing().with_memory(sysinfo::MemoryRefreshKind::nothing().with_ram()),
     );
@@ -87,18 +97,38 @@ pub fn check_memory(model: &str, placement: &Placement, batch_tokens: usize) -> 
     // in the way.
     let container = system.cgroup_limits().map_or(u64::MAX, |c| c.total_memory.saturating_sub(c.rss));
     let free = container.min(system.available_memory());
-    fits(model, bytes(&config, placement.dtype, batch_tokens), free as f64)
+    fits(model, "memory", bytes(&config, placement.dtype, batch_tokens), free as f64)
 }
 
-fn fits(model: &str, needed: f64, free: f64) -> Result<()> {
+/// Runs `work` with batches of so many rows, and where a GPU's memory runs out again with half as many: of others' doing, or where more is
+/// needed than was predicted.
+pub(super) fn with_rows<T>(mut rows: usize, mut work: impl FnMut(usize) -> Result<T>) -> Result<T> {
+    loop {
+        match work(rows) {
+            Err(error) if rows > 1 && is_out_of_memory(&error) => {
+                rows /= 2;
+                tell!("note: the GPU's memory ran out; going on with batches of {rows} rows");
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Whether the driver, or cuBLAS, had no memory left: candle knows their errors by text only.
+fn is_out_of_memory(error: &Error) -> bool {
+    let text = format!("{error:?}");
+    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|name| text.contains(name))
+}
+
+fn fits(model: &str, of: &str, needed: f64, free: f64) -> Result<()> {
     let gib = |bytes: f64| bytes / (1u64 << 30) as f64;
     // Small models need no word about it.
     if needed > 0.1 * free {
-        tell!("model {model}: about {:.1} GiB of memory, {:.1} GiB are free", gib(needed), gib(free));
+        tell!("model {model}: about {:.1} GiB of {of}, {:.1} GiB are free", gib(needed), gib(free));
     }
     ensure!(
         needed <= free,
-        "model {model} takes about {:.1} GiB of memory and {:.1} GiB are free; close other programs, keep the weights \
+        "model {model} takes about {:.1} GiB of {of} and {:.1} GiB are free; close other programs, keep the weights \
          in half of it with --dtype bf16, lower --batch-tokens, or take a smaller model",
         gib(needed),
         gib(free)
@@ -126,8 +156,26 @@ mod tests {
 
     #[test]
     fn a_model_that_cannot_fit_is_refused_with_both_numbers() {
-        let error = fits("big", 13e9, 8e9).unwrap_err().to_string();
+        let error = fits("big", "memory", 13e9, 8e9).unwrap_err().to_string();
         assert!(error.contains("12.1 GiB") && error.contains("7.5 GiB") && error.contains("big"), "{error}");
-        fits("small", 1e6, 8e9).unwrap();
+        fits("small", "memory", 1e6, 8e9).unwrap();
+    }
+
+    #[test]
+    fn batches_are_halved_until_they_fit_and_other_errors_stay() {
+        let mut tried = Vec::new();
+        let out = |rows| anyhow::anyhow!("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\") at {rows} rows");
+        let found = with_rows(100, |rows| {
+            tried.push(rows);
+            if rows > 30 { Err(out(rows)).context("a layer") } else { Ok(rows) }
+        });
+        assert_eq!((found.unwrap(), tried), (25, vec![100, 50, 25]));
+        assert!(with_rows(4, |rows| Err::<(), _>(out(rows))).unwrap_err().to_string().contains("at 1 rows"));
+        let mut calls = 0;
+        let other = with_rows(100, |_| {
+            calls += 1;
+            Err::<(), _>(anyhow::anyhow!("CUDA_ERROR_ILLEGAL_ADDRESS"))
+        });
+        assert!(other.is_err() && calls == 1);
     }
 }

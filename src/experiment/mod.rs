@@ -1,5 +1,6 @@
 //! An experiment: its file, the plan, the run and the rows it leaves.
 
+mod agreement;
 mod batch;
 mod calibrate;
 mod calibration_cache;
@@ -33,6 +34,7 @@ mod spent;
 mod task;
 mod text;
 
+pub use agreement::{DeviceAgreement, DevicePair};
 pub use calibrate::calibrate_in_memory;
 pub use cell::{Cell, cells};
 pub use collect::sampled_row;

@@ -10,7 +10,7 @@ use super::cell::{Cell, CellKey};
 use super::collect::{RunRecords, collect};
 use super::evaluate::{CellCodec, ExtraScores, Scores, evaluate};
 use super::journal::{Journal, JournalLine, JournalPlan};
-use super::memory::batch_rows;
+use super::memory::{batch_rows, with_rows};
 use super::outcome::{CellAnswer, UnsplitAnswer};
 use super::predict::{Predictor, ScoringWork};
 use super::probe::Probe;
@@ -76,9 +76,13 @@ pub fn score_missing(
     let (pending, there) = find_pending(request, &cells, journal);
     let predicted = predict(request, &cells, &pending);
     done(there)?;
-    for part in &pending {
-        score_part(request, part, &mut cells, journal, clock, &mut done)?;
-    }
+    let ScoreRequest { model, batch_tokens, .. } = *request;
+    let mut pending = Some(pending);
+    with_rows(batch_rows(&model.config, &model.placement.device, batch_tokens), |rows| {
+        // With other rows a second time, of what the first time left.
+        let pending = pending.take().unwrap_or_else(|| find_pending(request, &cells, journal).0);
+        pending.iter().try_for_each(|part| score_part(request, part, rows, &mut cells, journal, clock, &mut done))
+    })?;
     journal.sync()?;
     let failed = cells.into_iter().enumerate();
     Ok(ScoreSummary { predicted, failed: failed.filter_map(|(nth, cell)| Some((nth, cell.failure?))).collect() })
@@ -178,10 +182,11 @@ fn predict(request: &ScoreRequest, cells: &[CellState], pending: &[Pending]) -> 
     predicted
 }
 
-/// Scores questions that lack the same, and writes a line of the journal for each as soon as its batch is done.
+/// Scores questions that lack the same in batches of so many rows, and writes a line of the journal for each as soon as its batch is done.
 fn score_part(
     request: &ScoreRequest,
     part: &Pending,
+    rows: usize,
     cells: &mut [CellState],
     journal: &mut Journal,
     clock: &Clock,
@@ -209,7 +214,6 @@ fn score_part(
     let all: u64 = requests.iter().map(|requests| requests.len() as u64).sum();
     // Of each cell, to count what one that fails leaves out.
     let mut scored = vec![0u64; part.cells.len()];
-    let rows = batch_rows(&model.config, &model.placement.device, request.batch_tokens);
     evaluate(decoder, &requests, &prepared, rows, extra, clock, |batches| {
         for batch in batches {
             let (mut sequences, mut lines) = (0, Vec::new());

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::calibrate::calibrate;
 use super::cell::Cell;
 use super::evaluate::{CellCodec, ExtraScores, Scores, evaluate};
-use super::memory::batch_rows;
+use super::memory::{batch_rows, with_rows};
 use super::outcome::Outcome;
 use super::spent::Clock;
 use crate::model::SplitPoint;
@@ -76,29 +76,34 @@ pub fn score_text(request: &TextRequest) -> Result<TextScores> {
     let questions: Vec<&[Request]> = windows.iter().map(std::slice::from_ref).collect();
     let rows = batch_rows(&model.config, &model.placement.device, batch_tokens);
     let extra = ExtraScores { baseline: true, probe: None };
-    // Of each cell, to count what one that fails leaves out.
-    let mut scored = vec![0; cells.len()];
-    evaluate(decoder, &questions, &prepared, rows, extra, &clock, |batches| {
-        for batch in batches {
-            for one in batch? {
-                let mut done = 1;
-                match one {
-                    Scores::Unsplit { question, logliks } => scores.unsplit_logliks[question] = logliks.iter().sum(),
-                    Scores::Cell { question, cell, outcomes, fidelity } => {
-                        if let (Ok(windows), Some(outcome)) = (&mut scores.cells[cell], outcomes.into_iter().next()) {
-                            windows[question] = WindowScore { outcome, fidelity };
+    with_rows(rows, |rows| {
+        // Of each cell, to count what one that fails leaves out.
+        let mut scored = vec![0; cells.len()];
+        evaluate(decoder, &questions, &prepared, rows, extra, &clock, |batches| {
+            for batch in batches {
+                for one in batch? {
+                    let mut done = 1;
+                    match one {
+                        Scores::Unsplit { question, logliks } => {
+                            scores.unsplit_logliks[question] = logliks.iter().sum()
                         }
-                        scored[cell] += 1;
+                        Scores::Cell { question, cell, outcomes, fidelity } => {
+                            if let (Ok(windows), Some(outcome)) = (&mut scores.cells[cell], outcomes.into_iter().next())
+                            {
+                                windows[question] = WindowScore { outcome, fidelity };
+                            }
+                            scored[cell] += 1;
+                        }
+                        Scores::Failed { cell, error } => {
+                            scores.cells[cell] = Err(error);
+                            done = windows.len() - scored[cell];
+                        }
                     }
-                    Scores::Failed { cell, error } => {
-                        scores.cells[cell] = Err(error);
-                        done = windows.len() - scored[cell];
-                    }
+                    activity.add(done as u64);
                 }
-                activity.add(done as u64);
             }
-        }
-        Ok(())
+            Ok(())
+        })
     })?;
     let lost = scores.unsplit_logliks.iter().position(|loglik| !loglik.is_finite());
     ensure!(

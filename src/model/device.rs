@@ -49,19 +49,26 @@ pub fn device_name(device: &Device) -> String {
     }
 }
 
-#[cfg(feature = "cuda-model")]
-fn cuda(ordinal: usize) -> Result<Device> {
-    use anyhow::Context;
-    // One stream for all threads. `Device::new_cuda` gives every thread a stream of its own, and no stream waits for
-    // another: a tensor that clients hand to the server would be read before it is written, and its memory used again
-    // before it is read.
-    let device = Device::new_cuda_with_stream(ordinal)
-        .with_context(|| format!("opening GPU {ordinal}; `nvidia-smi` lists those there are"))?;
-    // An event for every use of a tensor orders streams, of which there is one.
-    // SAFETY: tensors of this device are made, used and freed in the order of its one stream.
-    unsafe { device.as_cuda_device()?.disable_event_tracking() };
-    Ok(device)
+/// A device as it describes itself: a GPU's name, compute capability, memory and driver.
+pub fn description(device: &Device) -> Result<String> {
+    match device {
+        #[cfg(feature = "cuda-model")]
+        Device::Cuda(_) => super::gpu::description(device),
+        _ => Ok(device_name(device)),
+    }
 }
+
+/// Bytes that a GPU has left; none of the CPU.
+pub fn free_memory(device: &Device) -> Result<Option<usize>> {
+    match device {
+        #[cfg(feature = "cuda-model")]
+        Device::Cuda(_) => super::gpu::free_memory(device).map(Some),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(feature = "cuda-model")]
+use super::gpu::open as cuda;
 
 #[cfg(not(feature = "cuda-model"))]
 fn cuda(_ordinal: usize) -> Result<Device> {

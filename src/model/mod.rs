@@ -10,6 +10,8 @@ mod divergence;
 mod exp;
 mod generation;
 pub mod gguf;
+#[cfg(feature = "cuda-model")]
+mod gpu;
 mod incremental;
 mod log_softmax;
 pub mod ops;
@@ -26,7 +28,7 @@ pub mod weights;
 pub use cache::Cache;
 pub use config::Config;
 pub use decoder::{Decoder, DecoderPart};
-pub use device::{Placement, device_name};
+pub use device::{Placement, description, device_name, free_memory};
 pub use divergence::{Divergence, divergence};
 pub use generation::GenerationFacts;
 pub use incremental::in_pool;

@@ -1,6 +1,7 @@
 //! The decoder's kernels on an NVIDIA GPU: attention and rotation of packed rows, and what rows of logits come to.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::cuda_backend::cudarc::driver::{CudaFunction, CudaView, DeviceRepr, LaunchConfig, PushKernelArg};
@@ -24,7 +25,7 @@ fn kernel(device: &CudaDevice, name: &str, dim: usize) -> Result<CudaFunction> {
     static COMPILED: Mutex<Option<HashMap<usize, String>>> = Mutex::new(None);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     let compiled = compiled.get_or_insert_default();
-    if !compiled.contains_key(&dim) {
+    if let Entry::Vacant(place) = compiled.entry(dim) {
         let options = CompileOptions { options: vec![format!("-DDIM={dim}")], ..Default::default() };
         let ptx = compile_ptx_with_opts(SOURCE, options).map_err(|error| match error {
             CompileError::CompileError { log, .. } => {
@@ -32,7 +33,7 @@ fn kernel(device: &CudaDevice, name: &str, dim: usize) -> Result<CudaFunction> {
             }
             other => Error::msg(format!("compiling the decoder's CUDA kernels: {other}")),
         })?;
-        compiled.insert(dim, ptx.to_src());
+        place.insert(ptx.to_src());
     }
     Ok(device.get_or_load_custom_func(name, &format!("splitbench-{dim}"), &compiled[&dim])?.into_cuda_function())
 }
