@@ -5,10 +5,9 @@
 //! with CUDA runs on a machine without, and says there what a GPU would need.
 
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use libloading::Library;
 
 /// What a function returns whose library is not loaded: an error in every one of them, as 3 is neither success nor "try again".
@@ -73,7 +72,7 @@ library! { CURAND:
 
 library! { NVRTC:
     nvrtcCompileProgram nvrtcCreateProgram nvrtcDestroyProgram nvrtcGetPTX nvrtcGetPTXSize nvrtcGetProgramLog
-    nvrtcGetProgramLogSize
+    nvrtcGetProgramLogSize nvrtcVersion
 }
 
 // candle's kernels for products of quantised weights and for experts are of the CUDA runtime, and register themselves with it before
@@ -89,52 +88,61 @@ library! { RUNTIME:
     cudaStreamSynchronize_ptsz
 }
 
+#[cfg(feature = "cuda-kernel")]
+library! { CUFFT:
+    cufftDestroy cufftExecC2C cufftExecC2R cufftExecR2C cufftGetVersion cufftPlanMany cufftSetStream
+}
+
 /// A library: what it is, its names with the version that was built for first, and what is called of it.
-struct NeededLibrary {
+pub(crate) struct NeededLibrary {
     what: &'static str,
     files: &'static [&'static str],
     functions: &'static [LibraryFunction],
 }
 
-const NEEDED: [NeededLibrary; 4] = [
-    NeededLibrary { what: "the NVIDIA driver", files: &["libcuda.so.1"], functions: DRIVER },
-    NeededLibrary { what: "cuBLAS", files: &["libcublas.so.13", "libcublas.so.12", "libcublas.so"], functions: CUBLAS },
-    NeededLibrary { what: "cuRAND", files: &["libcurand.so.10", "libcurand.so"], functions: CURAND },
-    NeededLibrary { what: "NVRTC", files: &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"], functions: NVRTC },
-];
+const LIBCUDA: NeededLibrary = NeededLibrary { what: "the NVIDIA driver", files: &["libcuda.so.1"], functions: DRIVER };
+const LIBCUBLAS: NeededLibrary =
+    NeededLibrary { what: "cuBLAS", files: &["libcublas.so.13", "libcublas.so.12", "libcublas.so"], functions: CUBLAS };
+const LIBCURAND: NeededLibrary =
+    NeededLibrary { what: "cuRAND", files: &["libcurand.so.10", "libcurand.so"], functions: CURAND };
+const LIBNVRTC: NeededLibrary =
+    NeededLibrary { what: "NVRTC", files: &["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"], functions: NVRTC };
+#[cfg(feature = "cuda-kernel")]
+const LIBCUFFT: NeededLibrary =
+    NeededLibrary { what: "cuFFT", files: &["libcufft.so.12", "libcufft.so.11", "libcufft.so"], functions: CUFFT };
 
-/// Loads the driver, cuBLAS, cuRAND and NVRTC, once.
+/// What the decoder needs.
+pub(crate) const DECODER: &[NeededLibrary] = &[LIBCUDA, LIBCUBLAS, LIBCURAND, LIBNVRTC];
+/// What the FC kernels need.
+#[cfg(feature = "cuda-kernel")]
+pub(crate) const KERNELS: &[NeededLibrary] = &[LIBCUDA, LIBNVRTC, LIBCUFFT];
+
+/// Loads libraries; those that are there already stay as they are.
 ///
 /// # Errors
 /// Every library that is missing, by name; a library that lacks a function.
-pub(crate) fn load() -> Result<()> {
-    static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
-    LOADED.get_or_init(load_all).clone().map_err(|error| anyhow!(error))
-}
-
-fn load_all() -> Result<(), String> {
+pub(crate) fn load(needed: &[NeededLibrary]) -> Result<()> {
     // Not loaded; named, so that the jumps are there when candle's objects ask for them.
     std::hint::black_box(RUNTIME);
-    let found: Vec<_> = NEEDED.iter().map(|needed| (needed, find(needed.files))).collect();
+    let found: Vec<_> = needed.iter().map(|needed| (needed, find(needed.files))).collect();
     let missing: Vec<String> = found
         .iter()
         .filter(|(_, library)| library.is_none())
         .map(|(needed, _)| format!("{} ({})", needed.what, needed.files[0]))
         .collect();
-    if !missing.is_empty() {
-        return Err(format!(
-            "not on this machine, or not on LD_LIBRARY_PATH: {}. The driver comes with the GPU's machine, the others with the CUDA toolkit \
-             or with `pip install nvidia-cublas nvidia-curand nvidia-cuda-nvrtc`; docs/gpu.md says more. Without a GPU: --device cpu",
-            missing.join(", ")
-        ));
-    }
+    ensure!(
+        missing.is_empty(),
+        "not on this machine, or not on LD_LIBRARY_PATH: {}. The driver comes with the GPU's machine, the others with the CUDA toolkit or \
+         NVIDIA's packages for pip; docs/gpu.md says which. Without a GPU: --device cpu",
+        missing.join(", ")
+    );
     for (needed, library) in found {
         let Some((file, library)) = library else { continue };
         for LibraryFunction { name, slot, .. } in needed.functions {
             // SAFETY: only its address is taken; who calls it knows its type.
             let function = unsafe { library.get::<*mut c_void>(name.as_bytes()) };
             let function = function.map_err(|_| {
-                format!(
+                anyhow!(
                     "{file} has no function {name}: {} is too old for this program, which needs CUDA 12 or later",
                     needed.what
                 )

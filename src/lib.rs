@@ -55,8 +55,5 @@ pub mod save;
 pub mod score;
 pub mod simulate;
 
-#[cfg(all(feature = "cuda-model", feature = "cuda-kernel"))]
-compile_error!("cuda-model links CUDA and cuda-kernel loads it when it is run: build with one of the two features");
-
 /// Version and git revision of this build; `-dirty` where the tree had changes.
 pub const VERSION: &str = env!("SPLITBENCH_VERSION");

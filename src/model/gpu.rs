@@ -11,7 +11,7 @@ use crate::cuda_libraries;
 /// # Errors
 /// A library that is missing; no driver, no such GPU; kernels that this driver or GPU does not take.
 pub(super) fn open(ordinal: usize) -> Result<Device> {
-    cuda_libraries::load()?;
+    cuda_libraries::load(cuda_libraries::DECODER)?;
     let count =
         CudaContext::device_count().context("the NVIDIA driver finds no GPU; `nvidia-smi` lists those there are")?;
     ensure!(

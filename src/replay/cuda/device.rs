@@ -11,7 +11,7 @@ use cudarc::nvrtc::{CompileError, compile_ptx};
 use super::lane;
 use crate::clock::{timed, wall_seconds};
 use crate::record::replay::Provenance;
-use crate::replay::backend::{Backend, Device, OpenedLane, Provenance, ReplayJob};
+use crate::replay::backend::{Backend, Device, OpenedLane, ReplayJob};
 use crate::replay::method::{KERNEL, ReplayMethod};
 use crate::replay::profile::DeviceProfile;
 
@@ -48,16 +48,7 @@ pub(super) struct Kernels {
 impl Cuda {
     /// Opens the first GPU. Fails, saying why, where a library or a GPU is missing.
     pub fn open() -> Result<Self> {
-        // SAFETY: each only looks whether a library can be loaded, whose initialisers are NVIDIA's.
-        let present = unsafe {
-            [
-                ("the NVIDIA driver (libcuda)", cudarc::driver::sys::is_culib_present()),
-                ("NVRTC of the CUDA toolkit (libnvrtc)", cudarc::nvrtc::sys::is_culib_present()),
-                ("cuFFT of the CUDA toolkit (libcufft)", cudarc::cufft::sys::is_culib_present()),
-            ]
-        };
-        let missing: Vec<&str> = present.iter().filter(|(_, here)| !here).map(|(name, _)| *name).collect();
-        ensure!(missing.is_empty(), "not on this machine, or not on LD_LIBRARY_PATH: {}", missing.join(", "));
+        load()?;
         // A library that lacks a function is a panic of the loader's.
         catch_unwind(AssertUnwindSafe(Self::open_first)).unwrap_or_else(|_| {
             bail!("a CUDA library here lacks a function of CUDA 12.2: update the driver or the toolkit")
@@ -98,6 +89,28 @@ impl Cuda {
         };
         Ok(Self { gpu, device, profile })
     }
+}
+
+/// Loads the libraries by the program's own jumps, which candle's CUDA needs.
+#[cfg(feature = "cuda-model")]
+fn load() -> Result<()> {
+    crate::cuda_libraries::load(crate::cuda_libraries::KERNELS)
+}
+
+/// cudarc loads its libraries itself; where one is missing that would be a panic.
+#[cfg(not(feature = "cuda-model"))]
+fn load() -> Result<()> {
+    // SAFETY: each only looks whether a library can be loaded, whose initialisers are NVIDIA's.
+    let present = unsafe {
+        [
+            ("the NVIDIA driver (libcuda)", cudarc::driver::sys::is_culib_present()),
+            ("NVRTC of the CUDA toolkit (libnvrtc)", cudarc::nvrtc::sys::is_culib_present()),
+            ("cuFFT of the CUDA toolkit (libcufft)", cudarc::cufft::sys::is_culib_present()),
+        ]
+    };
+    let missing: Vec<&str> = present.iter().filter(|(_, here)| !here).map(|(name, _)| *name).collect();
+    ensure!(missing.is_empty(), "not on this machine, or not on LD_LIBRARY_PATH: {}", missing.join(", "));
+    Ok(())
 }
 
 /// Versions of driver, NVRTC and cuFFT.
