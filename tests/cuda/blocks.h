@@ -35,6 +35,7 @@ using Work = std::function<void()>;
 struct Launch {
     Index grid, block;
     size_t shared_bytes = 0;
+    const char *name = "a kernel";
 };
 
 enum State { READY, AT_WARP, AT_BLOCK, DONE };
@@ -54,6 +55,7 @@ struct Fiber {
 struct Block {
     jmp_buf scheduler;
     const Work *kernel;
+    const char *name = "";
     unsigned count = 0, current = 0;
     std::vector<State> states;
     std::vector<Fiber *> fibers;
@@ -68,8 +70,8 @@ struct Block {
         return block;
     }
 
-    [[noreturn]] static void die(const char *what) {
-        fprintf(stderr, "emulated GPU: block %u %u %u: %s\n", blockIdx.x, blockIdx.y, blockIdx.z, what);
+    [[noreturn]] void die(const char *what) {
+        fprintf(stderr, "emulated GPU: %s, block %u %u %u: %s\n", name, blockIdx.x, blockIdx.y, blockIdx.z, what);
         abort();
     }
 
@@ -159,14 +161,16 @@ inline void run(const Launch &launch, const Work &thread) {
     memset(shared_memory + launch.shared_bytes, MARK, GUARD);
     gridDim = launch.grid;
     blockDim = launch.block;
+    Block &block = Block::here();
+    block.name = launch.name;
     for (unsigned z = 0; z < gridDim.z; z++)
         for (unsigned y = 0; y < gridDim.y; y++)
             for (unsigned x = 0; x < gridDim.x; x++) {
                 blockIdx = {x, y, z};
                 memset(shared_memory, 0xff, launch.shared_bytes);
-                Block::here().run(thread);
+                block.run(thread);
                 for (size_t i = 0; i < GUARD; i++)
-                    if (shared_memory[launch.shared_bytes + i] != MARK) Block::die("wrote behind its shared memory");
+                    if (shared_memory[launch.shared_bytes + i] != MARK) block.die("wrote behind its shared memory");
             }
 }
 

@@ -2,21 +2,23 @@
 // and arguments, the whole grid at once. f32, f64, bf16, u8, u32 and i64; no f16, no fp8.
 #include "driver.h"
 #include "numbers.h"
+#include <array>
 #include <limits>
 #include <unordered_map>
 
 namespace {
 using emulated::Launch;
 using emulated::Work;
-typedef Work (*Binder)(const Launch &, void **);
-typedef std::unordered_map<std::string, Binder> Table;
+// A kernel and the bytes of its arguments. One function for each keeps the hundreds of them quick to compile.
+struct Kernel {
+    void (*call)(void **);
+    std::vector<size_t> sizes;
+};
+typedef std::unordered_map<std::string, Kernel> Table;
 
-template <auto kernel> Work whole(const Launch &launch, void **from) {
-    return [grid = launch.grid, values = emulated::arguments(kernel, from)] {
-        gridDim = grid;
-        std::apply(kernel, values);
-    };
-}
+template <auto kernel> void call(void **from) { std::apply(kernel, emulated::arguments(kernel, from)); }
+template <typename... A> std::vector<size_t> sizes(void (*)(A...)) { return {sizeof(A)...}; }
+template <auto kernel> Kernel whole() { return {call<kernel>, sizes(kernel)}; }
 
 // Where element i of a tensor with these sides and strides lies; without them, one after another.
 size_t place(size_t i, size_t dimensions, const size_t *sides, const size_t *strides) {
@@ -136,18 +138,18 @@ template <typename T> void set(size_t n, size_t dimensions, const size_t *info, 
 }
 
 template <typename T> void of_any_type(Table &table, const std::string &type) {
-    table["ucopy_" + type] = whole<copy<T>>;
-    table["copy2d_" + type] = whole<copy2d<T>>;
-    table["fill_" + type] = whole<fill<T>>;
-    table["const_set_" + type] = whole<set<T>>;
-    table["affine_" + type] = whole<affine<T>>;
-    table["fast_sum_" + type] = whole<sum_blocks<T>>;
-    table["fast_sum_small_" + type] = whole<sums<T>>;
-    table["fast_min_" + type] = whole<extreme<T, false, false, T>>;
-    table["fast_max_" + type] = whole<extreme<T, true, false, T>>;
-    table["fast_argmin_" + type] = whole<extreme<T, false, true, uint32_t>>;
-    table["fast_argmax_" + type] = whole<extreme<T, true, true, uint32_t>>;
-#define BINARY(name, R, expression) table[name + type] = whole<binary<T, R, [](auto x, auto y) { return (expression); }>>;
+    table["ucopy_" + type] = whole<copy<T>>();
+    table["copy2d_" + type] = whole<copy2d<T>>();
+    table["fill_" + type] = whole<fill<T>>();
+    table["const_set_" + type] = whole<set<T>>();
+    table["affine_" + type] = whole<affine<T>>();
+    table["fast_sum_" + type] = whole<sum_blocks<T>>();
+    table["fast_sum_small_" + type] = whole<sums<T>>();
+    table["fast_min_" + type] = whole<extreme<T, false, false, T>>();
+    table["fast_max_" + type] = whole<extreme<T, true, false, T>>();
+    table["fast_argmin_" + type] = whole<extreme<T, false, true, uint32_t>>();
+    table["fast_argmax_" + type] = whole<extreme<T, true, true, uint32_t>>();
+#define BINARY(name, R, expression) table[name + type] = whole<binary<T, R, [](auto x, auto y) { return (expression); }>>();
     BINARY("badd_", T, x + y)
     BINARY("bsub_", T, x - y)
     BINARY("bmul_", T, x * y)
@@ -162,18 +164,18 @@ template <typename T> void of_any_type(Table &table, const std::string &type) {
     BINARY("gt_", uint8_t, x > y)
     BINARY("ge_", uint8_t, x >= y)
     auto by_ids = [&]<typename I>(I, const std::string &ids) {
-        table["is_" + ids + "_" + type] = whole<select<T, I>>;
-        table["gather_" + ids + "_" + type] = whole<gather<T, I>>;
-        table["ia_" + ids + "_" + type] = whole<index_add<T, I>>;
-        table["s_" + ids + "_" + type] = whole<scatter<T, I, false>>;
-        table["sa_" + ids + "_" + type] = whole<scatter<T, I, true>>;
-        table["where_" + ids + "_" + type] = whole<where<T, I>>;
+        table["is_" + ids + "_" + type] = whole<select<T, I>>();
+        table["gather_" + ids + "_" + type] = whole<gather<T, I>>();
+        table["ia_" + ids + "_" + type] = whole<index_add<T, I>>();
+        table["s_" + ids + "_" + type] = whole<scatter<T, I, false>>();
+        table["sa_" + ids + "_" + type] = whole<scatter<T, I, true>>();
+        table["where_" + ids + "_" + type] = whole<where<T, I>>();
     };
     by_ids(uint8_t(), "u8");
     by_ids(uint32_t(), "u32");
     by_ids(int64_t(), "i64");
     auto cast = [&]<typename R>(R, const std::string &to) {
-        table["cast_" + type + "_" + to] = whole<unary<T, R, [](auto x) { return x; }>>;
+        table["cast_" + type + "_" + to] = whole<unary<T, R, [](auto x) { return x; }>>();
     };
     cast(float(), "f32");
     cast(double(), "f64");
@@ -184,7 +186,7 @@ template <typename T> void of_any_type(Table &table, const std::string &type) {
 }
 
 template <typename T> void of_real_type(Table &table, const std::string &type) {
-#define UNARY(name, expression) table[name + type] = whole<unary<T, T, [](auto x) { return (expression); }>>;
+#define UNARY(name, expression) table[name + type] = whole<unary<T, T, [](auto x) { return (expression); }>>();
     UNARY("uneg_", -x)
     UNARY("urecip_", 1 / x)
     UNARY("uexp_", std::exp(x))
@@ -205,8 +207,8 @@ template <typename T> void of_real_type(Table &table, const std::string &type) {
     UNARY("usigmoid_", 1 / (1 + std::exp(-x)))
     UNARY("ugelu_", x / 2 * (1 + std::tanh(M_2_SQRTPI * M_SQRT1_2 * (x + 0.044715 * x * x * x))))
     UNARY("ugelu_erf_", x / 2 * (1 + std::erf(x * M_SQRT1_2)))
-    table["upowf_" + type] = whole<unary_by<T, [](auto x, auto by) { return std::pow(x, by); }>>;
-    table["uelu_" + type] = whole<unary_by<T, [](auto x, auto by) { return (x > 0 ? x : by * (std::exp(x) - 1)); }>>;
+    table["upowf_" + type] = whole<unary_by<T, [](auto x, auto by) { return std::pow(x, by); }>>();
+    table["uelu_" + type] = whole<unary_by<T, [](auto x, auto by) { return (x > 0 ? x : by * (std::exp(x) - 1)); }>>();
 }
 
 Table make() {
@@ -227,5 +229,15 @@ Table make() {
 Work candle_kernel(const std::string &name, const Launch &launch, void **arguments) {
     static const Table &table = *new Table(make());
     auto at = table.find(name);
-    return at == table.end() ? Work() : at->second(launch, arguments);
+    if (at == table.end()) return Work();
+    const Kernel &kernel = at->second;
+    // Values as they are now.
+    std::vector<std::array<char, 8>> values(kernel.sizes.size());
+    for (size_t i = 0; i < values.size(); i++) memcpy(&values[i], arguments[i], kernel.sizes[i]);
+    return [=, &kernel]() mutable {
+        std::vector<void *> from;
+        for (auto &value : values) from.push_back(&value);
+        gridDim = launch.grid;
+        kernel.call(from.data());
+    };
 }

@@ -70,7 +70,7 @@ API CUresult cuLaunchKernel(void *handle, unsigned grid_x, unsigned grid_y, unsi
                             unsigned block_z, unsigned shared_bytes, void *stream, void **arguments, void **) {
     auto *function = (Function *)handle;
     const char *name = function->name.c_str();
-    emulated::Launch launch{{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes};
+    emulated::Launch launch{{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, name};
     bool empty = !grid_x || !grid_y || !grid_z || !block_x || !block_y || !block_z;
     bool wide = grid_x > 0x7fffffff || grid_y > 65535 || grid_z > 65535 || (size_t)block_x * block_y * block_z > 1024 || block_z > 64;
     if (empty || wide || shared_bytes > function->shared_bytes)
