@@ -116,6 +116,7 @@ API CUresult cuDeviceGetAttribute(int *value, int attribute, int) {
 }
 API CUresult cuDevicePrimaryCtxRetain(void **context, int) { return *context = &primary, SUCCESS; }
 API CUresult cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+API CUresult cuCtxDestroy_v2(void *) { return SUCCESS; }
 API CUresult cuCtxSetCurrent(void *context) { return current = context, SUCCESS; }
 API CUresult cuCtxGetCurrent(void **context) { return *context = current, SUCCESS; }
 API CUresult cuCtxSetFlags(unsigned) { return SUCCESS; }

@@ -137,6 +137,10 @@ API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes
     if (auto error = check(to, bytes, "a copy on the GPU")) return error;
     return enqueue(stream, [=] { memmove((void *)to, (void *)from, bytes); }), SUCCESS;
 }
+// There is one GPU.
+API CUresult cuMemcpyPeerAsync(CUdeviceptr to, void *, CUdeviceptr from, void *, size_t bytes, void *stream) {
+    return cuMemcpyDtoDAsync_v2(to, from, bytes, stream);
+}
 // The calls without a stream are those of the default stream, and return when it is done.
 API CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t bytes) {
     return cuMemsetD8Async(to, value, bytes, nullptr) ?: (synchronize(nullptr), SUCCESS);

@@ -44,6 +44,7 @@ API CUresult cuModuleLoadData(void **out, const void *image) {
     }
     return *out = module, SUCCESS;
 }
+API CUresult cuModuleLoad(void **, const char *path) { return fail(NOT_SUPPORTED, "a module out of a file, %s", path); }
 API CUresult cuModuleUnload(void *) { return SUCCESS; }
 API CUresult cuModuleGetFunction(void **out, void *handle, const char *name) {
     auto *module = (Module *)handle;

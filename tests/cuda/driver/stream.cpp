@@ -68,8 +68,11 @@ Stream *named(void *handle) {
         static thread_local Stream *mine = make();
         return mine;
     }
-    static Stream *legacy = make();
-    return handle == nullptr || handle == (void *)1 ? legacy : (Stream *)handle;
+    if (handle == nullptr || handle == (void *)1) {
+        static Stream *legacy = make();
+        return legacy;
+    }
+    return (Stream *)handle;
 }
 } // namespace
 
