@@ -1,4 +1,4 @@
-// src/model/ops/cuda/kernels.cu on a processor (blocks.h). Compiled with -DDIM=, the channels of a head.
+// src/model/ops/cuda/kernels.cu on a processor (program.h). Compiled with -DDIM=, the channels of a head.
 //
 // Standard input: six int32 (rows, heads, group, vocabulary, rows of logits, rows of the unsplit model), then spans[4 * rows] and
 // belongs[rows of logits] as uint32, cosines and sines [rows * DIM / 2], q, k, v, logits, the unsplit model's logits, all float32.
@@ -6,17 +6,11 @@
 
 #include <tuple>
 
-#include "blocks.h"
+#include "program.h"
 
 #define SHARED(name) double *name = (double *)shared_memory
 
 #include "../../src/model/ops/cuda/kernels.cu"
-
-template <typename T> static void write(const std::vector<T> &values) {
-    fwrite(values.data(), sizeof(T), values.size(), stdout);
-}
-
-static int blocks(size_t threads) { return (threads + THREADS - 1) / THREADS; }
 
 int main() {
     auto head = read<int>(6);

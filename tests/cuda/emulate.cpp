@@ -1,4 +1,4 @@
-// src/replay/cuda/kernels.cu on a processor (blocks.h). What cuFFT does between the kernels is done by plain sums.
+// src/replay/cuda/kernels.cu on a processor (program.h). What cuFFT does between the kernels is done by plain sums.
 //
 // Standard input: six int32 (tokens, hidden, ks, kd, corner, number of factors), then frequency[ks], place[tokens],
 // mirror[ks], factors, A. Standard output: the block by fused_forward, A' from it by the fused kernels, the block by pack,
@@ -6,12 +6,8 @@
 
 #include <complex>
 
-#include "blocks.h"
+#include "program.h"
 
-struct float2 {
-    float x, y;
-};
-static float2 make_float2(float x, float y) { return {x, y}; }
 #define SHARED(name) float2 *name = (float2 *)shared_memory
 
 #include "../../src/replay/cuda/kernels.cu"
@@ -34,7 +30,7 @@ int main() {
     auto frequency = read<int>(ks), place = read<int>(tokens), mirror = read<int>(ks), factors = read<int>(count);
     auto a = read<float>((size_t)tokens * hidden);
     auto by_token = roots(tokens), by_hidden = roots(hidden);
-    int half = hidden / 2 + 1, groups = (hidden + THREADS - 1) / THREADS;
+    int half = hidden / 2 + 1, groups = blocks(hidden);
     float norm = 1.0 / ((double)tokens * hidden);
 
     std::vector<float2> kept(ks * kd), rows(ks * hidden), packed(ks * kd), spectrum(tokens * half);
@@ -61,9 +57,9 @@ int main() {
             spectrum[u * half + v] = {(float)sum.real(), (float)sum.imag()};
         }
     }
-    launch((kd + THREADS - 1) / THREADS, ks, 0,
+    launch(blocks(kd), ks, 0,
            [&] { pack(spectrum.data(), packed.data(), tokens, hidden, kd, frequency.data()); });
-    launch((half + THREADS - 1) / THREADS, tokens, 0, [&] {
+    launch(blocks(half), tokens, 0, [&] {
         unpack(packed.data(), spectrum.data(), tokens, hidden, kd, place.data(), corner ? 0.5f : 1.0f, norm);
     });
     // Columns, then rows: what C2R makes of a half-spectrum.
@@ -82,9 +78,8 @@ int main() {
             back2[s * hidden + d] = sum;
         }
     }
-    fwrite(kept.data(), 8, kept.size(), stdout);
-    fwrite(back.data(), 4, back.size(), stdout);
-    fwrite(packed.data(), 8, packed.size(), stdout);
-    fwrite(back2.data(), 4, back2.size(), stdout);
-    return 0;
+    write(kept);
+    write(back);
+    write(packed);
+    write(back2);
 }
