@@ -103,17 +103,20 @@ reference python="python3":
     target/reference/bin/pip install --quiet --requirement tests/reference/requirements.txt
     for script in harness metrics paired multiple decoder loglik codecs adaptive coefficients indicators transforms fidelity perplexity checkpoints special_tokens gguf_files sampling chat table1_transforms best; do target/reference/bin/python tests/reference/$script.py --check; done
 
-# Both CUDA builds, where there need be no GPU: a toolkit from PyPI (or the machine's own), then the decoder on a GPU, whose kernels of
-# candle take 40 minutes on two cores, and the FC kernels. `just cuda-build full` fetches cuBLAS and the others to run with, too.
+# The program with both CUDA features, where there need be no GPU: a toolkit from PyPI (or the machine's own), then the build, in which
+# candle's kernels take 40 minutes on two cores. `just cuda-build full` fetches cuBLAS and the others to run with, too.
 cuda-build kind="":
     #!/usr/bin/env bash
     set -euo pipefail
     environment=$(tools/cuda/toolkit target/cuda {{kind}})
     eval "$environment"
-    cargo build --release --features cuda-model --target-dir target/cuda-model
-    cargo build --release --features cuda-kernel --target-dir target/cuda-kernel
-    ls -l target/cuda-model/release/splitbench target/cuda-kernel/release/splitbench
-    echo "run with libcuda, cuBLAS, cuRAND, NVRTC and cuFFT on LD_LIBRARY_PATH; a full toolkit has all but libcuda in target/cuda/lib"
+    cargo build --release --features cuda-model,cuda-kernel --target-dir target/cuda/build
+    ls -l target/cuda/build/release/splitbench
+    echo "run with cuBLAS, cuRAND, NVRTC and cuFFT on LD_LIBRARY_PATH; a full toolkit has them in target/cuda/lib, libcuda is the driver's"
+
+# The program with both CUDA features where there is neither CUDA nor GPU: built with a stub, run on an emulated driver, compared with the CPU.
+cuda-emulated:
+    tests/cuda/emulated-run
 
 # Real GGUF files (DIR/*.gguf) against transformers' own reader and lm-evaluation-harness on 20 rows of each of its sets; DATA holds
 # <set>/eval.jsonl. What Python computes stays in target/real-models: only the first time takes long.

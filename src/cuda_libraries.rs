@@ -133,7 +133,7 @@ pub(crate) fn load(needed: &[NeededLibrary]) -> Result<()> {
     ensure!(
         missing.is_empty(),
         "not on this machine, or not on LD_LIBRARY_PATH: {}. The driver comes with the GPU's machine, the others with the CUDA toolkit or \
-         NVIDIA's packages for pip; docs/gpu.md says which. Without a GPU: --device cpu",
+         NVIDIA's packages for pip; docs/gpu.md says which",
         missing.join(", ")
     );
     for (needed, library) in found {

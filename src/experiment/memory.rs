@@ -21,22 +21,31 @@ const BESIDE: f64 = 120e6;
 
 /// Weights, the working set of a batch, and what is there anyway, bytes.
 pub(super) fn bytes(c: &Config, dtype: DType, batch_tokens: usize) -> f64 {
-    BESIDE + tensors(c, dtype, batch_tokens)
-}
-
-/// Weights and the working set of a batch, bytes.
-fn tensors(c: &Config, dtype: DType, batch_tokens: usize) -> f64 {
-    let heads = if c.tie_word_embeddings { 1 } else { 2 };
-    let weights = c.num_hidden_layers as f64 * layer_weights(c) + (heads * c.vocab_size * c.hidden_size) as f64;
     let batch = batch_tokens as f64 * (8 * c.hidden_size + 3 * c.intermediate_size) as f64;
     let logits = (split::MOST_LOGITS as f64).min(batch_tokens as f64 * c.vocab_size as f64);
-    dtype.size_in_bytes() as f64 * weights + 4.0 * (batch + 2.0 * logits)
+    BESIDE + weights(c, dtype) + 4.0 * (batch + 2.0 * logits)
 }
 
-/// The same on a GPU, where products of weights that are kept in bf16 are made of a copy in f32.
+/// Of all weights.
+fn weights(c: &Config, dtype: DType) -> f64 {
+    let heads = if c.tie_word_embeddings { 1 } else { 2 };
+    let weights = c.num_hidden_layers as f64 * layer_weights(c) + (heads * c.vocab_size * c.hidden_size) as f64;
+    dtype.size_in_bytes() as f64 * weights
+}
+
+/// On a GPU, where every intermediate result is a tensor: weights, and the larger of what a layer and what the head has at once. Counted at
+/// the gate of the feed-forward block and, if all rows of a batch were scored, at the logits.
 fn gpu_bytes(c: &Config, dtype: DType, batch_tokens: usize) -> f64 {
-    let widened = if dtype == DType::F32 { 0.0 } else { 4.0 * (c.vocab_size * c.hidden_size) as f64 };
-    tensors(c, dtype, batch_tokens) + widened
+    let (rows, d, inner) = (batch_tokens as f64, c.hidden_size as f64, c.intermediate_size as f64);
+    let wide = (c.num_attention_heads * c.head_dim) as f64;
+    // The client half's rows, and a batch that waits.
+    let waiting = rows * 2.0 * d;
+    // Products of weights that are kept in bf16 are made of a copy in f32.
+    let widened = |weights: f64| if dtype == DType::F32 { 0.0 } else { weights };
+    let layer = rows * (3.0 * d + wide + 4.0 * inner) + widened(d * inner);
+    let logits = (split::MOST_LOGITS as f64).min(2.0 * rows * c.vocab_size as f64);
+    let head = logits + rows * 2.0 * d + widened(d * c.vocab_size as f64);
+    weights(c, dtype) + 4.0 * (waiting + layer.max(head))
 }
 
 /// Most operations of the layers in a batch on a CPU: 10 s at 40 GFLOP/s. A program that is killed loses two or three batches.
@@ -121,19 +130,23 @@ fn is_out_of_memory(error: &Error) -> bool {
 }
 
 fn fits(model: &str, of: &str, needed: f64, free: f64) -> Result<()> {
-    let gib = |bytes: f64| bytes / (1u64 << 30) as f64;
     // Small models need no word about it.
     if needed > 0.1 * free {
-        tell!("model {model}: about {:.1} GiB of {of}, {:.1} GiB are free", gib(needed), gib(free));
+        tell!("model {model}: at most {} of {of}, {} are free", size(needed), size(free));
     }
     ensure!(
         needed <= free,
-        "model {model} takes about {:.1} GiB of {of} and {:.1} GiB are free; close other programs, keep the weights \
-         in half of it with --dtype bf16, lower --batch-tokens, or take a smaller model",
-        gib(needed),
-        gib(free)
+        "model {model} takes up to {} of {of} and {} are free; close other programs, keep the weights in half of it with --dtype bf16, \
+         lower --batch-tokens, or take a smaller model",
+        size(needed),
+        size(free)
     );
     Ok(())
+}
+
+fn size(bytes: f64) -> String {
+    let mib = bytes / (1u64 << 20) as f64;
+    if mib < 1000.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Opening an NVIDIA GPU, and what is said where that fails.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, sys};
 use candle_core::{Device, Tensor};
 
@@ -11,7 +11,8 @@ use crate::cuda_libraries;
 /// # Errors
 /// A library that is missing; no driver, no such GPU; kernels that this driver or GPU does not take.
 pub(super) fn open(ordinal: usize) -> Result<Device> {
-    cuda_libraries::load(cuda_libraries::DECODER)?;
+    cuda_libraries::load(cuda_libraries::DECODER)
+        .map_err(|error| anyhow!("{error}. --device cpu needs none of them"))?;
     let count =
         CudaContext::device_count().context("the NVIDIA driver finds no GPU; `nvidia-smi` lists those there are")?;
     ensure!(

@@ -5,6 +5,7 @@
 //
 //   EMULATED_GPU_DEVICES=0          no GPU is found (1)
 //   EMULATED_GPU_MEMORY=BYTES       memory of the GPU (8 GiB); allocations beyond it fail
+//   EMULATED_GPU_OTHERS=BYTES       taken by other programs after the first 200 allocations (0)
 //   EMULATED_GPU_DRIVER=12080       version that the driver gives (13000); it refuses PTX of a newer nvcc or NVRTC
 //   EMULATED_GPU_CAPABILITY=80      compute capability (90); PTX for newer ones is refused
 //   EMULATED_GPU_SLOW_US=N          every kernel takes N microseconds more, which shows who does not wait

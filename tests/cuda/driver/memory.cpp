@@ -27,19 +27,14 @@ size_t rounded(size_t bytes) { return (bytes + GRAIN - 1) / GRAIN * GRAIN; }
 
 CUresult take(CUdeviceptr *out, size_t bytes) {
     if (bytes == 0) return INVALID_VALUE;
-    // What streams have yet to free counts as free, as it does for a pool of the driver's.
-    for (bool waited = false;; waited = true) {
-        std::unique_lock lock(mutex);
-        if (used + rounded(bytes) <= total()) {
-            used += rounded(bytes);
-            most = std::max(most, used);
-            taken++;
-            break;
-        }
+    {
+        std::lock_guard lock(mutex);
         // An ordinary error, which a program may do something about: nothing is printed.
-        if (waited) return OUT_OF_MEMORY;
-        lock.unlock();
-        synchronize_all();
+        size_t others = taken < 200 ? 0 : setting("OTHERS", 0);
+        if (used + rounded(bytes) + others > total()) return OUT_OF_MEMORY;
+        used += rounded(bytes);
+        most = std::max(most, used);
+        taken++;
     }
     auto *memory = (unsigned char *)aligned_alloc(GRAIN, rounded(bytes) + GRAIN);
     memset(memory, NO_NUMBER, bytes);
@@ -56,6 +51,8 @@ CUresult mark_freed(CUdeviceptr from) {
     if (at == allocations.end() || at->second.freed)
         return fail(INVALID_VALUE, "freed twice, or never allocated: %#zx", (size_t)from);
     at->second.freed = true;
+    // A stream has yet to free it, and what is allocated later on that stream may lie there, as in a pool of the driver's.
+    used -= rounded(at->second.bytes);
     return SUCCESS;
 }
 
@@ -63,7 +60,6 @@ void give_back(CUdeviceptr from) {
     std::unique_lock lock(mutex);
     size_t bytes = allocations.at(from).bytes;
     allocations.erase(from);
-    used -= rounded(bytes);
     lock.unlock();
     auto *memory = (unsigned char *)from;
     for (size_t i = bytes; i < rounded(bytes) + GRAIN; i++)
