@@ -67,7 +67,7 @@ impl Args {
         let sets: Vec<_> = sets.collect::<Result<_>>()?;
         let split = SplitPoint { after_layer: self.split };
         let device = self.model.load(split)?;
-        let cpu = self.model.on_cpu()?;
+        let cpu = self.model.on_cpu(&device)?;
         let named = description(device.decoder()?.device())?;
         if !self.json {
             say!("{named}, beside the CPU; {}, weights in {}", self.model.name(), self.model.dtype())?;

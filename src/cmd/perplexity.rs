@@ -94,7 +94,7 @@ impl Args {
             split_layer: (!cells.is_empty()).then_some(self.split),
             unsplit: scores.perplexity(windows.scored()).context("the text has no window")?,
             cells: scores.summaries(&cells, windows.scored()),
-            dtype: model.placement.dtype.as_str().to_string(),
+            dtype: model.placement.type_name().to_string(),
             device: device_name(&model.placement.device),
             version: crate::VERSION.to_string(),
         };

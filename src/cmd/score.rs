@@ -81,7 +81,8 @@ pub struct Args {
     /// Where the decoder runs: cpu, cuda or cuda:N (the latter in a build with --features cuda-model).
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
-    /// Type the weight matrices are kept in: f32, or bf16 in half the memory. Arithmetic is f32 in both.
+    /// Type the weight matrices are kept in: f32, or bf16 in half the memory. Arithmetic is f32 in both; on a GPU tf32 and bf16-gemm
+    /// round the factors of products with weights (docs/gpu.md).
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: String,
     /// Leave out questions longer than the model takes, which are an error otherwise.

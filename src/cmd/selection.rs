@@ -44,7 +44,8 @@ pub struct SelectionPart {
     /// Memory a run may take, such as 4GiB or 800MB: batches are as large as fit beside the weights. No score depends on it.
     #[arg(long, value_name = "SIZE", conflicts_with = "batch_tokens", value_parser = parse_size)]
     memory: Option<f64>,
-    /// Type the weight matrices are kept in: f32, or bf16 in half the memory. Arithmetic is f32 in both.
+    /// Type the weight matrices are kept in: f32, or bf16 in half the memory. Arithmetic is f32 in both; on a GPU tf32 and bf16-gemm
+    /// round the factors of products with weights (docs/gpu.md).
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub dtype: String,
     /// Leave out questions longer than the model takes, which are an error otherwise; tables count them.

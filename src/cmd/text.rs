@@ -27,7 +27,8 @@ pub(super) struct ModelArgs {
     /// Where the decoder runs: cpu, cuda or cuda:N (the latter in a build with --features cuda-model).
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
-    /// Type the weight matrices are kept in: f32, or bf16 in half the memory. Arithmetic is f32 in both.
+    /// Type the weight matrices are kept in: f32, or bf16 in half the memory. Arithmetic is f32 in both; on a GPU tf32 and bf16-gemm
+    /// round the factors of products with weights (docs/gpu.md).
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: String,
 }
@@ -51,9 +52,9 @@ impl ModelArgs {
         Ok(model)
     }
 
-    /// The same model on the CPU.
-    pub fn on_cpu(&self) -> Result<Model> {
-        source::load(&self.name(), &Placement::open("cpu", &self.dtype)?)
+    /// The same weights on the CPU, whose products are f32.
+    pub fn on_cpu(&self, model: &Model) -> Result<Model> {
+        source::load(&self.name(), &Placement::open("cpu", model.placement.dtype.as_str())?)
     }
 
     /// Type of the weights.

@@ -9,17 +9,32 @@ use super::{Cell, Scope, ScoreRequest, score_in_memory};
 use crate::data::Dataset;
 use crate::model::source::Model;
 use crate::model::split::to_values;
-use crate::model::{Packing, SplitPoint};
+use crate::model::{Packing, ProductType, SplitPoint};
 use crate::record::Sample;
 use crate::score::Request;
 use splitbench_codec::{Budget, CodecSpec, Rate};
 
-/// Largest relative error of a layer's residual stream, ||device - CPU|| / ||CPU||, in f32 without TF32.
-const HIDDEN: f64 = 1e-4;
-/// Largest difference of a log-likelihood without a codec or with a lossless one, nats.
-const LOSSLESS: f64 = 1e-3;
-/// The same with a codec, which may round a number the other way or keep the other one of two nearly equal.
-const LOSSY: f64 = 0.1;
+/// The largest differences that pass.
+struct AgreementLimits {
+    /// Relative error of a layer's residual stream, ||device - CPU|| / ||CPU||.
+    hidden: f64,
+    /// Of a log-likelihood without a codec or with a lossless one, nats.
+    lossless: f64,
+    /// The same with a codec, which may round a number the other way or keep the other one of two nearly equal.
+    lossy: f64,
+}
+
+impl AgreementLimits {
+    /// By what products with weights are made of on the device; on the CPU they are f32.
+    fn new(products: ProductType) -> Self {
+        match products {
+            ProductType::F32 => Self { hidden: 1e-4, lossless: 1e-3, lossy: 0.1 },
+            // A step of TF32 is 2^13 steps of f32, one of bf16 2^16.
+            ProductType::Tf32 => Self { hidden: 5e-3, lossless: 0.05, lossy: 0.2 },
+            ProductType::Bf16 => Self { hidden: 5e-2, lossless: 0.5, lossy: 1.0 },
+        }
+    }
+}
 
 /// The codecs that are compared: nothing is lost, a transform, a quantiser.
 const CODECS: [&str; 3] = ["noop", "fc", "int8"];
@@ -63,6 +78,10 @@ pub struct DevicePair<'a> {
 }
 
 impl DevicePair<'_> {
+    fn limits(&self) -> AgreementLimits {
+        AgreementLimits::new(self.device.placement.products)
+    }
+
     /// Residual streams of one sequence after each layer.
     pub fn hidden_states(&self, request: &Request) -> Result<DeviceAgreement> {
         let layers = self.cpu.config.num_hidden_layers;
@@ -77,7 +96,7 @@ impl DevicePair<'_> {
             check: format!("residual stream after each layer, {} tokens", request.tokens.len()),
             values: layers,
             difference: largest(errors),
-            limit: HIDDEN,
+            limit: self.limits().hidden,
             changed: 0,
             unexplained: 0,
         })
@@ -117,7 +136,8 @@ impl DevicePair<'_> {
         let mut out: Vec<DeviceAgreement> = names
             .zip(cpu.iter().zip(&device))
             .map(|(name, (cpu, device))| {
-                let limit = if matches!(name, "unsplit" | "noop") { LOSSLESS } else { LOSSY };
+                let AgreementLimits { lossless, lossy, .. } = self.limits();
+                let limit = if matches!(name, "unsplit" | "noop") { lossless } else { lossy };
                 compare(&format!("{}, {name}", dataset.info.name), cpu, device, limit)
             })
             .collect();

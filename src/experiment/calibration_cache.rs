@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
 
 use crate::model::source::Model;
-use crate::model::{Placement, SplitPoint, device_name};
+use crate::model::{SplitPoint, device_name};
 use crate::record::machine::simd;
 use crate::save;
 use crate::score::Request;
@@ -39,11 +39,11 @@ impl CacheEntry {
         split: SplitPoint,
         needs: &[CalibrationNeed],
     ) -> Result<Self> {
-        let Placement { device, dtype } = &model.placement;
+        let placement = &model.placement;
         let made_by = (
             ("splitbench calibration", crate::VERSION, unnamed_build()),
             // Sums are ordered by what the processor has.
-            (device_name(device), dtype.as_str(), std::env::consts::ARCH, simd()),
+            (device_name(&placement.device), placement.type_name(), std::env::consts::ARCH, simd()),
         );
         let made_of = (
             (&model.sha256, &model.tokenizer_sha256, split.after_layer, format!("{needs:?}")),

@@ -4,7 +4,7 @@ use super::super::calibrate::calibrate;
 use super::super::spent::Clock;
 use super::*;
 use crate::data::{self, Question, RowSource};
-use crate::model::source;
+use crate::model::{Placement, source};
 use crate::score::encode_requests;
 use splitbench_codec::{Activation, CodecSpec};
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Error, Result, ensure};
 use candle_core::{DType, Device};
 
-use crate::model::{Config, Placement, free_memory, source, split};
+use crate::model::{Config, Placement, ProductType, free_memory, source, split};
 
 /// Weights of one layer's matrices.
 pub(super) fn layer_weights(c: &Config) -> f64 {
@@ -35,17 +35,18 @@ fn weights(c: &Config, dtype: DType) -> f64 {
 
 /// On a GPU, where every intermediate result is a tensor: weights, and the larger of what a layer and what the head has at once. Counted at
 /// the gate of the feed-forward block and, if all rows of a batch were scored, at the logits.
-fn gpu_bytes(c: &Config, dtype: DType, batch_tokens: usize) -> f64 {
+fn gpu_bytes(c: &Config, placement: &Placement, batch_tokens: usize) -> f64 {
     let (rows, d, inner) = (batch_tokens as f64, c.hidden_size as f64, c.intermediate_size as f64);
     let wide = (c.num_attention_heads * c.head_dim) as f64;
     // The client half's rows, and a batch that waits.
     let waiting = rows * 2.0 * d;
-    // Products of weights that are kept in bf16 are made of a copy in f32.
-    let widened = |weights: f64| if dtype == DType::F32 { 0.0 } else { weights };
+    // Products in f32 of weights that are kept in bf16 are made of a copy.
+    let copied = placement.dtype != DType::F32 && placement.products == ProductType::F32;
+    let widened = |weights: f64| if copied { weights } else { 0.0 };
     let layer = rows * (3.0 * d + wide + 4.0 * inner) + widened(d * inner);
     let logits = (split::MOST_LOGITS as f64).min(2.0 * rows * c.vocab_size as f64);
     let head = logits + rows * 2.0 * d + widened(d * c.vocab_size as f64);
-    weights(c, dtype) + 4.0 * (waiting + layer.max(head))
+    weights(c, placement.dtype) + 4.0 * (waiting + layer.max(head))
 }
 
 /// Most operations of the layers in a batch on a CPU: 10 s at 40 GFLOP/s. A program that is killed loses two or three batches.
@@ -97,7 +98,7 @@ fn fitting(fits: impl Fn(usize) -> bool) -> Option<usize> {
 pub fn check_memory(model: &str, placement: &Placement, batch_tokens: usize) -> Result<()> {
     let config = source::load_config(model)?;
     if let Some(free) = free_memory(&placement.device)? {
-        return fits(model, "the GPU's memory", gpu_bytes(&config, placement.dtype, batch_tokens), free as f64);
+        return fits(model, "the GPU's memory", gpu_bytes(&config, placement, batch_tokens), free as f64);
     }
     let system = sysinfo::System::new_with_specifics(
         sysinfo::RefreshKind::nothing().with_memory(sysinfo::MemoryRefreshKind::nothing().with_ram()),

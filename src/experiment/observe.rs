@@ -92,7 +92,7 @@ pub fn observe(
 /// A hash of all that the measurements of a data set depend on.
 fn observed_inputs(spec: &Spec, model: &Model, task: &Task, first: bool) -> Result<String> {
     let of_model =
-        (&model.sha256, &model.tokenizer_sha256, device_name(&model.placement.device), model.placement.dtype.as_str());
+        (&model.sha256, &model.tokenizer_sha256, device_name(&model.placement.device), model.placement.type_name());
     let of_program = (crate::VERSION, unnamed_build());
     let cells: Vec<String> = task.cells.iter().map(|cell| format!("{cell:?}")).collect();
     let requests: Vec<(&[u32], &[u32])> =

@@ -302,7 +302,7 @@ pub(super) fn blank_row(experiment: &str, model: &Model, dataset: &Dataset, limi
         questions: dataset.questions.len() as u64,
         requests: dataset.questions.iter().map(|q| q.choices.len() as u64).sum(),
         metric: dataset.info.metric.as_str().to_string(),
-        dtype: model.placement.dtype.as_str().to_string(),
+        dtype: model.placement.type_name().to_string(),
         device: device_name(&model.placement.device),
         limit: limit.map(|n| n as u64),
         skipped: (dataset.skipped > 0).then_some(dataset.skipped as u64),

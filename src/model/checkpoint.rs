@@ -60,7 +60,7 @@ pub(super) fn second_weights(files: &[PathBuf]) -> Option<String> {
 
 /// A part of the decoder of a settled configuration; its matrices in the placement's type.
 pub fn decoder(config: &Config, weights: &Weights, placement: &Placement, part: DecoderPart) -> Result<Decoder> {
-    let Placement { device, dtype } = placement;
+    let Placement { device, dtype, .. } = placement;
     Decoder::new(config, device, part, |tensor, shape| {
         // A tied checkpoint may hold either of the two.
         let only_head =

@@ -1,9 +1,9 @@
 //! Where a decoder's weights lie, and in which type.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device, DeviceLocation};
 
-/// The place and type of a decoder's weights. Its arithmetic is done there, in f32.
+/// The place and type of a decoder's weights, and what its arithmetic is done in.
 #[derive(Debug, Clone)]
 pub struct Placement {
     /// Device of weights and arithmetic.
@@ -11,33 +11,65 @@ pub struct Placement {
     /// Type that weight matrices are kept in: f32, or bf16 in half the memory. Those of a bf16 checkpoint are the same
     /// numbers in both.
     pub dtype: DType,
+    /// What weights and rows are rounded to before they are multiplied. All other arithmetic is f32.
+    pub products: ProductType,
 }
 
+/// What factors of a product with weights are rounded to. Sums are f32 in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProductType {
+    /// f32: they are not rounded.
+    F32,
+    /// TF32 of NVIDIA's tensor cores: f32 with 10 bits of mantissa.
+    Tf32,
+    /// bf16, and so are the results.
+    Bf16,
+}
+
+/// The types by name.
+const TYPES: [(&str, DType, ProductType); 4] = [
+    ("f32", DType::F32, ProductType::F32),
+    ("bf16", DType::BF16, ProductType::F32),
+    ("tf32", DType::F32, ProductType::Tf32),
+    ("bf16-gemm", DType::BF16, ProductType::Bf16),
+];
+
 impl Placement {
-    /// Opens the device called `cpu`, `cuda` or `cuda:N` for weights of the type called `f32` or `bf16`.
-    pub fn open(device: &str, dtype: &str) -> Result<Self> {
-        let dtype = match dtype {
-            "f32" => DType::F32,
-            "bf16" => DType::BF16,
-            other => return Err(splitbench_codec::suggest::unknown("type of weights", other, ["f32", "bf16"])),
+    /// Opens the device called `cpu`, `cuda` or `cuda:N` for weights of the type called `f32` or `bf16`; on a GPU also `tf32` or
+    /// `bf16-gemm`.
+    pub fn open(device: &str, type_name: &str) -> Result<Self> {
+        let Some((_, dtype, products)) = TYPES.into_iter().find(|(name, ..)| *name == type_name) else {
+            let names = TYPES.map(|(name, ..)| name);
+            return Err(splitbench_codec::suggest::unknown("type of weights", type_name, names));
         };
-        Ok(Self { device: open_device(device)?, dtype })
+        ensure!(
+            products == ProductType::F32 || device != "cpu",
+            "--dtype {type_name} is for products on a GPU: give --device cuda, or --dtype {}",
+            dtype.as_str()
+        );
+        Ok(Self { device: open_device(device, products)?, dtype, products })
     }
 
     /// f32 on the CPU.
     pub fn cpu() -> Self {
-        Self { device: Device::Cpu, dtype: DType::F32 }
+        Self { device: Device::Cpu, dtype: DType::F32, products: ProductType::F32 }
+    }
+
+    /// The name of its type, as [`Placement::open`] takes it.
+    pub fn type_name(&self) -> &'static str {
+        let own = TYPES.iter().find(|(_, dtype, products)| (*dtype, *products) == (self.dtype, self.products));
+        own.map_or("f32", |(name, ..)| name)
     }
 }
 
-fn open_device(name: &str) -> Result<Device> {
+fn open_device(name: &str, products: ProductType) -> Result<Device> {
     let ordinal = match name.split_once(':') {
         None if name == "cpu" => return Ok(Device::Cpu),
         None if name == "cuda" => 0,
         Some(("cuda", ordinal)) if ordinal.parse::<usize>().is_ok() => ordinal.parse()?,
         _ => bail!("device {name:?}: expected cpu, cuda or cuda:N with N the number of the GPU"),
     };
-    cuda(ordinal)
+    cuda(ordinal, products)
 }
 
 /// The name that opens a device.
@@ -71,7 +103,7 @@ pub fn free_memory(device: &Device) -> Result<Option<usize>> {
 use super::gpu::open as cuda;
 
 #[cfg(not(feature = "cuda-model"))]
-fn cuda(_ordinal: usize) -> Result<Device> {
+fn cuda(_ordinal: usize, _products: ProductType) -> Result<Device> {
     bail!(
         "this program was built without CUDA; build it where nvcc is, with --features cuda-model, or take --device cpu"
     )
@@ -86,8 +118,13 @@ mod tests {
         let placement = Placement::open("cpu", "bf16").unwrap();
         assert_eq!((device_name(&placement.device).as_str(), placement.dtype), ("cpu", DType::BF16));
         assert!(Placement::open("cpu", "bf17").unwrap_err().to_string().contains("bf16"));
+        assert_eq!(placement.type_name(), "bf16");
+        for of_a_gpu in ["tf32", "bf16-gemm"] {
+            let error = Placement::open("cpu", of_a_gpu).unwrap_err().to_string();
+            assert!(error.contains(of_a_gpu) && error.contains("--device cuda"), "{error}");
+        }
         for wrong in ["gpu", "cuda:", "cuda:x", "cpu:0"] {
-            let error = open_device(wrong).unwrap_err().to_string();
+            let error = open_device(wrong, ProductType::F32).unwrap_err().to_string();
             assert!(error.contains("expected cpu, cuda or cuda:N"), "{error}");
         }
     }
@@ -98,7 +135,7 @@ mod tests {
     fn a_tensor_is_whole_in_another_thread() {
         use candle_core::Tensor;
 
-        let gpu = match open_device("cuda") {
+        let gpu = match open_device("cuda", ProductType::F32) {
             Ok(gpu) => gpu,
             Err(why) => return println!("skipped: {why:#}"),
         };
@@ -123,7 +160,8 @@ mod tests {
     #[test]
     fn a_build_without_cuda_says_how_to_get_it() {
         for name in ["cuda", "cuda:1"] {
-            assert!(open_device(name).unwrap_err().to_string().contains("--features cuda-model"));
+            let error = open_device(name, ProductType::F32).unwrap_err().to_string();
+            assert!(error.contains("--features cuda-model"), "{error}");
         }
     }
 }

@@ -2,15 +2,18 @@
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, sys};
+use candle_core::cuda_backend::set_gemm_reduced_precision_f32;
 use candle_core::{Device, Tensor};
 
+use super::device::ProductType;
+use super::ops;
 use crate::cuda_libraries;
 
 /// Opens GPU `ordinal` for all threads.
 ///
 /// # Errors
 /// A library that is missing; no driver, no such GPU; kernels that this driver or GPU does not take.
-pub(super) fn open(ordinal: usize) -> Result<Device> {
+pub(super) fn open(ordinal: usize, products: ProductType) -> Result<Device> {
     cuda_libraries::load(cuda_libraries::DECODER)
         .map_err(|error| anyhow!("{error}. --device cpu needs none of them"))?;
     let count =
@@ -26,6 +29,9 @@ pub(super) fn open(ordinal: usize) -> Result<Device> {
     // An event for every use of a tensor orders streams, of which there is one.
     // SAFETY: tensors of this device are made, used and freed in the order of its one stream.
     unsafe { device.as_cuda_device()?.disable_event_tracking() };
+    // A switch of the process with candle, and so the other one here: a process has one device beside the CPU.
+    set_gemm_reduced_precision_f32(products == ProductType::Tf32);
+    ops::multiply_in_bf16(products == ProductType::Bf16);
     run_one_kernel(&device).with_context(|| unlike(&device))?;
     Ok(device)
 }

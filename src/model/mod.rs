@@ -28,7 +28,7 @@ pub mod weights;
 pub use cache::Cache;
 pub use config::Config;
 pub use decoder::{Decoder, DecoderPart};
-pub use device::{Placement, description, device_name, free_memory};
+pub use device::{Placement, ProductType, description, device_name, free_memory};
 pub use divergence::{Divergence, divergence};
 pub use generation::GenerationFacts;
 pub use incremental::in_pool;

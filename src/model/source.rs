@@ -115,7 +115,7 @@ impl Model {
             WeightSource::Embedded => load(None),
             WeightSource::Safetensors(files, _) => load(Some(files)),
             WeightSource::Gguf(model) => {
-                let Placement { device, dtype } = &self.placement;
+                let Placement { device, dtype, .. } = &self.placement;
                 Decoder::new(&self.config, device, part, |tensor, shape| {
                     let dtype = if shape.len() > 1 { *dtype } else { DType::F32 };
                     model.tensor(&self.config, tensor, shape, dtype, device)
