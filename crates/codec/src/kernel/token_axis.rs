@@ -64,7 +64,6 @@ pub(super) fn up_to_middle(tokens: usize) -> usize {
 
 /// What is computed once per number of tokens and of wanted row frequencies.
 pub(super) struct TokenPlan {
-    tokens: usize,
     rows: usize,
     method: TokenMethod,
 }
@@ -81,7 +80,7 @@ impl TokenPlan {
             Some(classes) => TokenMethod::Sums { classes, roots: roots(tokens) },
             None => TokenMethod::Columns(ColumnTransform::new(tokens, rows)),
         };
-        Self { tokens, rows, method }
+        Self { rows, method }
     }
 
     /// The classes for this number of row frequencies; `None` where transforms of whole columns serve it better. The cost is
@@ -138,8 +137,8 @@ pub(super) struct TokenAxis {
 impl TokenAxis {
     /// Prepares transforms from S x D values to the plan's row frequencies, or, where `inverse`, back.
     pub fn prepare(&mut self, plan: Rc<TokenPlan>, hidden: usize, inverse: bool) {
-        let TokenPlan { tokens, rows, method } = &*plan;
-        let (tokens, rows) = (*tokens, *rows);
+        let TokenPlan { rows, method } = &*plan;
+        let rows = *rows;
         // A narrow activation of many tokens has no whole strip.
         let strip = hidden.div_ceil(WIDTH).min(STRIP);
         match method {
