@@ -49,6 +49,16 @@ wire model="pocket" *args="":
 table1 model="pocket" *args="":
     cargo run --release -- run table1 --model {{model}} {{args}}
 
+# What codecs lose at every cut: the rows of `splitbench advise`.
+where-to-cut model="pocket" *args="":
+    cargo run --release -- run where-to-cut --model {{model}} {{args}}
+
+# Ten scenarios of `advise`, predicted and measured live; LOSSES is a run with codecs of MODEL, a GGUF file or a folder. Let
+# nothing else run: a quarter of an hour for a model of 135 million weights.
+advise-scenarios model losses name python="python3" *args:
+    cargo build --release
+    {{python}} benches/advise_scenarios.py --model {{model}} --losses {{losses}} --slug {{name}} {{args}}
+
 # Which reading of FC would have to be true.
 readings model="pocket" *args="":
     cargo run --release -- run readings --model {{model}} {{args}}

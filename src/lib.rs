@@ -8,6 +8,7 @@
 //! | [`cmd`] | one file per subcommand: puts the rooms below together |
 //! | [`report`] | records to tables, figures and pages; computes no score |
 //! | [`prepare`] | downloads models and data sets |
+//! | [`advise`] | profiles of machines, and where to cut by them |
 //! | [`experiment`] | an experiment file to a plan, its cells, a run and its journal |
 //! | [`replay`] | times of codecs and kernels over traces |
 //! | [`simulate`] | many clients, from service times |
@@ -28,6 +29,7 @@ macro_rules! tell {
     }};
 }
 
+pub mod advise;
 pub mod clock;
 pub mod cmd;
 pub mod data;

@@ -525,6 +525,7 @@ fn every_listing_and_help_answers() {
         "codec",
         "trace",
         "replay",
+        "profile",
     ] {
         let help = splitbench(&[verb, "--help"]);
         assert!(String::from_utf8_lossy(&help.stdout).contains("splitbench "), "{verb} --help has no example");
@@ -678,6 +679,42 @@ fn codec_names_what_is_wrong_and_writes_nothing() {
         assert!(!Path::new(&output).exists());
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "something was left behind");
+}
+
+#[test]
+fn a_machine_is_profiled_with_the_codecs_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let output = at("machine.toml");
+    let asked = ["profile", "--output", &output, "--threads", "1", "--codec", "fc,int8", "--ratio", "4,8"];
+    let done = splitbench(&asked);
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{}", stderr(&done));
+    for part in ["pocket on", "1 of", "layer, prompt", "layer, step", "8 wire", &format!("wrote {output}")] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let profile = splitbench::advise::profile::MachineProfile::read(Path::new(&output)).unwrap();
+    assert_eq!((profile.model.layers, profile.model.hidden, profile.model.sha256.len()), (6, 192, 64));
+    assert!(profile.codec("fc", Some(4.0), "wire").is_some() && profile.codec("int8", None, "").is_some());
+    assert_eq!(profile.codecs.len(), 3);
+    // The codecs of a run, and none.
+    let run = splitbench(&["run", "smoke", "--limit", "1", "--out", &at(""), "--run", "a"]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    let from = at("results/smoke/a");
+    let done = splitbench(&["profile", "--output", &output, "--from", &from, "--json"]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(json["codec"].as_array().unwrap().len() > 1 && json["basis"] == "measured", "{json}");
+
+    fails(&["profile", "--output", &output, "--codec", "tokp"], &["unknown codec", "topk"]);
+    fails(&["profile", "--output", &output, "--codec", "int8", "--ratio", "4"], &["--ratio", "int8"]);
+    fails(&["profile", "--output", &output, "--from", &at("")], &["has no rows.parquet", "results/<experiment>/<run>"]);
+    fails(&["profile", "--output", &at("no/such/p.toml"), "--no-codecs"], &["--output", "no/such"]);
+    let rows = at("results/smoke/a/rows.parquet");
+    fails(&["profile", "--output", &rows, "--from", &from], &["--output", "a file that is read"]);
+    fails(&["profile", "--output", &output, "--threads", "100000", "--no-codecs"], &["--threads 100000", "give 1 to"]);
+    fails(&["profile", "--output", &output, "--layer", "7", "--no-codecs"], &["--layer", "outside 1..=6"]);
+    fails(&["profile", "--output", &output, "--no-codecs", "--codec", "fc"], &["--no-codecs", "--codec"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Options of `serve`, `generate` and `net-bench`: a model that runs on the CPU.
+//! Options of `serve`, `generate`, `net-bench` and `profile`: a model that runs on the CPU.
 
 use std::path::PathBuf;
 

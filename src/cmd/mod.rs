@@ -5,10 +5,12 @@ macro_rules! say {
     ($($arg:tt)*) => { crate::cmd::write_line(format_args!($($arg)*)) };
 }
 
+mod advise;
 mod codec;
 mod collect;
 mod compare;
 mod cpu_model;
+mod embedded_text;
 mod gate;
 mod generate;
 mod layers;
@@ -19,6 +21,7 @@ mod net_bench;
 mod perplexity;
 mod plan;
 mod prepare;
+mod profile;
 mod ratio;
 mod replay;
 mod report;
@@ -28,6 +31,7 @@ mod selection;
 mod serve;
 mod simulate;
 mod text;
+mod threads;
 mod trace;
 
 use std::io::{ErrorKind, Write};
@@ -61,8 +65,10 @@ enum Command {
     Generate(generate::Args),
     Serve(serve::Args),
     NetBench(net_bench::Args),
+    Profile(profile::Args),
     Layers(layers::Args),
     NearLossless(near_lossless::Args),
+    Advise(advise::Args),
     Simulate(simulate::Args),
     Link(link::Args),
     Codec(codec::Args),
@@ -95,8 +101,10 @@ impl Cli {
             Command::Generate(args) => args.run(),
             Command::Serve(args) => args.run(),
             Command::NetBench(args) => args.run(),
+            Command::Profile(args) => args.run(),
             Command::Layers(args) => args.run(),
             Command::NearLossless(args) => args.run(),
+            Command::Advise(args) => args.run(),
             Command::Simulate(args) => args.run(),
             Command::Link(args) => args.run(),
             Command::Codec(args) => args.run(),

@@ -4,17 +4,19 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
 use super::cpu_model::CpuModel;
-use crate::data::{self, RowSource};
+use super::embedded_text::embedded_text;
+use super::text::at_least_one;
+use super::threads;
 use crate::file_name::{check_run_name, file_name};
 use crate::live::address::Address;
 use crate::live::bench::{LiveBench, LiveCell, LiveSpec, find};
 use crate::live::client::ServerAddress;
 use crate::live::generate::ClientHalf;
-use crate::model::source::{self, Model};
+use crate::model::source;
 use crate::record::machine::Machine;
 use crate::record::manifest::command_line;
 use crate::record::{LOOPBACK, LiveRow, RunFolder, UNSPLIT, read_live, run_name};
@@ -51,6 +53,12 @@ pub struct Args {
     /// One client only.
     #[arg(long)]
     no_crowd: bool,
+    /// Most threads that the client computes with, such as 1 for a slow one; all if not given.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    threads: Option<usize>,
+    /// Most threads that the server computes with.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    server_threads: Option<usize>,
     /// Where results/ goes.
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
@@ -78,11 +86,13 @@ impl Args {
     /// Measures and writes.
     pub fn run(self) -> Result<()> {
         let started = jiff::Zoned::now();
+        threads::limit(self.threads)?;
+        threads::check("--server-threads", self.server_threads)?;
         let name = self.model.name();
         let spec = self.spec()?;
         let run = match &self.run {
             Some(run) => run.clone(),
-            None => run_name(None, &(&spec, &name, &self.model.dtype))?,
+            None => run_name(None, &(&spec, &name, &self.model.dtype, self.threads, self.server_threads))?,
         };
         check_run_name(&run)?;
         let stem = Path::new(&self.measurement).file_stem().and_then(|stem| stem.to_str()).unwrap_or("live");
@@ -104,10 +114,10 @@ impl Args {
         }
         let cells: Vec<LiveCell> = fits.into_iter().filter(|cell| !rows.iter().any(|row| is_of(row, cell))).collect();
         if !cells.is_empty() {
-            let server = ServerProcess::start(&name, &self.model.dtype, spec.live.split_layer)?;
+            let server = ServerProcess::start(&name, &self.model.dtype, spec.live.split_layer, self.server_threads)?;
             let address = ServerAddress { address: server.address.clone(), key: None };
             let client = ClientHalf::load(&model, Some(spec.live.split_layer), &address)?;
-            let text = text(&model)?;
+            let text = embedded_text(&model)?;
             let bench = LiveBench { model: &model, client: &client, server: &address, text: &text, grid: &spec.live };
             let more_step_s = bench.more_step_s()?;
             for (nth, cell) in cells.iter().enumerate() {
@@ -175,30 +185,17 @@ fn is_of(row: &LiveRow, cell: &LiveCell) -> bool {
         && row.prompt_codec == cell.pair.prompt.to_string()
         && row.step_codec == cell.pair.step.to_string()
         && row.ratio == cell.pair.ratio
+        && row.accounting == cell.pair.accounting
 }
 
 /// Whether a row is what another one is predicted from: one client without a link.
 fn is_alone(alone: &LiveRow, row: &LiveRow) -> bool {
     let key = |row: &LiveRow| {
-        let LiveRow { prompt_codec, step_codec, prompt_tokens, generated, .. } = row;
-        (prompt_codec.clone(), step_codec.clone(), row.ratio.map(f64::to_bits), *prompt_tokens, *generated)
+        let LiveRow { prompt_codec, step_codec, accounting, prompt_tokens, generated, .. } = row;
+        let codecs = (prompt_codec.clone(), step_codec.clone(), row.ratio.map(f64::to_bits), accounting.clone());
+        (codecs, *prompt_tokens, *generated)
     };
     alone.link == LOOPBACK && alone.clients == 1 && key(alone) == key(row)
-}
-
-/// Token ids of the embedded data sets' questions, one after the other.
-fn text(model: &Model) -> Result<Vec<u32>> {
-    let mut text = String::new();
-    for info in data::registry().iter().filter(|info| info.mini) {
-        for question in info.load(&RowSource::Embedded, None)?.questions {
-            for choice in question.choices.iter().take(1) {
-                text += &format!("{}{}\n", choice.context, choice.continuation);
-            }
-        }
-    }
-    let encoding = model.tokenizer.encode_fast(text, false).map_err(|error| anyhow!("the prompts: {error}"))?;
-    ensure!(!encoding.get_ids().is_empty(), "the prompts have no tokens");
-    Ok(encoding.get_ids().to_vec())
 }
 
 /// A `splitbench serve` of this program, ended with it.
@@ -208,11 +205,12 @@ struct ServerProcess {
 }
 
 impl ServerProcess {
-    fn start(model: &str, dtype: &str, layer: usize) -> Result<Self> {
+    fn start(model: &str, dtype: &str, layer: usize, threads: Option<usize>) -> Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
         command.args(["serve", "--model", model, "--dtype", dtype, "--layer", &layer.to_string()]);
         command.args(["--listen", "127.0.0.1:0", "--memory", "4GiB", "--frame", "120"]);
+        command.envs(threads.map(|threads| ("RAYON_NUM_THREADS", threads.to_string())));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("starting a server")?;
         let mut line = String::new();
         let read = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));

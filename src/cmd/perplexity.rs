@@ -137,7 +137,7 @@ fn samples(scores: &TextScores, cells: &[Cell]) -> Vec<WindowSample> {
 
 /// Codecs separated by commas, where one may have options that are separated so too: a part that begins with `key=` belongs to the
 /// codec before it. A codec's command takes all that follows.
-fn parse_codecs(values: &[String]) -> Result<Vec<CodecSpec>> {
+pub(super) fn parse_codecs(values: &[String]) -> Result<Vec<CodecSpec>> {
     let mut codecs: Vec<String> = Vec::new();
     for value in values {
         for (nth, part) in value.split(',').enumerate() {

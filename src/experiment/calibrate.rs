@@ -51,6 +51,19 @@ pub fn calibrate(
     .map(Some)
 }
 
+/// What the codecs need of a few requests, kept nowhere.
+pub fn calibrate_in_memory(
+    model: &Model,
+    train: &[Request],
+    split: SplitPoint,
+    codecs: &[CodecSpec],
+) -> Result<Option<Calibration>> {
+    calibrate(model, train, split, codecs, MEMORY_ROWS, None, &Clock::default())
+}
+
+/// Rows of a batch where nobody says how many.
+const MEMORY_ROWS: usize = 2048;
+
 /// How often an unfinished collection is kept, so that a program that is killed loses no more.
 const KEEP_EVERY: Duration = Duration::from_secs(20);
 

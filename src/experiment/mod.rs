@@ -33,6 +33,7 @@ mod spent;
 mod task;
 mod text;
 
+pub use calibrate::calibrate_in_memory;
 pub use cell::{Cell, cells};
 pub use collect::sampled_row;
 pub use manifest::RecordedRun;

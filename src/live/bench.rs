@@ -80,14 +80,16 @@ pub struct CodecPair {
     pub prompt: CodecSpec,
     /// Codec of the steps' packets.
     pub step: CodecSpec,
-    /// Compression ratio in elements of those that take one.
+    /// Compression ratio of those that take one.
     pub ratio: Option<f64>,
+    /// What it counts, `elements` or `wire`; elements where not given.
+    pub accounting: Option<String>,
 }
 
 impl CodecPair {
     fn lossless() -> Self {
         let noop = CodecSpec::parse("noop").expect("it is registered");
-        Self { prompt: noop.clone(), step: noop, ratio: None }
+        Self { prompt: noop.clone(), step: noop, ratio: None, accounting: None }
     }
 
     fn budgets(&self) -> Result<[(CodecSpec, Option<Budget>); 2]> {
@@ -95,7 +97,11 @@ impl CodecPair {
             let budget = match (spec.info().rate, self.ratio) {
                 (Rate::Fixed, _) => None,
                 (Rate::Budget, Some(ratio)) => {
-                    Some(Budget { accounting: Accounting::Elements, ..Budget::elements(ratio)? })
+                    let accounting = match &self.accounting {
+                        Some(accounting) => accounting.parse::<Accounting>()?,
+                        None => Accounting::Elements,
+                    };
+                    Some(Budget { accounting, ..Budget::elements(ratio)? })
                 }
                 (Rate::Budget, None) => anyhow::bail!("codec {spec} takes a ratio: add `ratio = 8` to its pair"),
             };
@@ -362,6 +368,7 @@ impl LiveBench<'_> {
             prompt_codec: cell.pair.prompt.to_string(),
             step_codec: cell.pair.step.to_string(),
             ratio: cell.pair.ratio,
+            accounting: cell.pair.accounting.clone(),
             prompt_tokens: cell.prompt as u64,
             chunk: self.grid.chunk as u64,
             generated: cell.generate as u64,

@@ -13,6 +13,12 @@ pub const PROTOCOL: u16 = 1;
 /// Bytes after the length and before the body: type 1, session 8, sequence 4, position 4.
 const HEAD: usize = 17;
 
+/// Of an activation's frame beside its packet: length, head and flags.
+pub const ACTIVATION_BYTES: usize = 4 + HEAD + 1;
+
+/// Of a token's frame: length, head, id, log-probability and three times.
+pub const TOKEN_BYTES: usize = 4 + HEAD + 4 + 8 + 3 * 8;
+
 /// Most bytes of a body of JSON.
 pub const MOST_JSON: usize = 16 * 1024;
 
@@ -347,6 +353,7 @@ mod tests {
         let reply = TokenReply { id: 5, log_probability: -0.5, times };
         let frame = Frame::new(FrameType::Token, reply.to_body());
         assert_eq!((frame.body.len(), TokenReply::from_frame(&frame).unwrap()), (36, reply));
+        assert_eq!(frame.wire_bytes(), TOKEN_BYTES);
         let short = Frame::new(FrameType::Token, reply.to_body()[..35].to_vec());
         let long = Frame::new(FrameType::Token, [reply.to_body(), vec![0]].concat());
         assert!(TokenReply::from_frame(&short).is_err() && TokenReply::from_frame(&long).is_err());

@@ -50,6 +50,9 @@ pub struct LiveRow {
     pub step_codec: String,
     /// Compression ratio asked for; none where neither codec takes one.
     pub ratio: Option<f64>,
+    /// What it counts; absent for elements.
+    #[serde(default)]
+    pub accounting: Option<String>,
     /// Tokens of the prompt.
     pub prompt_tokens: u64,
     /// Rows of a packet of the prompt, at most.

@@ -131,15 +131,18 @@ impl DeviceProfile {
         })
     }
 
-    pub(super) fn launch_s(&self) -> f64 {
+    /// Time between the starts of two small kernels, s.
+    pub fn launch_s(&self) -> f64 {
         self.launch_s
     }
 
-    pub(super) fn flops(&self) -> f64 {
+    /// Floating-point operations per second at its highest clock, a fused product and sum as two.
+    pub fn flops(&self) -> f64 {
         self.flops
     }
 
-    pub(super) fn bytes_per_second(&self) -> f64 {
+    /// Memory bandwidth, bytes/s.
+    pub fn bytes_per_second(&self) -> f64 {
         self.bytes_per_second
     }
 

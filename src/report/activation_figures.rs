@@ -54,6 +54,7 @@ fn similarity(model: &str, lines: &[&Similarity]) -> Figure {
             chance: None,
             series: sets.iter().map(points).collect(),
             front: Vec::new(),
+            bands: Vec::new(),
         }
     };
     Figure {
@@ -116,6 +117,7 @@ fn energy(model: &str, lines: &[&Energy]) -> Figure {
             chance: None,
             series: layers.iter().map(layer).chain([noise]).collect(),
             front: Vec::new(),
+            bands: Vec::new(),
         }
     };
     let inputs = lines.iter().map(|line| line.inputs).max().unwrap_or(0);

@@ -205,7 +205,7 @@ impl<'p, 'v, 'a> CodecSheet<'p, 'v, 'a> {
             self.point(line, measure).map(|FigurePoint { x, y, .. }| ParetoCorner { x, y, label })
         };
         let front = front(&self.lines, better).into_iter().filter_map(corner).collect();
-        Panel { title, scale, baseline, chance, series, front }
+        Panel { title, scale, baseline, chance, series, front, bands: Vec::new() }
     }
 
     fn figure(&self, measure: FigureMeasure) -> Option<Figure> {

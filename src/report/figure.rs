@@ -1,6 +1,7 @@
 //! Small multiples of some number, most often accuracy, against another, as SVG.
 
 use anyhow::Result;
+use plotters::element::Rectangle;
 use plotters::style::text_anchor::{HPos, VPos};
 use plotters::style::{Color, RGBColor};
 
@@ -80,6 +81,17 @@ pub(super) struct Panel {
     pub series: Vec<Vec<FigurePoint>>,
     /// Corners of the Pareto front, by x.
     pub front: Vec<ParetoCorner>,
+    /// Ranges of x that belong to a series.
+    pub bands: Vec<PanelBand>,
+}
+
+/// A range of x in the colour of a series.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct PanelBand {
+    pub from: f64,
+    pub to: f64,
+    /// By its place.
+    pub series: usize,
 }
 
 /// A corner of a Pareto front, and what is written beside it.
@@ -130,6 +142,8 @@ const LEFT: i32 = 40;
 const RIGHT: i32 = 104;
 /// The same where there are none.
 const BARE_RIGHT: i32 = 32;
+/// Markers of a series in a panel of lines.
+const MOST_MARKERS: usize = 40;
 const LABEL: Type = Type { size: 11.0, bold: false, color: INK };
 
 /// A panel's chart, its axes drawn.
@@ -290,8 +304,13 @@ impl Panel {
 
     fn draw(&self, canvas: &Canvas, chart: &PanelChart, dodge: f64) -> Result<()> {
         let area = chart.chart.plotting_area();
-        self.draw_lines(canvas, chart)?;
         let [left, top, right, bottom] = chart.edges();
+        for band in &self.bands {
+            let [from, to] = [band.from, band.to].map(|x| chart.place(x, 1.0).0.clamp(left, right));
+            let fill = legend::look(band.series).color.mix(0.13).filled();
+            canvas.area.draw(&Rectangle::new([(from, top), (to, bottom)], fill))?;
+        }
+        self.draw_lines(canvas, chart)?;
         if self.series.iter().all(Vec::is_empty) {
             canvas.text("no finished cell", ((left + right) / 2, (top + bottom) / 2), SMALL, CENTER)?;
         }
@@ -322,7 +341,8 @@ impl Panel {
                     }
                 }
             }
-            for point in points {
+            // A curve of many points has markers on some, or they would hide its dashes.
+            for point in points.iter().step_by(points.len().div_ceil(MOST_MARKERS).max(1)) {
                 canvas.marker(&look, area.map_coordinate(&along(point, point.y)))?;
             }
         }

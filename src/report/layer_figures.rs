@@ -46,6 +46,7 @@ fn layers(view: &RowView, model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -
         chance: view::mean(&unsplit, |row| row.chance).map(|mean| 100.0 * mean),
         series: points(&|line| line.accuracy, &|line| line.accuracy_se),
         front: Vec::new(),
+        bands: Vec::new(),
     };
     let indicators = INDICATORS.iter().map(|indicator| Panel {
         title: indicator.name.into(),
@@ -54,6 +55,7 @@ fn layers(view: &RowView, model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -
         chance: None,
         series: points(&indicator.of, &|_| None),
         front: Vec::new(),
+        bands: Vec::new(),
     });
     Figure {
         title: format!("Split layers and what may tell them apart: {}", view.name(model)),
@@ -85,6 +87,7 @@ fn growth(model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -> String) -> Fig
             chance: None,
             series: cuts.iter().map(points).collect(),
             front: Vec::new(),
+            bands: Vec::new(),
         }
     };
     Figure {

@@ -15,7 +15,10 @@ fn ms(value: f64) -> String {
 fn codecs(row: &LiveRow) -> String {
     let codec =
         |text: &str| if text == row.prompt_codec { text.to_string() } else { format!("{}, {text}", row.prompt_codec) };
-    let ratio = row.ratio.map_or_else(String::new, |ratio| format!(" at {ratio}"));
+    let ratio = row.ratio.map_or_else(String::new, |ratio| {
+        let accounting = row.accounting.as_ref().map_or(String::new(), |accounting| format!(" {accounting}"));
+        format!(" at {ratio}{accounting}")
+    });
     format!("{}{ratio}", codec(&row.step_codec))
 }
 

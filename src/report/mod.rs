@@ -9,6 +9,7 @@ use crate::experiment::ReportSpec;
 use crate::record::{Row, table_file};
 
 mod activation_figures;
+pub mod advice;
 mod bars;
 mod by_ratio;
 mod caption;
@@ -33,6 +34,7 @@ pub mod paper;
 mod perplexity;
 mod picture;
 pub mod pooled;
+pub mod profile;
 mod response;
 mod searched;
 mod series;

@@ -1,6 +1,6 @@
 """Second opinion on best: NumPy. Writes best.json; `--check` compares.
 
-Which step fills a budget only the entropy coder knows: STEPS has those the program found, in 1/32 octaves, and the test asks
+Which step fills a budget only the entropy coder knows: STEPS has those the program found, in 1/256 octaves, and the test asks
 for the same ones. Everything else is computed here by the text of docs/methodology/best.md.
 """
 
@@ -35,13 +35,13 @@ def below(t):
 
 
 def means(spread):
-    """What magnitudes 0 to 63 come back as, of Student's t with four degrees of freedom."""
+    """What magnitudes 0 to 63 come back as, of Student's t with four degrees of freedom, where they have a code."""
     out = np.arange(64.0)
     for m in range(1, 64):
         low, high = (m - 0.4) / spread, (m + 0.6) / spread
         share = below(high) - below(low)
         mean = (above(low) - above(high)) / share * spread if share > 1e-9 else 0
-        if abs(mean - (m + 0.1)) <= 0.5:
+        if abs(mean - (m + 0.1)) <= 0.5 and share * 4096 + 0.5 >= 1:
             out[m] = mean
     return out
 
@@ -59,15 +59,15 @@ def best(a, rows, step, klt):
     spread = np.abs(known - mean).mean(0)
     spread = np.maximum(spread, 1e-3 * spread.mean())
     weight = np.ones_like(spread) if klt else (spread / spread.mean()) ** -0.25
-    quarters = [(floor_octaves(s, 32) - step + 4) // 8 for s in spread * weight]
-    scaled = (sent - mean) * weight / 2 ** (step / 32)
+    quarters = [(floor_octaves(s, 256) - step + 32) // 64 for s in spread * weight]
+    scaled = (sent - mean) * weight / 2 ** (step / 256)
     integers = np.sign(scaled) * np.floor(np.abs(scaled) + 0.4)
     back = integers.copy()
     for channel, q in enumerate(quarters):
         if q <= 11:
             table, m = means(2.0 ** (max(q, -20) / 4)), np.abs(integers[:, channel]).astype(int)
             back[:, channel] = np.sign(integers[:, channel]) * np.where(m < 64, table[np.minimum(m, 63)], m)
-    return (back * 2 ** (step / 32) / weight + mean) @ basis.T * size
+    return (back * 2 ** (step / 256) / weight + mean) @ basis.T * size
 
 
 def main():

@@ -10,6 +10,7 @@ use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::solvers::{PartialPivLu, Solve};
 use faer::linalg::svd::{self, ComputeSvdVectors};
+use faer::reborrow::{Reborrow, ReborrowMut};
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 
 const PAR: Par = Par::Seq;
@@ -24,17 +25,24 @@ const GRAM_LIMIT: f64 = 1e-12;
 /// Squaring halves the digits, so where the last direction asked for lies below 1e-6 of the first, and where S > D, an
 /// SVD in f64 is made instead.
 pub(crate) fn leading_left(b: MatRef<'_, f64>, rank: usize) -> Result<Mat<f64>> {
-    let (s, d) = b.shape();
-    if s <= d {
-        let mut gram = Mat::<f64>::zeros(s, s);
-        add_lower(gram.as_mut(), b, b.transpose());
-        let (values, vectors) = eigenvectors(gram.as_ref())?;
-        let (largest, last) = (values[s - 1], values[s - rank]);
-        if largest <= 0.0 || last > GRAM_LIMIT * largest {
-            return Ok(Mat::from_fn(s, rank, |i, j| vectors[(i, s - 1 - j)]));
-        }
+    match leading_left_of_gram(b, rank, GRAM_LIMIT)? {
+        Some(vectors) => Ok(vectors),
+        None => Ok(thin_svd(b)?.1.subcols(0, rank).to_owned()),
     }
-    Ok(thin_svd(b)?.1.subcols(0, rank).to_owned())
+}
+
+/// The same by the eigenvectors of B B^T; none where S > D, or where the last eigenvalue is at most `limit` of the first.
+pub(crate) fn leading_left_of_gram(b: MatRef<'_, f64>, rank: usize, limit: f64) -> Result<Option<Mat<f64>>> {
+    let (s, d) = b.shape();
+    if s > d {
+        return Ok(None);
+    }
+    let mut gram = Mat::<f64>::zeros(s, s);
+    add_lower(gram.as_mut(), b, b.transpose());
+    let (values, vectors) = eigenvectors(gram.as_ref())?;
+    let (largest, last) = (values[s - 1], values[s - rank]);
+    let told = largest <= 0.0 || last > limit * largest;
+    Ok(told.then(|| Mat::from_fn(s, rank, |i, j| vectors[(i, s - 1 - j)])))
 }
 
 /// Singular values, falling, and left singular vectors of B (S x D), as many as its shorter side has.
@@ -104,6 +112,28 @@ pub(crate) fn times_lower(left: MatRef<'_, f64>, right: MatRef<'_, f64>) -> Mat<
     use BlockStructure::{Rectangular, TriangularLower};
     let mut out = Mat::<f64>::zeros(left.nrows(), right.ncols());
     triangular::matmul(out.as_mut(), Rectangular, Accum::Replace, left, Rectangular, right, TriangularLower, 1.0, PAR);
+    out
+}
+
+/// `left * right`, where `right` is lower triangular: products in f32, summed in f64 over blocks of so many rows of `right`
+/// that a block stays in a level-two cache.
+pub(crate) fn times_lower_f32(left: MatRef<'_, f32>, right: MatRef<'_, f32>) -> Mat<f64> {
+    const BLOCK: usize = 128;
+    let (rows, side) = (left.nrows(), right.nrows());
+    let mut out = Mat::<f64>::zeros(rows, side);
+    let mut product = Mat::<f32>::zeros(rows, side);
+    for start in (0..side).step_by(BLOCK) {
+        // Columns from `end` on are zero in these rows.
+        let end = side.min(start + BLOCK);
+        let mut product = product.as_mut().subcols_mut(0, end);
+        let block = right.get(start..end, ..end);
+        matmul(ReborrowMut::rb_mut(&mut product), Accum::Replace, left.subcols(start, end - start), block, 1.0, PAR);
+        for column in 0..end {
+            let sums = out.col_mut(column).try_as_col_major_mut().expect("columns of a matrix of its own");
+            let terms = Reborrow::rb(&product).col(column).try_as_col_major().expect("columns of a matrix of its own");
+            sums.as_slice_mut().iter_mut().zip(terms.as_slice()).for_each(|(sum, term)| *sum += f64::from(*term));
+        }
+    }
     out
 }
 

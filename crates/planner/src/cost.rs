@@ -115,7 +115,7 @@ impl<'a> CostTable<'a> {
         let (all, cut) = (self.first[problem.layers.len()], self.first[choice.after_layer]);
         let client_has_embedding = choice.after_layer > 0;
         let client_has_head = choice.after_layer == problem.layers.len();
-        let busy = |phase: &dyn Fn(&PhaseSeconds) -> f64, crossing: &Crossing| {
+        let busy = |phase: &dyn Fn(&PhaseSeconds) -> f64, crossing: &Crossing, round_trip_s: f64| {
             let (embedding, head) = (&problem.embedding, &problem.head);
             let mut client_s = phase(&cut.client) + crossing.encode_s;
             // Subtracting prefixes may leave -1e-18.
@@ -132,10 +132,13 @@ impl<'a> CostTable<'a> {
                 return PhaseBusy { client_s, up_s: 0.0, server_s: 0.0, down_s: 0.0, delay_s: 0.0 };
             }
             let (up_s, down_s) = (problem.up.busy_s(crossing.bytes), problem.down.busy_s(problem.answer_bytes));
-            PhaseBusy { client_s, up_s, server_s, down_s, delay_s: problem.up.delay_s + problem.down.delay_s }
+            PhaseBusy { client_s, up_s, server_s, down_s, delay_s: round_trip_s }
         };
-        let prompt = busy(&|times| times.prompt_s, &choice.prompt);
-        let step = busy(&|times| times.step_s, &choice.step);
+        let round_trip_s = problem.up.delay_s + problem.down.delay_s;
+        let prompt = busy(&|times| times.prompt_s, &choice.prompt, round_trip_s);
+        // A server that has all layers goes on by itself: a step waits for nothing from the client.
+        let step_trip_s = if client_has_embedding { round_trip_s } else { 0.0 };
+        let step = busy(&|times| times.step_s, &choice.step, step_trip_s);
         let whole = |part: &dyn Fn(&PhaseBusy) -> f64| part(&prompt) + problem.steps as f64 * part(&step);
         let response_s = whole(&PhaseBusy::total_s);
         let (client_s, up_s) = (whole(&|busy| busy.client_s), whole(&|busy| busy.up_s));
@@ -143,20 +146,20 @@ impl<'a> CostTable<'a> {
             [client_s, up_s, whole(&|busy| busy.server_s), whole(&|busy| busy.down_s)].into_iter().fold(0.0, f64::max);
         let power = &problem.power;
         let wait_s = (response_s - client_s - up_s).max(0.0);
-        let part = |is_here: bool, part: &PartCost| if is_here { part.memory_bytes } else { 0 };
+        let ends_bytes = |has_embedding: bool, has_head: bool| {
+            let part = |is_here: bool, part: &PartCost| if is_here { part.memory_bytes } else { 0 };
+            let shared = if has_embedding && has_head { problem.shared_bytes } else { 0 };
+            part(has_embedding, &problem.embedding).saturating_add(part(has_head, &problem.head)).saturating_sub(shared)
+        };
         CutCost {
             ttft_s: prompt.total_s(),
             step_s: step.total_s(),
             response_s,
             busiest_s,
             client_joules: power.compute_w * client_s + power.send_w * up_s + power.wait_w * wait_s,
-            client_memory_bytes: cut
-                .memory_bytes
-                .saturating_add(part(client_has_embedding, &problem.embedding))
-                .saturating_add(part(client_has_head, &problem.head)),
+            client_memory_bytes: cut.memory_bytes.saturating_add(ends_bytes(client_has_embedding, client_has_head)),
             server_memory_bytes: (all.memory_bytes - cut.memory_bytes)
-                .saturating_add(part(!client_has_embedding, &problem.embedding))
-                .saturating_add(part(!client_has_head, &problem.head)),
+                .saturating_add(ends_bytes(!client_has_embedding, !client_has_head)),
         }
     }
 }

@@ -40,7 +40,10 @@ impl CutReason {
             Self::Memory => (problem.limits.client_memory_bytes, problem.limits.server_memory_bytes) = (None, None),
             Self::Privacy => problem.limits.min_layer = 0,
             Self::Loss => even_losses(&mut problem),
-            Self::HeadAndEmbedding => (problem.embedding, problem.head) = (PartCost::default(), PartCost::default()),
+            Self::HeadAndEmbedding => {
+                (problem.embedding, problem.head) = (PartCost::default(), PartCost::default());
+                problem.shared_bytes = 0;
+            }
             Self::Bytes => even_crossings(&mut problem),
             Self::LayerTimes => even_layers(&mut problem),
             Self::Balance if objective == CutObjective::Throughput => return (problem, CutObjective::Response),
@@ -81,9 +84,7 @@ impl fmt::Display for CutDecision {
         let reasons: Vec<String> = self.reasons.iter().map(CutReason::to_string).collect();
         match (reasons.is_empty(), self.is_end) {
             (false, _) => write!(f, "decided by {}", reasons.join(", and by ")),
-            (true, true) => {
-                f.write_str("an end, as all layers of a decoder send the same number of channels and no limit binds")
-            }
+            (true, true) => f.write_str("an end, as no limit binds"),
             (true, false) => {
                 f.write_str("no single thing decides it; several would have to go before another cut is better")
             }

@@ -51,7 +51,7 @@ pub struct CutLoss {
 /// One cut with one codec at one ratio. A codec for the prompt and another for steps are one choice with both crossings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CutChoice {
-    /// Layers on the client, 0 to N. At 0 the client only sends its input; at N nothing crosses.
+    /// Layers on the client, 0 to N. At 0 the client only sends its prompt, and the server goes on by itself; at N nothing crosses.
     pub after_layer: usize,
     /// Name of the codec.
     pub codec: String,
@@ -131,6 +131,9 @@ pub struct SplitProblem {
     pub layers: Vec<PartCost>,
     /// Final norm and head: on the server, unless the cut is at N.
     pub head: PartCost,
+    /// Memory that embedding and head share where both are on one device, bytes: a tied head has no weights of its own.
+    #[serde(default)]
+    pub shared_bytes: u64,
     /// What may be chosen.
     pub choices: Vec<CutChoice>,
     /// From the client to the server.
@@ -160,6 +163,12 @@ impl SplitProblem {
                 check::amount(format_args!("step time of {name} on the {device} in s"), phases.step_s)?;
             }
         }
+        ensure!(
+            self.shared_bytes <= self.embedding.memory_bytes.min(self.head.memory_bytes),
+            "embedding and head share {} bytes, but the smaller of them has {}",
+            self.shared_bytes,
+            self.embedding.memory_bytes.min(self.head.memory_bytes)
+        );
         self.up.check("the link to the server")?;
         self.down.check("the link to the client")?;
         check::amount("bytes of an answer", self.answer_bytes)?;
@@ -193,6 +202,10 @@ impl SplitProblem {
             ensure!(
                 choice.after_layer < layers || crossing == Crossing::default(),
                 "{choice} has all layers on the client, so nothing crosses: its bytes and codec times must be 0"
+            );
+            ensure!(
+                choice.after_layer > 0 || phase == "prompt" || crossing == Crossing::default(),
+                "{choice} has all layers on the server, which goes on by itself: bytes and codec times of a step must be 0"
             );
         }
         if let Some(ratio) = choice.ratio {

@@ -79,10 +79,13 @@ impl fmt::Display for NearMiss {
                 None => format!("has no measured loss in {}", limit.unit()),
             });
         }
-        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        let amount = |bytes: u64| match bytes as f64 / f64::from(1 << 20) {
+            mib if mib < 100.0 => format!("{mib:.3} MiB"),
+            mib => format!("{:.3} GiB", mib / 1024.0),
+        };
         for (device, lacking) in [("client", self.excess.client_bytes), ("server", self.excess.server_bytes)] {
             if lacking > 0 {
-                parts.push(format!("needs {:.3} GiB more memory on the {device}", gib(lacking)));
+                parts.push(format!("needs {} more memory on the {device}", amount(lacking)));
             }
         }
         if self.excess.layers > 0 {

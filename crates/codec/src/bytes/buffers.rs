@@ -24,7 +24,7 @@ macro_rules! numbers {
         }
     )*};
 }
-numbers!(u8 i32 u32 f32 f64);
+numbers!(u8 u16 i32 u32 f32 f64);
 
 /// An empty vector with room for `capacity` numbers.
 pub(crate) fn empty<T: BufferNumber>(capacity: usize) -> Vec<T> {

@@ -9,7 +9,8 @@ use std::sync::{Arc, LazyLock};
 use anyhow::{Context, Result, ensure};
 
 use crate::activation::Activation;
-use crate::bytes::bell_rans::{self, BIT, MOST, ROUND_DOWN, STATE_BYTES, Spread, WORD_BYTES};
+use crate::bytes::bell_rans::{self, BIT, BellChannels, STATE_BYTES, STEPS, WORD_BYTES};
+use crate::bytes::bitstream::{BitReader, BitWriter};
 use crate::bytes::buffers::{self, Scratch};
 use crate::bytes::fields::{Reader, put_u32};
 use crate::bytes::values::{ValueType, power_of_two};
@@ -24,6 +25,7 @@ use crate::interface::size_rule::{self, SizeRule};
 use crate::interface::spec::CodecSpec;
 use crate::parts::low_rank;
 use crate::parts::row_product::SquareMatrix;
+use crate::vector::{Vector, dispatch};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "best",
@@ -84,22 +86,27 @@ const SIZE_BYTES: usize = 1;
 
 /// Sizes of rows per octave: a row's size is only what its step is relative to.
 const SIZES: usize = 8;
-/// Steps and spreads per octave: one step more or less changes the bytes by a hundredth or so.
-const STEPS: usize = 32;
 /// The finest and the coarsest step, 2^-14 and 2^13 of a row's root mean square. Weighted channels reach 2^13 where there
 /// are 2^20 of them.
 const FINEST: i32 = -14 * STEPS as i32;
 const COARSEST: i32 = 13 * STEPS as i32;
+/// Every so many steps the tables' expectation is kept.
+const EXPECTED_EVERY: i32 = STEPS as i32 / 32;
 /// The least spread, as a share of the mean one: channels that no calibration row used.
 const FLOOR: f64 = 1e-3;
 
-/// How near to its budget a packet must come for the search to end.
-const NEAR: f64 = 0.003;
+/// Values that are counted to find the step. A longer packet is counted at places that are spread over rows and channels
+/// alike, and coded again where that was more than [`NEAR`] off.
+const COUNTED: usize = 1 << 14;
+/// How near to its budget a packet comes: the search aims at the middle.
+const NEAR: f64 = 0.01;
+/// The same of a row that is only counted.
+const NEAR_COUNTED: f64 = 0.004;
 /// What coding may take beyond what was counted: a share, and bytes for the last word and the last bits.
 const SLACK: f64 = 0.003;
 const SLACK_BYTES: u64 = 5;
 
-/// 2^(i / 32) for i below 32. By products and square roots alone: the same everywhere.
+/// 2^(i / 256) for i below 256. By products and square roots alone: the same everywhere.
 static FRACTIONS: LazyLock<[f64; STEPS]> = LazyLock::new(|| {
     let root = (0..STEPS.ilog2()).fold(2f64, |root, _| root.sqrt());
     let mut powers = [1f64; STEPS];
@@ -176,15 +183,60 @@ fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn 
         expected: Vec::new(),
         digest: SharedNumbers::new(both),
     };
-    let bits = |level| best.at(level).iter().map(|spread| spread.entropy()).sum();
-    best.expected = (FINEST..=COARSEST).map(bits).collect();
+    let bits = |level: i32| best.spreads.iter().map(|&spread| bell_rans::entropy(spread, level)).sum();
+    best.expected = (FINEST..=COARSEST).step_by(EXPECTED_EVERY as usize).map(bits).collect();
     Ok(Box::new(best))
 }
 
 /// The largest n for which 2^(n / 8) is at most the root mean square of a row; none of a row of zeros.
 fn row_size<T: Copy + Into<f64>>(row: &[T]) -> Option<i32> {
-    let squares: f64 = row.iter().map(|&v| v.into() * v.into()).sum();
+    let squares = dispatch!(squares(row));
     (squares > 0.0).then(|| octaves((squares / row.len() as f64).sqrt(), SIZES))
+}
+
+/// The sum of the squares, by sixteen sums that take turns: the same bits on every processor.
+#[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
+fn squares<V: Vector>(row: &[impl Copy + Into<f64>]) -> f64 {
+    let mut sums = [0f64; 16];
+    let (blocks, last) = row.as_chunks::<16>();
+    for block in blocks {
+        for i in 0..16 {
+            sums[i] += block[i].into() * block[i].into();
+        }
+    }
+    for i in 0..last.len() {
+        sums[i] += last[i].into() * last[i].into();
+    }
+    sums.iter().sum()
+}
+
+/// 2^(n / 8) for the size of any f32 row, as a product: each factor is an f32, and so is a row over the first.
+fn factors(n: i32) -> [f32; 2] {
+    let whole = n.div_euclid(2 * SIZES as i32);
+    [power_of_two(whole) as f32, power(n - whole * SIZES as i32, SIZES) as f32]
+}
+
+/// Values over their row's size, off the mean, weighted.
+#[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
+fn scale<V: Vector>(row: &[f32], [a, b]: [f32; 2], means: &[f32], weights: &[f32], out: &mut [f32]) {
+    let count = out.len();
+    let (row, means, weights) = (&row[..count], &means[..count], &weights[..count]);
+    for i in 0..count {
+        out[i] = (row[i] * a * b - means[i]) * weights[i];
+    }
+}
+
+/// Undoes [`scale`].
+#[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch` compiles it once for each")]
+fn scale_back<V: Vector>(row: &mut [f32], step: f32, [a, b]: [f32; 2], means: &[f32], inverse: &[f32]) {
+    let count = row.len();
+    let (means, inverse) = (&means[..count], &inverse[..count]);
+    for i in 0..count {
+        row[i] = (row[i] * step * inverse[i] + means[i]) * a * b;
+    }
 }
 
 /// The eigenvectors of the calibration covariance, both ways.
@@ -213,9 +265,9 @@ struct Best {
     weights: Vec<f32>,
     /// One over the weights.
     inverse: Vec<f32>,
-    /// The mean magnitude of each, weighted, off its mean: 2^(n / 32).
+    /// The mean magnitude of each, weighted, off its mean: 2^(n / 256).
     spreads: Vec<i32>,
-    /// Bits of a row at each step from the finest on, as the tables have it.
+    /// Bits of a row at every eighth step from the finest on, as the tables have it.
     expected: Vec<f64>,
     digest: SharedNumbers,
 }
@@ -248,13 +300,21 @@ impl Best {
         Packet::finish(&INFO, bytes)
     }
 
-    /// How channels are coded at a step.
-    fn at(&self, level: i32) -> Vec<Spread> {
-        let per_quarter = STEPS as i32 / 4;
-        self.spreads
-            .iter()
-            .map(|spread| Spread::new((spread - level + per_quarter / 2).div_euclid(per_quarter)))
-            .collect()
+    /// The step at which the tables expect a row to take so many bits.
+    fn expected_level(&self, bits: f64) -> i32 {
+        // Bits fall as steps grow.
+        let after = self.expected.partition_point(|expected| *expected > bits);
+        let Some(before) = after.checked_sub(1) else { return FINEST };
+        let Some(next) = self.expected.get(after) else { return COARSEST };
+        let share = (self.expected[before] - bits) / (self.expected[before] - next);
+        FINEST + before as i32 * EXPECTED_EVERY + (share * f64::from(EXPECTED_EVERY)) as i32
+    }
+
+    /// What the tables expect of a row at a step.
+    fn expected_bits(&self, level: i32) -> f64 {
+        let (whole, rest) = ((level - FINEST) / EXPECTED_EVERY, (level - FINEST) % EXPECTED_EVERY);
+        let at = |i: i32| self.expected[(whole as usize + i as usize).min(self.expected.len() - 1)];
+        at(0) + (at(1) - at(0)) * f64::from(rest) / f64::from(EXPECTED_EVERY)
     }
 
     fn sized(&self, activation: &Activation) -> SizedRows {
@@ -268,63 +328,86 @@ impl Best {
         let sizes: Vec<u8> = all.iter().map(code).collect();
         let rotated = self.basis.as_ref().map(|basis| basis.forward.apply(activation.values()));
         let mut values = Scratch::new(activation.values().len());
-        for (row, &size) in sizes.iter().enumerate() {
-            let inverse = 1.0 / power(smallest + i32::from(size.max(1)) - 1, SIZES);
+        values.resize(activation.values().len(), 0f32);
+        for (row, (&size, out)) in sizes.iter().zip(values.chunks_exact_mut(hidden)).enumerate() {
+            let size = smallest + i32::from(size.max(1)) - 1;
             let place = row * hidden..(row + 1) * hidden;
-            let both = self.means.iter().zip(&self.weights);
             match &rotated {
-                _ if size == 0 => values.extend(std::iter::repeat_n(0.0, hidden)),
+                _ if sizes[row] == 0 => out.fill(0.0),
                 Some(rotated) => {
-                    let row = rotated[place].iter().zip(both);
-                    values.extend(row.map(|(v, (mean, weight))| ((v * inverse) as f32 - mean) * weight));
+                    let inverse = power(-size, SIZES);
+                    let both = self.means.iter().zip(&self.weights);
+                    for ((out, v), (mean, weight)) in out.iter_mut().zip(&rotated[place]).zip(both) {
+                        *out = ((v * inverse) as f32 - mean) * weight;
+                    }
                 }
                 None => {
-                    let row = activation.values()[place].iter().zip(both);
-                    values.extend(row.map(|(&v, (mean, weight))| ((f64::from(v) * inverse) as f32 - mean) * weight));
+                    let row = &activation.values()[place];
+                    dispatch!(scale(row, factors(-size), &self.means, &self.weights, out));
                 }
             }
         }
         SizedRows { values, smallest, sizes }
     }
 
-    /// The finest step at which rows take at most so many parts of a bit, or nearly: that with the tables' own expectation
-    /// of them, corrected by what they take there.
-    fn level(&self, rows: &[f32], budget: u64, integers: &mut Scratch<i32>) -> i32 {
-        let (mut too_fine, mut fits) = (FINEST - 1, COARSEST);
-        let count = (rows.len() / self.means.len()) as f64;
-        let mut aim = budget as f64 / BIT as f64 / count;
-        while fits - too_fine > 1 {
-            // Bits fall as steps grow.
-            let guess = FINEST + self.expected.partition_point(|bits| *bits > aim) as i32;
-            let level = guess.clamp(too_fine + 1, fits - 1);
-            let spreads = self.at(level);
-            round(rows, level, integers);
-            let taken: u64 = integers.chunks_exact(spreads.len()).map(|row| bell_rans::cost(row, &spreads)).sum();
-            if taken <= budget {
-                fits = level;
-                if taken as f64 >= (1.0 - NEAR) * budget as f64 {
-                    break;
-                }
-            } else {
-                too_fine = level;
-            }
-            // Rows that take more than expected here take as much more there.
-            let expected = self.expected[(level - FINEST) as usize];
-            aim = expected * budget as f64 / (taken as f64).max(1.0);
+    /// Parts of a bit that rows take at a step, by what one channel in `every` takes, others in each row.
+    fn count(&self, rows: &[f32], every: usize, level: i32, channels: &mut BellChannels, codes: &mut [u16]) -> u64 {
+        let hidden = self.means.len();
+        channels.set(&self.spreads, level);
+        let inverse = inverse_step(level);
+        let (mut sum, mut counted) = (0, 0);
+        for (row, (values, codes)) in rows.chunks_exact(hidden).zip(codes.chunks_exact_mut(hidden)).enumerate() {
+            let place = row % every * hidden / every..(row % every + 1) * hidden / every;
+            counted += place.len();
+            let (first, values, codes) = (place.start, &values[place.clone()], &mut codes[place]);
+            channels.round(first, values, inverse, codes);
+            sum += channels.cost(first, values, inverse, codes);
         }
-        fits
+        let plain = channels.plain_cost() * (rows.len() / hidden) as u64;
+        (sum as f64 * rows.len() as f64 / counted.max(1) as f64) as u64 + plain
     }
 }
 
-/// Multiples of a step, of which those that are 0.6 above an integer or less are rounded down.
-fn round(values: &[f32], level: i32, integers: &mut Scratch<i32>) {
-    let inverse = (1.0 / power(level, STEPS)) as f32;
-    integers.clear();
-    integers.extend(values.iter().map(|v| {
-        let scaled = v * inverse;
-        let magnitude = (scaled.abs() + (1.0 - ROUND_DOWN) as f32).min(MOST) as i32;
-        if scaled < 0.0 { -magnitude } else { magnitude }
-    }));
+fn inverse_step(level: i32) -> f32 {
+    power(-level, STEPS) as f32
+}
+
+/// The search for the finest step that fits: the step at which the tables expect the budget to be filled, corrected by what
+/// the rows take there.
+struct StepSearch<'a> {
+    best: &'a Best,
+    /// All coarser ones fit, all up to this one do not, as far as is known.
+    fits: i32,
+    too_fine: i32,
+    level: i32,
+}
+
+impl<'a> StepSearch<'a> {
+    fn new(best: &'a Best, level: i32) -> Self {
+        Self { best, fits: COARSEST, too_fine: FINEST - 1, level: level.clamp(FINEST, COARSEST) }
+    }
+
+    /// Takes what is needed at the current step, and says whether that is the one: at most `room`, and `near` it as a share.
+    fn is_done(&mut self, taken: f64, room: f64, near: f64) -> bool {
+        if taken <= room {
+            self.fits = self.level;
+        } else {
+            self.too_fine = self.level;
+        }
+        let close = taken <= room && taken >= (1.0 - near) * room;
+        if close || self.level == COARSEST && taken > room {
+            return true;
+        }
+        if self.fits - self.too_fine <= 1 {
+            let done = self.level == self.fits;
+            self.level = self.fits;
+            return done;
+        }
+        // Rows that take more than expected here take as much more there.
+        let aim = self.best.expected_bits(self.level) * (1.0 - near / 2.0) * room / taken.max(1e-3);
+        self.level = self.best.expected_level(aim).clamp(self.too_fine + 1, self.fits - 1);
+        false
+    }
 }
 
 impl Codec for Best {
@@ -352,36 +435,66 @@ impl Codec for Best {
                 limit.saturating_sub(fixed + steps + SIZE_BYTES * count) as u64
             }
         };
-        let counted = |count: usize| {
-            let bytes = room(count).saturating_sub((STATE_BYTES * bell_rans::states(count * hidden)) as u64);
-            ((bytes.saturating_sub(SLACK_BYTES) * 8 * BIT) as f64 * (1.0 - SLACK)) as u64
-        };
-        let mut integers = Scratch::new(rows.values.len());
-        let mut sent = Scratch::new(rows.values.len());
-        let (levels, [coded, plain]) = if local {
+        let mut channels = BellChannels::default();
+        let mut codes = Scratch::new(rows.values.len());
+        codes.resize(rows.values.len(), 0u16);
+        let mut plain = Scratch::new(0);
+        let (levels, coded) = if local {
             // A row of a packet of its own has room for that packet's headers, and the same step beside others.
+            let bytes = room(1).saturating_sub((STATE_BYTES * bell_rans::states(hidden)) as u64 + SLACK_BYTES);
+            let countable = ((bytes * 8 * BIT) as f64 * (1.0 - SLACK)).max(1.0);
+            let first = self.expected_level(countable / BIT as f64);
             let mut levels = Vec::with_capacity(tokens);
-            for row in rows.values.chunks_exact(hidden) {
-                let level = self.level(row, counted(1), &mut integers);
-                round(row, level, &mut integers);
-                sent.extend_from_slice(&integers);
-                levels.push(level);
-            }
-            let spreads: Vec<Vec<Spread>> = levels.iter().map(|&level| self.at(level)).collect();
-            let parts = bell_rans::encode(&sent, hidden, |row| &spreads[row]);
-            (levels, parts)
-        } else {
-            let mut level = self.level(&rows.values, counted(tokens), &mut integers);
-            loop {
-                round(&rows.values, level, &mut integers);
-                let spreads = self.at(level);
-                let parts = bell_rans::encode(&integers, hidden, |_| &spreads);
-                // Slack is left for coding; a coarser step is taken in the rare case that it was too little.
-                let bytes = parts.iter().map(Vec::len).sum::<usize>() as u64;
-                if bytes <= room(tokens) || level == COARSEST {
-                    break (vec![level], parts);
+            let mut bits = BitWriter::new(&mut plain);
+            for (row, codes) in rows.values.chunks_exact(hidden).zip(codes.chunks_exact_mut(hidden)) {
+                let mut search = StepSearch::new(self, first);
+                loop {
+                    let taken = self.count(row, 1, search.level, &mut channels, codes);
+                    if search.is_done(taken as f64, countable, NEAR_COUNTED) {
+                        break;
+                    }
                 }
-                level += 1;
+                channels.put_beside(row, inverse_step(search.level), codes, &mut bits);
+                levels.push(search.level);
+            }
+            bits.finish();
+            (levels, bell_rans::encode(&codes))
+        } else {
+            let every = (rows.values.len() / COUNTED).clamp(1, tokens);
+            // A state of four bytes holds one byte of what was counted, on average.
+            let heads = ((STATE_BYTES - 1) * bell_rans::states(rows.values.len())) as u64;
+            let countable = ((room(tokens).saturating_sub(heads) * 8 * BIT) as f64).max(1.0);
+            // A word more or less is as near as any.
+            let near = NEAR + WORD_BYTES as f64 / room(tokens).max(1) as f64;
+            let mut search = StepSearch::new(self, self.expected_level(countable / (tokens as u64 * BIT) as f64));
+            loop {
+                let taken = self.count(&rows.values, every, search.level, &mut channels, &mut codes);
+                if search.is_done(taken as f64, countable, near) {
+                    break;
+                }
+            }
+            let mut counted = every == 1;
+            search = StepSearch::new(self, search.level);
+            loop {
+                let inverse = inverse_step(search.level);
+                if !counted {
+                    channels.set(&self.spreads, search.level);
+                }
+                plain.clear();
+                let mut bits = BitWriter::new(&mut plain);
+                for (row, codes) in rows.values.chunks_exact(hidden).zip(codes.chunks_exact_mut(hidden)) {
+                    if !counted {
+                        channels.round(0, row, inverse, codes);
+                    }
+                    channels.put_beside(row, inverse, codes, &mut bits);
+                }
+                bits.finish();
+                let coded = bell_rans::encode(&codes);
+                let level = search.level;
+                if search.is_done((coded.len() + plain.len()) as f64, room(tokens) as f64, near) {
+                    break (vec![level], coded);
+                }
+                counted = false;
             }
         };
         self.packet((tokens, hidden), &rows, &levels, [&coded, &plain])
@@ -401,34 +514,43 @@ impl Codec for Best {
             levels.push(level);
         }
         let sizes = reader.bytes(SIZE_BYTES * tokens, "sizes")?;
-        let parts = [reader.bytes(own.coded, "coded words")?, reader.bytes(own.plain, "plain bits")?];
-        let spreads: Vec<Vec<Spread>> = levels.iter().map(|&level| self.at(level)).collect();
-        let steps: Vec<f32> = levels.iter().map(|&level| power(level, STEPS) as f32).collect();
-        let level = |row: usize| if own.levels == 1 { 0 } else { row };
+        let (coded, plain) = (reader.bytes(own.coded, "coded words")?, reader.bytes(own.plain, "plain bits")?);
+        let level = |row: usize| levels[if levels.len() == 1 { 0 } else { row }];
+        // Hostile sizes are bounded by 2^4096 before they are multiplied.
+        let bound = 1000 * SIZES as i32;
+        let size = |row: usize| (own.smallest + i32::from(sizes[row]) - 1).clamp(-bound, bound);
         let mut values = buffers::floats(tokens * hidden);
+        let mut bits = BitReader::new(plain, "plain bits");
         bell_rans::decode(
-            parts,
+            coded,
             (tokens, hidden),
-            |row| &spreads[level(row)],
-            |row, channel, integer| {
-                let offset = spreads[level(row)][channel].value(integer) * steps[level(row)];
-                values[row * hidden + channel] = offset * self.inverse[channel] + self.means[channel];
+            |row, channels| {
+                if row == 0 || levels.len() > 1 {
+                    channels.set(&self.spreads, level(row));
+                }
+            },
+            |row, channels, codes| {
+                let out = &mut values[row * hidden..][..hidden];
+                channels.take_row(codes, &mut bits, out)?;
+                let step = power(level(row), STEPS) as f32;
+                let size = match () {
+                    _ if sizes[row] == 0 => [0.0; 2],
+                    _ if self.basis.is_some() => [1.0; 2],
+                    () => factors(size(row)),
+                };
+                dispatch!(scale_back(out, step, size, &self.means, &self.inverse));
+                Ok(())
             },
         )?;
-        let values = Scratch::from(values);
-        let rotated = self.basis.as_ref().map(|basis| basis.back.apply(&values));
-        let mut out = buffers::empty(tokens * hidden);
-        for (row, &size) in sizes.iter().enumerate() {
-            // Hostile sizes are bounded by 2^4096 before they are multiplied.
-            let exponent = (own.smallest + i32::from(size) - 1).clamp(-1000 * SIZES as i32, 1000 * SIZES as i32);
-            let size = if size == 0 { 0.0 } else { power(exponent, SIZES) };
-            let place = row * hidden..(row + 1) * hidden;
-            match &rotated {
-                Some(rotated) => out.extend(rotated[place].iter().map(|v| (v * size) as f32)),
-                None => out.extend(values[place].iter().map(|v| (f64::from(*v) * size) as f32)),
+        ensure!(bits.only_padding_left(), "packet field plain bits: they do not end with the last value");
+        if let Some(basis) = &self.basis {
+            let rotated = basis.back.apply(&values);
+            for (row, (out, rotated)) in values.chunks_exact_mut(hidden).zip(rotated.chunks_exact(hidden)).enumerate() {
+                let size = power(size(row), SIZES);
+                out.iter_mut().zip(rotated).for_each(|(out, v)| *out = (v * size) as f32);
             }
         }
-        crate::interface::received(packet, out)
+        crate::interface::received(packet, values)
     }
 }
 
@@ -517,7 +639,8 @@ mod tests {
             assert_eq!(octaves(power(n, STEPS), STEPS), n);
             assert_eq!(octaves(power(n, SIZES) * 1.001, SIZES), n);
         }
-        assert_eq!([power(-64, STEPS), power(32, STEPS), power(-8, SIZES)], [0.25, 2.0, 0.5]);
+        let octave = STEPS as i32;
+        assert_eq!([power(-2 * octave, STEPS), power(octave, STEPS), power(-8, SIZES)], [0.25, 2.0, 0.5]);
     }
 
     #[test]

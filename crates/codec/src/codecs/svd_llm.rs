@@ -1,7 +1,5 @@
 //! `svd-llm`: truncation in coordinates in which the calibration rows, or the next layer's weights, are white.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, ensure};
 use faer::{Mat, MatRef};
 use strum::VariantNames;
@@ -17,7 +15,7 @@ use crate::interface::packet::Packet;
 use crate::interface::size_rule::SizeRule;
 use crate::interface::spec::CodecSpec;
 use crate::linalg;
-use crate::parts::low_rank;
+use crate::parts::low_rank::{self, LowerWeight};
 
 pub(crate) const INFO: CodecInfo = CodecInfo {
     name: "svd-llm",
@@ -82,7 +80,7 @@ fn build(spec: &CodecSpec, calibration: Option<&Calibration>) -> Result<Box<dyn 
     let square = square.with_context(|| need(spec).missing(spec))?;
     let weight = factor(square, calibration.hidden()).with_context(|| format!("codec {spec}"))?;
     // Factored once, when the codec is built: every activation is multiplied by the same triangle.
-    Ok(Box::new(SvdLlm { spec: spec.clone(), values: spec.values(), weight: Arc::new(weight) }))
+    Ok(Box::new(SvdLlm { spec: spec.clone(), values: spec.values(), weight: LowerWeight::new(weight) }))
 }
 
 /// The lower triangular W with W W^T = C + epsilon * trace(C) / D * I.
@@ -109,7 +107,7 @@ fn factor(square: &[f64], hidden: usize) -> Result<Mat<f64>> {
 struct SvdLlm {
     spec: CodecSpec,
     values: ValueType,
-    weight: Arc<Mat<f64>>,
+    weight: LowerWeight,
 }
 
 impl Codec for SvdLlm {
@@ -119,7 +117,7 @@ impl Codec for SvdLlm {
 
     fn encode(&self, activation: &Activation, budget: Option<Budget>) -> Result<Packet> {
         let (shape, budget) = low_rank::checked(activation, budget, &self.spec)?;
-        low_rank::check_hidden(INFO.name, self.weight.nrows(), shape.1)?;
+        low_rank::check_hidden(INFO.name, self.weight.side(), shape.1)?;
         let rank = low_rank::rank(budget, shape, self.values);
         // The error that is made small is that of A W. For `weights` it is the error of the next layer's q, k and v
         // outputs; for `covariance` a direction counts by the energy that calibration rows have in it.

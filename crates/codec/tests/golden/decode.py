@@ -429,7 +429,7 @@ def best(body, kind, s, d):
         spread = np.abs(known - mean).mean(0)
         spread = np.maximum(spread, 1e-3 * spread.mean())
         weight = (spread / spread.mean()) ** -0.25 if basis[0, 0] == 1 else np.ones(d)
-        octaves = np.floor(np.log2(spread * weight) * 32 + 1e-9).astype(int)
+        octaves = np.floor(np.log2(spread * weight) * 256 + 1e-9).astype(int)
         try:
             values = bell_values(words, bits, (s, d), levels, octaves)
         except (AssertionError, IndexError):
@@ -447,7 +447,7 @@ def principal_directions():
 
 def bell_values(words, bits, shape, levels, octaves):
     s, d = shape
-    turns = 1 if s * d < 4096 else 2
+    turns = next(t for t, most in [(1, 1024), (2, 8192), (4, 16384), (8, 65536), (16, 2**60)] if s * d < most)
     states = [int(v) for v in np.frombuffer(words[: 4 * turns], "<u4")]
     words = [int(v) for v in np.frombuffer(words[4 * turns :], "<u2")]
     number, out = int.from_bytes(bits, "little"), np.empty(shape)
@@ -460,24 +460,28 @@ def bell_values(words, bits, shape, levels, octaves):
 
     for row in range(s):
         level = levels[row if len(levels) > 1 else 0]
-        for channel in range(d):
-            frequency, means, plain = bell(int(octaves[channel] - level + 4) // 8)
+        tables, symbols = [bell(int(n - level + 32) // 64) for n in octaves], []
+        for channel, (frequency, _, _) in enumerate(tables):
             start = np.concatenate([[0], np.cumsum(frequency)])
             turn = (row * d + channel) & (turns - 1)
             place = states[turn] & 4095
             symbol = int(np.searchsorted(start, place, "right")) - 1
             states[turn] = int(frequency[symbol]) * (states[turn] >> 12) + place - int(start[symbol])
-            if states[turn] < 1 << 16:
+            if states[turn] < 1 << 15:
                 states[turn] = states[turn] << 16 | words.pop()
-            integer = symbol - 64
-            if symbol == 0:
-                negative, length = take(1), take(5)
-                integer = take(length) * (-1 if negative else 1)
+            symbols.append(symbol)
+        integers = [symbol - 64 for symbol in symbols]
+        for channel in (c for c in range(d) if symbols[c] == 0):
+            negative, length = take(1), take(5)
+            integers[channel] = take(length) * (-1 if negative else 1)
+        for channel, (_, means, plain) in enumerate(tables):
+            integer = integers[channel]
             if plain:
                 integer = (integer << plain) + take(plain) - (1 << plain >> 1)
-            value = np.sign(integer) * means[abs(integer)] if plain == 0 and abs(integer) < 64 else integer
-            out[row, channel] = value * 2.0 ** (level / 32)
-    assert not words and all(state == 1 << 16 for state in states) and number == 0
+            coded = plain == 0 and symbols[channel] != 0
+            value = np.sign(integer) * means[abs(integer)] if coded else integer
+            out[row, channel] = value * 2.0 ** (level / 256)
+    assert not words and all(state == 1 << 15 for state in states) and number == 0
     return out
 
 

@@ -34,15 +34,17 @@ pub fn random_problem(random: &mut SplitMix) -> SplitProblem {
                 encode_s: random.range(0.0, 0.01),
                 decode_s: random.range(0.0, 0.01),
             };
-            let (prompt, step) = (crossing(), crossing());
+            let (prompt, step) = (crossing(), if after_layer > 0 { crossing() } else { Crossing::default() });
             let loss = CutLoss { drop_points: Some(random.range(-0.2, 2.0)), kl_nats: Some(random.range(0.0, 0.1)) };
             choices.push(CutChoice { after_layer, codec: codec.into(), ratio, prompt, step, loss });
         }
     }
     choices.push(local(layers.len()));
+    let (embedding, head) = (part(random), part(random));
     SplitProblem {
-        embedding: part(random),
-        head: part(random),
+        shared_bytes: random.below(embedding.memory_bytes.min(head.memory_bytes) as usize + 1) as u64,
+        embedding,
+        head,
         layers,
         choices,
         up: link(random),
@@ -116,8 +118,17 @@ pub fn walk(problem: &SplitProblem, choice: &CutChoice) -> Walk {
             walk.server_s += crossing.decode_s;
             walk.up_s += crossing.bytes / (problem.up.bits_per_s / 8.0);
             walk.down_s += problem.answer_bytes / (problem.down.bits_per_s / 8.0);
-            walk.delay_s += problem.up.delay_s + problem.down.delay_s;
+            // The server alone goes on by itself.
+            if pass == 0 || choice.after_layer > 0 {
+                walk.delay_s += problem.up.delay_s + problem.down.delay_s;
+            }
         }
+    }
+    // Who has both ends has what they share once.
+    match choice.after_layer {
+        0 => walk.server_bytes -= problem.shared_bytes,
+        cut if cut == problem.layers.len() => walk.client_bytes -= problem.shared_bytes,
+        _ => {}
     }
     walk
 }
@@ -135,6 +146,7 @@ pub fn plain_decoder(layers: usize, client_s: f64, server_s: f64, bytes: f64, bi
     let link = OneWayLink { bits_per_s, delay_s: 0.01 };
     SplitProblem {
         embedding: PartCost::default(),
+        shared_bytes: 0,
         layers: vec![layer; layers],
         head: PartCost::default(),
         choices: choices.chain([local(layers)]).collect(),
