@@ -70,6 +70,9 @@ pub(super) fn inverse_with<V: Vector>(
     let read = plan.lines_read(inputs);
     for (u, line) in lines.chunks_exact_mut(pitch).enumerate() {
         spread::<V>(&mut row[..read], kept, part, u, factor);
+        // The token axis takes sixteen channels together, in pairs that become one complex number. Lanes beyond D must be
+        // zeros: what an earlier, wider transform left there would spoil its partner's digits.
+        line[hidden / LANES..].fill(ComplexLine::default());
         plan.forward::<V>((row, inputs), (line, hidden), scratch);
     }
     let mut top = V::zero();
