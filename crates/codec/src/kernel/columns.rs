@@ -7,7 +7,7 @@ use std::f64::consts::PI;
 use rustfft::{FftPlanner, num_complex::Complex64};
 
 use super::butterfly::ComplexRegisters;
-use super::line_transform::{self, ComplexLine, LineTransform, Sink, Source, prefetch};
+use super::line_transform::{self, ComplexLine, LineTransform, Sink, Source, prefetch, prefetch_to_write};
 use super::token_axis::{AxisRows, SIDE, WIDTH, up_to_middle};
 use crate::vector::{LANES, Vector};
 
@@ -49,6 +49,8 @@ impl<V: Vector> Source<V> for ValueSource<V> {
     unsafe fn load(self, i: usize, top: &mut V) -> ComplexRegisters<V> {
         // SAFETY: the caller's.
         let [re, im] = unsafe { &*self.first.add(i * self.hidden).cast::<[[f32; LANES]; 2]>() };
+        // The line beside it, which the next channels need: rows are pages apart, and no processor foresees that.
+        prefetch(self.first.wrapping_add(i * self.hidden + WIDTH));
         let (re, im) = (V::load(re), V::load(im));
         *top = top.larger_magnitude(re).larger_magnitude(im);
         ComplexRegisters { re: re.mul(self.gain), im: im.mul(self.gain) }
@@ -71,6 +73,7 @@ impl<V: Vector> Sink<V> for ValueSink<'_> {
         // SAFETY: the caller's.
         let [low, high] = unsafe {
             let token = *self.tokens.get_unchecked(i) as usize;
+            prefetch_to_write(self.first.wrapping_add(token * self.hidden + WIDTH));
             &mut *self.first.add(token * self.hidden).cast::<[[f32; LANES]; 2]>()
         };
         x.im.store(low);
@@ -177,8 +180,8 @@ impl ColumnTransform {
         let mut top = V::zero();
         // Rows lie apart, so no processor foresees where results go, and a store waits for its line.
         for u in 0..rows.count {
-            prefetch(&lines[rows.at(u)]);
-            prefetch(&lines[rows.at(u) + 1]);
+            prefetch_to_write(&raw const lines[rows.at(u)]);
+            prefetch_to_write(&raw const lines[rows.at(u) + 1]);
         }
         match &self.method {
             ColumnMethod::InPlace { transform, .. } => {
@@ -242,6 +245,8 @@ impl ColumnTransform {
                 columns.resize(tokens, ComplexLine::default());
                 columns[rows.count..(tokens - rows.count + 1).max(rows.count)].fill(ComplexLine::default());
                 for u in 0..rows.count {
+                    prefetch(lines.as_ptr().wrapping_add(rows.at(u) + SIDE));
+                    prefetch(lines.as_ptr().wrapping_add(rows.at(u) + SIDE + 1));
                     let [own, mirror] = combine::<V>(&lines[rows.at(u)..][..SIDE]);
                     put_pair(columns, u, (tokens - u) % tokens, [own, mirror]);
                 }
@@ -254,6 +259,8 @@ impl ColumnTransform {
                 columns.resize(length, ComplexLine::default());
                 columns.fill(ComplexLine::default());
                 for u in 0..rows.count {
+                    prefetch(lines.as_ptr().wrapping_add(rows.at(u) + SIDE));
+                    prefetch(lines.as_ptr().wrapping_add(rows.at(u) + SIDE + 1));
                     let [own, mirror] = combine::<V>(&lines[rows.at(u)..][..SIDE]);
                     let halves = [own.times(&chirp[u]), mirror.times(&chirp[u])];
                     // The middle frequency of an even S is its own mirror.

@@ -26,17 +26,30 @@ pub(super) trait Source<V>: Copy {
     unsafe fn load(self, i: usize, top: &mut V) -> ComplexRegisters<V>;
 }
 
-/// Asks for a line, if it is there, before it is used.
+/// Asks for the cache line of an address before it is read; nothing happens where there is none.
 #[inline(always)]
-pub(super) fn prefetch(line: &ComplexLine) {
-    // SAFETY: the line is there, and nothing is changed.
+pub(super) fn prefetch<T>(address: *const T) {
+    // SAFETY: a prefetch changes nothing, and does not fail where no memory is.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast());
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
+    let _ = address;
+}
+
+/// [`prefetch`] for a line that will be written.
+#[inline(always)]
+pub(super) fn prefetch_to_write<T>(address: *const T) {
+    // SAFETY: as above.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_ET0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// Where a pass writes, as [`Source`].

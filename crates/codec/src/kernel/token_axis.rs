@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::classes::{self, Classes, RADICES, Strip};
 use super::columns::{ColumnBuffers, ColumnTransform};
-use super::line_transform::ComplexLine;
+use super::line_transform::{ComplexLine, prefetch, prefetch_to_write};
 use crate::vector::{LANES, Vector};
 
 /// Channels at a time: two vectors.
@@ -387,9 +387,10 @@ fn sums<V: Vector, const EXCHANGED: bool>(
     }
 }
 
-/// The channels from `first` on of a row, zeros beyond its end.
+/// The channels from `first` on of a row, zeros beyond its end. Those of the next strip are asked for.
 #[inline(always)]
 pub(super) fn channels<V: Vector>(row: &[f32], first: usize) -> [V; 2] {
+    prefetch(row.as_ptr().wrapping_add(first + STRIP * WIDTH));
     if let Some(chunk) = row.get(first..first + WIDTH) {
         let (halves, _) = chunk.as_chunks::<LANES>();
         return [V::load(&halves[0]), V::load(&halves[1])];
@@ -402,6 +403,7 @@ pub(super) fn channels<V: Vector>(row: &[f32], first: usize) -> [V; 2] {
 /// Writes channels back into a row; what lies beyond its end is dropped.
 #[inline(always)]
 pub(super) fn put<V: Vector>(row: &mut [f32], first: usize, channels: [V; 2]) {
+    prefetch_to_write(row.as_ptr().wrapping_add(first + STRIP * WIDTH));
     if let Some(chunk) = row.get_mut(first..first + WIDTH) {
         let (halves, _) = chunk.as_chunks_mut::<LANES>();
         channels[0].store(&mut halves[0]);
