@@ -285,6 +285,7 @@ fn spread<V: Vector, const R: usize>(
             (*re, *im) = (im.mul_add(minus_sin, re.mul(cos)), re.neg_mul_add(minus_sin, im.mul(cos)));
         }
     }
+    #[expect(clippy::needless_range_loop, reason = "j is a number of tokens, and indexes the second side only")]
     for j in 0..=R / 2 {
         // Only the real part is wanted: re meets cosines and im meets sines. Tokens j and R - j differ in the sign of
         // the sines, so both come from one pair of sums.

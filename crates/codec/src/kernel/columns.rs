@@ -187,7 +187,7 @@ impl ColumnTransform {
             ColumnMethod::InPlace { transform, .. } => {
                 columns.resize(tokens, ComplexLine::default());
                 // SAFETY: there are S rows of sixteen channels.
-                unsafe { transform.from_source(source, usize::MAX, columns, &mut top) };
+                unsafe { transform.run_from_source(source, usize::MAX, columns, &mut top) };
                 for u in 0..rows.count {
                     let [z, w] = [u, (tokens - u) % tokens].map(
                         #[inline(always)]

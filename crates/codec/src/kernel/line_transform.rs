@@ -172,14 +172,14 @@ impl LineTransform {
     pub fn forward<V: Vector>(&self, from: &[ComplexLine], inputs: usize, lines: &mut [ComplexLine]) {
         assert!(self.reads(inputs) <= from.len(), "lines of another length");
         // SAFETY: no more is read than was asked for.
-        unsafe { self.from_source(from.as_ptr(), inputs, lines, &mut V::zero()) };
+        unsafe { self.run_from_source(from.as_ptr(), inputs, lines, &mut V::zero()) };
     }
 
     /// [`LineTransform::forward`] of what a source has.
     ///
     /// SAFETY: it must have as many numbers as are read.
     #[inline(always)]
-    pub unsafe fn from_source<V: Vector>(
+    pub unsafe fn run_from_source<V: Vector>(
         &self,
         from: impl Source<V>,
         inputs: usize,
