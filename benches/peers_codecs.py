@@ -1,11 +1,13 @@
 """Codecs beside what Python offers, over the same lengths, one thread, in one run on one machine.
 
     python benches/peers_codecs.py [--hidden 2048] [--codecs fc,topk,svd,qr]
+    python benches/peers_codecs.py --kernel [--hidden 2048]
 
 Ours are whole codecs: bytes in f16 come out of `encode` and go into `decode`. The peers do the arithmetic alone and keep
 f32. FC's peers: the block of rfft2, and row transforms whose kept columns alone are transformed along the tokens, by
 torch.fft, scipy.fft and FFTW (pyfftw, plans by estimate) where they are installed. Printed are the ratios to the fastest rfft2,
 to the fastest of all, and to a peer that would choose the fastest of all at every length. Ours run before and after the peers.
+`--kernel` measures FC's transform alone, ratio 8, by least times on either side, with MKL (mkl_fft) among the peers.
 """
 
 import argparse
@@ -21,27 +23,32 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RATIO = 7.6
+KERNEL_RATIO = 8.0
 CALLS = 5
 
 
-def median(call):
+def median(times):
+    return sorted(times)[CALLS // 2]
+
+
+def take(call, calls, of_times):
     call()
     times = []
-    for _ in range(CALLS):
+    for _ in range(calls):
         # Processor time of this thread, as ours: other processes lengthen it less than they do the clock's.
         start = time.thread_time()
         call()
         times.append(time.thread_time() - start)
-    return sorted(times)[CALLS // 2]
+    return of_times(times)
 
 
-def fc_peers(a, torch, libraries):
+def fc_peers(a, torch, libraries, ratio):
     """Functions by name: encode and decode in turn, at the block that `fc` keeps."""
     import numpy as np
 
     s, d = a.shape
-    ks = min(max(round(s / RATIO**0.5), 1), s)
-    kd = min(max(int(s * d / (RATIO * ks)), 1), d // 2 + 1)
+    ks = min(max(round(s / ratio**0.5), 1), s)
+    kd = min(max(int(s * d / (ratio * ks)), 1), d // 2 + 1)
     numpy = a.numpy()
     peers = {}
 
@@ -106,7 +113,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hidden", default="1536,2048,3072")
     parser.add_argument("--codecs", default="fc,topk,svd,qr")
+    parser.add_argument("--kernel", action="store_true", help="FC's transform alone instead of codecs")
     args = parser.parse_args()
+    if args.kernel:
+        args.codecs = "fc"
     try:
         import scipy.fft
         import torch
@@ -122,26 +132,42 @@ def main():
         libraries["FFTW"] = pyfftw.interfaces.scipy_fft
     except ImportError:
         print("FFTW is left out: no pyfftw")
+    if args.kernel:
+        try:
+            import mkl_fft
+
+            libraries["MKL"] = mkl_fft
+        except ImportError:
+            print("MKL is left out: no mkl_fft")
     with open(ROOT / "experiments" / "traces" / "ten-sets.json", encoding="utf-8") as file:
         counts = collections.Counter()
         for dataset in json.load(file)["datasets"]:
             counts.update({int(tokens): count for tokens, count in dataset["lengths"].items()})
         lengths = sorted(counts.items())
 
+    def kernel(hidden):
+        command = ["cargo", "bench", "--quiet", "-p", "splitbench-codec", "--bench", "kernel", "--", str(hidden)]
+        table = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        whole = next(line for line in table.splitlines() if line.startswith("all"))
+        return float(whole.split()[1])
+
     def ours(codec, hidden):
+        if args.kernel:
+            return kernel(hidden)
         command = ["cargo", "bench", "--quiet", "--bench", "round_trip", "--", "--json", codec, str(hidden)]
         line = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
         return line["encode"] + line["decode"]
 
-    print(f"{sum(count for _, count in lengths)} requests, encode + decode, seconds a pass, one thread, torch {torch.__version__}")
+    what = "kernel, forward + inverse" if args.kernel else "encode + decode"
+    print(f"{sum(count for _, count in lengths)} requests, {what}, seconds a pass, one thread, torch {torch.__version__}")
     for codec in args.codecs.split(","):
         for hidden in map(int, args.hidden.split(",")):
             before = ours(codec, hidden)
             choosing, seconds = 0.0, {}
             for tokens, count in lengths:
                 a = torch.rand(tokens, hidden) * 2 - 1
-                peers = fc_peers(a, torch, libraries) if codec == "fc" else other_peers(codec, a, torch)
-                times = {name: count * median(call) for name, call in peers.items()}
+                peers = fc_peers(a, torch, libraries, KERNEL_RATIO if args.kernel else RATIO) if codec == "fc" else other_peers(codec, a, torch)
+                times = {name: count * take(call, *((3, min) if args.kernel else (CALLS, median))) for name, call in peers.items()}
                 choosing += min(times.values())
                 for name, value in times.items():
                     seconds[name] = seconds.get(name, 0.0) + value

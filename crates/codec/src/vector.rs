@@ -1,4 +1,5 @@
-//! Eight f32 at a time: AVX2 where the processor has it (asked at run time), plain arrays elsewhere.
+//! Eight f32 at a time: AVX2 where the processor has it (asked at run time), with the thirty-two registers of AVX-512 where it
+//! has those, plain arrays elsewhere.
 
 /// Values of a vector.
 pub const LANES: usize = 8;
@@ -139,9 +140,17 @@ macro_rules! dispatch {
             fn with_avx<R>(call: impl FnOnce() -> R) -> R {
                 call()
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            #[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
+            fn with_more_registers<R>(call: impl FnOnce() -> R) -> R {
+                call()
+            }
+            let avx = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
                 // SAFETY: the processor was just asked.
-                unsafe { with_avx(#[inline(always)] || $function::<$crate::vector::Avx>($($argument),*)) }
+                unsafe { with_more_registers(#[inline(always)] || $function::<$crate::vector::Avx<true>>($($argument),*)) }
+            } else if avx {
+                // SAFETY: as above.
+                unsafe { with_avx(#[inline(always)] || $function::<$crate::vector::Avx<false>>($($argument),*)) }
             } else {
                 $function::<$crate::vector::Plain>($($argument),*)
             }
@@ -161,13 +170,15 @@ mod avx {
 
     use super::{LANES, Vector};
 
-    /// AVX2 with FMA. To be used only in functions that are compiled for both and called after they were found.
+    /// AVX2 with FMA, `WIDE` with the registers of AVX-512VL too: sixteen are too few for butterflies of eight complex numbers.
+    /// The operations, and so the results, are the same. To be used only in functions that are compiled for these and called
+    /// after they were found.
     #[derive(Clone, Copy)]
-    pub struct Avx(__m256);
+    pub struct Avx<const WIDE: bool>(__m256);
 
     // SAFETY of every block below: the only functions that name this type are entered after the processor was asked for
     // AVX2 and FMA; loads and stores go through references to whole arrays.
-    impl Vector for Avx {
+    impl<const WIDE: bool> Vector for Avx<WIDE> {
         #[inline(always)]
         fn splat(value: f32) -> Self {
             Self(unsafe { _mm256_set1_ps(value) })
@@ -215,7 +226,12 @@ mod avx {
             fn compiled<R>(body: impl FnOnce() -> R) -> R {
                 body()
             }
-            unsafe { compiled(body) }
+            #[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
+            #[inline(never)]
+            fn compiled_wide<R>(body: impl FnOnce() -> R) -> R {
+                body()
+            }
+            if WIDE { unsafe { compiled_wide(body) } } else { unsafe { compiled(body) } }
         }
 
         #[inline(always)]

@@ -1,13 +1,13 @@
 //! Short transforms in registers: butterflies of eight complex numbers at a time.
 
-use super::axis::ComplexLine;
+use super::line_transform::ComplexLine;
 use crate::vector::Vector;
 
 /// Eight complex numbers in registers.
 #[derive(Clone, Copy)]
 pub(super) struct ComplexRegisters<V> {
-    re: V,
-    im: V,
+    pub re: V,
+    pub im: V,
 }
 
 impl<V: Vector> ComplexRegisters<V> {
@@ -27,6 +27,12 @@ impl<V: Vector> ComplexRegisters<V> {
         self.im.store(&mut line.im);
     }
 
+    /// With real and imaginary parts in each other's place.
+    #[inline(always)]
+    pub fn exchanged(self) -> Self {
+        Self { re: self.im, im: self.re }
+    }
+
     #[inline(always)]
     pub fn times(self, [re, im]: &[f32; 2]) -> Self {
         let (re, im) = (V::splat(*re), V::splat(*im));
@@ -41,7 +47,7 @@ impl<V: Vector> ComplexRegisters<V> {
     }
 
     #[inline(always)]
-    fn add(self, other: Self) -> Self {
+    pub fn add(self, other: Self) -> Self {
         Self { re: self.re.add(other.re), im: self.im.add(other.im) }
     }
 

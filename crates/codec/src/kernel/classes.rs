@@ -9,7 +9,7 @@
 //! A *stream* is a real sequence of such sums and differences: one for class 0; one for class R/2, whose angles lie halfway
 //! between; two for each other class, its complex numbers' parts.
 
-use super::axis::ComplexLine;
+use super::line_transform::ComplexLine;
 use super::token_axis::{AxisRows, SIDE, channels, put, widths};
 use crate::vector::Vector;
 
@@ -17,7 +17,7 @@ use crate::vector::Vector;
 pub(super) const RADICES: [usize; 9] = [1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 /// Complex classes, one of each pair.
-pub(super) fn pairs(radix: usize) -> usize {
+pub(super) const fn pairs(radix: usize) -> usize {
     (radix - 1) / 2
 }
 
@@ -54,11 +54,28 @@ pub(super) struct Strip<'a> {
 }
 
 impl Strip<'_> {
+    /// Powers of the root of order R: number j of class r is its power r j. They are looked up once, since a remainder takes as long as many products.
     #[inline(always)]
-    fn root<V: Vector>(&self, power: usize) -> [V; 2] {
-        let root = &self.roots[power % self.roots.len()];
-        [V::splat(root[0]), V::splat(root[1])]
+    fn class_roots(&self, m: usize) -> ClassRoots {
+        std::array::from_fn(|r| std::array::from_fn(|j| self.roots[r * j * m % self.roots.len()]))
     }
+
+    /// The twiddle of each class at token s, e^(-2 pi i r s / S).
+    #[inline(always)]
+    fn twiddles(&self, s: usize) -> [[f32; 2]; MOST_PAIRS + 1] {
+        std::array::from_fn(|r| self.roots[r * s % self.roots.len()])
+    }
+}
+
+/// Complex classes of the largest radix.
+const MOST_PAIRS: usize = pairs(RADICES[RADICES.len() - 1]);
+
+/// By class and number of the input, both up to the middle.
+type ClassRoots = [[[f32; 2]; MOST_PAIRS + 1]; MOST_PAIRS + 1];
+
+#[inline(always)]
+fn both<V: Vector>([cos, minus_sin]: [f32; 2]) -> [V; 2] {
+    [V::splat(cos), V::splat(minus_sin)]
 }
 
 /// Calls a function that is generic in R with the radix as its constant.
@@ -112,15 +129,17 @@ fn read_with<V: Vector, const R: usize>(
     let m = classes.apart;
     let gain = V::splat(gain);
     let mut top = V::zero();
+    let roots = strip.class_roots(m);
     for s in 0..classes.terms() {
+        let (own, others) = (strip.twiddles(s), strip.twiddles(m - s));
         // Tokens s and m - s go together; the first token has no partner, nor has the middle one where m is even.
         let alone = s == 0 || 2 * s == m;
         for (nth, first) in widths(strip.hidden, strip.first) {
-            let here = class_sums::<V, R>(strip, values, m, (s, first), gain, &mut top);
+            let here = class_sums::<V, R>(strip, values, m, (s, first), (&roots, &own), gain, &mut top);
             let there = if alone {
                 [[[V::zero(); SIDE]; 2]; R]
             } else {
-                class_sums::<V, R>(strip, values, m, (m - s, first), gain, &mut top)
+                class_sums::<V, R>(strip, values, m, (m - s, first), (&roots, &others), gain, &mut top)
             };
             let at = |stream: usize| classes.stream(nth, stream).at(s);
             // Where s has no partner its difference meets a sine of zero, and halfway angles of m/2 a cosine of zero.
@@ -162,6 +181,7 @@ fn class_sums<V: Vector, const R: usize>(
     values: &[f32],
     m: usize,
     (s, first): (usize, usize),
+    (roots, twiddles): (&ClassRoots, &[[f32; 2]; MOST_PAIRS + 1]),
     gain: V,
     top: &mut V,
 ) -> [[[V; SIDE]; 2]; R] {
@@ -195,12 +215,11 @@ fn class_sums<V: Vector, const R: usize>(
             re = if r.is_multiple_of(2) { sum(re, x[R / 2]) } else { difference(re, x[R / 2]) };
         }
         for j in 1..=pairs(R) {
-            let [cos, minus_sin] = strip.root::<V>(j * r * m);
+            let [cos, minus_sin] = both::<V>(roots[r][j]);
             re = add_scaled(re, sum(x[j], x[R - j]), cos);
             im = add_scaled(im, difference(x[j], x[R - j]), minus_sin);
         }
-        // The twiddle, e^(-2 pi i r s / S).
-        let [cos, minus_sin] = strip.root::<V>(r * s);
+        let [cos, minus_sin] = both::<V>(twiddles[r]);
         for half in 0..SIDE {
             let (a, b) = (re[half], im[half]);
             out[0][half] = b.neg_mul_add(minus_sin, a.mul(cos));
@@ -219,7 +238,9 @@ fn write_with<V: Vector, const R: usize>(
 ) -> V {
     let m = classes.apart;
     let mut top = V::zero();
+    let roots = strip.class_roots(m);
     for s in 0..classes.terms() {
+        let (own, others) = (strip.twiddles(s), strip.twiddles(m - s));
         for (nth, first) in widths(strip.hidden, strip.first) {
             let at = |stream: usize| classes.stream(nth, stream).at(s);
             let (mut here, mut there) = ([[[V::zero(); SIDE]; 2]; R], [[[V::zero(); SIDE]; 2]; R]);
@@ -237,9 +258,9 @@ fn write_with<V: Vector, const R: usize>(
                 here[r] = [sum(even_re, odd_im), difference(even_im, odd_re)];
                 there[r] = [difference(even_re, odd_im), sum(even_im, odd_re)];
             }
-            spread::<V, R>(strip, values, m, (s, first), here, &mut top);
+            spread::<V, R>(strip, values, m, (s, first), (&roots, &own), here, &mut top);
             if s > 0 && 2 * s != m {
-                spread::<V, R>(strip, values, m, (m - s, first), there, &mut top);
+                spread::<V, R>(strip, values, m, (m - s, first), (&roots, &others), there, &mut top);
             }
         }
     }
@@ -253,16 +274,18 @@ fn spread<V: Vector, const R: usize>(
     values: &mut [f32],
     m: usize,
     (s, first): (usize, usize),
+    (roots, twiddles): (&ClassRoots, &[[f32; 2]; MOST_PAIRS + 1]),
     mut classes: [[[V; SIDE]; 2]; R],
     top: &mut V,
 ) {
     for (r, [re, im]) in (1usize..).zip(&mut classes[1..=pairs(R)]) {
-        let [cos, minus_sin] = strip.root::<V>(r * s);
+        let [cos, minus_sin] = both::<V>(twiddles[r]);
         for (re, im) in re.iter_mut().zip(im) {
             // Times the conjugate of the twiddle that the forward step multiplied on.
             (*re, *im) = (im.mul_add(minus_sin, re.mul(cos)), re.neg_mul_add(minus_sin, im.mul(cos)));
         }
     }
+    #[expect(clippy::needless_range_loop, reason = "j is a number of tokens, and indexes the second side only")]
     for j in 0..=R / 2 {
         // Only the real part is wanted: re meets cosines and im meets sines. Tokens j and R - j differ in the sign of
         // the sines, so both come from one pair of sums.
@@ -271,7 +294,7 @@ fn spread<V: Vector, const R: usize>(
             even = if j.is_multiple_of(2) { sum(even, classes[R / 2][0]) } else { difference(even, classes[R / 2][0]) };
         }
         for (r, [re, im]) in (1usize..).zip(&classes[1..=pairs(R)]) {
-            let [cos, minus_sin] = strip.root::<V>(j * r * m);
+            let [cos, minus_sin] = both::<V>(roots[r][j]);
             even = add_scaled(even, *re, cos);
             odd = add_scaled(odd, *im, minus_sin);
         }

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use super::axis::ComplexLine;
 use super::band::{Band, Block};
+use super::line_transform::ComplexLine;
 use super::row::RowPlan;
-use super::token_axis::{AxisRows, SIDE, STRIP, WIDTH, up_to_middle, widths};
+use super::token_axis::{AxisRows, SIDE, STRIP, WIDTH, up_to_middle};
 use super::work::{Workspace, pitch};
 use crate::shape::Shape;
 use crate::vector::{LANES, Vector, dispatch};
@@ -202,14 +202,8 @@ fn along_tokens<V: Vector>(
     let Workspace { token_axis, lines, .. } = work;
     let mut top = V::zero();
     for strip in (0..hidden).step_by(STRIP * WIDTH) {
-        top = top.larger_magnitude(token_axis.read::<V>(values, hidden, strip, gain));
-        for (nth, first) in widths(hidden, strip) {
-            token_axis.forward::<V>(
-                nth,
-                lines,
-                AxisRows { first: first / WIDTH * SIDE, step: pitch(hidden), count: rows },
-            );
-        }
+        let at = |first: usize| AxisRows { first: first / WIDTH * SIDE, step: pitch(hidden), count: rows };
+        top = top.larger_magnitude(token_axis.forward::<V>((values, hidden, strip), gain, lines, at));
     }
     (plan, top.top_bits())
 }

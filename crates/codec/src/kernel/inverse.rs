@@ -1,9 +1,9 @@
 //! A kept block back to the values it stands for.
 
-use super::axis::ComplexLine;
 use super::band::{Band, Block};
 use super::forward::{SpectrumBlock, columns, finite, needed};
-use super::token_axis::{AxisRows, SIDE, STRIP, WIDTH, up_to_middle, widths};
+use super::line_transform::ComplexLine;
+use super::token_axis::{AxisRows, SIDE, STRIP, WIDTH, up_to_middle};
 use super::work::{Workspace, pitch};
 use crate::shape::Shape;
 use crate::vector::{LANES, Vector, dispatch};
@@ -70,14 +70,15 @@ pub(super) fn inverse_with<V: Vector>(
     let read = plan.lines_read(inputs);
     for (u, line) in lines.chunks_exact_mut(pitch).enumerate() {
         spread::<V>(&mut row[..read], kept, part, u, factor);
+        // The token axis takes sixteen channels together, in pairs that become one complex number. Lanes beyond D must be
+        // zeros: what an earlier, wider transform left there would spoil its partner's digits.
+        line[hidden / LANES..].fill(ComplexLine::default());
         plan.forward::<V>((row, inputs), (line, hidden), scratch);
     }
     let mut top = V::zero();
     for strip in (0..hidden).step_by(STRIP * WIDTH) {
-        for (nth, first) in widths(hidden, strip) {
-            token_axis.inverse::<V>(nth, lines, AxisRows { first: first / WIDTH * SIDE, step: pitch, count: rows });
-        }
-        top = top.larger_magnitude(token_axis.write::<V>(out, hidden, strip));
+        let at = |first: usize| AxisRows { first: first / WIDTH * SIDE, step: pitch, count: rows };
+        top = top.larger_magnitude(token_axis.inverse::<V>(lines, at, (&mut *out, hidden, strip)));
     }
     top.top_bits()
 }

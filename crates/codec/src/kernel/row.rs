@@ -1,16 +1,15 @@
 //! Fast transforms of rows, one after another: a line holds eight neighbours of a row. A row and what it takes stay in the
 //! inner caches.
 //!
-//! Bailey's four-step method (1990) makes a transform of n = n1 n2 of short transforms, lane by lane in both steps:
-//! first with neighbouring inputs in the lanes; then tiles of 8 x 8 are transposed once; then with neighbouring results
-//! of the first step in the lanes.
+//! Bailey's four-step method (1990) makes a transform of D = 8 n of eight transforms of length n, lane by lane, and of n
+//! transforms of length 8 across the lanes: tiles of 8 x 8 are turned in registers, and are then lane by lane too.
 
 use std::sync::Arc;
 
 use rustfft::{Fft, FftPlanner, num_complex::Complex32};
 
-use super::axis::{Buffers, ComplexLine, root};
-use super::short::{Places, Short, Truncation, Twiddles};
+use super::butterfly::{ComplexRegisters, butterfly};
+use super::line_transform::{ComplexLine, LineTransform, root};
 use crate::vector::{LANES, Vector};
 
 /// The transform of rows of one length.
@@ -20,44 +19,49 @@ pub(super) struct RowPlan {
 }
 
 enum RowMethod {
-    Steps {
-        /// n1, a multiple of eight: over inputs n2 apart.
-        first: Short,
-        /// n2, a multiple of eight: over neighbours.
-        second: Short,
-        /// Factors between the steps, powers of the root of unity: n1 for each line of n2 / 8.
-        factors: Vec<ComplexLine>,
+    Lines {
+        lanes: LineTransform,
+        /// Factors between the steps, powers of the root of unity: one to seven times a result's number, for eight
+        /// results at a time.
+        factors: Vec<[ComplexLine; LANES - 1]>,
     },
-    /// For lengths without such sides, or with a prime factor above 7.
+    /// For lengths that are no multiple of 64, or have a prime factor above 7.
     Library(Arc<dyn Fft<f32>>),
+}
+
+/// What transforms of rows need beside them.
+#[derive(Default)]
+pub(super) struct RowBuffers {
+    lines: Vec<ComplexLine>,
+    complex: Vec<Complex32>,
+    scratch: Vec<Complex32>,
 }
 
 impl RowPlan {
     pub fn new(length: usize) -> Self {
-        // Both sides are multiples of eight, so that lines and tiles are full. The pair nearest to a square comes
-        // first.
-        let sides = (LANES..=length.isqrt()).rev().filter(|n1| n1.is_multiple_of(LANES));
-        let steps = sides.filter(|n1| length.is_multiple_of(LANES * n1)).find_map(|n1| {
-            let (first, second) = (Short::new(n1)?, Short::new(length / n1)?);
-            let factor = |column: usize, k: usize| {
-                let mut line = ComplexLine::default();
-                for lane in 0..LANES {
-                    [line.re[lane], line.im[lane]] = root((LANES * column + lane) * k, length);
-                }
-                line
-            };
-            let columns = second.size / LANES;
-            let factors = (0..columns).flat_map(|column| (0..n1).map(move |k| factor(column, k))).collect();
-            Some(RowMethod::Steps { first, second, factors })
-        });
-        let method = steps.unwrap_or_else(|| RowMethod::Library(FftPlanner::new().plan_fft_forward(length)));
+        let lanes = length.is_multiple_of(LANES * LANES).then(|| LineTransform::new(length / LANES)).flatten();
+        let method = match lanes {
+            Some(lanes) => {
+                let factor = |first: usize, power: usize| {
+                    let mut line = ComplexLine::default();
+                    for lane in 0..LANES {
+                        [line.re[lane], line.im[lane]] = root((first + lane) * power, length);
+                    }
+                    line
+                };
+                let factors = (0..length / LANES).step_by(LANES);
+                let factors = factors.map(|k| std::array::from_fn(|power| factor(k, power + 1))).collect();
+                RowMethod::Lines { lanes, factors }
+            }
+            None => RowMethod::Library(FftPlanner::new().plan_fft_forward(length)),
+        };
         Self { length, method }
     }
 
     /// Lines of a row that are read where inputs from `inputs` on are zeros.
     pub fn lines_read(&self, inputs: usize) -> usize {
         match &self.method {
-            RowMethod::Steps { first, second, .. } => first.reads(inputs.div_ceil(second.size)) * second.size / LANES,
+            RowMethod::Lines { lanes, .. } => lanes.reads(inputs.div_ceil(LANES)),
             RowMethod::Library(_) => self.length.div_ceil(LANES),
         }
     }
@@ -69,51 +73,35 @@ impl RowPlan {
         &self,
         (from, inputs): (&[ComplexLine], usize),
         (to, outputs): (&mut [ComplexLine], usize),
-        scratch: &mut Buffers,
+        buffers: &mut RowBuffers,
     ) {
         match &self.method {
-            RowMethod::Steps { first, second, factors } => {
-                let (n1, n2) = (first.size, second.size);
-                let (batch, columns) = (first.batch(), n2 / LANES);
-                let [between, tiles, short] =
-                    scratch.split([n1 * columns, batch * n1, first.scratch().max(second.scratch())]);
-                // Pruning (Markel 1971): input j of each of these transforms lies at j n2 or beyond, so all are zeros
-                // from inputs / n2 on.
-                let cut = Truncation { inputs: inputs.div_ceil(n2), ..Truncation::NOTHING };
-                for column in (0..columns).step_by(batch) {
-                    let count = batch.min(columns - column);
-                    let places = Places { first: column, step: columns, next: 1 };
-                    // A tile can be turned when eight results of its columns are there, so the results wait in a small
-                    // buffer.
-                    let tiled = Places { first: 0, step: 1, next: n1 };
-                    let factors = Twiddles::Lines(&factors[column * n1..]);
-                    first.transform::<V>((from, places), (tiles, tiled), count, short, factors, cut);
-                    for (nth, tiles) in tiles[..count * n1].chunks_exact(n1).enumerate() {
-                        for (tile, between) in tiles.as_chunks().0.iter().zip(between.chunks_exact_mut(n2)) {
-                            let to = &mut between[(column + nth) * LANES..][..LANES];
-                            turn::<V>(tile, to);
-                        }
-                    }
-                }
-                // Result k2 of transform k is coefficient k + n1 k2, so the wanted ones are below outputs / n1.
-                let cut = Truncation { outputs: outputs.div_ceil(n1), ..Truncation::NOTHING };
-                let side = n1 / LANES;
-                for k in (0..side).step_by(second.batch()) {
-                    let count = second.batch().min(side - k);
-                    let turned = Places { first: k * n2, step: 1, next: n2 };
-                    let places = Places { first: k, step: side, next: 1 };
-                    second.transform::<V>((between, turned), (to, places), count, short, Twiddles::None, cut);
-                }
+            RowMethod::Lines { lanes, factors } => {
+                let lines = self.length / LANES;
+                buffers.lines.resize(lines, ComplexLine::default());
+                lanes.forward::<V>(from, inputs.div_ceil(LANES), &mut buffers.lines);
+                let ends = LaneEnds { from: &buffers.lines, order: &lanes.order, factors, to: &mut to[..lines] };
+                // Result k2 of transform k is coefficient k + n k2, so the wanted ones are below outputs / n.
+                V::enter(
+                    #[inline(always)]
+                    || match outputs.div_ceil(lines) {
+                        ..=3 => across_lanes::<V, 3>(ends),
+                        4 => across_lanes::<V, 4>(ends),
+                        _ => across_lanes::<V, LANES>(ends),
+                    },
+                );
             }
             RowMethod::Library(fft) => {
-                let (values, short) = scratch.complex(self.length, fft.get_inplace_scratch_len());
-                for (values, line) in values.chunks_mut(LANES).zip(from) {
+                let RowBuffers { complex, scratch, .. } = buffers;
+                complex.resize(self.length, Complex32::default());
+                scratch.resize(fft.get_inplace_scratch_len(), Complex32::default());
+                for (values, line) in complex.chunks_mut(LANES).zip(from) {
                     for (lane, value) in values.iter_mut().enumerate() {
                         *value = Complex32::new(line.re[lane], line.im[lane]);
                     }
                 }
-                fft.process_with_scratch(values, short);
-                for (values, line) in values.chunks(LANES).zip(to) {
+                fft.process_with_scratch(complex, scratch);
+                for (values, line) in complex.chunks(LANES).zip(to) {
                     for (lane, value) in values.iter().enumerate() {
                         (line.re[lane], line.im[lane]) = (value.re, value.im);
                     }
@@ -123,18 +111,35 @@ impl RowPlan {
     }
 }
 
-/// Transposes a tile of 8 x 8.
+/// What the transforms across the lanes read and write.
+struct LaneEnds<'a> {
+    from: &'a [ComplexLine],
+    order: &'a [u32],
+    factors: &'a [[ComplexLine; LANES - 1]],
+    to: &'a mut [ComplexLine],
+}
+
+/// Transforms of length 8 across the lanes, of which `OUT` results are wanted.
 #[inline(always)]
-fn turn<V: Vector>(from: &[ComplexLine; LANES], to: &mut [ComplexLine]) {
-    // Before, line j holds result j of eight neighbouring transforms; after, line l holds eight results of transform l.
-    // The second step then runs eight transforms side by side, again lane by lane.
-    let (mut re, mut im) = ([V::zero(); LANES], [V::zero(); LANES]);
-    for j in 0..LANES {
-        (re[j], im[j]) = (V::load(&from[j].re), V::load(&from[j].im));
-    }
-    let (re, im) = (V::transpose(re), V::transpose(im));
-    for (j, to) in to.iter_mut().enumerate() {
-        re[j].store(&mut to.re);
-        im[j].store(&mut to.im);
+fn across_lanes<V: Vector, const OUT: usize>(ends: LaneEnds<'_>) {
+    let LaneEnds { from, order, factors, to } = ends;
+    let far = to.len() / LANES;
+    for (tile, (order, factors)) in order.as_chunks::<LANES>().0.iter().zip(factors).enumerate() {
+        let (mut re, mut im) = ([V::zero(); LANES], [V::zero(); LANES]);
+        for (j, at) in order.iter().enumerate() {
+            let line = &from[*at as usize];
+            (re[j], im[j]) = (V::load(&line.re), V::load(&line.im));
+        }
+        // Before, vector j holds result j of eight transforms; after, vector l holds eight results of transform l.
+        let (re, im) = (V::transpose(re), V::transpose(im));
+        let mut x = [ComplexRegisters::<V>::zero(); LANES];
+        x[0] = ComplexRegisters { re: re[0], im: im[0] };
+        for (l, factor) in (1..LANES).zip(factors) {
+            x[l] = ComplexRegisters { re: re[l], im: im[l] }.times_line(factor);
+        }
+        butterfly::<V, LANES, LANES>(&mut x, &[]);
+        for (k, x) in x.into_iter().enumerate().take(OUT) {
+            x.store(&mut to[k * far + tile]);
+        }
     }
 }

@@ -1,14 +1,14 @@
-//! The token axis. Few tokens are transformed by sums over cosines and sines, class by class ([`super::classes`]), and
-//! only the wanted frequencies are computed. Many tokens are transformed by fast transforms, two real columns as one
-//! complex column.
+//! The token axis: by sums over cosines and sines, class by class ([`super::classes`]), of wanted frequencies only, or by
+//! transforms of whole columns ([`super::columns`]), whichever counts less.
 
 use std::f64::consts::TAU;
 use std::iter::StepBy;
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::axis::{AxisPlan, Buffers, ComplexLine};
 use super::classes::{self, Classes, RADICES, Strip};
+use super::columns::{ColumnBuffers, ColumnTransform};
+use super::line_transform::{ComplexLine, prefetch, prefetch_to_write};
 use crate::vector::{LANES, Vector};
 
 /// Channels at a time: two vectors.
@@ -16,10 +16,13 @@ pub(super) const WIDTH: usize = 2 * LANES;
 
 /// A strip is this many times [`WIDTH`] channels of a row, read or written in one go: rows lie far apart in memory, and
 /// a processor prefetches only where neighbours are read.
-pub(super) const STRIP: usize = 8;
+pub(super) const STRIP: usize = 4;
 
 /// Outputs at a time: with two vectors of each part, their sums fill twelve of sixteen registers.
 const OUTPUTS: usize = 3;
+
+/// Tokens that are summed whatever the count says.
+const FEW: usize = 8;
 
 /// Lines of [`WIDTH`] channels.
 pub(super) const SIDE: usize = WIDTH / LANES;
@@ -59,25 +62,31 @@ pub(super) fn up_to_middle(tokens: usize) -> usize {
     tokens / 2 + 1
 }
 
-/// What is computed once per number of tokens: the roots of unity and the fast transform.
+/// What is computed once per number of tokens and of wanted row frequencies.
 pub(super) struct TokenPlan {
-    roots: Vec<[f32; 2]>,
-    axis: AxisPlan,
+    rows: usize,
+    method: TokenMethod,
+}
+
+/// How a strip of channels is transformed.
+enum TokenMethod {
+    Sums { classes: Classes, roots: Vec<[f32; 2]> },
+    Columns(ColumnTransform),
 }
 
 impl TokenPlan {
-    pub fn new(tokens: usize) -> Self {
-        Self { roots: roots(tokens), axis: AxisPlan::new(tokens) }
+    pub fn new(tokens: usize, rows: usize) -> Self {
+        let method = match Self::classes(tokens, rows) {
+            Some(classes) => TokenMethod::Sums { classes, roots: roots(tokens) },
+            None => TokenMethod::Columns(ColumnTransform::new(tokens, rows)),
+        };
+        Self { rows, method }
     }
 
-    /// The classes for this number of row frequencies; `None` where fast transforms serve it better. The cost is
-    /// counted in products of real numbers: to divide S tokens into R > 2 classes counts S (R/2 + 8); a step of a fast
-    /// transform, which has S log2 S of them, counts ten, and one of the library's transform 24. Those were the times
-    /// when they were last measured. A table of factors beyond the caches is neither fast nor small, whatever the
-    /// count.
-    fn classes(&self, rows: usize) -> Option<Classes> {
-        let tokens = self.roots.len();
-        let step = if self.axis.is_fast() { 10 } else { 24 };
+    /// The classes for this number of row frequencies; `None` where transforms of whole columns serve it better. The cost is
+    /// counted in products of real numbers: to divide S tokens into R > 2 classes counts S (R/2 + 8). A table of factors
+    /// beyond the caches is neither fast nor small, whatever the count.
+    fn classes(tokens: usize, rows: usize) -> Option<Classes> {
         let classes = |radix: &usize| Classes { radix: *radix, apart: tokens / radix };
         let cost = |classes: &Classes| {
             let Classes { radix, .. } = *classes;
@@ -90,7 +99,9 @@ impl TokenPlan {
         let divided = RADICES.iter().filter(|radix| tokens.is_multiple_of(**radix)).map(classes);
         let best = divided.min_by_key(cost)?;
         let factors = rows / best.radix * best.terms();
-        (factors <= MOST_PRODUCTS && cost(&best) <= step * tokens * (tokens.ilog2() as usize + 1)).then_some(best)
+        let few = tokens <= FEW;
+        let cheap = factors <= MOST_PRODUCTS && cost(&best) <= ColumnTransform::cost(tokens, rows);
+        (few || cheap).then_some(best)
     }
 }
 
@@ -114,37 +125,33 @@ fn frequencies(Classes { radix, .. }: Classes, rows: usize, table: usize) -> Ste
 #[derive(Default)]
 pub(super) struct TokenAxis {
     plan: Option<Rc<TokenPlan>>,
-    /// The classes, where sums are used; `None` for fast transforms.
-    classes: Option<Classes>,
     /// The factors of the sums, a table for each kind of class that [`frequencies`] lists.
     tables: [Vec<f32>; 3],
     /// The terms of the streams, for each [`WIDTH`] channels in turn.
     terms: Vec<ComplexLine>,
     /// The two streams of a complex class, transformed or to be transformed.
     pair: Vec<ComplexLine>,
-    /// For fast transforms: the tokens of each [`WIDTH`] channels, eight channels as real parts and eight as imaginary
-    /// parts.
-    columns: Vec<ComplexLine>,
-    scratch: Buffers,
+    columns: ColumnBuffers,
 }
 
 impl TokenAxis {
-    /// Prepares transforms from S x D values to `rows` row frequencies, or, where `inverse`, back.
-    pub fn prepare(&mut self, plan: Rc<TokenPlan>, hidden: usize, rows: usize, inverse: bool) {
-        let tokens = plan.roots.len();
+    /// Prepares transforms from S x D values to the plan's row frequencies, or, where `inverse`, back.
+    pub fn prepare(&mut self, plan: Rc<TokenPlan>, hidden: usize, inverse: bool) {
+        let TokenPlan { rows, method } = &*plan;
+        let rows = *rows;
         // A narrow activation of many tokens has no whole strip.
         let strip = hidden.div_ceil(WIDTH).min(STRIP);
-        self.classes = plan.classes(rows);
-        match self.classes {
-            None => self.columns.resize(strip * tokens, ComplexLine::default()),
-            Some(classes) => {
+        match method {
+            TokenMethod::Columns(_) => {}
+            TokenMethod::Sums { classes, roots } => {
+                let classes = *classes;
                 for (nth, table) in self.tables.iter_mut().enumerate() {
                     let (frequencies, terms) = (frequencies(classes, rows, nth), 0..classes.terms());
                     // The inverse multiplies frequencies into terms: the same factors, in the other order.
                     if inverse {
-                        fill_table(table, &plan.roots, terms, frequencies);
+                        fill_table(table, roots, terms, frequencies);
                     } else {
-                        fill_table(table, &plan.roots, frequencies, terms);
+                        fill_table(table, roots, frequencies, terms);
                     }
                 }
                 self.terms.resize(strip * classes.radix * classes.terms() * SIDE, ComplexLine::default());
@@ -154,156 +161,134 @@ impl TokenAxis {
         self.plan = Some(plan);
     }
 
-    /// Reads a strip of row-major S x D `values`, each times `gain`. Gives the largest magnitudes, lane by lane.
+    /// Makes `lines` the first row frequencies of a strip of channels of row-major S x D `values`, each times `gain`; `rows`
+    /// says where those of a channel lie. Gives the largest magnitudes of the values, lane by lane.
     #[inline(always)]
-    pub fn read<V: Vector>(&mut self, values: &[f32], hidden: usize, strip: usize, gain: f32) -> V {
+    pub fn forward<V: Vector>(
+        &mut self,
+        (values, hidden, strip): (&[f32], usize, usize),
+        gain: f32,
+        lines: &mut [ComplexLine],
+        rows: impl Fn(usize) -> AxisRows,
+    ) -> V {
         let mut top = V::zero();
-        let Some(plan) = &self.plan else { return top };
-        let tokens = plan.roots.len();
-        if let Some(classes) = self.classes {
-            let strip = Strip { hidden, first: strip, roots: &plan.roots };
-            return classes::read::<V>(classes, &strip, values, gain, &mut self.terms);
-        }
-        let gain = V::splat(gain);
-        for (s, row) in values.chunks_exact(hidden).enumerate() {
-            for (nth, first) in widths(hidden, strip) {
-                let [low, high] = channels::<V>(row, first);
-                top = top.larger_magnitude(low).larger_magnitude(high);
-                // Two real columns as the parts of one complex column: one transform serves both (Cooley, Lewis and
-                // Welch 1970).
-                let line = &mut self.columns[nth * tokens + s];
-                low.mul(gain).store(&mut line.re);
-                high.mul(gain).store(&mut line.im);
+        let Some(plan) = self.plan.clone() else { return top };
+        match &plan.method {
+            TokenMethod::Columns(transform) => {
+                for (_, first) in widths(hidden, strip) {
+                    let to = (&mut *lines, rows(first));
+                    let read = transform.forward::<V>((values, hidden, first), gain, to, &mut self.columns);
+                    top = top.larger_magnitude(read);
+                }
+            }
+            TokenMethod::Sums { classes, roots } => {
+                let whole = Strip { hidden, first: strip, roots };
+                top = classes::read::<V>(*classes, &whole, values, gain, &mut self.terms);
+                for (nth, first) in widths(hidden, strip) {
+                    self.sums_of_terms::<V>(*classes, nth, lines, rows(first));
+                }
             }
         }
         top
     }
 
-    /// Transforms the nth channels of the strip to the first rows of their spectrum.
+    /// Undoes `forward`: takes rows u and S - u as conjugates and computes the real part of what the rows alone stand for.
+    /// Real and imaginary parts of the rows come exchanged.
     #[inline(always)]
-    pub fn forward<V: Vector>(&mut self, nth: usize, lines: &mut [ComplexLine], rows: AxisRows) {
-        let Some(plan) = &self.plan else { return };
-        let tokens = plan.roots.len();
-        if let Some(classes) = self.classes {
-            let Classes { radix, .. } = classes;
-            let [whole, halfway, complex] = &self.tables;
-            sums::<V, false>(whole, (&self.terms, classes.stream(nth, 0)), (&mut *lines, rows.every(radix, 0)));
-            if radix.is_multiple_of(2) {
-                let to = (&mut *lines, rows.every(radix, radix / 2));
-                sums::<V, false>(halfway, (&self.terms, classes.stream(nth, 1)), to);
-            }
-            let [first, second] = halves(&self.pair);
-            for r in 1..=classes::pairs(radix) {
-                let stream = classes.of_pair(r);
-                sums::<V, false>(complex, (&self.terms, classes.stream(nth, stream)), (&mut self.pair, first));
-                sums::<V, false>(complex, (&self.terms, classes.stream(nth, stream + 1)), (&mut self.pair, second));
-                for k in 0..first.count {
-                    for half in 0..SIDE {
-                        let (a, b) = (&self.pair[first.at(k) + half], &self.pair[second.at(k) + half]);
-                        // Frequencies R k + r and R k - r share these four sums; those of the sines change their sign
-                        // between the two.
-                        let (even_re, odd_im) = (V::load(&a.re), V::load(&a.im));
-                        let (even_im, odd_re) = (V::load(&b.re), V::load(&b.im));
-                        if radix * k + r < rows.count {
-                            let row = &mut lines[rows.at(radix * k + r) + half];
-                            even_re.sub(odd_im).store(&mut row.re);
-                            even_im.add(odd_re).store(&mut row.im);
-                        }
-                        // The conjugate of its mirror.
-                        if k > 0 && radix * k - r < rows.count {
-                            let row = &mut lines[rows.at(radix * k - r) + half];
-                            even_re.add(odd_im).store(&mut row.re);
-                            odd_re.sub(even_im).store(&mut row.im);
-                        }
-                    }
-                }
-            }
-            return;
-        }
-        let columns = &mut self.columns[nth * tokens..][..tokens];
-        plan.axis.forward::<V>(columns, &mut self.scratch);
-        let half = V::splat(0.5);
-        for u in 0..rows.count {
-            // The two columns come apart by symmetry: the first's spectrum is half the sum of Z[u] and the conjugate of
-            // Z[S - u], the second's is half their difference over i.
-            let (z, w) = (&columns[u], &columns[(tokens - u) % tokens]);
-            let (z_re, z_im, w_re, w_im) = (V::load(&z.re), V::load(&z.im), V::load(&w.re), V::load(&w.im));
-            let row = &mut lines[rows.at(u)..][..SIDE];
-            z_re.add(w_re).mul(half).store(&mut row[0].re);
-            z_im.add(w_im).mul(half).store(&mut row[1].re);
-            z_im.sub(w_im).mul(half).store(&mut row[0].im);
-            w_re.sub(z_re).mul(half).store(&mut row[1].im);
-        }
-    }
-
-    /// Undoes `forward`: takes rows u and S - u as conjugates and computes the real part of what `rows` alone stand
-    /// for. Real and imaginary parts of the rows come exchanged.
-    #[inline(always)]
-    pub fn inverse<V: Vector>(&mut self, nth: usize, lines: &[ComplexLine], rows: AxisRows) {
-        let Some(plan) = &self.plan else { return };
-        let tokens = plan.roots.len();
-        if let Some(classes) = self.classes {
-            let Classes { radix, .. } = classes;
-            let [whole, halfway, complex] = &self.tables;
-            sums::<V, true>(whole, (lines, rows.every(radix, 0)), (&mut self.terms, classes.stream(nth, 0)));
-            if radix.is_multiple_of(2) {
-                let from = (lines, rows.every(radix, radix / 2));
-                sums::<V, true>(halfway, from, (&mut self.terms, classes.stream(nth, 1)));
-            }
-            let [first, second] = halves(&self.pair);
-            for r in 1..=classes::pairs(radix) {
-                for k in 0..first.count {
-                    for half in 0..SIDE {
-                        // Row R k - r is the conjugate of frequency r - R k: their sums and differences go through the
-                        // tables once for both.
-                        let [re, im] = part::<V>(lines, rows, Some(radix * k + r), half);
-                        let [mirror_re, mirror_im] = part::<V>(lines, rows, (radix * k).checked_sub(r), half);
-                        let (a, b) = (first.at(k) + half, second.at(k) + half);
-                        re.add(mirror_re).store(&mut self.pair[a].re);
-                        im.add(mirror_im).store(&mut self.pair[a].im);
-                        im.sub(mirror_im).store(&mut self.pair[b].re);
-                        re.sub(mirror_re).store(&mut self.pair[b].im);
-                    }
-                }
-                let stream = classes.of_pair(r);
-                sums::<V, false>(complex, (&self.pair, first), (&mut self.terms, classes.stream(nth, stream)));
-                sums::<V, false>(complex, (&self.pair, second), (&mut self.terms, classes.stream(nth, stream + 1)));
-            }
-            return;
-        }
-        let columns = &mut self.columns[nth * tokens..][..tokens];
-        columns.fill(ComplexLine::default());
-        let half = V::splat(0.5);
-        for u in 0..rows.count {
-            let row = &lines[rows.at(u)..][..SIDE];
-            let (re, im) = (V::load(&row[0].im).mul(half), V::load(&row[0].re).mul(half));
-            let (other_re, other_im) = (V::load(&row[1].im).mul(half), V::load(&row[1].re).mul(half));
-            // Half of each to either side, the second columns times i; parts exchanged, as for every inverse here.
-            add(&mut columns[u], re.sub(other_im), im.add(other_re));
-            add(&mut columns[(tokens - u) % tokens], re.add(other_im), other_re.sub(im));
-        }
-        plan.axis.forward::<V>(columns, &mut self.scratch);
-    }
-
-    /// Writes a strip of row-major S x D `values`. Gives the largest magnitudes, lane by lane.
-    #[inline(always)]
-    pub fn write<V: Vector>(&self, values: &mut [f32], hidden: usize, strip: usize) -> V {
+    pub fn inverse<V: Vector>(
+        &mut self,
+        lines: &[ComplexLine],
+        rows: impl Fn(usize) -> AxisRows,
+        (values, hidden, strip): (&mut [f32], usize, usize),
+    ) -> V {
         let mut top = V::zero();
-        let Some(plan) = &self.plan else { return top };
-        let tokens = plan.roots.len();
-        if let Some(classes) = self.classes {
-            let strip = Strip { hidden, first: strip, roots: &plan.roots };
-            return classes::write::<V>(classes, &strip, &self.terms, values);
-        }
-        for (s, row) in values.chunks_exact_mut(hidden).enumerate() {
-            for (nth, first) in widths(hidden, strip) {
-                let line = &self.columns[nth * tokens + s];
-                let [low, high] = [V::load(&line.im), V::load(&line.re)];
-                top = top.larger_magnitude(low).larger_magnitude(high);
-                put(row, first, [low, high]);
+        let Some(plan) = self.plan.clone() else { return top };
+        match &plan.method {
+            TokenMethod::Columns(transform) => {
+                for (_, first) in widths(hidden, strip) {
+                    let to = (&mut *values, hidden, first);
+                    let written = transform.inverse::<V>((lines, rows(first)), to, &mut self.columns);
+                    top = top.larger_magnitude(written);
+                }
+            }
+            TokenMethod::Sums { classes, roots } => {
+                for (nth, first) in widths(hidden, strip) {
+                    self.terms_of_sums::<V>(*classes, nth, lines, rows(first));
+                }
+                let whole = Strip { hidden, first: strip, roots };
+                top = classes::write::<V>(*classes, &whole, &self.terms, values);
             }
         }
         top
+    }
+
+    /// The nth channels of a strip: their terms to the first rows of their spectrum.
+    #[inline(always)]
+    fn sums_of_terms<V: Vector>(&mut self, classes: Classes, nth: usize, lines: &mut [ComplexLine], rows: AxisRows) {
+        let Classes { radix, .. } = classes;
+        let [whole, halfway, complex] = &self.tables;
+        sums::<V, false>(whole, (&self.terms, classes.stream(nth, 0)), (&mut *lines, rows.every(radix, 0)));
+        if radix.is_multiple_of(2) {
+            let to = (&mut *lines, rows.every(radix, radix / 2));
+            sums::<V, false>(halfway, (&self.terms, classes.stream(nth, 1)), to);
+        }
+        let [first, second] = halves(&self.pair);
+        for r in 1..=classes::pairs(radix) {
+            let stream = classes.of_pair(r);
+            sums::<V, false>(complex, (&self.terms, classes.stream(nth, stream)), (&mut self.pair, first));
+            sums::<V, false>(complex, (&self.terms, classes.stream(nth, stream + 1)), (&mut self.pair, second));
+            for k in 0..first.count {
+                for half in 0..SIDE {
+                    let (a, b) = (&self.pair[first.at(k) + half], &self.pair[second.at(k) + half]);
+                    // Frequencies R k + r and R k - r share these four sums; those of the sines change their sign
+                    // between the two.
+                    let (even_re, odd_im) = (V::load(&a.re), V::load(&a.im));
+                    let (even_im, odd_re) = (V::load(&b.re), V::load(&b.im));
+                    if radix * k + r < rows.count {
+                        let row = &mut lines[rows.at(radix * k + r) + half];
+                        even_re.sub(odd_im).store(&mut row.re);
+                        even_im.add(odd_re).store(&mut row.im);
+                    }
+                    // The conjugate of its mirror.
+                    if k > 0 && radix * k - r < rows.count {
+                        let row = &mut lines[rows.at(radix * k - r) + half];
+                        even_re.add(odd_im).store(&mut row.re);
+                        odd_re.sub(even_im).store(&mut row.im);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Undoes `sums_of_terms`.
+    #[inline(always)]
+    fn terms_of_sums<V: Vector>(&mut self, classes: Classes, nth: usize, lines: &[ComplexLine], rows: AxisRows) {
+        let Classes { radix, .. } = classes;
+        let [whole, halfway, complex] = &self.tables;
+        sums::<V, true>(whole, (lines, rows.every(radix, 0)), (&mut self.terms, classes.stream(nth, 0)));
+        if radix.is_multiple_of(2) {
+            let from = (lines, rows.every(radix, radix / 2));
+            sums::<V, true>(halfway, from, (&mut self.terms, classes.stream(nth, 1)));
+        }
+        let [first, second] = halves(&self.pair);
+        for r in 1..=classes::pairs(radix) {
+            for k in 0..first.count {
+                for half in 0..SIDE {
+                    // Row R k - r is the conjugate of frequency r - R k: their sums and differences go through the
+                    // tables once for both.
+                    let [re, im] = part::<V>(lines, rows, Some(radix * k + r), half);
+                    let [mirror_re, mirror_im] = part::<V>(lines, rows, (radix * k).checked_sub(r), half);
+                    let (a, b) = (first.at(k) + half, second.at(k) + half);
+                    re.add(mirror_re).store(&mut self.pair[a].re);
+                    im.add(mirror_im).store(&mut self.pair[a].im);
+                    im.sub(mirror_im).store(&mut self.pair[b].re);
+                    re.sub(mirror_re).store(&mut self.pair[b].im);
+                }
+            }
+            let stream = classes.of_pair(r);
+            sums::<V, false>(complex, (&self.pair, first), (&mut self.terms, classes.stream(nth, stream)));
+            sums::<V, false>(complex, (&self.pair, second), (&mut self.terms, classes.stream(nth, stream + 1)));
+        }
     }
 }
 
@@ -323,13 +308,6 @@ fn part<V: Vector>(lines: &[ComplexLine], rows: AxisRows, u: Option<usize>, half
 fn halves(pair: &[ComplexLine]) -> [AxisRows; 2] {
     let count = pair.len() / SIDE / 2;
     [0, count].map(|before| AxisRows { first: before * SIDE, step: SIDE, count })
-}
-
-/// Adds to a line of exchanged parts.
-#[inline(always)]
-fn add<V: Vector>(line: &mut ComplexLine, re: V, im: V) {
-    V::load(&line.im).add(re).store(&mut line.im);
-    V::load(&line.re).add(im).store(&mut line.re);
 }
 
 /// Cosine and negative sine of 2 pi i / S, i in 0..S.
@@ -409,9 +387,10 @@ fn sums<V: Vector, const EXCHANGED: bool>(
     }
 }
 
-/// The channels from `first` on of a row, zeros beyond its end.
+/// The channels from `first` on of a row, zeros beyond its end. Those of the next strip are asked for.
 #[inline(always)]
 pub(super) fn channels<V: Vector>(row: &[f32], first: usize) -> [V; 2] {
+    prefetch(row.as_ptr().wrapping_add(first + STRIP * WIDTH));
     if let Some(chunk) = row.get(first..first + WIDTH) {
         let (halves, _) = chunk.as_chunks::<LANES>();
         return [V::load(&halves[0]), V::load(&halves[1])];
@@ -424,6 +403,7 @@ pub(super) fn channels<V: Vector>(row: &[f32], first: usize) -> [V; 2] {
 /// Writes channels back into a row; what lies beyond its end is dropped.
 #[inline(always)]
 pub(super) fn put<V: Vector>(row: &mut [f32], first: usize, channels: [V; 2]) {
+    prefetch_to_write(row.as_ptr().wrapping_add(first + STRIP * WIDTH));
     if let Some(chunk) = row.get_mut(first..first + WIDTH) {
         let (halves, _) = chunk.as_chunks_mut::<LANES>();
         channels[0].store(&mut halves[0]);
