@@ -51,7 +51,7 @@ fn load(folder: &Path) -> Result<Decoder> {
 /// Loads it with its matrices in this type.
 fn load_as(folder: &Path, dtype: DType) -> Result<Decoder> {
     let (config, weights, _) = settled(folder)?;
-    checkpoint::decoder(&config, &weights, &Placement { device: Device::Cpu, dtype }, DecoderPart::Whole)
+    checkpoint::decoder(&config, &weights, &Placement { dtype, ..Placement::cpu() }, DecoderPart::Whole)
 }
 
 /// Its configuration as the weights bear it, the weights, and what is to be said of them.
