@@ -1,5 +1,5 @@
-// Kernels of candle (candle-kernels 0.11: unary.cu, binary.cu, cast.cu, affine.cu, reduce.cu, indexing.cu, ternary.cu, fill.cu) by their names
-// and arguments, the whole grid at once. f32, f64, bf16, u8, u32 and i64; no f16, no fp8.
+// Kernels of candle by their names and arguments (candle-kernels 0.11: unary.cu, binary.cu, cast.cu, affine.cu, reduce.cu, indexing.cu,
+// ternary.cu, fill.cu), the whole grid at once. f32, f64, bf16, u8, u32 and i64; no f16, no fp8.
 #include "driver.h"
 #include "numbers.h"
 #include <array>

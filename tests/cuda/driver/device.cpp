@@ -68,7 +68,7 @@ API CUresult cuGetErrorName(CUresult error, const char **name) {
     if (at == errors().end()) return *name = nullptr, INVALID_VALUE;
     return *name = at->second.name, SUCCESS;
 }
-// What an operation that is not emulated is called is told here too, for the program's own message.
+// Names what is not emulated too, for the program's own message.
 API CUresult cuGetErrorString(CUresult error, const char **text) {
     static thread_local std::string told;
     auto at = errors().find(error);
