@@ -196,7 +196,8 @@ report:
         target/report/results/figure7/assumed results/codecs/pocket results/layers/pocket --page results/report/pocket
     cargo run --release -- report results/table2/smollm2-135m results/table2/qwen2.5-coder-0.5b results/table3/smollm2-135m \
         results/codecs/smollm2-135m results/wire/smollm2-135m results/codecs/qwen2.5-coder-0.5b results/layer-sweep/smollm2-135m \
-        results/figure2/smollm2-135m results/readings/smollm2-135m --page results/report/real
+        results/figure2/smollm2-135m results/readings/smollm2-135m results/table1/smollm2-135m results/table1/qwen2.5-coder-0.5b \
+        --page results/report/real
 
 # A run on a Slurm cluster, from its login node; the same line again submits what failed.
 # `just cluster table2 qwen2.5-1.5b 32 --limit 50`; more in `experiments/slurm/submit --help`.
