@@ -3,6 +3,7 @@
 use anyhow::{Context, Error, Result, ensure};
 use candle_core::{DType, Device};
 
+use crate::model::ops::WIDENED;
 use crate::model::{Config, Placement, ProductType, free_memory, source, split};
 
 /// Weights of one layer's matrices.
@@ -40,12 +41,15 @@ fn gpu_bytes(c: &Config, placement: &Placement, batch_tokens: usize) -> f64 {
     let wide = (c.num_attention_heads * c.head_dim) as f64;
     // The client half's rows, and a batch that waits.
     let waiting = rows * 2.0 * d;
-    // Products in f32 of weights that are kept in bf16 are made of a copy.
-    let copied = placement.dtype != DType::F32 && placement.products == ProductType::F32;
-    let widened = |weights: f64| if copied { weights } else { 0.0 };
-    let layer = rows * (3.0 * d + wide + 4.0 * inner) + widened(d * inner);
+    let mut layer = rows * (3.0 * d + wide + 4.0 * inner);
     let logits = (split::MOST_LOGITS as f64).min(2.0 * rows * c.vocab_size as f64);
-    let head = logits + rows * 2.0 * d + widened(d * c.vocab_size as f64);
+    let mut head = logits + rows * 2.0 * d;
+    if placement.dtype != DType::F32 && placement.products == ProductType::F32 {
+        // Weights are widened block by block, and the results of the blocks put together: of a gate, and of one of the two logits.
+        let block = |weights: f64| weights.min(WIDENED as f64);
+        layer += block(d * inner) + rows * inner;
+        head += block(d * c.vocab_size as f64) + logits / 2.0;
+    }
     weights(c, placement.dtype) + 4.0 * (waiting + layer.max(head))
 }
 

@@ -35,7 +35,7 @@ use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 const OTHER_KERNEL: usize = 256;
 
 /// Most values of a narrow weight that stand in f32 at a time (32 MiB).
-const WIDENED: usize = 1 << 23;
+pub const WIDENED: usize = 1 << 23;
 
 /// Whether [`linear`] multiplies bf16 weights as they are where they are not on the CPU, with rows and results rounded to bf16.
 static MULTIPLY_IN_BF16: AtomicBool = AtomicBool::new(false);
@@ -47,11 +47,14 @@ pub(super) fn multiply_in_bf16(on: bool) {
 }
 
 /// `x` (rows x K) times the transpose of `weight` (N x K), plus `bias` (N). A weight of a narrower type than f32 is widened
-/// a block of rows at a time: arithmetic is f32 whatever the weight is kept in.
+/// a block of rows at a time: arithmetic is f32 whatever the weight is kept in, but where the process multiplies bf16 on a GPU.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if MULTIPLY_IN_BF16.load(Ordering::Relaxed) && !x.device().is_cpu() && weight.dtype() == DType::BF16 {
         let out = x.to_dtype(DType::BF16)?.matmul(&weight.t()?)?.to_dtype(DType::F32)?;
-        return bias.map_or(Ok(out.clone()), |bias| out.broadcast_add(bias));
+        return match bias {
+            Some(bias) => out.broadcast_add(bias),
+            None => Ok(out),
+        };
     }
     let (rows, width) = x.dims2()?;
     let outputs = weight.dim(0)?;
