@@ -16,6 +16,7 @@ mod rms_norm;
 mod rotary;
 mod step_attention;
 mod swiglu;
+mod weight_product;
 
 pub use attention::{Heads, causal_attention, continued_attention};
 pub use cross_entropy::cross_entropy;
@@ -25,6 +26,7 @@ pub use rms_norm::{normalise, rms_norm};
 pub use rotary::{rotary, rotate, rotate_rows};
 pub use step_attention::{SeenTokens, step_attention};
 pub use swiglu::{gated, swiglu};
+use weight_product::times_transposed;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -66,7 +68,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         .step_by(block)
         .map(|from| {
             let weight = weight.narrow(0, from, block.min(outputs - from))?.to_dtype(DType::F32)?;
-            padded.matmul(&weight.t()?)
+            times_transposed(&padded, &weight)
         })
         .collect::<Result<_>>()?;
     let out = if blocks.len() == 1 { blocks[0].clone() } else { Tensor::cat(&blocks, 1)? };
@@ -120,7 +122,7 @@ mod tests {
             Var::from_vec(values, shape, &Device::Cpu).unwrap()
         };
         let (x, y, weight) = (var(&[rows, width], 1), var(&[rows, width], 2), var(&[width], 3));
-        let upstream = var(&[rows, width], 4);
+        let (upstream, square) = (var(&[rows, width], 4), var(&[width, width], 5));
         let packing = Arc::new(Packing::of([4, 7]));
         let table = Arc::new(RopeTable::new(&config, 16));
         let pairs = [
@@ -128,6 +130,7 @@ mod tests {
             ("rotary", rotary(&x, &packing, &table), rotary::composed(&x, &packing, &table)),
             ("swiglu", swiglu(&x, &y), swiglu::composed(&x, &y)),
             ("bias", bias::add(&x, &weight), x.broadcast_add(&weight)),
+            ("product", times_transposed(&x, &square), x.matmul(&square.t().unwrap())),
         ];
         for (name, fused, composed) in pairs {
             let (fused, composed) = (fused.unwrap(), composed.unwrap());
@@ -138,7 +141,7 @@ mod tests {
                 assert!(gap < 1e-5, "{name}, {what}: {gap}");
             };
             same(&fused, &composed, "forwards");
-            for (var, what) in [(&x, "x"), (&y, "y"), (&weight, "weight")] {
+            for (var, what) in [(&x, "x"), (&y, "y"), (&weight, "weight"), (&square, "square")] {
                 match (a.get(var), b.get(var)) {
                     (Some(one), Some(other)) => same(one, other, what),
                     (one, other) => {
@@ -147,6 +150,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_weight_that_is_no_variable_has_no_gradient() {
+        let values = |shape: (usize, usize)| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        let (x, weight) = (Var::from_tensor(&values((2, 3))).unwrap(), values((4, 3)));
+        let gradients = linear(&x, &weight, None).unwrap().sum_all().unwrap().backward().unwrap();
+        assert_eq!(gradients.get(&x).unwrap().to_vec2::<f32>().unwrap(), [[4.0; 3]; 2]);
+        assert_eq!(gradients.get_ids().count(), 1, "memory that nobody asked for");
     }
 
     #[test]
