@@ -5,9 +5,11 @@
 
 Ours are whole codecs: bytes in f16 come out of `encode` and go into `decode`. The peers do the arithmetic alone and keep
 f32. FC's peers: the block of rfft2, and row transforms whose kept columns alone are transformed along the tokens, by
-torch.fft, scipy.fft and FFTW (pyfftw, plans by estimate) where they are installed. Printed are the ratios to the fastest rfft2,
+torch.fft, scipy.fft and FFTW (pyfftw, plans by `--fftw`) where they are installed. Printed are the ratios to the fastest rfft2,
 to the fastest of all, and to a peer that would choose the fastest of all at every length. Ours run before and after the peers.
-`--kernel` measures FC's transform alone, ratio 8, by least times on either side, with MKL (mkl_fft) among the peers.
+`--kernel` measures FC's transform alone, ratio 8, by least times on either side, with MKL (mkl_fft) among the peers. `--pieces`
+times what the kernel would be put together of by FFTW with patient plans: transforms along the tokens of pairs of channels, then of the
+kept rows, there and back; what takes pairs apart and puts them together is left out.
 """
 
 import argparse
@@ -25,6 +27,54 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RATIO = 7.6
 KERNEL_RATIO = 8.0
 CALLS = 5
+
+
+class Fftw:
+    """pyfftw's plans, made once per shape. The inverse is not normalised: that factor is free elsewhere."""
+
+    def __init__(self, effort):
+        import numpy as np
+        import pyfftw
+
+        self.numpy, self.pyfftw, self.effort, self.plans = np, pyfftw, f"FFTW_{effort.upper()}", {}
+
+    def run(self, a, name, axes, inverse, real, last=None):
+        """Transforms `a` along the axes; `last` is the length of the last one of real results."""
+        np, complex_, float_ = self.numpy, "complex64", "float32"
+        key = (name, a.shape, last)
+        if key not in self.plans:
+            out = list(a.shape)
+            if real:
+                out[-1] = last if inverse else a.shape[-1] // 2 + 1
+            types = (float_, complex_) if real and not inverse else (complex_, float_ if real else complex_)
+            source = self.pyfftw.empty_aligned(a.shape, types[0])
+            target = self.pyfftw.empty_aligned(tuple(out), types[1])
+            direction = "FFTW_BACKWARD" if inverse else "FFTW_FORWARD"
+            # Without a flag a plan of one axis keeps its input; one of two axes back to real numbers cannot.
+            flags = (self.effort, "FFTW_DESTROY_INPUT") if real and inverse else (self.effort,)
+            self.plans[key] = self.pyfftw.FFTW(source, target, axes=axes, direction=direction, flags=flags)
+        # `normalise_idft` is about both directions: without it the forward one is divided.
+        return self.plans[key](np.asarray(a), normalise_idft=not inverse)
+
+    def rfft2(self, a):
+        return self.run(a, "rfft2", (0, 1), False, True)
+
+    def irfft2(self, a, s):
+        return self.run(a, "irfft2", (0, 1), True, True, s[1])
+
+    def rfft(self, a):
+        return self.run(a, "rfft", (1,), False, True)
+
+    def irfft(self, a, n):
+        grid = self.numpy.zeros((len(a), n // 2 + 1), self.numpy.complex64)
+        grid[:, : a.shape[1]] = a
+        return self.run(grid, "irfft", (1,), True, True, n)
+
+    def fft(self, a, axis):
+        return self.run(a, "fft", (axis,), False, False)
+
+    def ifft(self, a, axis):
+        return self.run(a, "ifft", (axis,), True, False)
 
 
 def median(times):
@@ -109,12 +159,33 @@ def other_peers(codec, a, torch):
     return {"topk": {"torch.topk": topk}, "svd": {"torch.linalg.svd": svd}, "qr": {"scipy.linalg.qr": qr}}[codec]
 
 
+def pieces(hidden):
+    """Microseconds of FFTW's transforms of complex numbers, there and back, at some lengths."""
+    import pyfftw
+
+    for tokens in (16, 64, 97, 128, 200, 256, 490):
+        times = []
+        for shape, axis in (((tokens, hidden // 2), 0), ((round(tokens / KERNEL_RATIO**0.5), hidden), 1)):
+            for direction in ("FFTW_FORWARD", "FFTW_BACKWARD"):
+                source, target = (pyfftw.empty_aligned(shape, "complex64") for _ in range(2))
+                plan = pyfftw.FFTW(source, target, (axis,), direction, ("FFTW_PATIENT",), planning_timelimit=5)
+                source[:] = 1
+                times.append(1e6 * take(plan.execute, 40, min))
+        print(f"D {hidden}, {tokens} tokens: {sum(times):.0f} µs, of which along the tokens {times[0] + times[1]:.0f}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hidden", default="1536,2048,3072")
     parser.add_argument("--codecs", default="fc,topk,svd,qr")
+    parser.add_argument("--fftw", default="measure", choices=["estimate", "measure", "patient"], help="patient takes an hour")
     parser.add_argument("--kernel", action="store_true", help="FC's transform alone instead of codecs")
+    parser.add_argument("--pieces", action="store_true", help="FFTW's transforms that FC's could be put together of")
     args = parser.parse_args()
+    if args.pieces:
+        for hidden in map(int, args.hidden.split(",")):
+            pieces(hidden)
+        return
     if args.kernel:
         args.codecs = "fc"
     try:
@@ -126,10 +197,7 @@ def main():
     torch.set_num_threads(1)
     libraries = {"scipy": scipy.fft}
     try:
-        import pyfftw
-
-        pyfftw.interfaces.cache.enable()
-        libraries["FFTW"] = pyfftw.interfaces.scipy_fft
+        libraries["FFTW"] = Fftw(args.fftw)
     except ImportError:
         print("FFTW is left out: no pyfftw")
     if args.kernel:

@@ -1,15 +1,16 @@
 """A sweep beside transformers with a forward hook, in one run on one machine, and what many cells cost in passes of the model.
 
     python benches/peers_sweep.py --tokenizer tokenizer.json --data-dir DIR [--datasets piqa,arc_easy] [--limit 100]
-    python benches/peers_sweep.py --model pocket --datasets piqa-mini,arc_easy-mini
+    python benches/peers_sweep.py --model FOLDER --data-dir DIR --what peer [--peers scored,onednn]
+    python benches/peers_sweep.py --model pocket --datasets piqa-mini,arc_easy-mini --what cells,layers
 
-The sweep: a checkpoint of Qwen2.5-0.5B's shape with random weights, f32, all cores, no codec and FC (mirrored, proportional) at ratios
+The sweep: a model's folder, or a checkpoint of Qwen2.5-0.5B's shape with random weights, f32, all cores, no codec and FC (mirrored, proportional) at ratios
 10, 9, 8, 7, 6 after layer 1. The peer `plain` is the script one would write: requests sorted by length, right padding, a forward hook on the
 layer that takes each sequence's rows through torch's FFT and back, at its best of several batch sizes, and `logits` of the whole batch. Beside
 it `scored`, the same with the head at the scored positions alone, and `onednn`, as that with torch's oneDNN products: its default, MKL, leaves
 AVX-512 unused on processors that are not Intel's. Loading and calibration are left out, ours runs before and after, and log-likelihoods of
 both must agree. Then splitbench alone: six codecs at five ratios after layer 1, and all layers by one codec, in passes of the model over the
-same requests: whole requests one by one, and with the beginnings that choices share computed once. With --model (`pocket`, a folder) that alone.
+same requests: whole requests one by one, and with the beginnings that choices share computed once.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 
-from peers import ROOT, SHAPE, write_model
+from peers import ROOT, write_model
 
 RATIOS = [10.0, 9.0, 8.0, 7.0, 6.0]
 BATCH_SIZES = [1, 2, 4, 8, 16]
@@ -102,12 +103,12 @@ class Peer:
         return out, time.perf_counter() - start
 
 
-def products(rows):
+def products(rows, config):
     """GFLOP/s of the largest matrix product of a layer, by torch's default and by oneDNN: the best of ten."""
     import torch
     from torch.utils.mkldnn import MkldnnLinear
 
-    width, inner = SHAPE["hidden_size"], SHAPE["intermediate_size"]
+    width, inner = config["hidden_size"], config["intermediate_size"]
     plain, x = torch.nn.Linear(width, inner), torch.rand(rows, width)
     found = []
     with torch.no_grad():
@@ -168,7 +169,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", type=pathlib.Path)
     parser.add_argument("--data-dir", type=pathlib.Path)
-    parser.add_argument("--model", help="in place of the random one")
+    parser.add_argument("--model", help="a folder, or `pocket`, in place of the random one")
     parser.add_argument("--datasets", type=lambda text: text.split(","), default=["piqa", "arc_easy"])
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--scope", default="prompt+choice")
@@ -179,24 +180,25 @@ def main():
     what = args.what.split(",")
     if not args.model and not (args.tokenizer and args.data_dir):
         parser.error("the random model needs --tokenizer and --data-dir")
+    if "peer" in what and not args.data_dir:
+        parser.error("the peer needs --data-dir")
 
     with tempfile.TemporaryDirectory() as temporary:
         out = pathlib.Path(temporary)
         if args.model:
-            config = ROOT / "models" / "pocket" if args.model == "pocket" else pathlib.Path(args.model)
-            layers = json.loads((config / "config.json").read_text())["num_hidden_layers"]
-            in_passes(args, args.model, layers, out, what)
-            return
-        folder = out / "model"
-        folder.mkdir()
-        write_model(folder, args.tokenizer)
+            folder = ROOT / "models" / "pocket" if args.model == "pocket" else pathlib.Path(args.model)
+        else:
+            folder = out / "model"
+            folder.mkdir()
+            write_model(folder, args.tokenizer)
+        config = json.loads((folder / "config.json").read_text())
         if "peer" in what:
-            against_hook(args, folder, out)
+            against_hook(args, folder, config, out)
         if "cells" in what or "layers" in what:
-            in_passes(args, folder, SHAPE["num_hidden_layers"], out, what)
+            in_passes(args, folder, config["num_hidden_layers"], out, what)
 
 
-def against_hook(args, folder, out):
+def against_hook(args, folder, config, out):
     try:
         import torch
         from harness import make_task
@@ -205,13 +207,13 @@ def against_hook(args, folder, out):
     except ImportError as missing:
         print(f"skipped: {missing}; pip install -r tests/reference/requirements.txt")
         return
-    tokenizer = Tokenizer.from_file(str(args.tokenizer))
+    tokenizer = Tokenizer.from_file(str(args.tokenizer or folder / "tokenizer.json"))
     requests = []
     for name in args.datasets:
         lines = (args.data_dir / name / "eval.jsonl").read_text(encoding="utf-8").split("\n")
         task = make_task(name, [json.loads(line) for line in lines[: args.limit] if line])
         requests += encode(tokenizer, task, list(task.validation_docs()))
-    print("torch's products of {} rows: {:.0f} GFLOP/s by default, {:.0f} by oneDNN".format(2048, *products(2048)), flush=True)
+    print("torch's products of {} rows: {:.0f} GFLOP/s by default, {:.0f} by oneDNN".format(2048, *products(2048, config)), flush=True)
     before, _, results = run(args, folder, out, "sweep", ["fc"], [1], RATIOS)
     some = requests[:: max(1, len(requests) // 64)]
     seconds, found = {}, {}
