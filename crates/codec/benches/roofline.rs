@@ -1,6 +1,6 @@
 //! A roofline (Williams, Waterman and Patterson 2009) of the FC kernel on the processor at hand, one thread, ratio 8, D = 2048: speed
 //! against operations per byte, below what its fused products and its copies reach. `cargo bench -p splitbench-codec --bench
-//! roofline -- FILE.svg` prints the numbers and draws them. Operations are those of fast transforms, 5 n log2 n each: sums over
+//! roofline -- $PWD/FILE.svg` prints the numbers and draws them. Operations are those of fast transforms, 5 n log2 n each: sums over
 //! lengths with large prime factors do more than is counted, so their points lie lower.
 
 use std::hint::black_box;
@@ -144,7 +144,7 @@ fn draw(file: &str, peak: f64, copies: &[(&str, f64)], points: &[(Band, bool, us
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(SeriesLabelPosition::LowerLeft)
         .background_style(WHITE)
         .border_style(BLACK.mix(0.3))
         .draw()
