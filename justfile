@@ -103,8 +103,8 @@ reference python="python3":
     target/reference/bin/pip install --quiet --requirement tests/reference/requirements.txt
     for script in harness metrics paired multiple decoder loglik codecs adaptive coefficients indicators transforms fidelity perplexity checkpoints special_tokens gguf_files sampling chat table1_transforms best; do target/reference/bin/python tests/reference/$script.py --check; done
 
-# The program with both CUDA features, where there need be no GPU: a toolkit from PyPI (or the machine's own), then the build, in which
-# candle's kernels take 40 minutes on two cores. `just cuda-build full` fetches cuBLAS and the others to run with, too.
+# The program with both CUDA features, where there need be no GPU: a toolkit from PyPI (or the machine's own), then the build, a
+# quarter of an hour on two cores. `just cuda-build full` fetches cuBLAS and the others to run with, too.
 cuda-build kind="":
     #!/usr/bin/env bash
     set -euo pipefail
