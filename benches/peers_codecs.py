@@ -50,7 +50,7 @@ class Fftw:
             source = self.pyfftw.empty_aligned(a.shape, types[0])
             target = self.pyfftw.empty_aligned(tuple(out), types[1])
             direction = "FFTW_BACKWARD" if inverse else "FFTW_FORWARD"
-            # Without a flag a plan of one axis keeps its input; one of two axes back to real numbers cannot.
+            # Back to real numbers along two axes FFTW has no plan that keeps its input.
             flags = (self.effort, "FFTW_DESTROY_INPUT") if real and inverse else (self.effort,)
             self.plans[key] = self.pyfftw.FFTW(source, target, axes=axes, direction=direction, flags=flags)
         # `normalise_idft` is about both directions: without it the forward one is divided.

@@ -4,8 +4,8 @@
     python benches/peers_sweep.py --model FOLDER --data-dir DIR --what peer [--peers scored,onednn]
     python benches/peers_sweep.py --model pocket --datasets piqa-mini,arc_easy-mini --what cells,layers
 
-The sweep: a model's folder, or a checkpoint of Qwen2.5-0.5B's shape with random weights, f32, all cores, no codec and FC (mirrored, proportional) at ratios
-10, 9, 8, 7, 6 after layer 1. The peer `plain` is the script one would write: requests sorted by length, right padding, a forward hook on the
+The sweep: a model's folder, or a checkpoint of Qwen2.5-0.5B's shape with random weights, f32, all cores, no codec and FC
+(mirrored, proportional) at ratios 10, 9, 8, 7, 6 after layer 1. The peer `plain` is the script one would write: requests sorted by length, right padding, a forward hook on the
 layer that takes each sequence's rows through torch's FFT and back, at its best of several batch sizes, and `logits` of the whole batch. Beside
 it `scored`, the same with the head at the scored positions alone, and `onednn`, as that with torch's oneDNN products: its default, MKL, leaves
 AVX-512 unused on processors that are not Intel's. Loading and calibration are left out, ours runs before and after, and log-likelihoods of

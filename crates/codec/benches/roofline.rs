@@ -16,8 +16,8 @@ const HIDDEN: usize = 2048;
 /// Lengths with small factors alone, and primes.
 const SMOOTH: [usize; 8] = [8, 16, 32, 64, 96, 128, 256, 384];
 const PRIME: [usize; 7] = [11, 17, 31, 61, 97, 127, 257];
-/// Numbers of a copy that no cache holds, and of one that the second cache holds, source and copy.
-const COPIES: [(&str, usize); 2] = [("memory", 1 << 26), ("L2 cache", 1 << 16)];
+/// Numbers of a copy that no cache holds.
+const COPY: usize = 1 << 26;
 const PATIENCE: Duration = Duration::from_millis(300);
 /// The axes' ends and ticks: operations per byte, GFLOP/s.
 const X: std::ops::Range<f64> = 3.0..12.0;
@@ -90,7 +90,7 @@ fn point(tokens: usize, band: Band) -> (f64, f64) {
     (operations / bytes, 2e-9 * operations / (there + back))
 }
 
-fn draw(file: &str, peak: f64, copies: &[(&str, f64)], points: &[(Band, bool, usize, (f64, f64))]) {
+fn draw(file: &str, peak: f64, bandwidth: f64, points: &[(Band, bool, usize, (f64, f64))]) {
     let area = SVGBackend::new(file, (760, 460)).into_drawing_area();
     area.fill(&WHITE).unwrap();
     let mut chart = ChartBuilder::on(&area)
@@ -114,14 +114,10 @@ fn draw(file: &str, peak: f64, copies: &[(&str, f64)], points: &[(Band, bool, us
         .unwrap();
     let name = |text: String, at: (f64, f64)| Text::new(text, at, ("sans-serif", 12).into_font().color(&BLACK));
     let steps = || (0..=60).map(|i| X.start * (X.end / X.start).powf(f64::from(i) / 60.0));
-    for (from, bandwidth) in copies {
-        let roof = steps().map(|x| (x, peak.min(bandwidth * x)));
-        chart.draw_series(LineSeries::new(roof, BLACK.stroke_width(1))).unwrap();
-        let label = format!("copies from {from}, {bandwidth:.0} GB/s");
-        if bandwidth * X.start < peak {
-            chart.draw_series([name(label, (X.start * 1.03, bandwidth * X.start * 0.93))]).unwrap();
-        }
-    }
+    let roof = steps().map(|x| (x, peak.min(bandwidth * x)));
+    chart.draw_series(LineSeries::new(roof, BLACK.stroke_width(1))).unwrap();
+    let label = format!("copies from memory, {bandwidth:.0} GB/s");
+    chart.draw_series([name(label, (X.start * 1.03, bandwidth * X.start * 0.93))]).unwrap();
     chart.draw_series([name(format!("fused products, {peak:.0} GFLOP/s"), (8.0, peak * 1.1))]).unwrap();
     for (band, smooth, color, label) in [
         (Band::Mirrored, true, RGBColor(31, 90, 160), "mirrored, small factors"),
@@ -155,8 +151,8 @@ fn draw(file: &str, peak: f64, copies: &[(&str, f64)], points: &[(Band, bool, us
 fn main() {
     let file = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let peak = peak();
-    let copies = COPIES.map(|(from, numbers)| (from, copy(numbers)));
-    println!("fused products {peak:.0} GFLOP/s; copies {copies:.1?} GB/s, read and written");
+    let bandwidth = copy(COPY);
+    println!("fused products {peak:.0} GFLOP/s; copies from memory {bandwidth:.0} GB/s, read and written");
     println!("{:>6} {:>10} {:>12} {:>10}", "tokens", "band", "FLOP/byte", "GFLOP/s");
     let mut points = Vec::new();
     for band in [Band::Mirrored, Band::Centered] {
@@ -167,7 +163,7 @@ fn main() {
         }
     }
     if let Some(file) = file {
-        draw(&file, peak, &copies, &points);
+        draw(&file, peak, bandwidth, &points);
         println!("wrote {file}");
     }
 }
