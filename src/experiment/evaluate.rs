@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -14,10 +14,12 @@ use rayon::prelude::*;
 use super::batch::{QuestionGroup, Sharing, groups};
 use super::cell::Cell;
 use super::outcome::Outcome;
-use super::probe::{Probe, follow_errors};
+use super::probe::Probe;
+use super::repeats::{FirstArrivals, RowDigest, digest};
 use super::scope::Scope;
+use super::server::{CellBatch, ComputedStreams, Message, Repeat, SentQuestion, ServerHalf, ServerInput, UnsplitBatch};
 use super::spent::{Clock, Stage};
-use crate::model::split::{LogitRows, RowScores, Target, from_values, logit_rows, to_values};
+use crate::model::split::{Continuation, LogitRows, from_values, logit_rows, to_values};
 use crate::model::{Decoder, Packing, SplitPoint, chunks_by_rows};
 use crate::score::{PositionFidelity, Request};
 use splitbench_codec::{Activation, Codec, Delivery, RoundTrip, round_trip};
@@ -55,71 +57,6 @@ pub struct ExtraScores {
 /// in memory.
 const WAITING: usize = 1;
 
-/// From the clients to the server.
-enum Message<'a> {
-    /// The unsplit model's batch, before what is compared with it.
-    Unsplit(UnsplitBatch<'a>),
-    /// Questions in cells at one cut.
-    Cells(CellBatch<'a>),
-    /// A cell that failed, and why.
-    Failed { cell: usize, error: String },
-}
-
-/// Questions for the unsplit model.
-struct UnsplitBatch<'a> {
-    begin: ServerInput,
-    packing: Arc<Packing>,
-    /// The rows of the packing that are scored or compared with.
-    rows: Vec<u32>,
-    targets: Vec<Target>,
-    /// Each question's place and requests.
-    questions: Vec<(usize, &'a [Request])>,
-}
-
-/// What the server begins with.
-enum ServerInput {
-    /// The residual stream after a layer.
-    Received(Tensor, SplitPoint),
-    /// Token ids: the model is whole.
-    Ids(Vec<u32>),
-}
-
-/// Questions in cells as one batch of the server half.
-struct CellBatch<'a> {
-    hidden: Tensor,
-    split: SplitPoint,
-    packing: Arc<Packing>,
-    rows: Vec<u32>,
-    /// For each of `rows`, the row of the unsplit batch at the same position.
-    reference_rows: Vec<usize>,
-    targets: Vec<Target>,
-    questions: Vec<SentQuestion<'a>>,
-    /// What was computed, where errors are followed.
-    computed: Option<ComputedStreams>,
-}
-
-/// A question in a cell, sent and not scored yet.
-struct SentQuestion<'a> {
-    cell: usize,
-    question: usize,
-    requests: &'a [Request],
-    /// One outcome per request, still without its log-likelihood.
-    outcomes: Vec<Outcome>,
-    /// The sequence of each request in the packing.
-    sequences: Vec<usize>,
-    /// The positions at which tokens are scored, as places among the batch's rows; each sequence's once.
-    positions: Vec<usize>,
-}
-
-/// The residual streams as computed, before any codec.
-struct ComputedStreams {
-    /// At the cut and after each later layer.
-    streams: Vec<Tensor>,
-    packing: Arc<Packing>,
-    /// For each sequence of a server batch its sequence among them.
-    sequences: Vec<usize>,
-}
-
 /// Scores the requests of `questions` in every cell. A batch has at most `most_rows` rows, or one question in one cell
 /// where that has more; no score depends on it. `consume` gets the scores batch by batch, as soon as each is done; an
 /// error of it ends the work.
@@ -147,7 +84,7 @@ pub fn evaluate(
         // The server stays on this thread, since `consume` need not be `Send`.
         let clients = scope.spawn(move || clients.run(&sender));
         let served = {
-            let mut server = ServerHalf { decoder, clock, baseline: extra.baseline, reference: None, arrivals };
+            let mut server = ServerHalf::new(decoder, clock, extra.baseline, arrivals);
             consume(&mut server)
             // Dropping the server, and with it the receiver, makes the clients' next send fail, which stops them.
         };
@@ -155,94 +92,6 @@ pub fn evaluate(
         // The server's error comes first: the clients' then says only that nobody listens any more.
         served.and(sent)
     })
-}
-
-/// The server half.
-struct ServerHalf<'a> {
-    decoder: &'a Decoder,
-    clock: &'a Clock,
-    /// Whether the unsplit model's log-likelihoods are asked for.
-    baseline: bool,
-    /// The unsplit model's residual stream after the last layer, at the rows that cells are compared with.
-    reference: Option<Tensor>,
-    arrivals: Receiver<Message<'a>>,
-}
-
-impl Iterator for ServerHalf<'_> {
-    type Item = Result<Vec<Scores>>;
-
-    /// The scores of the next batch that has any.
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let message = self.arrivals.recv().ok()?;
-            match self.answer(message) {
-                Ok(scores) if scores.is_empty() => {}
-                scores => return Some(scores),
-            }
-        }
-    }
-}
-
-impl ServerHalf<'_> {
-    fn answer(&mut self, message: Message) -> Result<Vec<Scores>> {
-        match message {
-            Message::Unsplit(batch) => self.clock.time(Stage::Baseline, || self.score_unsplit(batch)),
-            Message::Cells(batch) => self.clock.time(Stage::Server, || self.score_cells(batch)),
-            Message::Failed { cell, error } => Ok(vec![Scores::Failed { cell, error }]),
-        }
-    }
-
-    fn score_unsplit(&mut self, batch: UnsplitBatch) -> Result<Vec<Scores>> {
-        let UnsplitBatch { begin, packing, rows, targets, questions } = batch;
-        let (hidden, done) = match begin {
-            ServerInput::Received(hidden, split) => (hidden, split.after_layer),
-            ServerInput::Ids(ids) => (self.decoder.embed(&ids)?, 0),
-        };
-        let last = self.decoder.run_to_rows(hidden, &packing, done, &rows)?;
-        let mut scores = Vec::new();
-        if self.baseline {
-            let mut each = self.decoder.score_rows(&last, &targets, None)?.log_probabilities.into_iter();
-            for (question, requests) in questions {
-                let logliks = requests.iter().map(|r| each.by_ref().take(r.targets.len()).sum()).collect();
-                scores.push(Scores::Unsplit { question, logliks });
-            }
-        }
-        // The next messages are cells of the same questions, and are compared with these rows.
-        self.reference = Some(last);
-        Ok(scores)
-    }
-
-    fn score_cells(&self, batch: CellBatch) -> Result<Vec<Scores>> {
-        let CellBatch { hidden, split, packing, rows, reference_rows, targets, questions, computed } = batch;
-        let reference = self.reference.as_ref().context("nothing to compare a cell with")?;
-        let mut errors = Vec::new();
-        let last = match &computed {
-            None => self.decoder.run_to_rows(hidden, &packing, split.after_layer, &rows)?,
-            Some(ComputedStreams { streams, packing: as_computed, sequences }) => {
-                let arrived = (hidden, &packing, sequences.as_slice());
-                let (last, followed) = follow_errors(self.decoder, split, arrived, streams, as_computed)?;
-                errors = followed;
-                self.decoder.run_to_rows(last, &packing, self.decoder.config().num_hidden_layers, &rows)?
-            }
-        };
-        let RowScores { log_probabilities, divergences } =
-            self.decoder.score_rows(&last, &targets, Some((reference, &reference_rows)))?;
-        // Targets lie in the order of the questions and their requests, so each request takes its own from the front.
-        let mut each = log_probabilities.into_iter();
-        let score = |sent: SentQuestion| {
-            let SentQuestion { cell, question, requests, mut outcomes, sequences, positions } = sent;
-            for ((outcome, request), &sequence) in outcomes.iter_mut().zip(requests).zip(&sequences) {
-                outcome.loglik = each.by_ref().take(request.targets.len()).sum();
-                if let (Some(probed), Some(errors)) = (&mut outcome.probed, errors.get(sequence)) {
-                    probed.errors.clone_from(errors);
-                }
-            }
-            let mut fidelity = PositionFidelity::default();
-            positions.iter().filter_map(|&row| divergences[row].as_ref()).for_each(|one| fidelity.push(one));
-            Scores::Cell { question, cell, outcomes, fidelity }
-        };
-        Ok(questions.into_iter().map(score).collect())
-    }
 }
 
 /// The client halves and the codecs of all questions.
@@ -348,7 +197,7 @@ struct SplitWork<'a, 'b> {
 }
 
 /// One group in one cell: indices of both.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct CellJob {
     cell: usize,
     group: usize,
@@ -359,6 +208,22 @@ struct CodecDelivery {
     outcome: Outcome,
     /// The compressed rows, as received.
     received: Vec<f32>,
+    /// Of these.
+    digest: RowDigest,
+}
+
+/// A server batch in the making.
+#[derive(Default)]
+struct PackedQuestions<'b> {
+    jobs: Vec<CellJob>,
+    /// One question per job, in its order.
+    questions: Vec<SentQuestion<'b>>,
+    packing: Packing,
+    /// Rows of the packing.
+    values: Vec<f32>,
+    scored: Vec<Continuation<'b>>,
+    /// For each sequence of the packing its sequence among the computed ones.
+    sequences: Vec<usize>,
 }
 
 impl<'b> SplitWork<'_, 'b> {
@@ -369,96 +234,123 @@ impl<'b> SplitWork<'_, 'b> {
             .flat_map(|group| (0..self.cells.len()).map(move |cell| CellJob { cell, group }))
             .filter(|job| self.cells[job.cell].cell.split == self.split && !failed[job.cell])
             .collect();
+        let mut first = FirstArrivals::default();
         for chunk in chunks_by_rows(&jobs, most_rows, |job| self.batch[job.group].rows(self.expected(*job))) {
-            let packets: Vec<(usize, usize)> = chunk
-                .iter()
-                .enumerate()
-                .filter(|(_, job)| !failed[job.cell])
-                .flat_map(|(nth, job)| (0..self.batch[job.group].sequences()).map(move |sequence| (nth, sequence)))
-                .filter(|&(nth, sequence)| self.packet_owner(chunk[nth], sequence) == sequence)
-                .collect();
-            // Codecs are sequential, so packets run in parallel. `collect` keeps their order: which failure of a cell
-            // is told does not depend on threads.
-            let sent: Vec<Result<CodecDelivery>> = self.clock.time(Stage::Codecs, || {
-                packets.par_iter().map(|&(nth, sequence)| self.send(chunk[nth], sequence)).collect()
-            });
-
-            // For each job and sequence its packet, or the trunk's.
-            let mut packet_of: HashMap<(usize, usize), CodecDelivery> = HashMap::new();
-            for ((nth, sequence), sent) in packets.into_iter().zip(sent) {
-                let cell = chunk[nth].cell;
-                match sent {
-                    Ok(sent) => drop(packet_of.insert((nth, sequence), sent)),
-                    // A cell fails once, by its first error.
-                    Err(_) if failed[cell] => {}
-                    Err(error) => {
-                        failed[cell] = true;
-                        send(sender, Message::Failed { cell, error: format!("{error:#}") })?;
-                    }
+            let packets = self.deliver(chunk, failed, sender)?;
+            let (mut packed, mut repeats) = (PackedQuestions::default(), Vec::new());
+            for &job in chunk.iter().filter(|job| !failed[job.cell]) {
+                let CellJob { cell, group } = job;
+                let group = &self.batch[group];
+                let packets: Vec<&CodecDelivery> =
+                    (0..group.sequences()).map(|sequence| &packets[&(job, self.packet_owner(job, sequence))]).collect();
+                let outcomes = group.requests().map(|(sequence, _)| packets[sequence].outcome.clone()).collect();
+                let (question, scope) = (group.question(), self.cells[cell].cell.scope);
+                let digests = packets.iter().map(|packet| packet.digest).collect();
+                // Where errors are followed, each cell is computed for itself.
+                match first.find_or_add(question, scope, digests, cell).filter(|_| self.probe.is_none()) {
+                    Some(of) => repeats.push(Repeat { cell, question, outcomes, of }),
+                    None => self.pack(&mut packed, job, outcomes, &packets),
                 }
             }
-            let (mut packing, mut values, mut scored) = (Packing::default(), Vec::new(), Vec::new());
-            let (mut questions, mut sequences) = (Vec::new(), Vec::new());
-            for (nth, &job) in chunk.iter().enumerate().filter(|(_, job)| !failed[job.cell]) {
-                let group = &self.batch[job.group];
-                let at = packing.sequences();
-                scored.extend(group.scored(at));
-                sequences.extend((0..group.sequences()).map(|sequence| self.firsts[job.group] + sequence));
-                let mut trunk = Vec::new();
-                for sequence in 0..group.sequences() {
-                    let rows = self.receive(job, sequence, &packet_of[&(nth, self.packet_owner(job, sequence))]);
-                    let shared = self.equal_rows(job, sequence, &trunk, &rows);
-                    group.pack_sequence(&mut packing, at, sequence, shared);
-                    values.extend_from_slice(&rows[shared * self.decoder.config().hidden_size..]);
-                    if sequence == 0 {
-                        trunk = rows;
-                    }
-                }
-                let outcome =
-                    |(sequence, _): (usize, _)| packet_of[&(nth, self.packet_owner(job, sequence))].outcome.clone();
-                questions.push(SentQuestion {
-                    cell: job.cell,
-                    question: group.question(),
-                    requests: group.all_requests(),
-                    outcomes: group.requests().map(outcome).collect(),
-                    sequences: group.requests().map(|(sequence, _)| at + sequence).collect(),
-                    positions: Vec::new(),
-                });
+            // Where every cell has failed or is a repeat, there is no batch.
+            if !packed.jobs.is_empty() {
+                send(sender, Message::Cells(self.cell_batch(packed)?))?;
             }
-            // Every cell of the batch has failed.
-            if scored.is_empty() {
-                continue;
+            // After what they repeat.
+            if !repeats.is_empty() {
+                send(sender, Message::Repeats(repeats))?;
             }
-            let (mut rows, targets) = logit_rows(&packing, &scored)?;
-            // Rows of the server batch and of the unsplit batch go in pairs of one position: both lists have the same
-            // sequences in the same order.
-            let mut reference_rows = vec![0; rows.rows().len()];
-            let jobs = chunk.iter().filter(|job| !failed[job.cell]);
-            for (job, question) in jobs.zip(&mut questions) {
-                let group = &self.batch[job.group];
-                let positions = group.positions(&packing, question.sequences[0]);
-                let references = group.positions(self.packing, self.firsts[job.group]);
-                for (row, reference) in positions.flatten().zip(references.flatten()) {
-                    let place = rows.add(row);
-                    reference_rows[place] = self
-                        .unsplit_rows
-                        .get(reference)
-                        .context("a position that the unsplit model was not asked for")?;
-                    question.positions.push(place);
-                }
-            }
-            let computed = self.probe.map(|_| ComputedStreams {
-                streams: self.computed.to_vec(),
-                packing: self.packing.clone(),
-                sequences,
-            });
-            let hidden = from_values(values, packing.rows(), self.decoder)?;
-            let (packing, rows) = (Arc::new(packing), rows.rows().to_vec());
-            let batch =
-                CellBatch { hidden, split: self.split, packing, rows, reference_rows, targets, questions, computed };
-            send(sender, Message::Cells(batch))?;
         }
         Ok(())
+    }
+
+    /// Sends the packets of some jobs: each by its job and the first sequence that it carries. Tells of cells that fail.
+    fn deliver(
+        &self,
+        jobs: &[CellJob],
+        failed: &mut [bool],
+        sender: &Sender<'b>,
+    ) -> Result<HashMap<(CellJob, usize), CodecDelivery>> {
+        let packets: Vec<(CellJob, usize)> = jobs
+            .iter()
+            .filter(|job| !failed[job.cell])
+            .flat_map(|&job| (0..self.batch[job.group].sequences()).map(move |sequence| (job, sequence)))
+            .filter(|&(job, sequence)| self.packet_owner(job, sequence) == sequence)
+            .collect();
+        // Codecs are sequential, so packets run in parallel. `collect` keeps their order: which failure of a cell is
+        // told does not depend on threads.
+        let sent: Vec<Result<CodecDelivery>> = self
+            .clock
+            .time(Stage::Codecs, || packets.par_iter().map(|&(job, sequence)| self.send(job, sequence)).collect());
+        let mut delivered = HashMap::new();
+        for ((job, sequence), sent) in packets.into_iter().zip(sent) {
+            let cell = job.cell;
+            match sent {
+                Ok(sent) => drop(delivered.insert((job, sequence), sent)),
+                // A cell fails once, by its first error.
+                Err(_) if failed[cell] => {}
+                Err(error) => {
+                    failed[cell] = true;
+                    send(sender, Message::Failed { cell, error: format!("{error:#}") })?;
+                }
+            }
+        }
+        Ok(delivered)
+    }
+
+    /// Adds a job to a batch; `packets` has the packet of each sequence.
+    fn pack(&self, packed: &mut PackedQuestions<'b>, job: CellJob, outcomes: Vec<Outcome>, packets: &[&CodecDelivery]) {
+        let group = &self.batch[job.group];
+        let at = packed.packing.sequences();
+        packed.scored.extend(group.scored(at));
+        packed.sequences.extend((0..group.sequences()).map(|sequence| self.firsts[job.group] + sequence));
+        let mut trunk = Vec::new();
+        for (sequence, packet) in packets.iter().enumerate() {
+            let rows = self.receive(job, sequence, packet);
+            let shared = self.equal_rows(job, sequence, &trunk, &rows);
+            group.pack_sequence(&mut packed.packing, at, sequence, shared);
+            packed.values.extend_from_slice(&rows[shared * self.decoder.config().hidden_size..]);
+            if sequence == 0 {
+                trunk = rows;
+            }
+        }
+        packed.jobs.push(job);
+        packed.questions.push(SentQuestion {
+            cell: job.cell,
+            question: group.question(),
+            requests: group.all_requests(),
+            outcomes,
+            sequences: group.requests().map(|(sequence, _)| at + sequence).collect(),
+            positions: Vec::new(),
+        });
+    }
+
+    /// The batch as the server half takes it.
+    fn cell_batch(&self, packed: PackedQuestions<'b>) -> Result<CellBatch<'b>> {
+        let PackedQuestions { jobs, mut questions, packing, values, scored, sequences } = packed;
+        let (mut rows, targets) = logit_rows(&packing, &scored)?;
+        // Rows of the server batch and of the unsplit batch go in pairs of one position: both lists have the same
+        // sequences in the same order.
+        let mut reference_rows = vec![0; rows.rows().len()];
+        for (job, question) in jobs.iter().zip(&mut questions) {
+            let group = &self.batch[job.group];
+            let positions = group.positions(&packing, question.sequences[0]);
+            let references = group.positions(self.packing, self.firsts[job.group]);
+            for (row, reference) in positions.flatten().zip(references.flatten()) {
+                let place = rows.add(row);
+                reference_rows[place] =
+                    self.unsplit_rows.get(reference).context("a position that the unsplit model was not asked for")?;
+                question.positions.push(place);
+            }
+        }
+        let computed = self.probe.map(|_| ComputedStreams {
+            streams: self.computed.to_vec(),
+            packing: self.packing.clone(),
+            sequences,
+        });
+        let hidden = from_values(values, packing.rows(), self.decoder)?;
+        let (packing, rows) = (Arc::new(packing), rows.rows().to_vec());
+        Ok(CellBatch { hidden, split: self.split, packing, rows, reference_rows, targets, questions, computed })
     }
 
     /// What the server's rows of a job are expected to share, before its packets are there.
@@ -558,6 +450,7 @@ impl<'b> SplitWork<'_, 'b> {
             decode,
             probed,
         };
-        Ok(CodecDelivery { outcome, received: decoded.into_values() })
+        let received = decoded.into_values();
+        Ok(CodecDelivery { outcome, digest: digest(&received), received })
     }
 }

@@ -320,35 +320,73 @@ mod tests {
     use crate::score::encode_dataset;
     use splitbench_codec::CodecSpec;
 
-    /// However many cells there are, what is computed is told and kept batch by batch of few questions and cells.
-    #[test]
-    fn many_cells_are_told_and_kept_a_few_at_a_time() {
+    struct Input {
+        model: Model,
+        dataset: Dataset,
+        requests: Vec<Vec<Request>>,
+    }
+
+    fn input() -> Input {
         let model = source::load("pocket", &Placement::cpu()).unwrap();
         let dataset = data::find("arc_easy-mini").unwrap().load(&RowSource::Embedded, Some(4)).unwrap();
         let requests = encode_dataset(&model.tokenizer, &dataset).unwrap();
+        Input { model, dataset, requests }
+    }
+
+    impl Input {
+        fn request<'a>(&'a self, cells: &'a [Cell]) -> ScoreRequest<'a> {
+            let Self { model, dataset, requests } = self;
+            ScoreRequest {
+                experiment: "test",
+                model,
+                dataset,
+                requests,
+                train: &[],
+                calibrations: None,
+                cells,
+                limit: None,
+                shard: None,
+                batch_tokens: 150,
+                predictor: None,
+                probe: None,
+            }
+        }
+    }
+
+    fn cell(after_layer: usize, scope: Scope, codec: &str, ratio: f64) -> Cell {
+        let (codec, budget) = (CodecSpec::parse(codec).unwrap(), Some(Budget::elements(ratio).unwrap()));
+        Cell { split: SplitPoint { after_layer }, scope, codec, budget }
+    }
+
+    /// Cells that share what another has computed: of equal rows under another coder, at another ratio of the same rank, in
+    /// the same scope only.
+    #[test]
+    fn a_cell_that_repeats_another_scores_as_if_alone() {
+        let input = input();
+        let scopes = [Scope::PromptAndChoice, Scope::Prompt, Scope::Question];
+        let codecs =
+            [("int8", 2.0), ("int8:coder=rans", 2.0), ("svd", 7.0), ("svd", 7.1), ("svd", 2.0), ("token-ids", 1.0)];
+        let cells: Vec<Cell> = (1..=2)
+            .flat_map(|layer| scopes.map(|scope| codecs.map(|(codec, ratio)| cell(layer, scope, codec, ratio))))
+            .flatten()
+            .collect();
+        let (_, together) = score_in_memory(&input.request(&cells)).unwrap();
+        assert_eq!(together.len(), 1 + cells.len());
+        for (one, together) in cells.iter().zip(&together[1..]) {
+            let (_, alone) = score_in_memory(&input.request(std::slice::from_ref(one))).unwrap();
+            assert!(*together == alone[1], "{one}");
+        }
+    }
+
+    /// However many cells there are, what is computed is told and kept batch by batch of few questions and cells.
+    #[test]
+    fn many_cells_are_told_and_kept_a_few_at_a_time() {
+        let input = input();
         let cells: Vec<Cell> = (1..=3)
             .flat_map(|after_layer| ["noop", "fc", "topk", "int8", "int4", "fp8"].map(|codec| (after_layer, codec)))
-            .map(|(after_layer, codec)| Cell {
-                split: SplitPoint { after_layer },
-                scope: Scope::PromptAndChoice,
-                codec: CodecSpec::parse(codec).unwrap(),
-                budget: Some(Budget::elements(4.0).unwrap()),
-            })
+            .map(|(after_layer, codec)| cell(after_layer, Scope::PromptAndChoice, codec, 4.0))
             .collect();
-        let request = ScoreRequest {
-            experiment: "test",
-            model: &model,
-            dataset: &dataset,
-            requests: &requests,
-            train: &[],
-            calibrations: None,
-            cells: &cells,
-            limit: None,
-            shard: None,
-            batch_tokens: 150,
-            predictor: None,
-            probe: None,
-        };
+        let request = input.request(&cells);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.journal");
         let mut journal = Journal::open(&path).unwrap();
@@ -359,7 +397,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let all = requests.iter().map(Vec::len).sum::<usize>() as u64 * (1 + cells.len() as u64);
+        let all = input.requests.iter().map(Vec::len).sum::<usize>() as u64 * (1 + cells.len() as u64);
         assert_eq!(told.iter().sum::<u64>(), all);
         assert!(told.iter().all(|count| 10 * count < all), "{told:?}");
         // Each time it is told of something, that is on disk.
