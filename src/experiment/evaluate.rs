@@ -15,7 +15,7 @@ use super::batch::{QuestionGroup, Sharing, groups};
 use super::cell::Cell;
 use super::outcome::Outcome;
 use super::probe::Probe;
-use super::repeats::{FirstArrivals, RowDigest, digest};
+use super::arrivals::{FirstArrivals, RowDigest, digest};
 use super::scope::Scope;
 use super::server::{CellBatch, ComputedStreams, Message, Repeat, SentQuestion, ServerHalf, ServerInput, UnsplitBatch};
 use super::spent::{Clock, Stage};

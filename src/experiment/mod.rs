@@ -1,6 +1,7 @@
 //! An experiment: its file, the plan, the run and the rows it leaves.
 
 mod agreement;
+mod arrivals;
 mod batch;
 mod calibrate;
 mod calibration_cache;
@@ -22,7 +23,6 @@ mod outcome;
 pub mod plan;
 mod predict;
 mod probe;
-mod repeats;
 pub(crate) mod report_spec;
 mod run;
 mod scope;
