@@ -11,11 +11,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::arrivals::{FirstArrivals, RowDigest, digest};
 use super::batch::{QuestionGroup, Sharing, groups};
 use super::cell::Cell;
 use super::outcome::Outcome;
 use super::probe::Probe;
-use super::arrivals::{FirstArrivals, RowDigest, digest};
 use super::scope::Scope;
 use super::server::{CellBatch, ComputedStreams, Message, Repeat, SentQuestion, ServerHalf, ServerInput, UnsplitBatch};
 use super::spent::{Clock, Stage};

@@ -12,7 +12,7 @@ use super::outcome::Outcome;
 use super::probe::follow_errors;
 use super::spent::{Clock, Stage};
 use crate::model::split::{RowScores, Target};
-use crate::model::{Decoder, Packing, SplitPoint};
+use crate::model::{Decoder, Packing, Reference, SplitPoint};
 use crate::score::{PositionFidelity, Request};
 
 /// From the clients to the server.
@@ -99,7 +99,7 @@ pub struct ServerHalf<'a> {
     /// Whether the unsplit model's log-likelihoods are asked for.
     baseline: bool,
     /// The unsplit model's residual stream after the last layer, at the rows that cells are compared with.
-    reference: Option<Tensor>,
+    reference: Option<Reference>,
     /// What it said of the questions at hand: by question and cell, the log-likelihood of each request and the fidelity.
     computed: HashMap<(usize, usize), (Vec<f64>, PositionFidelity)>,
     arrivals: Receiver<Message<'a>>,
@@ -159,14 +159,14 @@ impl ServerHalf<'_> {
             }
         }
         // The next messages are cells of the same questions, and are compared with these rows.
-        self.reference = Some(last);
+        self.reference = Some(Reference::new(last));
         self.computed.clear();
         Ok(scores)
     }
 
     fn score_cells(&mut self, batch: CellBatch) -> Result<Vec<Scores>> {
         let CellBatch { hidden, split, packing, rows, reference_rows, targets, questions, computed } = batch;
-        let reference = self.reference.as_ref().context("nothing to compare a cell with")?;
+        let reference = self.reference.as_mut().context("nothing to compare a cell with")?;
         let mut errors = Vec::new();
         let last = match &computed {
             None => self.decoder.run_to_rows(hidden, &packing, split.after_layer, &rows)?,

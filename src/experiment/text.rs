@@ -72,11 +72,13 @@ pub fn score_text(request: &TextRequest) -> Result<TextScores> {
         let _activity = progress::begin(format!("{}: reading the weights", model.title));
         model.decoder()?
     };
-    let activity = progress::sequences(format!("{}: windows", model.title), (windows.len() * (1 + cells.len())) as u64);
     let questions: Vec<&[Request]> = windows.iter().map(std::slice::from_ref).collect();
     let rows = batch_rows(&model.config, &model.placement.device, batch_tokens);
     let extra = ExtraScores { baseline: true, probe: None };
     with_rows(rows, |rows| {
+        // Anew where batches of fewer rows begin again.
+        let all = (windows.len() * (1 + cells.len())) as u64;
+        let activity = progress::sequences(format!("{}: windows", model.title), all);
         // Of each cell, to count what one that fails leaves out.
         let mut scored = vec![0; cells.len()];
         evaluate(decoder, &questions, &prepared, rows, extra, &clock, |batches| {

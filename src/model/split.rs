@@ -11,6 +11,7 @@ use super::config::Config;
 use super::decoder::Decoder;
 use super::ops::with_values;
 use super::packing::Packing;
+use super::reference::Reference;
 use super::{Divergence, LogSumExp, divergence};
 use splitbench_codec::Activation;
 
@@ -92,21 +93,21 @@ impl Decoder {
     }
 
     /// Runs norm and head on rows of the last layer's residual stream (rows x D) and reads their logits: the
-    /// log-probability of each target and, where there is a reference (rows x D, and for each row the reference row of
-    /// the same position), how far the distribution of each row is from it. At most [`MOST_LOGITS`] logits exist at
+    /// log-probability of each target and, where there is a reference (and for each row the reference row of the same
+    /// position), how far the distribution of each row is from it. At most [`MOST_LOGITS`] logits exist at
     /// once.
     pub fn score_rows(
         &self,
         last: &Tensor,
         targets: &[Target],
-        reference: Option<(&Tensor, &[usize])>,
+        mut reference: Option<(&mut Reference, &[usize])>,
     ) -> Result<RowScores> {
         let rows = last.dim(0)?;
         // At least a row and the one it is compared with.
         let most = (MOST_LOGITS / self.config().vocab_size).max(2);
         // In the order of the reference, so that each of its rows is computed once.
         let mut order: Vec<usize> = (0..rows).collect();
-        if let Some((_, belongs)) = reference {
+        if let Some((_, belongs)) = &reference {
             ensure!(belongs.len() == rows, "{rows} rows, but {} of the unsplit model", belongs.len());
             order.sort_by_key(|&row| belongs[row]);
         }
@@ -128,7 +129,10 @@ impl Decoder {
             let mut compared: Vec<usize> = Vec::new();
             while end < rows {
                 // A reference row that the chunk already has costs nothing more: the choices of a question share one.
-                let new = reference.map(|(_, belongs)| belongs[order[end]]).filter(|row| compared.last() != Some(row));
+                let new = reference
+                    .as_ref()
+                    .map(|(_, belongs)| belongs[order[end]])
+                    .filter(|row| compared.last() != Some(row));
                 if end > begin && end + 1 - begin + compared.len() + usize::from(new.is_some()) > most {
                     break;
                 }
@@ -137,12 +141,13 @@ impl Decoder {
             }
             let chunk = &order[begin..end];
             let logits = self.logits_of(last, chunk)?;
-            let unsplit = match reference {
-                Some((reference, _)) => Some(self.logits_of(reference, &compared)?),
+            let unsplit = match &mut reference {
+                Some((reference, _)) => Some(reference.logits(self, &compared)?),
                 None => None,
             };
             // In rising order, as the rows were sorted by it.
-            let place = |row: usize| reference.and_then(|(_, belongs)| compared.binary_search(&belongs[row]).ok());
+            let place =
+                |row: usize| reference.as_ref().and_then(|(_, belongs)| compared.binary_search(&belongs[row]).ok());
             let row = |nth: usize| (place(chunk[nth]), targets_of[chunk[nth]].as_slice());
             for (row, score) in chunk.iter().zip(self.compare(&logits, unsplit.as_ref(), row)?) {
                 for (nth, log_probability) in score.log_probabilities {
@@ -158,7 +163,7 @@ impl Decoder {
     }
 
     /// Logits of some rows of the last layer's residual stream.
-    fn logits_of(&self, last: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    pub(super) fn logits_of(&self, last: &Tensor, rows: &[usize]) -> Result<Tensor> {
         let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
         // Neighbouring rows are a view of the tensor; others are copied.
         let contiguous = index.windows(2).all(|pair| pair[1] == pair[0] + 1);
