@@ -28,11 +28,15 @@ pub fn timed<T>(clock: fn() -> f64, call: impl FnOnce() -> T) -> (T, f64) {
     (out, clock() - start)
 }
 
-/// The middle one of some times; of an even number the upper.
-pub fn median(times: &[f64]) -> f64 {
-    let mut sorted = times.to_vec();
+/// The middle one of some numbers; of an even number of them the mean of the middle two.
+pub fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    match (sorted.len(), sorted.len() / 2) {
+        (0, _) => f64::NAN,
+        (all, middle) if all % 2 == 1 => sorted[middle],
+        (_, middle) => 0.5 * (sorted[middle - 1] + sorted[middle]),
+    }
 }
 
 #[cfg(test)]
@@ -46,6 +50,7 @@ mod tests {
         assert!(wall_seconds() - wall >= 0.03);
         assert!(cpu >= 0.0 && (cpu < 0.02 || cfg!(not(unix))), "{cpu} s of processor time asleep");
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 8.0]), 3.0);
         assert!(median(&[]).is_nan());
     }
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::figure::{Axis, Figure, FigurePoint, Panel, PanelBand, Scale};
 use super::number::{self, MISSING};
 use super::picture::TextPlace;
-use super::table::{Notes, Table, TableSection};
+use super::table::{Table, TableSection};
 use crate::advise::setting::{CutTimes, SplitSetting};
 use crate::advise::{Advice, AdvisedCut, LinkBreakEven, PAIR, PlannerChoice};
 use crate::score::Verdict;
@@ -109,7 +109,7 @@ fn table(advice: &Advice) -> Table {
         caption,
         columns: columns.map(String::from).to_vec(),
         sections: vec![TableSection { name: String::new(), rows }],
-        notes: Notes::default(),
+        ..Table::default()
     }
 }
 
@@ -209,7 +209,7 @@ pub fn plan_text(setting: &SplitSetting, times: &[CutTimes]) -> String {
         ],
         columns: columns.map(String::from).to_vec(),
         sections: vec![TableSection { name: String::new(), rows: times.iter().map(row).collect() }],
-        notes: Notes::default(),
+        ..Table::default()
     };
     table.text(160, &mut Vec::new())
 }

@@ -5,7 +5,7 @@ use super::caption::{self, Coverage};
 use super::codecs::{CodecLine, CodecPlace, places};
 use super::fidelity::{digits, mean_kl};
 use super::number::{self, MISSING};
-use super::table::{Notes, Table, TableSection};
+use super::table::{Table, TableSection};
 use super::table3;
 use super::view::{RowView, distinct};
 use crate::record::{Row, table_file};
@@ -83,7 +83,7 @@ fn pair(view: &RowView, places: &[&CodecPlace], accounting: &str, csv: &mut Vec<
     readings.sort_by(|a, b| order(a).total_cmp(&order(b)));
 
     let baseline = first.baseline();
-    let mut coverage = Coverage::default();
+    let mut coverage = Coverage::of(view);
     let (mut of_kl, mut of_drop) = (Vec::new(), Vec::new());
     for reading in &readings {
         let label = || vec![reading.codec.to_string(), reading.scope.to_string()];
@@ -138,8 +138,10 @@ fn pair(view: &RowView, places: &[&CodecPlace], accounting: &str, csv: &mut Vec<
                 .chain(ratios.iter().map(|r| number::ratio(*r)))
                 .chain(more.iter().cloned())
                 .collect(),
+            // The scope.
+            keys: 1,
             sections: vec![TableSection { name: name.clone(), rows }],
-            notes: Notes::default(),
+            ..Table::default()
         }
     };
     let paper_text = number::ratio(paper);

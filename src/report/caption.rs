@@ -12,11 +12,21 @@ pub(super) struct Coverage {
     pub wanted: usize,
     pub failed: usize,
     pub absent: usize,
+    /// Whether cells are wanted only where they are, as in a search.
+    searched: bool,
 }
 
 impl Coverage {
+    /// Of nothing yet.
+    pub fn of(view: &RowView) -> Self {
+        Self { searched: view.searched, ..Self::default() }
+    }
+
     /// Counts one cell of the grid.
     pub fn count(&mut self, cell: Option<&Row>) {
+        if self.searched && cell.is_none() {
+            return;
+        }
         self.wanted += 1;
         match cell {
             None => self.absent += 1,

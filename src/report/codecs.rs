@@ -21,6 +21,7 @@ pub(super) struct CodecPlace<'v, 'a> {
 /// One codec at one budget, over the data sets.
 pub(super) struct CodecLine<'a> {
     pub codec: &'a str,
+    /// None of a codec of fixed rate, or where each data set has its own, as in Table III.
     pub ratio: Option<f64>,
     pub accounting: &'a str,
     pub cells: Vec<Option<&'a Row>>,
@@ -52,7 +53,11 @@ impl CodecLine<'_> {
     }
 
     pub fn ratio_label(&self) -> String {
-        self.ratio.map_or("fixed rate".into(), |ratio| format!("{} {}", number::ratio(ratio), self.accounting))
+        match self.ratio {
+            Some(ratio) => format!("{} {}", number::ratio(ratio), self.accounting),
+            None if self.accounting.is_empty() => "fixed rate".into(),
+            None => format!("each set's, {}", self.accounting),
+        }
     }
 }
 
@@ -87,7 +92,27 @@ pub(super) fn codecs(view: &RowView, times: &TimingTable) -> TableSet {
 
 impl<'a> CodecPlace<'_, 'a> {
     pub fn lines(&self) -> Vec<CodecLine<'a>> {
-        let key = |row: &&'a Row| (row.accounting.as_str(), row.codec.as_str(), row.ratio_requested);
+        // Codecs with one ratio a set and not the same for all sets are one line, as in Table III.
+        let has_own_ratios = |&(accounting, codec): &(&str, &str)| {
+            let rows: Vec<&Row> = self
+                .rows
+                .iter()
+                .copied()
+                .filter(|row| (&*row.accounting, &*row.codec) == (accounting, codec))
+                .collect();
+            let ratios = |set: Option<&str>| {
+                let of_set = rows.iter().filter(|row| set.is_none_or(|set| row.dataset == set));
+                view::distinct(of_set.map(|row| row.ratio_requested)).len()
+            };
+            ratios(None) > 1 && self.view.datasets.iter().all(|set| ratios(Some(set)) <= 1)
+        };
+        let mut own_ratios = view::distinct(self.rows.iter().map(|row| (row.accounting.as_str(), row.codec.as_str())));
+        own_ratios.retain(has_own_ratios);
+        let key = |row: &&'a Row| {
+            let (accounting, codec) = (row.accounting.as_str(), row.codec.as_str());
+            let ratio = row.ratio_requested.filter(|_| !own_ratios.contains(&(accounting, codec)));
+            (accounting, codec, ratio)
+        };
         let mut keys = view::distinct(self.rows.iter().map(key));
         // One accounting after the other, codecs of fixed rate last, else as they came.
         let accountings = view::distinct(self.rows.iter().map(|row| row.accounting.as_str()));
@@ -121,7 +146,7 @@ impl<'a> CodecPlace<'_, 'a> {
     fn table(&self, times: &TimingTable) -> Table {
         let lines = self.lines();
         let front = front(&lines, |line| line.accuracy().map(|cell| cell.value));
-        let mut coverage = Coverage::default();
+        let mut coverage = Coverage::of(self.view);
         let baseline = self.baseline();
         let measured = fidelity::is_measured(self.rows.iter().copied());
         let mut rows = Vec::new();
@@ -192,7 +217,7 @@ impl<'a> CodecPlace<'_, 'a> {
         let what = if times.is_empty() { "accuracy and bytes" } else { "accuracy, bytes and time" };
         let title = format!("Codecs of {}: {what}, {}", self.name(), self.cut());
         let sections = vec![TableSection { name: self.name(), rows }];
-        Table { title, caption, columns, sections, notes: Notes::default() }
+        Table { title, caption, columns, keys: 1, sections, notes: Notes::default() }
     }
 
     fn csv(&self, times: &TimingTable, measured: bool, out: &mut Vec<Vec<String>>) {

@@ -90,6 +90,7 @@ pub fn text(comparisons: &[Comparison], by_norm: bool, width: usize) -> String {
         columns: columns.into_iter().map(String::from).collect(),
         sections,
         notes,
+        ..Table::default()
     };
     table.text(width, &mut Vec::new())
 }
@@ -123,7 +124,7 @@ pub fn flips_text(comparisons: &[Comparison], by_norm: bool, width: usize) -> St
         ],
         columns: ["pair", "question", "row", "", "right", "A", "B", "margin A", "margin B"].map(String::from).to_vec(),
         sections: comparisons.iter().filter(|one| !one.flips.is_empty()).map(section).collect(),
-        notes: Notes::default(),
+        ..Table::default()
     };
     if table.sections.is_empty() {
         "No question was lost or gained.\n".into()

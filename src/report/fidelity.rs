@@ -129,7 +129,7 @@ pub(super) fn fidelity(view: &RowView) -> TableSet {
 }
 
 fn table(view: &RowView, place: &CodecPlace) -> Table {
-    let mut coverage = Coverage::default();
+    let mut coverage = Coverage::of(view);
     let mut rows = Vec::new();
     for line in place.lines() {
         line.cells.iter().for_each(|cell| coverage.count(*cell));
@@ -180,6 +180,7 @@ fn table(view: &RowView, place: &CodecPlace) -> Table {
         title: format!("Fidelity of {}: distance to the unsplit model, {}", place.name(), place.cut()),
         caption,
         columns: columns.map(String::from).to_vec(),
+        keys: 1,
         sections: vec![TableSection { name: place.name(), rows }],
         notes: Notes::default(),
     }

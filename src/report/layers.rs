@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::caption::{self, Coverage};
 use super::number::{self, MISSING};
-use super::table::{Notes, Table, TableSection};
+use super::table::{Table, TableSection};
 use super::view::{self, RowView};
 use super::{TableSet, table3};
 use crate::record::{Accuracy, Indicators, Row, table_file};
@@ -247,7 +247,7 @@ impl Sweep<'_> {
             caption,
             columns: ["model".to_string()].into_iter().chain(columns).collect(),
             sections: vec![TableSection { name: view.name(self.model), rows }],
-            notes: Notes::default(),
+            ..Table::default()
         }
     }
 

@@ -136,7 +136,7 @@ fn break_even(rows: &[LiveRow]) -> Option<Table> {
     (!section.rows.is_empty()).then(|| Table {
         title: "Up to which rate a codec pays, Mbit/s to the server".into(),
         caption: vec![
-            "Below this rate the bytes that a codec saves against f16 take longer than its own work, encoding and decoding.".into(),
+            "Below this rate the bytes that a codec saves against f16 take longer than encoding and decoding take beyond f16's. From the times on loopback; no row over a link is in it.".into(),
         ],
         columns: ["", "codecs, prompt", "for the prompt", "for a step"].map(String::from).to_vec(),
         sections: vec![section],

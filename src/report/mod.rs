@@ -185,7 +185,7 @@ fn missing(report: &ReportSpec, view: &view::RowView, context: &ReportContext) -
 
 fn checked<'a>(report: &ReportSpec, rows: &'a [Row]) -> Result<view::RowView<'a>> {
     report.check()?;
-    view::RowView::new(rows)
+    Ok(view::RowView::new(rows)?.searched(report.near_lossless))
 }
 
 fn sweeps<'a>(report: &ReportSpec, rows: &'a [Row], context: &'a ReportContext) -> Result<Vec<layers::Sweep<'a>>> {

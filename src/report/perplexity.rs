@@ -130,5 +130,6 @@ fn table(report: &TextReport, layer: usize) -> Table {
         columns: columns.map(String::from).to_vec(),
         sections: vec![TableSection { name: report.model.clone(), rows }],
         notes,
+        ..Table::default()
     }
 }

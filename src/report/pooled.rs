@@ -24,6 +24,7 @@ fn key(row: &Row) -> impl PartialEq + '_ {
 
 /// What two runs say of one row; by name where they may not differ.
 fn facts(row: &Row) -> Vec<(&'static str, String)> {
+    let number = |value: Option<f64>| value.map_or("unknown".into(), |value| value.to_string());
     let mut facts = vec![
         ("the hash of the model", row.model_sha256.clone()),
         ("the hash of the tokenizer", row.tokenizer_sha256.clone()),
@@ -31,14 +32,15 @@ fn facts(row: &Row) -> Vec<(&'static str, String)> {
         ("the version of the prompts", row.prompt_version.to_string()),
         ("the definition of the data set", row.definition_sha256.clone().unwrap_or_default()),
         ("the metric", row.metric.clone()),
+        ("the type of the weights", row.dtype.clone()),
     ];
     if row.err.is_none() {
         facts.extend([
             ("the number of questions", row.questions.to_string()),
             ("the number of questions left out", row.skipped.unwrap_or_default().to_string()),
-            ("the accuracy", format!("{:?}", row.acc)),
-            ("the accuracy by length", format!("{:?}", row.acc_norm)),
-            ("bytes a token", format!("{:?}", row.wire_bytes_per_token)),
+            ("the accuracy", number(row.acc)),
+            ("the accuracy by length", number(row.acc_norm)),
+            ("bytes a token", number(row.wire_bytes_per_token)),
         ]);
     }
     facts
@@ -83,10 +85,11 @@ pub fn pool(runs: Vec<PooledRun>) -> Result<PooledRun> {
             for ((what, one), (_, other)) in facts(known).into_iter().zip(facts(row)) {
                 ensure!(
                     one == other,
-                    "{what} of {}, {} on {} is {one} in {} and {other} in {}: only runs of the same model, data and questions \
-                     share a table",
+                    "{what} of {}, {}{} on {} is {one} in {} and {other} in {}: only runs of the same model, weights, data and \
+                     questions share a table",
                     row.model,
                     row.codec,
+                    row.ratio_requested.map(|ratio| format!(" at {ratio}")).unwrap_or_default(),
                     row.dataset,
                     runs[*first].name,
                     run.name
@@ -145,7 +148,7 @@ mod tests {
         refused(Row { acc: Some(0.71), ..base.clone() }, "accuracy");
         let fc = row("fc", Some(8.0), 0.5);
         let message = pooled(from_ref(&fc), &[Row { acc: Some(0.25), ..fc.clone() }]).unwrap_err().to_string();
-        assert!(message.contains("accuracy of pocket, fc on arc_easy is Some(0.5)"), "{message}");
+        assert!(message.contains("accuracy of pocket, fc at 8 on arc_easy is 0.5"), "{message}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::TableSet;
 use super::bars::{Bar, BarPanel, Bars};
 use super::number::{self, MISSING};
-use super::table::{Notes, Table, TableSection};
+use super::table::{Table, TableSection};
 use crate::experiment::ResponseSpec;
 use crate::file_name::file_name;
 use crate::record::{RAW, Service, ServicePart, table_file};
@@ -193,7 +193,7 @@ impl ResponsePlace<'_> {
             caption: caption.into_iter().chain(self.caption()).collect(),
             columns: ["model".to_string(), "codec".into()].into_iter().chain(columns).collect(),
             sections: vec![TableSection { name: self.profile.name.clone(), rows }],
-            notes: Notes::default(),
+            ..Table::default()
         }
     }
 

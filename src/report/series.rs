@@ -224,7 +224,7 @@ impl SeriesSheet<'_, '_> {
     }
 
     fn coverage(&self) -> Coverage {
-        let mut coverage = Coverage::default();
+        let mut coverage = Coverage::of(self.view);
         let one_cell = |row: &Row| self.kind != SeriesKind::Layer && row.ratio_requested.is_none();
         let swept = self.rows.iter().filter(|row| !one_cell(row));
         let xs: Vec<Option<f64>> = view::distinct(swept.map(|row| self.x(row)));

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::figure::{Axis, Figure, FigurePoint as Mark, Panel, Scale};
 use super::number::{self, MISSING, significant};
 use super::response::rate;
-use super::table::{Notes, Table, TableSection};
+use super::table::{Table, TableSection};
 use super::{TableSet, TextPlace, create, names, view};
 use crate::record::{Saturation, SweepPoint, SweepRecord};
 
@@ -167,7 +167,7 @@ pub(super) fn rendered(swept: &SweepRecord) -> TableSet {
         ],
         columns: columns.map(String::from).to_vec(),
         sections: places.iter().filter(|place| place.0 == profile).map(|place| section(*place)).collect(),
-        notes: Notes::default(),
+        ..Table::default()
     }
     };
     let profiles = view::distinct(places.iter().map(|place| place.0));

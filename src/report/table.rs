@@ -15,6 +15,8 @@ pub(super) struct Table {
     pub caption: Vec<String>,
     /// Heading of the sections, of the labels, then of the cells.
     pub columns: Vec<String>,
+    /// How many columns behind the labels tell rows apart with them, and come again wherever a table is folded.
+    pub keys: usize,
     pub sections: Vec<TableSection>,
     pub notes: Notes,
 }
@@ -162,13 +164,14 @@ impl Table {
     }
 
     fn blocks(&self, width: usize) -> Vec<Vec<usize>> {
+        let keys: Vec<usize> = (1..=self.keys).collect();
         let mut blocks: Vec<Vec<usize>> = Vec::new();
         let mut used = usize::MAX;
-        for at in 1..self.columns.len() - 1 {
+        for at in 1 + self.keys..self.columns.len() - 1 {
             let needs = self.width_of(at) + 2;
             if used.saturating_add(needs) > width {
-                blocks.push(Vec::new());
-                used = self.width_of(0);
+                blocks.push(keys.clone());
+                used = (0..=self.keys).map(|at| self.width_of(at) + 2 * usize::from(at > 0)).sum();
             }
             used += needs;
             if let Some(block) = blocks.last_mut() {
@@ -229,6 +232,7 @@ mod tests {
         let lost = notes.missing(Some("a | b\n<c>"));
         assert_eq!(notes.mark("a | b <c>"), "[1]");
         Table {
+            keys: 0,
             title: "T".into(),
             caption: vec!["One.".into(), "Two.".into()],
             columns: row(&["model", "ratio", "A", "B"]),
@@ -257,5 +261,14 @@ mod tests {
         let narrow = table().text(24, &mut vec![]);
         assert!(narrow.lines().all(|line| line.chars().count() <= 24), "{narrow}");
         assert_eq!(narrow.matches("baseline").count(), 2, "labels come again in the second block: {narrow}");
+    }
+
+    #[test]
+    fn columns_that_tell_rows_apart_come_again_in_every_block() {
+        let mut keyed = Table { keys: 1, ..table() };
+        keyed.columns.push("C".into());
+        keyed.sections[0].rows.iter_mut().for_each(|row| row.push("3".into()));
+        let text = keyed.text(30, &mut vec![]);
+        assert_eq!((text.matches("1.0 ± 0.1*").count(), text.matches("< 6").count()), (2, 1), "{text}");
     }
 }

@@ -129,7 +129,7 @@ impl<'a> RatioGroup<'_, 'a> {
 
     fn table(&self) -> Table {
         let mut notes = Notes::with_cells(&self.rows);
-        let mut coverage = Coverage::default();
+        let mut coverage = Coverage::of(self.view);
         let mut sections = Vec::new();
         let mut all_near: Vec<Vec<Option<Bound>>> = Vec::new();
         for &model in &self.view.models {
@@ -164,7 +164,7 @@ impl<'a> RatioGroup<'_, 'a> {
         columns.push("wire".into());
         let title =
             format!("Table II: accuracy (%) of {} by compression ratio, {}", self.codec, caption::cut(&self.cut));
-        Table { title, caption: self.caption(coverage), columns, sections, notes }
+        Table { title, caption: self.caption(coverage), columns, sections, notes, ..Table::default() }
     }
 
     /// Nothing in the columns behind the average.

@@ -87,7 +87,7 @@ impl<'a> MethodGroup<'_, 'a> {
 
     fn table(&self) -> Table {
         let mut notes = Notes::with_cells(&self.shown());
-        let mut coverage = Coverage::default();
+        let mut coverage = Coverage::of(self.view);
         let mut sections = vec![self.ratios()];
         for &model in &self.view.models {
             let lines = self.lines(model);
@@ -115,7 +115,7 @@ impl<'a> MethodGroup<'_, 'a> {
             _ => "each data set's ratio".into(),
         };
         let title = format!("Table III: accuracy (%) of each method at {ratio}, {}", caption::cut(&self.cut));
-        Table { title, caption: self.caption(coverage), columns, sections, notes }
+        Table { title, caption: self.caption(coverage), columns, sections, notes, ..Table::default() }
     }
 
     /// The header row of ratios: one number a set, several where models or methods differ.

@@ -134,6 +134,7 @@ pub(super) fn list(rows: &[ReplayRow]) -> Table {
         columns: columns.map(String::from).to_vec(),
         sections,
         notes,
+        ..Table::default()
     }
 }
 
@@ -299,6 +300,7 @@ pub(super) fn table4(rows: &[ReplayRow], place: NumberPlace) -> Table {
         columns: ["model", "from"].into_iter().chain(COLUMNS.map(|(.., title)| title)).map(String::from).collect(),
         sections,
         notes,
+        ..Table::default()
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct RowView<'a> {
     pub datasets: Vec<&'a str>,
     /// Models that are shown beside these, by other runs of a page.
     beside: &'a [String],
+    /// Whether each codec has ratios of its own, as a search tried them.
+    pub searched: bool,
     baselines: HashMap<(&'a str, &'a str), &'a Row>,
 }
 
@@ -49,12 +51,17 @@ impl<'a> RowView<'a> {
             .filter(|row| row.is_baseline())
             .map(|row| ((row.model.as_str(), row.dataset.as_str()), row))
             .collect();
-        Ok(Self { rows, models, datasets, beside: &[], baselines })
+        Ok(Self { rows, models, datasets, beside: &[], searched: false, baselines })
     }
 
     /// The same on a page that shows these models too.
     pub fn among(self, beside: &'a [String]) -> Self {
         Self { beside, ..self }
+    }
+
+    /// The same of a search, where a ratio that one codec tried is not wanted of another.
+    pub fn searched(self, searched: bool) -> Self {
+        Self { searched, ..self }
     }
 
     /// What a model is called where it is shown.

@@ -18,7 +18,7 @@ use self::source::{RunKind, RunSource};
 use self::verdict::ClaimState;
 use super::paper::{self, NumberPlace};
 use super::picture::{Picture, TextPlace};
-use super::table::{Notes, Table, TableSection};
+use super::table::{Table, TableSection};
 use super::{names, rendered, simulation, sweeps, table4, view};
 use crate::repeats::real_path;
 
@@ -195,7 +195,7 @@ fn plain(title: &str, caption: &[&str], columns: &[&str], rows: Vec<Vec<String>>
         caption: caption.iter().map(|sentence| sentence.to_string()).collect(),
         columns: std::iter::once(&"").chain(columns).map(|column| column.to_string()).collect(),
         sections: vec![TableSection { name: String::new(), rows }],
-        notes: Notes::default(),
+        ..Table::default()
     }
 }
 

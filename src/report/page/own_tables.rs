@@ -2,7 +2,7 @@
 
 use super::super::near_lossless::near_lossless;
 use super::super::number::signed;
-use super::super::table::{Notes, Table, TableSection};
+use super::super::table::{Table, TableSection};
 use super::super::{names, paper};
 use super::verdict::ClaimState;
 
@@ -399,7 +399,7 @@ pub(super) fn table() -> Table {
         caption: vec!["Computed from the paper's Tables II to IV as printed (results/paper/*.csv), whatever the run. ✓: the tables bear the statement out.".into()],
         columns: ["", "the paper says", "where", "verdict", "what its tables give"].map(String::from).to_vec(),
         sections: vec![TableSection { name: String::new(), rows }],
-        notes: Notes::default(),
+        ..Table::default()
     }
 }
 

@@ -66,6 +66,14 @@ pub fn rows(run: &Path) -> Result<Vec<Row>> {
 }
 
 impl RunSource {
+    /// Questions of its largest row.
+    pub fn questions(&self) -> u64 {
+        match &self.kind {
+            RunKind::Rows { rows, .. } => rows.iter().map(|row| row.questions).max().unwrap_or_default(),
+            RunKind::Replay { .. } | RunKind::Simulated(_) => 0,
+        }
+    }
+
     /// Reads a run's folder; its figures lie in `plots`, or where `run` and `report` put them.
     pub fn read(folder: &Path, plots: Option<&Path>) -> Result<Self> {
         let whole = fs::canonicalize(folder).with_context(|| format!("there is no run {}", folder.display()))?;

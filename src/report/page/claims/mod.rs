@@ -5,7 +5,7 @@ mod activations;
 mod clients;
 mod time;
 
-use super::super::table::{Notes, Table, TableSection};
+use super::super::table::{Table, TableSection};
 use super::super::view::RowView;
 use super::super::{response, speed};
 use super::source::{RunKind, RunSource};
@@ -261,22 +261,30 @@ pub(super) struct ClaimLine {
 pub(super) fn lines(sources: &[RunSource]) -> Vec<ClaimLine> {
     let mut out = Vec::new();
     for claim in &CLAIMS {
-        let mut found: Vec<(String, ClaimVerdict)> = Vec::new();
+        let mut found: Vec<(&RunSource, ClaimVerdict)> = Vec::new();
         for source in sources {
             for judged in claim.test.judge(source) {
                 match found.iter_mut().find(|(_, known)| known.subject == judged.subject) {
-                    Some(known) if known.1.weight < judged.weight => *known = (source.name.clone(), judged),
+                    // Of as many sets the one with more questions.
+                    Some(known) if (known.1.weight, known.0.questions()) < (judged.weight, source.questions()) => {
+                        *known = (source, judged);
+                    }
                     Some(_) => {}
-                    None => found.push((source.name.clone(), judged)),
+                    None => found.push((source, judged)),
                 }
             }
         }
         if found.is_empty() {
             let missing = format!("No run here has what it needs: `splitbench {}` makes it.", claim.needs);
             let judged = ClaimVerdict { subject: "–".into(), verdict: ClaimState::Open, found: missing, weight: 0 };
-            found.push(("–".into(), judged));
+            out.push(ClaimLine { says: claim.says, section: claim.section, from: "–".into(), judged });
         }
-        let line = |(from, judged)| ClaimLine { says: claim.says, section: claim.section, from, judged };
+        let line = |(source, judged): (&RunSource, _)| ClaimLine {
+            says: claim.says,
+            section: claim.section,
+            from: source.name.clone(),
+            judged,
+        };
         out.extend(found.into_iter().map(line));
     }
     out
@@ -305,7 +313,7 @@ pub(super) fn table(lines: &[ClaimLine]) -> Table {
         ],
         columns: ["", "the paper says", "where", "judged on", "verdict", "numbers", "run"].map(String::from).to_vec(),
         sections: vec![TableSection { name: String::new(), rows: lines.iter().map(row).collect() }],
-        notes: Notes::default(),
+        ..Table::default()
     }
 }
 
