@@ -68,6 +68,9 @@ impl Args {
         let split = SplitPoint { after_layer: self.split };
         let device = self.model.load(split)?;
         let cpu = self.model.on_cpu(&device)?;
+        if device.placement.device.is_cpu() {
+            tell!("note: --device is cpu, so this compares the CPU with itself; for a GPU give --device cuda");
+        }
         let named = description(device.decoder()?.device())?;
         if !self.json {
             say!("{named}, beside the CPU; {}, weights in {}", self.model.name(), self.model.dtype())?;

@@ -29,8 +29,8 @@ use splitbench_codec::{Accounting, CodecSpec};
 /// as by `splitbench perplexity`; on a data set every position where a token of a choice is.
 ///
 /// Exit codes: 0 all limits passed, 1 one failed or nothing can be told, 2 wrong usage or input. Examples:
-///   splitbench gate --codec int8 --split 1 --text README.md --max-kl 0.01 --min-top1 0.98
-///   splitbench gate --codec fc --ratio 8 --split 1 --dataset piqa-mini --max-drop 1
+///   splitbench gate --codec int8 --split 1 --dataset piqa-mini --max-kl 0.01 --min-top1 0.95    # passes
+///   splitbench gate --codec fc --ratio 8 --split 1 --dataset piqa-mini --max-drop 1             # does not
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(group = clap::ArgGroup::new("limits").required(true).multiple(true))]

@@ -9,7 +9,7 @@ use crate::live::link;
 use crate::model::source::{self, POCKET};
 use crate::replay::backend;
 use splitbench_codec as codec;
-use splitbench_codec::{AllowedValues, Rate};
+use splitbench_codec::{AllowedValues, CodecSpec, Rate};
 
 use crate::data;
 
@@ -118,8 +118,11 @@ fn codecs() -> Vec<Value> {
                 Rate::Budget => ("budget", c.summary.to_string()),
                 Rate::Fixed => ("fixed", format!("{} Fixed rate: ratios are ignored.", c.summary)),
             };
-            let (about, rows) = (format!("{about} Rows: {}.", c.rows), c.rows.to_string());
-            json!({"name": c.name, "about": about, "rate": rate, "rows": rows, "options": options})
+            // Of what it is without options; `external` is nothing without them.
+            let learns = CodecSpec::parse(c.name).ok().and_then(|spec| spec.calibration()).map(|need| need.to_string());
+            let calibrated = learns.as_ref().map(|of| format!(" Calibrated on {of}.")).unwrap_or_default();
+            let (about, rows) = (format!("{about} Rows: {}.{calibrated}", c.rows), c.rows.to_string());
+            json!({"name": c.name, "about": about, "rate": rate, "rows": rows, "learns": learns, "options": options})
         })
         .collect()
 }
@@ -152,7 +155,7 @@ fn links() -> Result<Vec<Value>> {
         .map(|name| {
             let profile = link::find(name)?;
             let mut item = serde_json::to_value(&profile)?;
-            let [down, up] = [profile.down_bits_per_s, profile.up_bits_per_s].map(|rate| rate as f64 * 1e-6);
+            let [down, up] = [profile.down_bits_per_s, profile.up_bits_per_s].map(|rate| rate as f64 / 1e6);
             let [delay, jitter] = [profile.delay, profile.jitter].map(link::show_time);
             item["about"] =
                 json!(format!("{}: {down} Mbit/s down, {up} Mbit/s up, {delay} each way, ± {jitter}", profile.about));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::selection::split_list;
 use crate::replay::run::{ReplayOptions, ReplayOutcome, run};
@@ -82,7 +82,10 @@ impl Args {
                 files.iter().try_for_each(|file| say!("wrote {}", file.display()))?;
             }
         }
-        failure.map_or(Ok(()), Err)
+        failure.map_or(Ok(()), Err)?;
+        let reason = rows.iter().find_map(|row| row.err.as_deref()).unwrap_or("there was nothing to time");
+        ensure!(rows.iter().any(|row| row.err.is_none()), "nothing was timed: {reason}");
+        Ok(())
     }
 
     /// The experiment, or a replay of the trace, with what the command line changes.

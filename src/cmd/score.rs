@@ -20,7 +20,7 @@ use crate::model::source::Model;
 use crate::model::{Placement, SplitPoint, place, source};
 use crate::output::{self, Output};
 use crate::record::{Row, Sample, json_lines};
-use crate::report::p_value;
+use crate::report::{digits, p_value};
 use crate::score::Request;
 use splitbench_codec::{Budget, CodecSpec};
 
@@ -242,6 +242,9 @@ fn line(row: &Row) -> String {
         text += &format!(
             ", after layer {layer}, ratio {elements:.2} in elements, {wire:.2} on the wire, relative error {error:.4}"
         );
+    }
+    if let (Some(kl), Some(top1)) = (row.kl_mean, row.top1) {
+        text += &format!(", KL {} nats a scored token, top-1 {} %", digits(kl), digits(100.0 * top1));
     }
     if let (Some(lost), Some(gained), Some(p)) = (row.lost, row.gained, row.mcnemar_p) {
         text += &format!(", against the unsplit model {lost} lost and {gained} gained (McNemar p {})", p_value(p));

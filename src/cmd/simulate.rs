@@ -32,7 +32,7 @@ pub struct Args {
     /// Numbers of clients instead of the simulation's, separated by commas.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     clients: Vec<usize>,
-    /// Simulated time instead of the simulation's, s.
+    /// Simulated time instead of the simulation's, its warm-up included, of which no number is taken, s.
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
     /// Number of runs, each with other random numbers, instead of the simulation's.

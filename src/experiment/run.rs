@@ -1,5 +1,6 @@
 //! A run: the experiment's cells over its models and data sets, ending in rows, tables and plots.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,7 +26,7 @@ use crate::model::source::{self, Model};
 use crate::progress::{self, Activity};
 use crate::record::machine::peak_memory;
 use crate::record::manifest::{Manifest, PredictedSeconds, StageSeconds};
-use crate::record::{Indicators, Row, RunFolder, Shard, run_name};
+use crate::record::{Indicators, Row, RunFolder, Shard, read_rows, run_name};
 use crate::score::{RatioTrial, next_ratios};
 use splitbench_codec::{Budget, CodecSpec};
 
@@ -127,6 +128,8 @@ struct Runner<'a> {
     predicted: Option<PredictedSeconds>,
     /// Cells that failed.
     failed: usize,
+    /// The rows that an earlier run left here.
+    before: Vec<Row>,
 }
 
 impl<'a> Runner<'a> {
@@ -149,6 +152,8 @@ impl<'a> Runner<'a> {
         // Before anything is computed; models are loaded one after another.
         spec.models.iter().try_for_each(|model| check_memory(model, &placement, options.batch_tokens))?;
         let folder = RunFolder::create(&options.out, name, &run, options.shard, &inputs(experiment, options)?)?;
+        // Rows of a program that cannot be read any more are no rows.
+        let before = read_rows(&folder.results.join("rows.parquet")).unwrap_or_default();
         let clock = Clock::default();
         let predicted = placement.device.is_cpu().then(PredictedSeconds::default);
         let mut manifest = ManifestWriter::begin(experiment, options, started, &folder)?;
@@ -160,7 +165,7 @@ impl<'a> Runner<'a> {
         if !folder.results.join(folder.shard_file("manifest", "json")).exists() {
             manifest.write(&folder, &clock, predicted)?;
         }
-        Ok(Self { experiment, options, placement, folder, clock, manifest, predicted, failed: 0 })
+        Ok(Self { experiment, options, placement, folder, clock, manifest, predicted, failed: 0, before })
     }
 
     /// The models, each with its data sets. Everything that a run could fail for is known before anything is scored.
@@ -239,10 +244,13 @@ impl<'a> Runner<'a> {
                 &format!("shard {shard} is done; when all are: splitbench collect {}\n", self.folder.results.display());
             return Ok(RunOutcome { failed: self.failed, summary, ..RunOutcome::new(report, &RunRecords::default()) });
         }
+        let sets = collected.rows.iter().map(|row| (row.model.as_str(), row.dataset.as_str()));
+        let stale = self.folder.remove_samples_but(sets);
+        summary += &left_out(&self.before, &collected.rows);
         let described = ["manifest.json", "machine.json"].map(|file| self.folder.results.join(file));
         let mut outcome = finish(self.folder, report, collected);
         outcome.files.extend(described);
-        outcome.cut_short = outcome.cut_short.or(written.err());
+        outcome.cut_short = outcome.cut_short.or(written.err()).or(stale.err());
         Ok(RunOutcome { summary, ..outcome })
     }
 
@@ -276,6 +284,25 @@ impl<'a> Runner<'a> {
             text += &format!("predicted {predicted:.0} MB of memory beside mapped files, took {peak:.0} with them\n");
         }
         text
+    }
+}
+
+/// What has to be said where an earlier run in the same place had rows that this one was not asked for.
+fn left_out(before: &[Row], rows: &[Row]) -> String {
+    let place = |row: &Row| {
+        let at = (row.split_layer, row.ratio_requested.map(f64::to_bits));
+        let names = [&row.model, &row.dataset, &row.scope, &row.codec, &row.accounting].map(String::clone);
+        (at, names)
+    };
+    let now: HashMap<_, u64> = rows.iter().map(|row| (place(row), row.questions)).collect();
+    let lacks = |row: &&Row| now.get(&place(row)).is_none_or(|questions| *questions < row.questions);
+    match before.iter().filter(lacks).count() {
+        0 => String::new(),
+        lost => format!(
+            "note: {lost} of the {} rows that an earlier run left here were not asked for, or of more questions; tables and \
+             rows are now of what was asked. Their scores are kept in the journal: the earlier command brings them back\n",
+            before.len()
+        ),
     }
 }
 

@@ -59,7 +59,7 @@ pub enum AllOrSome<T> {
 
 /// Ratios of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a list of ratios, such as [4.0, 8.0], or \"paper\"")]
 pub enum Ratios {
     /// These, for every data set.
     Some(Vec<f64>),

@@ -68,6 +68,19 @@ impl RunFolder {
         self.results.join("samples").join(format!("{}--{dataset}.jsonl", file_name(model)))
     }
 
+    /// Removes samples of other models and data sets than these, of which the rows say nothing.
+    pub fn remove_samples_but<'s>(&self, sets: impl Iterator<Item = (&'s str, &'s str)>) -> Result<()> {
+        let wanted: Vec<PathBuf> = sets.map(|(model, dataset)| self.samples_path(model, dataset)).collect();
+        let folder = self.results.join("samples");
+        for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|kind| kind == "jsonl") && !wanted.contains(&path) {
+                fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Name of a file that each shard has of its own.
     pub fn shard_file(&self, name: &str, kind: &str) -> String {
         format!("{}.{kind}", of_shard(name, self.shard))

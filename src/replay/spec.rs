@@ -50,7 +50,7 @@ pub struct ReplaySpec {
 
 /// A ratio for all data sets, or the word `paper`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a ratio, such as 8.0, or \"paper\"")]
 pub enum Ratio {
     /// This one.
     Number(f64),

@@ -148,10 +148,10 @@ fn missing_or_foreign_calibration_is_an_error() {
     builder.push_activation(&random(3, 8, 1)).unwrap();
     let moments = builder.finish().unwrap();
     for (spec, given, expected) in [
-        ("fwsvd", None, "push_gradient"),
-        ("asvd", None, "push_activation"),
-        ("fwsvd", Some(&moments), "push_gradient"),
-        ("svd-llm:whiten=weights", Some(&moments), "set_next_weights"),
+        ("fwsvd", None, "gradients of training rows"),
+        ("asvd", None, "activations of training rows"),
+        ("fwsvd", Some(&moments), "gradients of training rows"),
+        ("svd-llm:whiten=weights", Some(&moments), "next layer's q, k, v weights"),
     ] {
         let error = build(&CodecSpec::parse(spec).unwrap(), given).err().expect(spec);
         assert!(format!("{error:#}").contains(expected), "{spec}: {error:#}");

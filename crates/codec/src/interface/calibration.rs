@@ -31,12 +31,12 @@ pub enum CalibrationNeed {
 impl CalibrationNeed {
     /// The error where it was not collected.
     pub(crate) fn missing(self, spec: &CodecSpec) -> String {
-        let (what, how) = match self {
-            Self::Moments => ("activations of training rows", "push_activation"),
-            Self::Fisher => ("gradients of training rows", "push_gradient"),
-            Self::NextWeights => ("the next layer's q, k, v weights", "set_next_weights"),
+        let what = match self {
+            Self::Moments => "activations of training rows",
+            Self::Fisher => "gradients of training rows",
+            Self::NextWeights => "the next layer's q, k, v weights",
         };
-        format!("codec {spec} needs a calibration with {what} (CalibrationBuilder::{how})")
+        format!("codec {spec} needs a calibration with {what}")
     }
 }
 
