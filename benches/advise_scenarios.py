@@ -101,7 +101,7 @@ def markdown(lines, planners):
     names = list(dict.fromkeys(one["planner"] for _, advice in planners for one in advice["planners"]))
     out += "\n| client, link, tokens | ours | " + " | ".join(names) + " |\n| :-- |" + " --: |" * (1 + len(names)) + "\n"
     for scenario, advice in planners:
-        layers = max(one["plan"]["choice"]["after_layer"] for one in advice["planners"] if one["plan"])
+        layers = max(one["after_layer"] for one in advice["compared"])
         cell = lambda layer, seconds, kl: (
             f"{'server' if layer == 0 else 'client' if layer == layers else layer}, {seconds:.2f}"
             + (f" (KL {kl:.2g})" if kl is not None and kl > float(MAX_KL) else "")
