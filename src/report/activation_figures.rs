@@ -54,6 +54,7 @@ fn similarity(model: &str, lines: &[&Similarity]) -> Figure {
             chance: None,
             series: sets.iter().map(points).collect(),
             front: Vec::new(),
+            named: Vec::new(),
             bands: Vec::new(),
         }
     };
@@ -117,6 +118,7 @@ fn energy(model: &str, lines: &[&Energy]) -> Figure {
             chance: None,
             series: layers.iter().map(layer).chain([noise]).collect(),
             front: Vec::new(),
+            named: Vec::new(),
             bands: Vec::new(),
         }
     };

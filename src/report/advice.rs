@@ -245,6 +245,7 @@ pub fn svg(advice: &Advice) -> Result<String> {
             .map(|curve| curve.points.iter().map(|&(x, y)| FigurePoint { x, y, stderr: 0.0 }).collect())
             .collect(),
         front: Vec::new(),
+        named: Vec::new(),
     };
     let figure = Figure {
         title: "Time of the whole answer by the rate of the way up".into(),

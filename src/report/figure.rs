@@ -81,6 +81,8 @@ pub(super) struct Panel {
     pub series: Vec<Vec<FigurePoint>>,
     /// Corners of the Pareto front, by x.
     pub front: Vec<ParetoCorner>,
+    /// Other points that have a name beside them.
+    pub named: Vec<ParetoCorner>,
     /// Ranges of x that belong to a series.
     pub bands: Vec<PanelBand>,
 }
@@ -94,7 +96,7 @@ pub(super) struct PanelBand {
     pub series: usize,
 }
 
-/// A corner of a Pareto front, and what is written beside it.
+/// A corner of a Pareto front, or another point, and what is written beside it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ParetoCorner {
     pub x: f64,
@@ -349,7 +351,7 @@ impl Panel {
         Ok(())
     }
 
-    /// What the corners of the front are, each beside its own; a thin line leads to one that found no room nearer.
+    /// What the named points and the corners of the front are, each beside its own; a thin line leads to one that found no room nearer.
     fn draw_labels(&self, canvas: &Canvas, chart: &PanelChart) -> Result<()> {
         let [left, top, right, bottom] = chart.edges();
         let apart = |a: &[i32; 4], b: &[i32; 4]| a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1];
@@ -375,7 +377,7 @@ impl Panel {
             [left, y - 2, right, y + 2]
         });
         let crossed: Vec<[i32; 4]> = points().map(bar).chain(sections).chain(across).collect();
-        for corner in &self.front {
+        for corner in self.named.iter().chain(&self.front) {
             let (x, y) = chart.place(corner.x, corner.y);
             let (wide, high) = (text_width(&corner.label, LABEL.size) / 2, 6);
             let places = (0..14).flat_map(|ring| (0..16).map(move |turn| (9.0 + 9.0 * f64::from(ring), turn)));

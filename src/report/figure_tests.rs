@@ -21,6 +21,7 @@ fn panel(series: &[&[(f64, f64)]]) -> Panel {
         chance: Some(25.0),
         series: series.iter().map(points).collect(),
         front: Vec::new(),
+        named: Vec::new(),
         bands: Vec::new(),
     }
 }

@@ -46,6 +46,7 @@ fn layers(view: &RowView, model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -
         chance: view::mean(&unsplit, |row| row.chance).map(|mean| 100.0 * mean),
         series: points(&|line| line.accuracy, &|line| line.accuracy_se),
         front: Vec::new(),
+        named: Vec::new(),
         bands: Vec::new(),
     };
     let indicators = INDICATORS.iter().map(|indicator| Panel {
@@ -55,6 +56,7 @@ fn layers(view: &RowView, model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -
         chance: None,
         series: points(&indicator.of, &|_| None),
         front: Vec::new(),
+        named: Vec::new(),
         bands: Vec::new(),
     });
     Figure {
@@ -87,6 +89,7 @@ fn growth(model: &str, sweeps: &[&Sweep], about: &dyn Fn(&str) -> String) -> Fig
             chance: None,
             series: cuts.iter().map(points).collect(),
             front: Vec::new(),
+            named: Vec::new(),
             bands: Vec::new(),
         }
     };

@@ -181,6 +181,7 @@ impl SeriesSheet<'_, '_> {
             chance: mean(&|row| row.chance),
             series: self.keys.iter().map(|key| self.points(key, sets)).collect(),
             front: Vec::new(),
+            named: Vec::new(),
             bands: Vec::new(),
         }
     }

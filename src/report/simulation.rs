@@ -105,6 +105,7 @@ fn figure(points: &[&SweepPoint], statistics: &[Statistic], about: &str) -> Figu
             chance: None,
             series: codecs.iter().map(series).collect(),
             front: Vec::new(),
+            named: Vec::new(),
             bands: Vec::new(),
         }
     };
