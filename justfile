@@ -195,7 +195,8 @@ report:
         results/layer-sweep/pocket results/ratio-sweep/pocket results/figure6/pocket target/report/results/figure7/pocket \
         target/report/results/figure7/assumed results/codecs/pocket results/layers/pocket --page results/report/pocket
     cargo run --release -- report results/table2/smollm2-135m results/table2/qwen2.5-coder-0.5b results/table3/smollm2-135m \
-        results/codecs/smollm2-135m results/wire/smollm2-135m results/codecs/qwen2.5-coder-0.5b results/layer-sweep/smollm2-135m \
+        results/codecs/smollm2-135m results/wire/smollm2-135m results/codecs/qwen2.5-coder-0.5b \
+        results/codecs/qwen2.5-coder-0.5b-cosmos_qa results/codecs/qwen2.5-coder-0.5b-logiqa results/layer-sweep/smollm2-135m \
         results/figure2/smollm2-135m results/readings/smollm2-135m results/table1/smollm2-135m results/table1/qwen2.5-coder-0.5b \
         --page results/report/real
 
