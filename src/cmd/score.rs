@@ -243,11 +243,11 @@ fn line(row: &Row) -> String {
             ", after layer {layer}, ratio {elements:.2} in elements, {wire:.2} on the wire, relative error {error:.4}"
         );
     }
-    if let (Some(kl), Some(top1)) = (row.kl_mean, row.top1) {
-        text += &format!(", KL {} nats a scored token, top-1 {} %", digits(kl), digits(100.0 * top1));
-    }
     if let (Some(lost), Some(gained), Some(p)) = (row.lost, row.gained, row.mcnemar_p) {
         text += &format!(", against the unsplit model {lost} lost and {gained} gained (McNemar p {})", p_value(p));
+    }
+    if let (Some(kl), Some(top1)) = (row.kl_mean, row.top1) {
+        text += &format!(", KL {} nats a scored token, top-1 {} %", digits(kl), digits(100.0 * top1));
     }
     text
 }
