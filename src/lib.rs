@@ -30,6 +30,7 @@ macro_rules! tell {
 }
 
 pub mod advise;
+mod caught;
 pub mod clock;
 pub mod cmd;
 #[cfg(feature = "cuda-model")]

@@ -139,7 +139,7 @@ impl LossTable {
             hashes.len() == 1,
             "the rows of {model} are of {} different files (model_sha256 {}): take runs of the same weights",
             hashes.len(),
-            hashes.iter().map(|hash| &hash[..hash.len().min(8)]).collect::<Vec<_>>().join(", ")
+            hashes.iter().map(|hash| hash.chars().take(8).collect::<String>()).collect::<Vec<_>>().join(", ")
         );
         let model_sha256 = rows[0].model_sha256.clone();
         let scope = one(&rows, filter.scope.as_deref(), "scope", |row| &row.scope)?;
@@ -167,17 +167,16 @@ impl LossTable {
             }
             rows.retain(wanted);
         }
+        let is_after = |row: &Row, layer: usize| row.split_layer.is_some_and(|after| after as usize == layer);
         for &layer in &filter.layers {
             ensure!(
-                rows.iter().any(|row| row.split_layer == Some(layer as u32)),
-                "the runs have no rows of a cut after layer {layer}, only after {}; `splitbench run layer-sweep --model {model} \
-                 --split-layers {layer}` makes them",
+                rows.iter().any(|row| is_after(row, layer)),
+                "the runs have no rows of a cut after layer {layer}, only after {}; an experiment with split_layers = [{layer}] \
+                 makes them (docs/experiments.md)",
                 layers(&rows)
             );
         }
-        rows.retain(|row| {
-            filter.layers.is_empty() || filter.layers.iter().any(|&layer| row.split_layer == Some(layer as u32))
-        });
+        rows.retain(|row| filter.layers.is_empty() || filter.layers.iter().any(|&layer| is_after(row, layer)));
         ensure!(!rows.is_empty(), "no row of {model} is left: the runs have no codec that did not fail");
 
         check_questions(&rows)?;
@@ -267,7 +266,7 @@ fn shared(cells: &[(u32, SentAs, Vec<Row>)]) -> Result<Vec<String>> {
         let has = rows.iter().map(|row| row.dataset.as_str()).collect::<Vec<_>>().join(", ");
         bail!(
             "no data set is shared by all cuts and codecs: {sent} after layer {layer} was asked on {has} only; leave runs out, or \
-             choose with --layers or --codecs"
+             choose with --layers or --codec"
         );
     }
     Ok(shared)

@@ -139,7 +139,7 @@ impl SplitSetting {
     /// The planner's problem with such choices.
     pub fn problem(&self, choices: Vec<CutChoice>, power: ClientPower, limits: CutLimits) -> SplitProblem {
         let model = &self.client.model;
-        let cache = model.cache_bytes_per_token * (self.prompt + self.tokens) as u64;
+        let cache = model.cache_bytes_per_token.saturating_mul(self.prompt.saturating_add(self.tokens) as u64);
         let rate =
             |bits_per_s: u64| OneWayLink { bits_per_s: bits_per_s as f64, delay_s: self.link.delay.as_secs_f64() };
         SplitProblem {

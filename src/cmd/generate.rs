@@ -124,7 +124,7 @@ impl Args {
         let ids = self.prompt_ids(&model)?;
         let room = model.config.most_tokens();
         ensure!(
-            ids.len() + self.tokens <= room,
+            ids.len().saturating_add(self.tokens) <= room,
             "the prompt has {} tokens; with -n {} they are more than the {room} that the model takes",
             ids.len(),
             self.tokens

@@ -87,7 +87,7 @@ impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> Result<()> {
         crate::progress::watch();
-        let name = std::env::args().nth(1).unwrap_or_default();
+        let name = std::env::args_os().nth(1).unwrap_or_default().to_string_lossy().into_owned();
         let _activity = crate::progress::begin(name);
         match self.command {
             Command::List(args) => args.run(),

@@ -101,8 +101,10 @@ impl Args {
 
         let model = self.model.load()?;
         let mut rows = read_live(&results)?;
-        let (fits, too_long): (Vec<LiveCell>, Vec<LiveCell>) =
-            spec.cells().into_iter().partition(|cell| cell.prompt + cell.generate <= model.config.most_tokens());
+        let (fits, too_long): (Vec<LiveCell>, Vec<LiveCell>) = spec
+            .cells()
+            .into_iter()
+            .partition(|cell| cell.prompt.saturating_add(cell.generate) <= model.config.most_tokens());
         if let Some(cell) = too_long.iter().max_by_key(|cell| cell.prompt) {
             tell!(
                 "note: prompts of {} tokens and {} more are left out: {} takes {}",

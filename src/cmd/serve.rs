@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     memory: f64,
     /// Most connections at a time.
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value = "256", value_parser = super::text::at_least_one)]
     connections: usize,
     /// Most rows of a packet.
     #[arg(long, value_name = "ROWS", default_value = "512", value_parser = super::text::at_least_one)]

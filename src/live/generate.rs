@@ -189,7 +189,7 @@ impl ClientHalf {
             prompt_codec: RowCodec::new(&prompt.0, prompt.1)?,
             step_codec: RowCodec::new(&step.0, step.1)?,
             session,
-            chunk: (*chunk).clamp(1, most_rows),
+            chunk: (*chunk).min(most_rows).max(1),
         })
     }
 }
@@ -302,7 +302,7 @@ impl Generation {
         ensure!(!prompt.is_empty(), "the prompt has no token");
         let room = generator.most_tokens();
         ensure!(
-            prompt.len() + most <= room + 1,
+            prompt.len().saturating_add(most) <= room + 1,
             "a prompt of {} tokens and {most} more do not fit in a session of {room}",
             prompt.len()
         );

@@ -145,15 +145,19 @@ impl ConfigJson {
 
         let heads = self.num_attention_heads;
         let kv_heads = self.num_key_value_heads.unwrap_or(heads);
-        for (field, value) in [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", heads),
-            ("num_key_value_heads", kv_heads),
+        // Far above any model, and low enough that no product of two of them is out of range.
+        for (field, value, most) in [
+            ("vocab_size", self.vocab_size, 1 << 24),
+            ("hidden_size", self.hidden_size, 1 << 20),
+            ("intermediate_size", self.intermediate_size, 1 << 22),
+            ("num_hidden_layers", self.num_hidden_layers, 1 << 14),
+            ("num_attention_heads", heads, 1 << 16),
+            ("num_key_value_heads", kv_heads, 1 << 16),
+            ("head_dim", self.head_dim.filter(|wide| *wide > 0).unwrap_or(2), 1 << 16),
+            ("max_position_embeddings", self.max_position_embeddings.unwrap_or(2048), usize::MAX),
         ] {
             ensure!(value > 0, "{field} is 0");
+            ensure!(value <= most, "{field} is {value}, more than the {most} that a model may have here");
         }
         ensure!(
             heads.is_multiple_of(kv_heads),

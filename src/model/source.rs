@@ -13,6 +13,7 @@ use super::gguf::GgufModel;
 pub use super::place::locate;
 use super::weights::{Weights, weight_files};
 use super::{Config, Decoder, DecoderPart, GenerationFacts, Placement, SpecialTokens, checkpoint};
+use crate::caught::caught;
 use crate::repeats::real_path;
 
 /// Name of the embedded model.
@@ -312,7 +313,16 @@ pub fn load(name: &str, placement: &Placement) -> Result<Model> {
 }
 
 fn parse_tokenizer(text: &str, origin: &str) -> Result<Tokenizer> {
-    let mut tokenizer: Tokenizer = text.parse().map_err(|e| anyhow!("{origin}: not a tokenizer.json: {e}"))?;
+    // The library panics at some that contradict themselves, a few only when they are used.
+    let parse = || {
+        let tokenizer: Tokenizer = text.parse().map_err(|e| anyhow!("not a tokenizer.json: {e}"))?;
+        // What these words give is no matter: not every tokenizer knows them.
+        if let Ok(tried) = tokenizer.encode("A word, 1.", true) {
+            let _ = tokenizer.decode(tried.get_ids(), false);
+        }
+        Ok(tokenizer)
+    };
+    let mut tokenizer = caught(parse).map_err(|e| anyhow!("{origin}: {e:#}"))?;
     // Some files ship with truncation or padding switched on; scoring needs the whole text and nothing else.
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(|e| anyhow!("{origin}: {e}"))?;

@@ -29,8 +29,9 @@ impl SpecialTokens {
         let bos = ids.iter().enumerate().find(|(at, _)| *at != middle).map(|(_, id)| tokenizer.decode(&[*id], false));
         let bos = bos.transpose().map_err(|e| anyhow!("{e}"))?;
         Ok(Self {
-            before: tokens[..middle].to_vec(),
-            after: tokens[middle + 1..].to_vec(),
+            before: tokens.get(..middle).unwrap_or_default().to_vec(),
+            // A post-processor may give more ids than tokens.
+            after: tokens.get(middle + 1..).unwrap_or_default().to_vec(),
             first: ids[..middle].first().copied(),
             // Every text begins with the empty one.
             bos: bos.filter(|text| !text.is_empty()),

@@ -174,5 +174,8 @@ impl Manifest {
 
 /// The command line of this process. Where the program lies says nothing about the run.
 pub fn command_line() -> Vec<String> {
-    ["splitbench".to_string()].into_iter().chain(std::env::args().skip(1)).collect()
+    ["splitbench".to_string()]
+        .into_iter()
+        .chain(std::env::args_os().skip(1).map(|given| given.to_string_lossy().into_owned()))
+        .collect()
 }

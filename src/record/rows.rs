@@ -10,6 +10,7 @@ use polars::prelude::{
 use polars_parquet::write::ZstdLevel;
 
 use super::row::Row;
+use crate::caught::caught;
 
 /// Writes the rows as Parquet, one column a field of `Row`, nullable where the field is optional.
 pub fn write_parquet(path: &Path, rows: &[Row]) -> Result<()> {
@@ -27,8 +28,8 @@ pub fn write_parquet(path: &Path, rows: &[Row]) -> Result<()> {
 /// Reads rows that `write_parquet` wrote; every number comes back bit for bit.
 pub fn read_rows(path: &Path) -> Result<Vec<Row>> {
     let file = File::open(path).with_context(|| format!("cannot open rows {}", path.display()))?;
-    let frame = ParquetReader::new(file)
-        .finish()
+    // polars panics at some that are damaged.
+    let frame = caught(|| Ok(ParquetReader::new(file).finish()?))
         .with_context(|| format!("cannot read {} as Parquet: is it a splitbench rows file?", path.display()))?;
     from_frame(&frame).with_context(|| format!("{} is not a rows file of this version", path.display()))
 }

@@ -71,6 +71,9 @@ impl Decision {
 /// A mean over clusters that is to be at most `limit`: Student's t.
 pub fn mean_at_most(mean: RatioEstimate, clusters: usize, limit: f64) -> Decision {
     let RatioEstimate { value, stderr: Some(stderr) } = mean else { return Decision::unknown(mean.value) };
+    if clusters < 2 {
+        return Decision::unknown(value);
+    }
     let half = student_quantile(CONFIDENCE, clusters - 1) * stderr;
     let [low, high] = [value - half, value + half];
     Decision::new(value, [low, high], [high <= limit, low > limit], (half / (limit - value)).powi(2))
@@ -93,7 +96,7 @@ pub struct ShareEstimate {
 /// with Student's t. It is no point where all positions agree.
 pub fn share_at_least(share: ShareEstimate, limit: f64) -> Decision {
     let ShareEstimate { estimate: RatioEstimate { value: p, stderr }, positions, clusters, alike } = share;
-    let Some(stderr) = stderr else { return Decision::unknown(p) };
+    let Some(stderr) = stderr.filter(|_| clusters > 1) else { return Decision::unknown(p) };
     let n = positions as f64;
     let binomial = p * (1.0 - p) / n;
     // By how much the clusters' variance is above that of independent positions. Where nothing varies, and where it looks smaller by
@@ -118,8 +121,10 @@ pub fn loss_at_most(lost: u64, gained: u64, questions: u64, limit: f64) -> Decis
     Decision::new(value, [low, high], [high <= limit, low > limit], times)
 }
 
-/// The quantile of Student's t at a probability.
+/// The quantile of Student's t at a probability, with one degree of freedom at least.
 pub fn student_quantile(probability: f64, freedom: usize) -> f64 {
+    // The search for it does not end for the largest, which are the normal distribution to all digits.
+    let freedom = freedom.clamp(1, 1 << 40);
     StudentsT::new(0.0, 1.0, freedom as f64).expect("degrees of freedom are positive").inverse_cdf(probability)
 }
 
