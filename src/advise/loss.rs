@@ -350,7 +350,7 @@ pub(crate) mod tests {
         let weights = Row { model_sha256: "0123456789".into(), ..cell(2, "int8", None, 0.01, 1) };
         refused(vec![int8(), weights], LossFilter::default(), &["2 different files", "01234567"]);
         let filter = LossFilter { layers: vec![3], ..LossFilter::default() };
-        refused(vec![int8()], filter, &["after layer 3", "only after 1", "splitbench run layer-sweep"]);
+        refused(vec![int8()], filter, &["after layer 3", "only after 1", "split_layers = [3]"]);
         let filter = LossFilter { codecs: vec!["int9".into()], ..LossFilter::default() };
         refused(vec![int8()], filter, &["int9", "int8"]);
         let fewer = Row { questions: 50, ..cell(2, "int8", None, 0.01, 1) };

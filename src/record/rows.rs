@@ -29,8 +29,12 @@ pub fn write_parquet(path: &Path, rows: &[Row]) -> Result<()> {
 pub fn read_rows(path: &Path) -> Result<Vec<Row>> {
     let file = File::open(path).with_context(|| format!("cannot open rows {}", path.display()))?;
     // polars panics at some that are damaged.
-    let frame = caught(|| Ok(ParquetReader::new(file).finish()?))
-        .with_context(|| format!("cannot read {} as Parquet: is it a splitbench rows file?", path.display()))?;
+    let frame = caught(|| Ok(ParquetReader::new(file).finish()?)).with_context(|| {
+        format!(
+            "cannot read {} as Parquet; if it is a rows file, the command of its run makes it again from the journal",
+            path.display()
+        )
+    })?;
     from_frame(&frame).with_context(|| format!("{} is not a rows file of this version", path.display()))
 }
 

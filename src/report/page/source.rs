@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::super::ReportContext;
 use crate::experiment::ReportSpec;
@@ -57,12 +57,13 @@ pub fn wanted(run: &Path, rows: &[Row]) -> Result<(ReportSpec, bool)> {
 
 /// Rows of a run.
 pub fn rows(run: &Path) -> Result<Vec<Row>> {
-    read_rows(&run.join("rows.parquet")).with_context(|| {
-        format!(
-            "{} has no rows yet: `splitbench run EXPERIMENT` makes them, or `collect` where it is of shards",
-            run.display()
-        )
-    })
+    let path = run.join("rows.parquet");
+    ensure!(
+        path.is_file(),
+        "{} has no rows yet: `splitbench run EXPERIMENT` makes them, or `collect` where it is of shards",
+        run.display()
+    );
+    read_rows(&path)
 }
 
 impl RunSource {
