@@ -116,7 +116,7 @@ fn wrong_input_says_what_was_expected() {
     with(&["--max-kl=-1"], &["at least 0"]);
     with(&["--max-kl", "nan"], &["at least 0"]);
     with(&["--max-kl", "1", "--max-drop", "1"], &["cannot be used with"]);
-    with(&["--layers", "9"], &["after layer 9", "splitbench run layer-sweep"]);
+    with(&["--layers", "9"], &["after layer 9", "split_layers = [9]"]);
     with(&["--codec", "int9"], &["int9", "int8"]);
     with(&["--model", "other"], &["other", "pocket"]);
     with(&["--objective", "energy"], &["--power"]);

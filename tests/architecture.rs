@@ -16,7 +16,7 @@ const ROOMS: [&[&str]; 11] = [
     &["data"],
     &["hub"],
     &["output"],
-    &["clock", "cuda_libraries", "embedded", "emulated", "exact", "file_name", "progress", "repeats", "save"],
+    &["caught", "clock", "cuda_libraries", "embedded", "emulated", "exact", "file_name", "progress", "repeats", "save"],
 ];
 
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
