@@ -506,6 +506,10 @@ fn refuses_configs_by_name() {
         ("hidden_act", json!("gelu"), "gelu"),
         ("hidden_size", json!(0), "hidden_size is 0"),
         ("hidden_size", json!(-32), "not a decoder's config.json"),
+        ("hidden_size", json!(1u64 << 40), "hidden_size is 1099511627776, more than the 1048576"),
+        ("num_hidden_layers", json!(1u64 << 60), "num_hidden_layers is"),
+        ("vocab_size", json!(1u64 << 60), "vocab_size is"),
+        ("max_position_embeddings", json!(0), "max_position_embeddings is 0"),
         ("hidden_size", json!(33), "hidden_size 33"),
         ("hidden_size", json!(8), "head_dim 1"),
         ("hidden_size", json!("32"), "not a decoder's config.json"),
@@ -653,9 +657,9 @@ fn keys_that_change_nothing_are_no_hindrance() {
 fn refuses_configs_of_other_weights() {
     for (field, value, expected) in [
         ("num_hidden_layers", json!(4), "model.layers.3.self_attn.q_proj.weight"),
-        ("num_hidden_layers", json!(1u64 << 60), "model.layers.3.self_attn.q_proj.weight"),
+        ("num_hidden_layers", json!(1 << 14), "model.layers.3.self_attn.q_proj.weight"),
         ("vocab_size", json!(132), "[132, 32]"),
-        ("vocab_size", json!(1u64 << 60), "model.embed_tokens.weight"),
+        ("vocab_size", json!(1 << 24), "model.embed_tokens.weight"),
         ("intermediate_size", json!(48), "[48, 32]"),
         ("num_key_value_heads", json!(4), "model.layers.0.self_attn.k_proj.weight"),
         ("head_dim", json!(8), "[64, 32]"),
