@@ -465,6 +465,17 @@ mod tests {
     use crate::record::testing::{failed, row};
 
     #[test]
+    fn rows_that_were_not_asked_for_again_are_told() {
+        let before = [row("baseline", None, 0.7), row("fc", Some(8.0), 0.5), row("fc", Some(4.0), 0.6)];
+        assert_eq!(left_out(&[], &before), "");
+        assert_eq!(left_out(&before, &before), "");
+        assert!(left_out(&before, &before[..2]).starts_with("note: 1 of the 3 rows"));
+        let fewer = before.each_ref().map(|row| Row { questions: row.questions - 1, ..row.clone() });
+        assert!(left_out(&before, &fewer).starts_with("note: 3 of the 3 rows"));
+        assert_eq!(left_out(&fewer, &before), "", "more questions lose nothing");
+    }
+
+    #[test]
     fn a_search_does_not_ask_again_for_what_failed() {
         let budgets = |ratios: &[f64]| ratios.iter().map(|r| Budget::elements(*r).unwrap()).collect::<Vec<_>>();
         let of = |ratios: &[f64]| {
