@@ -454,3 +454,43 @@ impl<'b> SplitWork<'_, 'b> {
         Ok(CodecDelivery { outcome, digest: digest(&received), received })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{self, RowSource};
+    use crate::model::{Placement, source};
+    use crate::score::encode_dataset;
+    use splitbench_codec::{CodecSpec, build};
+
+    #[test]
+    fn rows_of_equal_bits_reach_the_server_once() {
+        let model = source::load("pocket", &Placement::cpu()).unwrap();
+        let dataset = data::find("arc_easy-mini").unwrap().load(&RowSource::Embedded, Some(2)).unwrap();
+        let requests = encode_dataset(&model.tokenizer, &dataset).unwrap();
+        let questions: Vec<&[Request]> = requests.iter().map(Vec::as_slice).collect();
+        let cell = |codec: &str| {
+            let codec = CodecSpec::parse(codec).unwrap();
+            Cell { split: SplitPoint { after_layer: 1 }, scope: Scope::PromptAndChoice, codec, budget: None }
+        };
+        let cells = ["int8", "int8:coder=rans", "fp8"].map(cell);
+        let codecs = cells.each_ref().map(|cell| build(&cell.codec, None).unwrap());
+        let prepared: Vec<CellCodec> =
+            cells.iter().zip(&codecs).map(|(cell, codec)| CellCodec { cell, codec: Ok(codec.as_ref()) }).collect();
+        let (groups, clock) = (groups(&questions), Clock::default());
+        let (decoder, extra) = (model.decoder().unwrap(), ExtraScores { baseline: true, probe: None });
+        let clients = Clients { decoder, groups: &groups, cells: &prepared, most_rows: 4096, extra, clock: &clock };
+        let (sender, arrivals) = sync_channel(64);
+        clients.run(&sender).unwrap();
+        drop(sender);
+        let (mut computed, mut repeated) = (0, Vec::new());
+        for message in arrivals {
+            match message {
+                Message::Cells(batch) => computed += batch.questions.len(),
+                Message::Repeats(repeats) => repeated.extend(repeats.iter().map(|one| (one.cell, one.of))),
+                Message::Unsplit(_) | Message::Failed { .. } => {}
+            }
+        }
+        assert_eq!((computed, repeated), (4, vec![(1, 0), (1, 0)]));
+    }
+}
