@@ -149,6 +149,24 @@ impl Sample {
         })
     }
 
+    /// Fails where its lists are of different lengths or a choice is none of them, as in a file that was damaged or edited.
+    pub fn check(&self) -> Result<()> {
+        let choices = self.loglik.len();
+        ensure!(
+            self.choice_tokens.len() == choices
+                && self.choice_chars.len() == choices
+                && [self.gold, self.pred, self.pred_norm].iter().all(|choice| *choice < choices),
+            "question {} has {choices} log-likelihoods, {} and {} lengths, and names choices {}, {} and {}",
+            self.id,
+            self.choice_tokens.len(),
+            self.choice_chars.len(),
+            self.gold,
+            self.pred,
+            self.pred_norm
+        );
+        Ok(())
+    }
+
     /// Whether the largest log-likelihood is the gold choice's (`acc`).
     pub fn right(&self) -> bool {
         self.pred == self.gold

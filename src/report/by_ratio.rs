@@ -7,7 +7,7 @@ use super::fidelity::{digits, mean_kl};
 use super::number::{self, MISSING};
 use super::table::{Table, TableSection};
 use super::table3;
-use super::view::{RowView, distinct};
+use super::view::{self, RowView, distinct};
 use crate::record::{Row, table_file};
 
 /// KL, nats a position, that is called near-lossless here: what docs/perplexity-and-gate.md asks `splitbench gate` for.
@@ -32,14 +32,21 @@ impl Reading<'_> {
         self.line_at(ratio)?.mean(|row| row.kl_mean)
     }
 
-    /// The largest ratio up to which the KL is near-lossless; none where it is not at the smallest.
-    fn near_lossless(&self, ratios: &[f64]) -> Option<f64> {
-        ratios.iter().copied().take_while(|ratio| self.kl(*ratio).is_some_and(|kl| kl <= NEAR_LOSSLESS_KL)).last()
+    /// The largest ratio of its own up to which the KL is near-lossless, or that it is not at the smallest; `ratios` ascend.
+    fn near_lossless(&self, ratios: &[f64]) -> String {
+        let mut tried =
+            ratios.iter().filter(|ratio| self.line_at(**ratio).is_some()).map(|ratio| (*ratio, self.kl(*ratio)));
+        let near = tried.clone().take_while(|(_, kl)| kl.is_some_and(|kl| kl <= NEAR_LOSSLESS_KL)).last();
+        match (near, tried.next()) {
+            (Some((ratio, _)), _) => number::ratio(ratio),
+            (None, Some((smallest, Some(_)))) => format!("< {}", number::ratio(smallest)),
+            _ => MISSING.into(),
+        }
     }
 
     /// The ratio in elements that the activation itself was sent at.
     fn sent(&self, ratio: f64) -> Option<f64> {
-        number::geometric_mean(self.line_at(ratio)?.cells.iter().flatten().filter_map(|row| row.ratio_elements))
+        self.line_at(ratio)?.geometric_mean(|row| row.ratio_elements)
     }
 }
 
@@ -97,7 +104,7 @@ fn pair(view: &RowView, places: &[&CodecPlace], accounting: &str, csv: &mut Vec<
             let drop = table3::drop(&cells, &baseline).filter(|drop| drop.sets == cells.len());
             drop_row.push(drop.as_ref().map_or(MISSING.into(), |drop| drop.to_string()));
             let text = |value: Option<f64>| number::field(value.map(|v| format!("{v:e}")));
-            let wire = number::geometric_mean(cells.iter().flatten().filter_map(|row| row.ratio_wire));
+            let wire = view::geometric_mean(&cells, |row| row.ratio_wire);
             csv.push(vec![
                 first.model.into(),
                 number::field(first.split_layer),
@@ -114,10 +121,7 @@ fn pair(view: &RowView, places: &[&CodecPlace], accounting: &str, csv: &mut Vec<
                 text(drop.and_then(|drop| drop.stderr)),
             ]);
         }
-        kl_row.push(match reading.near_lossless(&ratios) {
-            Some(ratio) => number::ratio(ratio),
-            None => format!("< {}", number::ratio(ratios[0])),
-        });
+        kl_row.push(reading.near_lossless(&ratios));
         kl_row.push(reading.sent(paper).map_or(MISSING.into(), |ratio| format!("{ratio:.2}")));
         of_kl.push(kl_row);
         of_drop.push(drop_row);
@@ -195,5 +199,24 @@ mod tests {
         assert_eq!(table(0)[2][5], "2");
         assert!(table(1)[0][2].starts_with("20.0"), "{:?}", table(1)[0]);
         assert_eq!(rendered.csv.lines().count(), 1 + 9);
+    }
+
+    #[test]
+    fn a_ratio_that_was_not_run_is_not_one_that_was_lost() {
+        let sized = |codec: &str, ratio: f64, kl: Option<f64>| Row { kl_mean: kl, ..row(codec, Some(ratio), 0.5) };
+        let rows = [
+            row("baseline", None, 0.7),
+            sized("topk", 2.0, Some(0.5)),
+            sized("topk", 8.0, Some(0.9)),
+            sized("int", 4.0, Some(0.001)),
+            sized("int", 8.0, Some(0.02)),
+            sized("qr", 4.0, Some(0.2)),
+            sized("svd", 4.0, None),
+            sized("svd", 8.0, Some(0.001)),
+        ];
+        let rendered = by_ratio(&RowView::new(&rows).unwrap());
+        let found: Vec<(&str, &str)> =
+            rendered.tables[0].sections[0].rows.iter().map(|row| (row[0].as_str(), row[5].as_str())).collect();
+        assert_eq!(found, [("svd", "–"), ("int", "4"), ("topk", "< 2"), ("qr", "< 4")]);
     }
 }

@@ -12,6 +12,8 @@ pub(super) struct Coverage {
     pub wanted: usize,
     pub failed: usize,
     pub absent: usize,
+    /// Scored on one question, of which there is no standard error.
+    pub single: usize,
     /// Whether cells are wanted only where they are, as in a search.
     searched: bool,
 }
@@ -30,20 +32,28 @@ impl Coverage {
         self.wanted += 1;
         match cell {
             None => self.absent += 1,
-            Some(row) if view::accuracy(row).is_none() => self.failed += 1,
-            Some(_) => {}
+            Some(row) if view::accuracy(row).is_some() => {}
+            Some(row) if row.err.is_none() && row.questions == 1 => self.single += 1,
+            Some(_) => self.failed += 1,
         }
     }
 
     /// A sentence where something is missing.
     pub fn sentence(&self) -> Option<String> {
         let cells = format!("of {} cells", self.wanted);
-        match (self.absent, self.failed) {
+        let of_cells = match (self.absent, self.failed) {
             (0, 0) => None,
             (0, failed) => Some(format!("{failed} {cells} failed and are left out.")),
             (absent, 0) => Some(format!("Partial: {absent} {cells} not run yet.")),
             (absent, failed) => Some(format!("Partial: {absent} {cells} not run yet, {failed} failed.")),
-        }
+        };
+        let single = (self.single > 0).then(|| {
+            format!(
+                "{} {cells} are of one question, of which there is no standard error, and are left out.",
+                self.single
+            )
+        });
+        of_cells.into_iter().chain(single).reduce(|a, b| a + " " + &b)
     }
 }
 
@@ -61,7 +71,7 @@ pub(super) fn counted(cut: &TableCut) -> String {
 
 /// How small a loss cells can see, and means over data sets with these standard errors in points; nothing without a loss.
 pub(super) fn power(cells: &[&Row], means: &[f64]) -> Option<String> {
-    let flips = cells.iter().filter_map(|row| Some((row.lost? + row.gained?, row.questions)));
+    let flips = cells.iter().filter_map(|row| Some((row.lost?.saturating_add(row.gained?), row.questions)));
     let cells: Vec<f64> = flips
         .filter_map(|(changed, questions)| smallest_loss_seen(changed, questions))
         .map(|loss| 100.0 * loss)
@@ -186,5 +196,9 @@ mod tests {
         assert_eq!(coverage.sentence().unwrap(), "1 of 2 cells failed and are left out.");
         coverage.count(None);
         assert_eq!(coverage.sentence().unwrap(), "Partial: 1 of 3 cells not run yet, 1 failed.");
+        let single = Row { questions: 1, acc_stderr: None, ..good };
+        let mut coverage = Coverage::default();
+        coverage.count(Some(&single));
+        assert!(coverage.sentence().unwrap().starts_with("1 of 1 cells are of one question"));
     }
 }

@@ -37,6 +37,11 @@ impl CodecLine<'_> {
         view::mean(&self.cells, of)
     }
 
+    /// The same of a ratio.
+    pub fn geometric_mean(&self, of: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
+        view::geometric_mean(&self.cells, of)
+    }
+
     pub fn bytes(&self) -> Option<f64> {
         self.mean(|row| row.wire_bytes_per_token)
     }
@@ -169,7 +174,7 @@ impl<'a> CodecPlace<'_, 'a> {
             row.extend(near);
             row.extend([
                 text(line.bytes(), 1),
-                text(number::geometric_mean(line.cells.iter().flatten().filter_map(|row| row.ratio_wire)), 2),
+                text(line.geometric_mean(|row| row.ratio_wire), 2),
                 text(line.mean(|row| row.rel_error), 3),
             ]);
             if !times.is_empty() {
@@ -178,7 +183,8 @@ impl<'a> CodecPlace<'_, 'a> {
             }
             rows.push(row);
         }
-        let chance = number::tenths(100.0 * mean(baseline.iter().map(|row| row.and_then(|r| r.chance))));
+        let chance =
+            view::mean(&baseline, |row| row.chance).map_or(MISSING.into(), |chance| number::tenths(100.0 * chance));
         let unsplit: Vec<Option<Accuracy>> = baseline.iter().map(|row| row.and_then(view::accuracy)).collect();
         let mut columns = vec!["model", "codec", "asked for", "rows", "learns", "accuracy", "drop"];
         columns.extend(fidelity::COLUMNS.into_iter().filter(|_| measured));
@@ -240,7 +246,7 @@ impl<'a> CodecPlace<'_, 'a> {
                 number(drop.as_ref().map(|found| found.points)),
                 number(drop.as_ref().and_then(|found| found.stderr)),
                 number(line.bytes()),
-                number(number::geometric_mean(line.cells.iter().flatten().filter_map(|row| row.ratio_wire))),
+                number(line.geometric_mean(|row| row.ratio_wire)),
                 number(line.mean(|row| row.rel_error)),
                 number(line.mean(|row| times.find(row).map(|t| t.0))),
                 number(line.mean(|row| times.find(row).map(|t| t.1))),
@@ -250,11 +256,6 @@ impl<'a> CodecPlace<'_, 'a> {
             out.push(fields);
         }
     }
-}
-
-fn mean(values: impl Iterator<Item = Option<f64>>) -> f64 {
-    let values: Vec<f64> = values.flatten().collect();
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Sends no activation, so it competes with none that does.

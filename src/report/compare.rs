@@ -281,8 +281,9 @@ fn read(run: &Path, wanted: &CellFilter) -> Result<Vec<CellSamples>> {
         let model = stem.rsplit_once("--").map_or(stem, |(model, _)| model);
         let model = models.clone().find(|name| file_name(name) == model).map_or(model, |name| name);
         let mut cells: Vec<CellSamples> = Vec::new();
-        for line in json_lines::lines(&file, "a sample")? {
+        for (nth, line) in json_lines::lines(&file, "a sample")?.enumerate() {
             let SampleLine { split_layer, scope, codec, ratio, accounting, sample } = line?;
+            sample.check().with_context(|| format!("{} line {}", file.display(), nth + 1))?;
             let cell = ComparedCell {
                 model: model.to_string(),
                 split_layer,
@@ -528,7 +529,7 @@ impl Comparison {
             kl: nearness(&|line| line.kl),
             top1: nearness(&|line| line.top1),
             acceptance: nearness(&|line| line.acceptance),
-            bytes: number::geometric_mean(self.lines.iter().filter_map(|line| line.bytes)),
+            bytes: number::geometric_mean(self.lines.iter().map(|line| line.bytes)),
         };
         self.lines.push(line);
     }

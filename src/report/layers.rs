@@ -1,6 +1,8 @@
 //! Split layers side by side: what each one's activation is like, what the codec loses there, how the error grows behind the
 //! cut, and which layer each number would have chosen.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::caption::{self, Coverage};
@@ -151,7 +153,7 @@ fn line(
     let layers = sets.iter().flatten().map(|one| one.errors.len()).max().unwrap_or(0);
     let accuracies: Vec<Option<Accuracy>> = cells.iter().map(|cell| cell.and_then(view::accuracy)).collect();
     let accuracy = number::average(&accuracies);
-    let drop = accuracy.and_then(|_| table3::drop(cells, baseline));
+    let drop = accuracy.and_then(|_| table3::drop(cells, baseline)).filter(|found| found.sets == cells.len());
     LayerLine {
         split_layer,
         accuracy: accuracy.map(|found| 100.0 * found.value),
@@ -297,14 +299,16 @@ impl Sweep<'_> {
     }
 
     fn growth(&self, view: &RowView) -> Table {
-        let last = self.layers.iter().map(|line| line.split_layer + line.errors.len() as u32).max().unwrap_or(1);
-        let columns = ["cut after".to_string()].into_iter().chain((1..last).map(|layer| format!("layer {layer}")));
+        let known =
+            |line: &LayerLine| (line.split_layer..).zip(&line.errors).map(|(layer, _)| layer).collect::<Vec<u32>>();
+        let layers: BTreeSet<u32> = self.layers.iter().flat_map(known).collect();
+        let columns = ["cut after".to_string()].into_iter().chain(layers.iter().map(|layer| format!("layer {layer}")));
         let row = |line: &LayerLine| {
-            let cell = |layer: u32| match layer.checked_sub(line.split_layer) {
+            let cell = |layer: &u32| match layer.checked_sub(line.split_layer) {
                 Some(later) => text(line.errors.get(later as usize).copied(), 3),
                 None => String::new(),
             };
-            [line.split_layer.to_string()].into_iter().chain((1..last).map(cell)).collect()
+            [line.split_layer.to_string()].into_iter().chain(layers.iter().map(cell)).collect()
         };
         let caption = "Relative error ||H - H'||_F / ||H||_F of the hidden state after each layer, against the uncompressed run; mean over requests, then over the data sets.";
         self.titled(

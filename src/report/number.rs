@@ -69,10 +69,9 @@ pub(super) fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Geometric mean of the ratios that are there.
-pub(super) fn geometric_mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value.ln(), count + 1));
-    (count > 0).then(|| (sum / f64::from(count)).exp())
+/// Geometric mean of ratios; none where one is missing.
+pub(super) fn geometric_mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    mean(values.map(|value| value.map(f64::ln))).map(f64::exp)
 }
 
 /// A CSV field; empty when missing.
@@ -121,6 +120,6 @@ mod tests {
         assert!((mean.value - 0.6).abs() < 1e-12 && (mean.stderr - 0.025).abs() < 1e-12);
         assert_eq!(average(&[cell(0.5, 0.03), None]), None);
         assert_eq!(average(&[]), None);
-        assert!((geometric_mean([2.0, 8.0].into_iter()).unwrap() - 4.0).abs() < 1e-12);
+        assert!((geometric_mean([2.0, 8.0].map(Some).into_iter()).unwrap() - 4.0).abs() < 1e-12);
     }
 }

@@ -199,8 +199,8 @@ impl SeriesSheet<'_, '_> {
     fn measured(&self, codec: &str) -> Option<f64> {
         let wire = self.cut.accounting == "wire";
         let rows = self.rows.iter().filter(|row| row.codec == codec && row.ratio_requested.is_none());
-        let mean =
-            number::geometric_mean(rows.filter_map(|row| if wire { row.ratio_wire } else { row.ratio_elements }));
+        let sent = rows.filter_map(|row| if wire { row.ratio_wire } else { row.ratio_elements });
+        let mean = number::geometric_mean(sent.map(Some));
         mean.map(|mean| (100.0 * mean).round() / 100.0)
     }
 

@@ -37,8 +37,11 @@ impl RatioLine<'_> {
         self.ratio.map_or(otherwise.into(), number::ratio)
     }
 
-    fn mean(&self, what: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
-        number::geometric_mean(self.cells.iter().flatten().filter_map(|row| what(row)))
+    /// Geometric mean over the sets: over all, or in a search over those that were tried at this ratio.
+    fn mean(&self, view: &RowView, what: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
+        let cells: Vec<Option<&Row>> =
+            self.cells.iter().copied().filter(|cell| cell.is_some() || !view.searched).collect();
+        view::geometric_mean(&cells, what)
     }
 }
 
@@ -181,7 +184,7 @@ impl<'a> RatioGroup<'_, 'a> {
         }
         row.push(match line.baseline {
             true => String::new(),
-            false => line.mean(|row| row.ratio_wire).map_or(MISSING.into(), |wire| format!("{wire:.2}")),
+            false => line.mean(self.view, |row| row.ratio_wire).map_or(MISSING.into(), |wire| format!("{wire:.2}")),
         });
         row
     }
@@ -247,7 +250,8 @@ impl<'a> RatioGroup<'_, 'a> {
         let mut out = vec!["Accuracy in per cent ± 1 standard error.".to_string()];
         out.push("avg: mean over the data sets, where all have the cell.".into());
         out.extend(self.measured.then(|| fidelity::SENTENCE_OF_KL.into()));
-        out.push("wire: raw f16 bytes over packet bytes as measured, geometric mean over the sets.".into());
+        let sets = if self.view.searched { "the sets that were tried at this ratio" } else { "the sets" };
+        out.push(format!("wire: raw f16 bytes over packet bytes as measured, geometric mean over {sets}."));
         out.push(super::STAR.into());
         out.extend(caption::power(&self.rows, &[]));
         out.push(format!(
@@ -293,8 +297,8 @@ impl<'a> RatioGroup<'_, 'a> {
                 fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.value))));
                 fields.extend(all.iter().map(|cell| number::csv_percent(cell.map(|cell| cell.stderr))));
                 let mean = |value: Option<f64>| number::field_to(value.filter(|_| !line.baseline), 3);
-                fields.push(mean(line.mean(|row| row.ratio_elements)));
-                fields.push(mean(line.mean(|row| row.ratio_wire)));
+                fields.push(mean(line.mean(self.view, |row| row.ratio_elements)));
+                fields.push(mean(line.mean(self.view, |row| row.ratio_wire)));
                 fields.extend(tail.iter().cloned());
                 if with_paper {
                     let named = self.paper_model(model);

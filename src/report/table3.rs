@@ -29,7 +29,7 @@ struct MethodLine<'a> {
 
 impl MethodLine<'_> {
     fn wire(&self) -> Option<f64> {
-        number::geometric_mean(self.cells.iter().flatten().filter_map(|row| row.ratio_wire))
+        view::geometric_mean(&self.cells, |row| row.ratio_wire)
     }
 }
 

@@ -30,7 +30,7 @@ fn kl_and_top1_stand_beside_the_drop_where_rows_have_them() {
     for line in [
         "| avg | drop | KL | top-1 % | wire |",
         "| 50.0 ± 3.5 | 20.0 ± 1.7 | 0.0200 ± 7.1e-4 | 93.0 ± 0.424 | 4.47 |",
-        "| – | 2.0 ± 2.5 [2] | – | – | 4.00 |",
+        "| – | 2.0 ± 2.5 [2] | – | – | – |",
         "|  | baseline | 60.0 ± 4.9 | 80.0 ± 4.0 | 70.0 ± 3.2 |  |  |  |  |",
         "positions with the unsplit model's most likely token",
     ] {
@@ -54,7 +54,7 @@ fn markdown_golden() {
 | :-- | :-- | --: | --: | --: | --: | --: |
 | **asked for** | ratio | 8 | 10 | 9.0 |  |  |
 | **pocket** | fc | 40.0 ± 4.9<br>2.0 [-3.6, 8.2] | 60.0 ± 4.9<br>2.0 [-3.6, 8.2] | 50.0 ± 3.5 | 20.0 ± 1.7 | 4.47 |
-|  | asvd:alpha=0.5 | 58.0 ± 5.0<br>2.0 [-3.6, 8.2] | – [1] | – | 2.0 ± 2.5 [2] | 4.00 |
+|  | asvd:alpha=0.5 | 58.0 ± 5.0<br>2.0 [-3.6, 8.2] | – [1] | – | 2.0 ± 2.5 [2] | – |
 |  | noop | 60.0 ± 4.9<br>0.0 [-3.7, 3.7] | 80.0 ± 4.9<br>0.0 [-3.7, 3.7] | 70.0 ± 3.5 | 0.0 ± 0.0 | 1.00 |
 |  | baseline | 60.0 ± 4.9 | 80.0 ± 4.0 | 70.0 ± 3.2 |  |  |
 
@@ -76,7 +76,7 @@ fn csv_golden() {
     let expected = "\
 model,method,arc_easy,piqa,avg,arc_easy_se,piqa_se,avg_se,arc_easy_ratio,piqa_ratio,drop,drop_se,drop_sets,ratio_wire,split_layer,scope,accounting
 pocket,fc,40.00,60.00,50.00,4.92,4.92,3.48,8,10,20.00,1.73,2,4.472,1,prompt+choice,elements
-pocket,asvd:alpha=0.5,58.00,,,4.96,,,8,10,2.00,2.45,1,4.000,1,prompt+choice,elements
+pocket,asvd:alpha=0.5,58.00,,,4.96,,,8,10,2.00,2.45,1,,1,prompt+choice,elements
 pocket,noop,60.00,80.00,70.00,4.92,4.92,3.48,,,0.00,0.00,2,1.000,1,prompt+choice,elements
 pocket,baseline,60.00,80.00,70.00,4.92,4.02,3.18,,,,,,,1,prompt+choice,elements
 ";

@@ -114,6 +114,11 @@ pub(super) fn mean(cells: &[Option<&Row>], value: impl Fn(&Row) -> Option<f64>) 
     number::mean(cells.iter().map(|cell| cell.and_then(&value)))
 }
 
+/// Geometric mean over cells; none where one lacks it.
+pub(super) fn geometric_mean(cells: &[Option<&Row>], value: impl Fn(&Row) -> Option<f64>) -> Option<f64> {
+    number::geometric_mean(cells.iter().map(|cell| cell.and_then(&value)))
+}
+
 /// Accuracies of cells, as [`accuracy`] has them.
 pub(super) fn accuracies(cells: &[Option<&Row>]) -> Vec<Option<Accuracy>> {
     cells.iter().map(|cell| cell.and_then(accuracy)).collect()

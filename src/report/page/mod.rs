@@ -209,7 +209,7 @@ fn summary(sources: &[RunSource]) -> Table {
         let (subject, data, done, failed) = match &source.kind {
             RunKind::Rows { rows, .. } => {
                 let cells: Vec<_> = rows.iter().filter(|row| !row.is_baseline()).collect();
-                let failed = rows.iter().filter(|row| view::accuracy(row).is_none()).count();
+                let failed = cells.iter().filter(|row| view::accuracy(row).is_none()).count();
                 let sets = view::distinct(rows.iter().map(names::row_title));
                 let questions = view::distinct(rows.iter().map(|row| row.questions).filter(|count| *count > 0));
                 let questions: Vec<String> = questions.iter().map(u64::to_string).collect();

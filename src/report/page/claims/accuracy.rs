@@ -60,7 +60,7 @@ fn mean_loss(pairs: &[AccuracyPair]) -> Uncertain {
 }
 
 fn wire(pairs: &[AccuracyPair]) -> String {
-    let mean = number::geometric_mean(pairs.iter().filter_map(|pair| pair.cell.ratio_wire));
+    let mean = number::geometric_mean(pairs.iter().map(|pair| pair.cell.ratio_wire));
     mean.map_or(String::new(), |wire| format!(" (wire {wire:.1})"))
 }
 
@@ -191,6 +191,8 @@ impl<'a> Cells<'_, 'a> {
         let Some(ratio) = view::ratios(&rows).into_iter().max_by_key(count) else { return Vec::new() };
         let mut out: Vec<(u32, Vec<AccuracyPair>)> =
             layers.into_iter().map(|layer| (layer, self.after(layer, codec, |_| Some(ratio)))).collect();
+        // A layer without a finished cell is not there.
+        out.retain(|(_, pairs)| !pairs.is_empty());
         let sets: Vec<Vec<String>> =
             out.iter().map(|(_, pairs)| pairs.iter().map(|pair| pair.cell.dataset.clone()).collect()).collect();
         for (_, pairs) in &mut out {
@@ -217,7 +219,7 @@ impl<'a> Cells<'_, 'a> {
             best.text(1),
             sets(first.1.len())
         );
-        Some((verdict, found, others.len() * first.1.len()))
+        Some((verdict, found, first.1.len()))
     }
 
     fn falls_with_depth(&self) -> ClaimAnswer {
@@ -229,14 +231,17 @@ impl<'a> Cells<'_, 'a> {
         };
         let falls: Vec<(String, u32, Uncertain, usize)> = codecs.iter().filter_map(fall).collect();
         let (_, deepest, _, count) = falls.first()?;
-        let list: Vec<String> =
-            falls.iter().map(|(codec, _, points, _)| format!("{codec} {}", points.text(1))).collect();
+        let text = |(codec, to, points, over): &(String, u32, Uncertain, usize)| {
+            let other = format!(" (to layer {to}, over {})", sets(*over));
+            format!("{codec} {}{}", points.text(1), if (to, over) == (deepest, count) { "" } else { &other })
+        };
+        let list: Vec<String> = falls.iter().map(text).collect();
         let verdict = ClaimState::judge(
             falls.iter().all(|(_, _, points, _)| points.surely_above(0.0, ONE)),
             falls.iter().any(|(_, _, points, _)| points.surely_below(0.0, ANY)),
         );
         let found = format!("points lost from layer 1 to layer {deepest}, over {}: {}", sets(*count), list.join(", "));
-        Some((verdict, found, count * falls.len()))
+        Some((verdict, found, falls.iter().map(|(.., over)| over).sum()))
     }
 
     fn least_error(&self) -> ClaimAnswer {
