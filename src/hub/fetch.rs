@@ -131,6 +131,8 @@ fn download(
     let what = named(repo, file);
     let progress = progress::bytes(what.clone(), meta.size);
     let (mut patience, mut received) = (Patience::default(), 0);
+    // Only what brings the file further is progress: a proxy may cut every answer, and give each from the beginning.
+    let mut furthest = fs::metadata(partial).map_or(0, |found| found.len()).min(meta.size);
     loop {
         let have = fs::metadata(partial).map_or(0, |found| found.len());
         if have == meta.size && partial.exists() {
@@ -161,8 +163,8 @@ fn download(
             }
             _ => {}
         }
-        if came > 0 {
-            patience = Patience::default();
+        if out.at > furthest {
+            (patience, furthest) = (Patience::default(), out.at);
         }
         if !patience.wait(None) {
             let reason = reason.unwrap_or_else(|| "the answer ended".to_string());

@@ -17,6 +17,10 @@ use crate::model::source::Model;
 const TEMPLATE: &str = "chat_template";
 /// Work that a template may do: some thousand times what a long chat takes. Templates come from strangers.
 const FUEL: u64 = 100_000_000;
+/// Longest text that a template may write, bytes: more than the longest context takes.
+const MOST_TEXT: usize = 64 << 20;
+/// Most blanks a level that `tojson` indents by.
+const MOST_INDENT: usize = 64;
 
 /// A part of a chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +109,14 @@ impl ChatTemplate {
             bos_token: self.bos_token.as_deref(),
             eos_token: self.eos_token.as_deref(),
         };
-        self.environment.get_template(TEMPLATE)?.render(Serde(&context))
+        let mut text = BoundedText::default();
+        let written = self.environment.get_template(TEMPLATE)?.render_captured_to(Serde(&context), &mut text);
+        let failed = |why: String| Error::new(ErrorKind::InvalidOperation, why);
+        if text.is_full {
+            return Err(failed(format!("it writes more than {} MB", MOST_TEXT >> 20)));
+        }
+        written?;
+        String::from_utf8(text.bytes).map_err(|e| failed(e.to_string()))
     }
 
     /// What the template writes behind an answer that another message could follow.
@@ -156,6 +167,10 @@ fn python_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let (indent, mut out) = (options.get::<Option<usize>>("indent")?, Vec::new());
     options.assert_all_used()?;
     let written = match indent {
+        Some(indent) if indent > MOST_INDENT => {
+            let message = format!("tojson: indent={indent}: at most {MOST_INDENT} are written");
+            return Err(Error::new(ErrorKind::InvalidOperation, message));
+        }
         Some(indent) => {
             let spaces = vec![b' '; indent];
             value
@@ -166,6 +181,28 @@ fn python_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let failed = |e: &dyn std::fmt::Display| Error::new(ErrorKind::InvalidOperation, format!("tojson: {e}"));
     written.map_err(|e| failed(&e))?;
     String::from_utf8(out).map(Value::from).map_err(|e| failed(&e))
+}
+
+/// What a template writes, as long as it is no more than [`MOST_TEXT`].
+#[derive(Default)]
+struct BoundedText {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl std::io::Write for BoundedText {
+    fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
+        self.is_full |= self.bytes.len() + part.len() > MOST_TEXT;
+        if self.is_full {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// JSON on one line with blanks behind commas and colons.

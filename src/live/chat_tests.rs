@@ -86,6 +86,8 @@ fn templates_that_fail_are_told() {
         ("{{ messages[7].role }}", &["undefined"]),
         ("{{ strftime_now('%\u{1}') }}", &["strftime_now"]),
         ("{{ 'x' * 100000000000 }}", &["tokenizer_config.json"]),
+        ("{{ messages | tojson(indent=1000000000) }}", &["tojson", "indent=1000000000"]),
+        ("{% set s = 'x' * 9000 %}{% for i in range(9000) %}{{ s }}{% endfor %}", &["tokenizer_config.json", "64 MB"]),
         ("{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}", &["fuel"]),
     ] {
         let error = format!("{:#}", render(text).unwrap_err());

@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{PrepareOptions, files, json, parquet};
+use crate::caught::caught;
 use crate::data::{DatasetInfo, read_rows};
 use crate::hub::{Failure, Hub, Repo, RepositoryKind, RepositoryListing};
 use crate::output::{self, Output};
@@ -175,7 +176,7 @@ fn read(hub: &Hub, repo: &Repo, listing: &RepositoryListing, part: &RowsPart) ->
         }
         let path = hub.file(repo, &listing.commit, file)?.path;
         let bytes = fs::read(&path).map_err(|e| Failure::disk("read", &path, e))?;
-        let read = if file.ends_with(".parquet") { parquet::rows(bytes) } else { json_lines(&bytes) };
+        let read = if file.ends_with(".parquet") { caught(|| parquet::rows(bytes)) } else { json_lines(&bytes) };
         rows.extend(read.with_context(|| format!("{file} of {} ({})", repo.shown(), path.display()))?);
     }
     rows.truncate(part.first.unwrap_or(usize::MAX));

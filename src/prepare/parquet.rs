@@ -14,24 +14,23 @@ use polars_parquet::read::{
 };
 use serde_json::{Map, Value};
 
+/// Most rows that a file may say it has, some hundred times what the largest set has: a few bytes can stand for any number of them.
+const MOST_ROWS: usize = 10_000_000;
+
 /// The rows of a file held in memory, in order, their fields in the file's order.
 pub fn rows(bytes: Vec<u8>) -> Result<Vec<Value>> {
     let metadata = read_metadata(&mut Cursor::new(&bytes)).context("not a whole Parquet file")?;
     let schema = infer_schema(&metadata).context("its schema cannot be read")?;
     let fields: Vec<Field> = schema.iter_values().map(plain).collect::<Result<_>>()?;
-    let mut rows = Vec::with_capacity(metadata.num_rows);
+    ensure!(!fields.is_empty(), "it has no columns");
+    let mut rows: Vec<Map<String, Value>> = Vec::new();
     for group in &metadata.row_groups {
-        let start = rows.len();
-        rows.resize_with(start + group.num_rows(), Map::new);
+        let (start, count) = (rows.len(), group.num_rows());
+        ensure!(count <= MOST_ROWS - start, "it says that it has more than {MOST_ROWS} rows");
         for field in &fields {
             let values = column(&bytes, group, field).with_context(|| format!("column {:?}", field.name.as_str()))?;
-            ensure!(
-                values.len() == group.num_rows(),
-                "column {:?} has {} values, not {}",
-                field.name.as_str(),
-                values.len(),
-                group.num_rows()
-            );
+            ensure!(values.len() == count, "column {:?} has {} values, not {count}", field.name.as_str(), values.len(),);
+            rows.resize_with(start + count, Map::new);
             for (row, value) in rows[start..].iter_mut().zip(values) {
                 row.insert(field.name.to_string(), value);
             }
@@ -84,7 +83,7 @@ fn column(bytes: &[u8], group: &RowGroupMetadata, field: &Field) -> Result<Vec<V
         types.push(&chunk.descriptor().descriptor.primitive_type);
     }
     let (arrays, _) = column_iter_to_arrays(pages, types, field.clone(), None)?;
-    let mut values = Vec::with_capacity(group.num_rows());
+    let mut values = Vec::new();
     for array in arrays {
         for at in 0..array.len() {
             values.push(value(array.as_ref(), at)?);

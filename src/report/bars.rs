@@ -89,13 +89,17 @@ impl Bars {
     }
 }
 
+/// Shortest bar that is drawn; one over it is the longest.
+const LEAST: f64 = 1e-30;
+
 impl BarPanel {
     fn draw(&self, canvas: &Canvas, place: (i32, i32)) -> Result<()> {
         let total = |bar: &Bar| bar.parts.iter().sum::<f64>();
         let most = self.bars.iter().map(total).fold(0.0, f64::max);
         let height = self.bars.len().max(1) as i32 * STEP;
-        if most <= 0.0 {
-            return canvas.text("nothing measured", (place.0 + WIDTH / 2, place.1 + height / 2), SMALL, CENTER);
+        if !(LEAST..=1.0 / LEAST).contains(&most) {
+            let why = if most <= 0.0 { "nothing measured" } else { "no numbers that can be drawn" };
+            return canvas.text(why, (place.0 + WIDTH / 2, place.1 + height / 2), SMALL, CENTER);
         }
         // Bars stand one below the other, each in the middle of its step.
         let names = self.bars.iter().enumerate().map(|(nth, bar)| (nth as f64 + 0.5, bar.name.clone())).collect();

@@ -13,7 +13,7 @@ use super::svg::{
 use super::{legend, number};
 
 /// A figure: panels that share series and x axis; each has its own y axis.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Figure {
     pub title: String,
     pub subtitle: String,
@@ -35,7 +35,16 @@ pub(super) enum Axis {
     LogLines,
 }
 
+/// Size of the largest number that is drawn, and of the smallest on an axis of logarithms one over it. Nothing that is measured is
+/// beyond; rows that were damaged or edited may be.
+const BOUND: f64 = 1e30;
+
 impl Axis {
+    /// Whether a point has a place.
+    fn has(self, x: f64) -> bool {
+        if self.is_log() { (1.0 / BOUND..=BOUND).contains(&x) } else { x.abs() <= BOUND }
+    }
+
     /// What lies evenly along the axis.
     fn even(self, x: f64) -> f64 {
         if self.is_log() { x.log10() } else { x }
@@ -120,9 +129,10 @@ impl Scale {
     pub const PERCENT: Self = Self { low: 0.0, high: 100.0, step: 1.0, log: false };
     /// Any numbers, to thousandths.
     pub const FREE: Self = Self { low: f64::NEG_INFINITY, high: f64::INFINITY, step: 0.001, log: false };
-    /// By the logarithm, from the tick below `low` to the one above `high`; both above 0.
+    /// By the logarithm, from the tick below `low` to the one above `high`; of what is no number above 0, the nearest that is drawn.
     pub fn log(low: f64, high: f64) -> Self {
-        Self { low, high, step: 0.0, log: true }
+        let low = low.max(1.0 / BOUND).min(BOUND);
+        Self { low, high: high.max(low).min(BOUND), step: 0.0, log: true }
     }
 }
 
@@ -160,7 +170,7 @@ impl PanelChart<'_> {
     fn along(&self, x: f64, y: f64) -> (f64, f64) {
         let ends = self.chart.plotting_area().get_y_range();
         let y = if self.log_y { y.max(f64::MIN_POSITIVE).log10() } else { y };
-        (self.axis.even(x), y.clamp(ends.start, ends.end))
+        (self.axis.even(x), y.max(ends.start).min(ends.end))
     }
 
     fn place(&self, x: f64, y: f64) -> (i32, i32) {
@@ -196,6 +206,35 @@ impl Figure {
 
     /// The picture; fonts are whatever sans-serif the viewer has.
     pub fn svg(&self, words: TextPlace) -> Result<String> {
+        self.bounded().draw(words)
+    }
+
+    /// Without what has no place, which the subtitle then says.
+    fn bounded(&self) -> Self {
+        let (axis, mut figure, mut lost) = (self.axis, self.clone(), 0);
+        for panel in &mut figure.panels {
+            let drawn = |point: &FigurePoint| {
+                axis.has(point.x) && point.y.abs() <= BOUND && (0.0..=BOUND).contains(&point.stderr)
+            };
+            for points in &mut panel.series {
+                let all = points.len();
+                points.retain(drawn);
+                lost += all - points.len();
+            }
+            for line in [&mut panel.baseline, &mut panel.chance] {
+                *line = line.filter(|value| value.abs() <= BOUND);
+            }
+            for corners in [&mut panel.front, &mut panel.named] {
+                corners.retain(|corner| axis.has(corner.x) && corner.y.abs() <= BOUND);
+            }
+        }
+        if lost > 0 {
+            figure.subtitle += &format!(" {lost} points are no numbers that can be drawn, and left out.");
+        }
+        figure
+    }
+
+    fn draw(&self, words: TextPlace) -> Result<String> {
         let apart = self.axis == Axis::Log;
         let columns = match self.panels.len() {
             0 | 1 => 1,
@@ -297,11 +336,14 @@ impl Panel {
         else {
             return even_axis((0.0, 100.0), 20.0);
         };
-        let span = (high - low).max(2.0 * self.scale.step);
+        // An axis whose ends look alike in f64 has no steps.
+        let span = (high - low).max(2.0 * self.scale.step).max(1e-9 * low.abs().max(high.abs()));
         let step = y_step(span).max(self.scale.step);
         let pad = 0.04 * span;
         let (low, high) = (((low - pad) / step).floor() * step, ((high + pad) / step).ceil() * step);
-        even_axis((low.max(self.scale.low), high.min(self.scale.high)), step)
+        let (low, high) = (low.max(self.scale.low), high.min(self.scale.high));
+        // All values lie beyond the scale.
+        if low < high { even_axis((low, high), step) } else { even_axis((self.scale.low, self.scale.high), 20.0) }
     }
 
     fn draw(&self, canvas: &Canvas, chart: &PanelChart, dodge: f64) -> Result<()> {

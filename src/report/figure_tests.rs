@@ -57,6 +57,22 @@ fn the_y_axis_holds_everything() {
 }
 
 #[test]
+fn numbers_that_cannot_be_drawn_are_left_out_and_told() {
+    let odd = [(f64::INFINITY, 5.0), (0.0, 5.0), (1e308, f64::NAN), (-1.0, f64::NEG_INFINITY), (2.0, 1e300)];
+    for axis in [Axis::Values, Axis::Log, Axis::LogLines] {
+        for scale in [Scale::PERCENT, Scale::FREE, Scale::log(f64::NAN, f64::INFINITY), Scale::log(0.0, 0.0)] {
+            for good in [&[][..], &[(8.0, 40.0)], &[(8.0, 102.0), (9.0, 250.0)], &[(1e-29, 1e29), (1e29, 1e29)]] {
+                let panel = Panel { scale, baseline: Some(f64::NAN), chance: None, ..panel(&[&odd, good]) };
+                let figure = Figure { axis, ..figure(vec![panel]) };
+                let svg = figure.svg(TextPlace::Inside).unwrap();
+                assert!(svg.contains("left out") && svg.len() < 200_000, "{axis:?} {scale:?} {good:?}: {}", svg.len());
+                assert!(!svg.contains("NaN"), "{axis:?} {scale:?} {good:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn dodge_keeps_series_within_their_x() {
     let points: &[(f64, f64)] = &[(6.0, 50.0)];
     for count in [1, 3, 20] {

@@ -224,8 +224,8 @@ fn heat_maps(model: &str, maps: &[&HeatMap], file: String, words: TextPlace) -> 
 /// The block of FC as read by default, at ratio 8, in the half of the spectrum that is shown.
 fn block(tokens: u64, hidden: u64) -> (f64, f64) {
     let (s, d) = (tokens as f64, hidden as f64);
-    let rows = (s / 8f64.sqrt()).round().clamp(1.0, s);
-    (rows, (s * d / (8.0 * rows)).floor().clamp(1.0, d))
+    let rows = (s / 8f64.sqrt()).round().max(1.0);
+    (rows, (s * d / (8.0 * rows)).floor().min(d).max(1.0))
 }
 
 fn spectra(model: &str, maps: &[&HeatMap], file: String, words: TextPlace) -> Result<Picture> {

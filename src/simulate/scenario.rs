@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::engine::Law;
 use crate::repeats::refuse_repeats;
 
+/// Requests of one run, each of which is kept until its end for the quantiles: a gigabyte or so.
+const MOST_REQUESTS: f64 = 1e8;
+
 /// A simulation file as written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,16 +102,25 @@ impl Simulate {
             ensure!(count.is_none_or(|count| *count <= 1_000_000), "{name} has more than a million");
         }
         ensure!(self.most_batch > 0, "most_batch is 0; 1 means no batching");
-        ensure!(self.seeds > 0, "seeds is 0");
+        ensure!((1..=10_000).contains(&self.seeds), "seeds is {}: give 1 to 10000", self.seeds);
         for (name, value) in [("round_trip_ms", self.round_trip_ms), ("warm_up_s", self.warm_up_s)] {
             ensure!(value.is_finite() && value >= 0.0, "{name} is {value}: it must be 0 or more");
         }
-        ensure!(self.think_s.is_finite() && self.think_s > 0.0, "think_s is {}: it must be above 0", self.think_s);
+        ensure!(
+            self.think_s.is_finite() && self.think_s >= 1e-6,
+            "think_s is {}: it must be a microsecond or more",
+            self.think_s
+        );
         ensure!(
             self.seconds.is_finite() && self.seconds > self.warm_up_s,
             "seconds is {}: it must be more than warm_up_s, {}",
             self.seconds,
             self.warm_up_s
+        );
+        let asked = self.seconds / self.think_s * self.clients.iter().copied().max().unwrap_or(1) as f64;
+        ensure!(
+            self.arrivals == ArrivalLaw::Closed || asked <= MOST_REQUESTS,
+            "{asked:.0} requests in a run: at most {MOST_REQUESTS:.0} are simulated; take fewer clients or seconds, or a longer think_s"
         );
         Ok(())
     }

@@ -105,6 +105,9 @@ fn numbers_that_cannot_be_simulated_are_named() {
         (Box::new(|s| s.think_s = f64::NAN), "think_s is NaN"),
         (Box::new(|s| s.warm_up_s = 60.0), "seconds is 20"),
         (Box::new(|s| s.seeds = 0), "seeds"),
+        (Box::new(|s| s.seeds = u64::MAX), "give 1 to 10000"),
+        (Box::new(|s| s.think_s = f64::MIN_POSITIVE), "a microsecond"),
+        (Box::new(|s| (s.arrivals, s.seconds) = (ArrivalLaw::Open, 1e30)), "requests in a run"),
     ] {
         let mut one = simulate();
         change(&mut one);

@@ -281,6 +281,14 @@ fn a_host_without_ranges_sends_all_again() {
 }
 
 #[test]
+fn a_host_without_ranges_that_cuts_every_answer_is_given_up() {
+    let here = Here::new();
+    put_model(&here.hub, QWEN, "c0");
+    here.hub.fault(SHARD, Fault::WholeCutAt(120_000), usize::MAX);
+    here.fails(&PREPARE, &[SHARD, "cut off at 120000 of 300000 bytes"]);
+}
+
+#[test]
 fn other_bytes_than_announced_are_refused_and_deleted() {
     let here = Here::new();
     put_model(&here.hub, QWEN, "c0");

@@ -25,6 +25,8 @@ pub enum Fault {
     Damaged,
     /// Ranges are ignored: 200 and the whole file.
     Whole,
+    /// The same, and the connection ends after this many bytes.
+    WholeCutAt(usize),
 }
 
 #[derive(Clone)]
@@ -257,7 +259,7 @@ fn storage(state: &State, request: &Request, fault: Option<Fault>) -> Reply {
 fn content(bytes: &[u8], request: &Request, head: String, fault: Option<Fault>) -> Reply {
     let from =
         request.range.as_deref().and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-    let from = from.filter(|_| !matches!(fault, Some(Fault::Whole)));
+    let from = from.filter(|_| !matches!(fault, Some(Fault::Whole | Fault::WholeCutAt(_))));
     let start = from.unwrap_or(0);
     if start > 0 && start >= bytes.len() {
         return Reply::new(416, format!("Content-Range: bytes */{}\r\n", bytes.len()));
@@ -271,7 +273,7 @@ fn content(bytes: &[u8], request: &Request, head: String, fault: Option<Fault>) 
     };
     reply.body = bytes[start..].to_vec();
     match fault {
-        Some(Fault::CutAt(end)) => reply.cut = Some(end.saturating_sub(start)),
+        Some(Fault::CutAt(end) | Fault::WholeCutAt(end)) => reply.cut = Some(end.saturating_sub(start)),
         Some(Fault::Damaged) => reply.body.iter_mut().for_each(|b| *b ^= 1),
         _ => {}
     }
