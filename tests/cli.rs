@@ -135,6 +135,7 @@ fn what_stands_twice_under_any_spelling_is_refused_before_anything_is_computed()
         &["codec fc is listed twice, the second time as fc:band=mirrored"],
     );
     fails(&["near-lossless", "--ratios", "8,8.0", "--out", &place], &["ratio 8 is listed twice"]);
+    fails(&["near-lossless", "--codec", "int8,fp8", "--out", &place], &["no ratio to search", "int8, fp8"]);
     fails(&["trace", "--datasets", "piqa-mini,piqa-mini", "--output", "no.json"], &["piqa-mini is listed twice"]);
     let profile = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/services/rtx4090-llama-3.2-1b.toml");
     fails(&["simulate", "--profile", profile, "--clients", "1,1", "--out", &place], &["clients 1 is listed twice"]);
@@ -718,12 +719,12 @@ fn a_machine_is_profiled_with_the_codecs_asked_for() {
     let done = splitbench(&asked);
     let text = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success(), "{}", stderr(&done));
-    for part in ["pocket on", "1 of", "layer, prompt", "layer, step", "8 wire", &format!("wrote {output}")] {
+    for part in ["pocket on", "1 of", "layer, prompt", "layer, step", "8 elements", &format!("wrote {output}")] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
     let profile = splitbench::advise::profile::MachineProfile::read(Path::new(&output)).unwrap();
     assert_eq!((profile.model.layers, profile.model.hidden, profile.model.sha256.len()), (6, 192, 64));
-    assert!(profile.codec("fc", Some(4.0), "wire").is_some() && profile.codec("int8", None, "").is_some());
+    assert!(profile.codec("fc", Some(4.0), "elements").is_some() && profile.codec("int8", None, "").is_some());
     assert_eq!(profile.codecs.len(), 3);
     // The codecs of a run, and none.
     let run = splitbench(&["run", "smoke", "--limit", "1", "--out", &at(""), "--run", "a"]);

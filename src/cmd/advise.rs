@@ -72,10 +72,10 @@ pub struct Args {
     #[arg(long)]
     scope: Option<String>,
     /// Only cuts after these layers, separated by commas.
-    #[arg(long, value_name = "L", value_delimiter = ',')]
+    #[arg(long, visible_aliases = ["layer", "split"], value_name = "L", value_delimiter = ',')]
     layers: Vec<usize>,
     /// Only this codec, with or without its options; once for each.
-    #[arg(long, value_name = "CODEC")]
+    #[arg(long, visible_alias = "codecs", value_name = "CODEC")]
     codec: Vec<String>,
     /// Write advice.md, advice.json and advice.svg, response time against link rate, into this folder.
     #[arg(long, value_name = "DIR")]

@@ -33,7 +33,7 @@ pub struct Args {
     input: Option<PathBuf>,
     /// Codec with its options, such as fc:band=centered (`splitbench list codecs`); with --decode only external and codecs
     /// that decode with a calibration need it.
-    #[arg(long)]
+    #[arg(long, alias = "codecs")]
     codec: Option<String>,
     #[command(flatten)]
     ratio: RatioArgs,
@@ -53,7 +53,7 @@ pub struct Args {
     )]
     decode: Option<PathBuf>,
     /// Write what the receiver gets to this file, as .npy of f32 in C order.
-    #[arg(long, value_name = "B.npy")]
+    #[arg(long, visible_alias = "out", value_name = "B.npy")]
     output: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]

@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Collect these data sets only, separated by commas; the others are left out, finished or not.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, visible_alias = "dataset", value_name = "NAME", value_delimiter = ',')]
     datasets: Vec<String>,
     /// Print the rows as JSON instead of tables.
     #[arg(long)]

@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "CELL")]
     b: Option<String>,
     /// Only the cut after this layer, of both.
-    #[arg(long, value_name = "L")]
+    #[arg(long, visible_alias = "split", value_name = "L")]
     layer: Option<u32>,
     /// Only this model of A, as it was given to the run.
     #[arg(long, value_name = "MODEL")]

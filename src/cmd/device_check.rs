@@ -27,10 +27,10 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Where the model is cut for the codecs: 1 up to the number of layers.
-    #[arg(long, value_name = "LAYER", default_value_t = 1)]
+    #[arg(long, visible_alias = "layer", value_name = "LAYER", default_value_t = 1)]
     split: usize,
     /// Data sets, separated by commas: names (`splitbench list datasets`), or TOML files that define your own.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, visible_alias = "dataset", value_name = "NAME", value_delimiter = ',')]
     datasets: Vec<String>,
     /// First questions of each data set.
     #[arg(long, value_name = "N", default_value = "50", value_parser = at_least_one)]

@@ -39,13 +39,13 @@ pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Split layer, 1 up to the number of layers.
-    #[arg(long, value_name = "LAYER", default_value_t = 1)]
+    #[arg(long, visible_alias = "layer", value_name = "LAYER", default_value_t = 1)]
     split: usize,
     /// Codec with its options, such as fc:band=centered.
-    #[arg(long, value_parser = CodecSpec::parse)]
+    #[arg(long, alias = "codecs", value_parser = CodecSpec::parse)]
     codec: CodecSpec,
     /// Compression ratio, at least 1, or 8 if not given; a codec of fixed rate takes none.
-    #[arg(long, value_parser = parse_ratio)]
+    #[arg(long, alias = "ratios", value_parser = parse_ratio)]
     ratio: Option<f64>,
     /// What the ratio counts: elements, or wire; elements if not given.
     #[arg(long)]
@@ -54,7 +54,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", group = "material")]
     text: Option<PathBuf>,
     /// Data set: a name (`splitbench list datasets`), or a TOML file that defines your own.
-    #[arg(long, group = "material")]
+    #[arg(long, visible_alias = "datasets", group = "material")]
     dataset: Option<String>,
     #[command(flatten)]
     windows: WindowArgs,

@@ -46,7 +46,7 @@ pub struct Args {
     #[arg(long, requires = "connect")]
     encrypt: bool,
     /// Split layer, which must be the server's; its own if not given.
-    #[arg(long, value_name = "LAYER", requires = "connect")]
+    #[arg(long, visible_alias = "split", value_name = "LAYER", requires = "connect")]
     layer: Option<usize>,
     /// What to go on from; `-` reads standard input.
     #[arg(long, value_name = "TEXT")]
@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "N", default_value = "64", value_parser = at_least_one)]
     tokens: usize,
     /// Codec of the activations, with its options.
-    #[arg(long, value_name = "CODEC", default_value = "noop", requires = "connect")]
+    #[arg(long, alias = "codecs", value_name = "CODEC", default_value = "noop", requires = "connect")]
     codec: CodecSpec,
     /// Let a codec send the steps that mixes the rows of a packet (`splitbench list codecs`: joint), though a step has one row.
     #[arg(long, requires = "connect")]
@@ -67,7 +67,7 @@ pub struct Args {
     #[arg(long, value_name = "CODEC", requires = "connect")]
     prefill_codec: Option<CodecSpec>,
     /// Compression ratio of codecs that take one, at least 1.
-    #[arg(long, value_name = "RATIO", default_value = "8", value_parser = parse_ratio, requires = "connect")]
+    #[arg(long, alias = "ratios", value_name = "RATIO", default_value = "8", value_parser = parse_ratio, requires = "connect")]
     ratio: f64,
     /// What the ratio counts: elements, or wire.
     #[arg(long, default_value = "elements", requires = "connect")]

@@ -22,7 +22,7 @@ pub struct Args {
     #[command(flatten)]
     part: SelectionPart,
     /// Codec with its options, such as fc:band=centered.
-    #[arg(long, default_value = "fc")]
+    #[arg(long, alias = "codecs", default_value = "fc")]
     codec: String,
     #[command(flatten)]
     ratio: RatioArgs,

@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = address)]
     listen: Address,
     /// The server: HOST:PORT or unix:PATH.
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    #[arg(long, visible_alias = "connect", value_name = "ADDRESS", value_parser = address)]
     to: Address,
     /// Preset, TOML file, or DOWN/UP,DELAY[,JITTER]: rate to the client, rate from it, delay of one way.
     #[arg(long, value_name = "LINK", value_parser = link_profile)]

@@ -1,9 +1,11 @@
 //! `splitbench near-lossless`.
 
 use anyhow::{Result, ensure};
+use splitbench_codec::split_codecs;
 
 use super::run::{RunPlace, conclude};
 use super::selection::{SelectionPart, split_list};
+use super::text::fixed_rate;
 use crate::experiment::spec::{Ratios, find};
 use crate::experiment::{self, RunOptions};
 
@@ -12,7 +14,7 @@ use crate::experiment::{self, RunOptions};
 /// Tries ratios ever closer to where the loss passes the limit, paired with the uncompressed model on the same questions, and
 /// gives the interval of ratios that these questions cannot tell from the answer. The same command again goes on where it
 /// ended. Writes results/near-lossless/<run>/ and plots/near-lossless/<run>/. Examples:
-///   splitbench near-lossless --codecs 'fc;topk'
+///   splitbench near-lossless --codecs fc,topk
 ///   splitbench near-lossless --model qwen2.5-1.5b --datasets piqa --data-dir DIR --points 1
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -22,15 +24,15 @@ pub struct Args {
     experiment: String,
     #[command(flatten)]
     part: SelectionPart,
-    /// Codecs instead of the experiment's, separated by semicolons, or the option once for each. A semicolon that belongs to a codec is
-    /// written `\;`.
-    #[arg(long, value_name = "CODEC")]
+    /// Codecs instead of the experiment's, separated by commas or semicolons, or the option once for each. A semicolon that belongs to a
+    /// codec is written `\;`.
+    #[arg(long, visible_alias = "codec", value_name = "CODEC")]
     codecs: Vec<String>,
     /// Ratios to begin with instead of the experiment's.
-    #[arg(long, value_name = "RATIO", value_delimiter = ',')]
+    #[arg(long, visible_alias = "ratio", value_name = "RATIO", value_delimiter = ',')]
     ratios: Vec<f64>,
     /// Most points that may be lost; the experiment's if not given, which is 0.3.
-    #[arg(long)]
+    #[arg(long, visible_alias = "max-drop")]
     points: Option<f64>,
     /// How near to the answer the search goes, as a share of the ratio.
     #[arg(long, default_value_t = 0.02)]
@@ -49,7 +51,8 @@ impl Args {
         let mut experiment = find(&self.experiment)?;
         let spec = &mut experiment.spec;
         if !self.codecs.is_empty() {
-            spec.codecs = split_list("--codecs", &self.codecs, ';')?;
+            let lists = split_list("--codecs", &self.codecs, ';')?;
+            spec.codecs = lists.iter().flat_map(|list| split_codecs(list)).collect();
         }
         if !self.ratios.is_empty() {
             spec.ratios = Ratios::Some(self.ratios);
@@ -59,6 +62,12 @@ impl Args {
         let points = spec.report.near_lossless_points;
         ensure!(points.is_finite() && points >= 0.0, "--points {points}: give 0 or more");
         self.part.apply(&mut experiment)?;
+        let codecs = experiment.spec.codec_specs()?;
+        let fixed = fixed_rate(&codecs);
+        ensure!(fixed.len() < codecs.len(), "no ratio to search: {} has a rate of its own", fixed.join(", "));
+        if !fixed.is_empty() {
+            tell!("note: {} has a rate of its own: it is scored, and there is no ratio to search", fixed.join(", "));
+        }
         let options = RunOptions { search: Some(self.precision), ..self.place.options(self.part) };
         conclude(experiment::run(&experiment, &options)?, self.json)
     }

@@ -10,7 +10,7 @@ use crate::model::{SplitPoint, device_name, source};
 use crate::output::{self, Output};
 use crate::record::{WindowCell, WindowSample, json_lines};
 use crate::report::{self, TextReport};
-use splitbench_codec::{Accounting, CodecSpec};
+use splitbench_codec::{Accounting, CodecSpec, split_codecs};
 
 /// Perplexity of any text, and how far each codec is from the unsplit model on it.
 ///
@@ -28,13 +28,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
     /// Split layer, 1 up to the number of layers.
-    #[arg(long, value_name = "LAYER", default_value_t = 1, requires = "codec")]
+    #[arg(long, visible_alias = "layer", value_name = "LAYER", default_value_t = 1, requires = "codec")]
     split: usize,
     /// Codecs with their options, such as fc:band=centered, separated by commas, or the option once for each.
-    #[arg(long, value_name = "CODEC")]
+    #[arg(long, visible_alias = "codecs", value_name = "CODEC")]
     codec: Vec<String>,
     /// Compression ratios, at least 1, separated by commas, or 8 if not given; a codec of fixed rate has one line.
-    #[arg(long, value_name = "RATIO", value_delimiter = ',', value_parser = parse_ratio, requires = "codec")]
+    #[arg(long, visible_alias = "ratios", value_name = "RATIO", value_delimiter = ',', value_parser = parse_ratio, requires = "codec")]
     ratio: Vec<f64>,
     /// What the ratios count: elements, or wire; elements if not given.
     #[arg(long, requires = "codec")]
@@ -135,36 +135,7 @@ fn samples(scores: &TextScores, cells: &[Cell]) -> Vec<WindowSample> {
     scores.unsplit_logliks.iter().enumerate().map(window).collect()
 }
 
-/// Codecs separated by commas, where one may have options that are separated so too: a part that begins with `key=` belongs to the
-/// codec before it. A codec's command takes all that follows.
+/// Codecs of an option that may be given more than once, each a list.
 pub(super) fn parse_codecs(values: &[String]) -> Result<Vec<CodecSpec>> {
-    let mut codecs: Vec<String> = Vec::new();
-    for value in values {
-        for (nth, part) in value.split(',').enumerate() {
-            let is_option = part.split_once('=').is_some_and(|(key, _)| !key.contains(':'));
-            match codecs.last_mut() {
-                Some(codec) if nth > 0 && (is_option || codec.contains(":cmd=")) => *codec += &format!(",{part}"),
-                _ => codecs.push(part.to_string()),
-            }
-        }
-    }
-    codecs.iter().map(|codec| CodecSpec::parse(codec)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commas_part_codecs_and_their_options() {
-        let parse = |values: &[&str]| {
-            let values: Vec<String> = values.iter().map(|value| value.to_string()).collect();
-            parse_codecs(&values).map(|codecs| codecs.iter().map(CodecSpec::to_string).collect::<Vec<_>>())
-        };
-        let parsed = parse(&["int8,fc:band=centered,values=f32,topk", "noop,external:cmd=cat a,int8"]).unwrap();
-        assert_eq!(parsed, ["int8", "fc:band=centered,values=f32", "topk", "noop", "external:cmd=cat a,int8"]);
-        for bad in ["int8,", "int9", "values=f32", ""] {
-            assert!(parse(&[bad]).is_err(), "{bad}");
-        }
-    }
+    values.iter().flat_map(|value| split_codecs(value)).map(|codec| CodecSpec::parse(&codec)).collect()
 }

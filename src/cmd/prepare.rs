@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     model: Vec<String>,
     /// Data sets, separated by commas; instead of the experiment's where there is one: names, or TOML files that define your own.
-    #[arg(long, value_name = "NAME", alias = "datasets")]
+    #[arg(long, value_name = "NAME", visible_alias = "datasets")]
     dataset: Vec<String>,
     /// Folder with the rows of the data sets, as of `run`: only models are fetched.
     #[arg(long, value_name = "DIR", requires = "experiment", conflicts_with = "dir")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use splitbench_codec::{Accounting, CodecSpec, Rate};
+use splitbench_codec::Accounting;
 
 use super::cpu_model::CpuModel;
 use super::embedded_text::embedded_text;
@@ -34,24 +34,24 @@ pub struct Args {
     #[command(flatten)]
     model: CpuModel,
     /// Write the profile to this file, as TOML.
-    #[arg(long, value_name = "FILE.toml")]
+    #[arg(long, visible_alias = "out", value_name = "FILE.toml")]
     output: PathBuf,
     /// Most threads that the model computes with, such as 1 for a slow client; all, or RAYON_NUM_THREADS, if not given. Codecs have one.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     threads: Option<usize>,
     /// Layer whose activation codecs get.
-    #[arg(long, value_name = "LAYER", default_value_t = 1)]
+    #[arg(long, visible_alias = "split", value_name = "LAYER", default_value_t = 1)]
     layer: usize,
     /// Folder of a run, results/<experiment>/<run>, whose codecs, ratios and accountings to measure; once for each.
     #[arg(long, value_name = "RUN")]
     from: Vec<PathBuf>,
     /// Codecs with their options, separated by commas, or the option once for each.
-    #[arg(long, value_name = "CODEC")]
+    #[arg(long, visible_alias = "codecs", value_name = "CODEC")]
     codec: Vec<String>,
     /// Compression ratios of --codec, at least 1, separated by commas, or 8 if not given; a codec of fixed rate has one line.
-    #[arg(long, value_name = "RATIO", value_delimiter = ',', value_parser = parse_ratio, requires = "codec")]
+    #[arg(long, visible_alias = "ratios", value_name = "RATIO", value_delimiter = ',', value_parser = parse_ratio, requires = "codec")]
     ratio: Vec<f64>,
-    /// What the ratios count: elements, or wire; wire if not given.
+    /// What the ratios count: elements, or wire; elements if not given.
     #[arg(long, requires = "codec")]
     accounting: Option<Accounting>,
     /// Measure the model only.
@@ -109,9 +109,7 @@ impl Args {
         }
         if !self.codec.is_empty() {
             let codecs = parse_codecs(&self.codec)?;
-            let takes_ratio = |codec: &CodecSpec| codec.info().rate == Rate::Budget;
-            let accounting = self.accounting.or_else(|| codecs.iter().any(takes_ratio).then_some(Accounting::Wire));
-            for cell in text_cells(split, &codecs, &self.ratio, accounting)? {
+            for cell in text_cells(split, &codecs, &self.ratio, self.accounting)? {
                 if !found.cells.contains(&cell) {
                     found.cells.push(cell);
                 }

@@ -9,7 +9,7 @@ use splitbench_codec::{Accounting, Budget, CodecSpec, Rate};
 pub(super) struct RatioArgs {
     /// Compression ratio, at least 1, or 8 if not given; ignored for a codec of fixed rate (`splitbench list codecs` says
     /// which).
-    #[arg(long)]
+    #[arg(long, alias = "ratios")]
     ratio: Option<f64>,
     /// What the ratio counts: elements, or wire; elements if not given.
     #[arg(long)]

@@ -25,7 +25,7 @@ pub struct Args {
     what: String,
     /// Codecs, and fc-kernel for the transform alone, separated by commas, or the option once for each. A comma after external:cmd=
     /// belongs to the command.
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, visible_alias = "codec", value_name = "LIST")]
     codecs: Vec<String>,
     /// Where they run: cpu, cuda, fpga (`splitbench list backends`), separated by commas. cuda and fpga run fc-kernel alone; fpga is
     /// a simulation, whose seconds are cycles over a stated clock.
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     hidden: Vec<usize>,
     /// Compression ratio in elements, at least 1, or paper: each data set's of the paper's Table III.
-    #[arg(long)]
+    #[arg(long, alias = "ratios")]
     ratio: Option<Ratio>,
     /// 1, all, or both separated by a comma.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]

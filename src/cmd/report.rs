@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", conflicts_with = "page")]
     out: Option<PathBuf>,
     /// With --out: these data sets only, separated by commas.
-    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "out")]
+    #[arg(long, visible_alias = "dataset", value_name = "NAME", value_delimiter = ',', requires = "out")]
     datasets: Vec<String>,
     /// Folder for the plots; `plots` in the run's folder, or in that of --out, if not given.
     #[arg(long, value_name = "DIR")]

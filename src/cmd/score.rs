@@ -41,13 +41,13 @@ pub struct Args {
     #[arg(long, value_name = "tokenizer.json")]
     tokenizer: Option<PathBuf>,
     /// Data set: a name (`splitbench list datasets`), or a TOML file that defines your own.
-    #[arg(long)]
+    #[arg(long, visible_alias = "datasets")]
     dataset: String,
     /// Split layer, 1 up to the number of layers; if not given 1, or where the server has it.
-    #[arg(long, value_name = "LAYER")]
+    #[arg(long, visible_alias = "layer", value_name = "LAYER")]
     split: Option<usize>,
     /// Codec with its options, such as fc:band=centered.
-    #[arg(long)]
+    #[arg(long, alias = "codecs")]
     codec: Option<String>,
     #[command(flatten)]
     ratio: RatioArgs,

@@ -30,7 +30,7 @@ pub struct SelectionPart {
     #[arg(long, value_name = "tokenizer.json")]
     tokenizer: Option<PathBuf>,
     /// Data sets instead of the experiment's, separated by commas: names (`splitbench list datasets`), or TOML files that define your own.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "dataset", value_name = "NAME")]
     datasets: Vec<String>,
     /// First questions of each data set only.
     #[arg(long, value_name = "N")]

@@ -25,7 +25,7 @@ pub struct Args {
     #[command(flatten)]
     model: CpuModel,
     /// Split layer: layers 1 up to this one are the client's.
-    #[arg(long, value_name = "LAYER", default_value_t = 1)]
+    #[arg(long, visible_alias = "split", value_name = "LAYER", default_value_t = 1)]
     layer: usize,
     /// HOST:PORT or unix:PATH; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7077")]

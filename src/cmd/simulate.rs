@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     most_batch: Option<usize>,
     /// Codecs instead of the simulation's, as the profile names them or without their ratio; once for each.
-    #[arg(long, value_name = "CODEC")]
+    #[arg(long, visible_alias = "codecs", value_name = "CODEC")]
     codec: Vec<String>,
     /// Where results/ and plots/ go.
     #[arg(long, value_name = "DIR", default_value = ".")]

@@ -162,6 +162,11 @@ pub(super) fn parse_ratio(text: &str) -> Result<f64> {
     Ok(Budget::elements(ratio)?.ratio)
 }
 
+/// Those of some codecs that take no ratio, as they are written.
+pub(super) fn fixed_rate(codecs: &[CodecSpec]) -> Vec<String> {
+    codecs.iter().filter(|codec| codec.info().rate == Rate::Fixed).map(CodecSpec::to_string).collect()
+}
+
 /// Each codec at each ratio, 8 where none is given. Fails where ratios are given and no codec has any.
 pub(super) fn text_cells(
     split: SplitPoint,
@@ -170,8 +175,7 @@ pub(super) fn text_cells(
     accounting: Option<Accounting>,
 ) -> Result<Vec<Cell>> {
     let given = !ratios.is_empty() || accounting.is_some();
-    let fixed: Vec<String> =
-        codecs.iter().filter(|codec| codec.info().rate == Rate::Fixed).map(CodecSpec::to_string).collect();
+    let fixed = fixed_rate(codecs);
     ensure!(
         !given || fixed.len() < codecs.len(),
         "--ratio and --accounting are for codecs that take a ratio, and {} has a rate of its own: leave them out",

@@ -25,10 +25,10 @@ pub struct Args {
     #[arg(long)]
     model: Option<String>,
     /// Data sets, separated by commas: names, or TOML files that define your own; all ten if not given.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "dataset", value_name = "NAME")]
     datasets: Vec<String>,
     /// Split layer, 1 up to the number of layers.
-    #[arg(long, value_name = "LAYER", default_value_t = 1)]
+    #[arg(long, visible_alias = "layer", value_name = "LAYER", default_value_t = 1)]
     split: usize,
     /// Only the number of tokens of each request: no weights are needed.
     #[arg(long)]
@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: String,
     /// The trace, a .json file.
-    #[arg(long, value_name = "FILE.json")]
+    #[arg(long, visible_alias = "out", value_name = "FILE.json")]
     output: PathBuf,
     /// Print the trace as JSON.
     #[arg(long)]

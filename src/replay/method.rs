@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context, Result, bail};
 
 use splitbench_codec::kernel::Band;
-use splitbench_codec::{self as codec, Activation, Budget, Calibration, CodecSpec};
+use splitbench_codec::{self as codec, Activation, Budget, Calibration, CodecSpec, split_codecs};
 
 use super::reference;
 
@@ -32,17 +32,9 @@ impl ReplayMethod {
         }
     }
 
-    /// Reads names separated by commas; a comma may also separate the options of one.
+    /// Reads names separated by commas.
     pub fn parse_list(text: &str) -> Result<Vec<Self>> {
-        let mut names: Vec<String> = Vec::new();
-        for part in text.split(',') {
-            let option = part.split(':').next().is_some_and(|name| name.contains('='));
-            match names.last_mut() {
-                Some(last) if option || last.contains("cmd=") => *last += &format!(",{part}"),
-                _ => names.push(part.trim().to_string()),
-            }
-        }
-        names.iter().map(|name| Self::parse(name)).collect()
+        split_codecs(text).iter().map(|name| Self::parse(name)).collect()
     }
 
     /// The codec, where it is one.

@@ -45,6 +45,6 @@ pub use interface::packet::Packet;
 pub use interface::spec::CodecSpec;
 pub use interface::{Codec, Delivery};
 pub use parts::block_shape::{Aspect, proportional};
-pub use registry::{build, decode, registered};
+pub use registry::{build, decode, registered, split_codecs};
 pub use round_trip::{RoundTrip, round_trip};
 pub use shape::{MAX_ELEMENTS, MAX_SIDE, Shape};

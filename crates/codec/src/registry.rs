@@ -82,6 +82,20 @@ impl CodecSpec {
     }
 }
 
+/// Names of codecs that are separated by commas, where one may have options that are separated so too: a part that begins with `key=`
+/// belongs to the codec before it. A codec's command takes all that follows.
+pub fn split_codecs(text: &str) -> Vec<String> {
+    let mut codecs: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        let is_option = part.split_once('=').is_some_and(|(key, _)| !key.contains(':'));
+        match codecs.last_mut() {
+            Some(codec) if is_option || codec.contains(":cmd=") => *codec += &format!(",{part}"),
+            _ => codecs.push(part.trim().to_string()),
+        }
+    }
+    codecs
+}
+
 impl FromStr for CodecSpec {
     type Err = anyhow::Error;
 
@@ -110,6 +124,19 @@ impl Packet {
 mod tests {
     use super::*;
     use crate::interface::info::AllowedValues;
+
+    #[test]
+    fn commas_part_codecs_and_their_options() {
+        let parse = |text: &str| -> Result<Vec<String>> {
+            split_codecs(text).iter().map(|codec| Ok(CodecSpec::parse(codec)?.to_string())).collect()
+        };
+        let parsed = parse("int8,fc:band=centered,values=f32, topk").unwrap();
+        assert_eq!(parsed, ["int8", "fc:band=centered,values=f32", "topk"]);
+        assert_eq!(parse("noop,external:cmd=cat a,int8").unwrap(), ["noop", "external:cmd=cat a,int8"]);
+        for bad in ["int8,", "int9", "values=f32", ""] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn names_and_numbers_are_unique_and_everything_is_documented() {
