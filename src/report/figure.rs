@@ -131,8 +131,9 @@ impl Scale {
     pub const FREE: Self = Self { low: f64::NEG_INFINITY, high: f64::INFINITY, step: 0.001, log: false };
     /// By the logarithm, from the tick below `low` to the one above `high`; of what is no number above 0, the nearest that is drawn.
     pub fn log(low: f64, high: f64) -> Self {
-        let low = low.max(1.0 / BOUND).min(BOUND);
-        Self { low, high: high.max(low).min(BOUND), step: 0.0, log: true }
+        // The larger of a number and what is none is the number.
+        let low = low.max(1.0 / BOUND).clamp(1.0 / BOUND, BOUND);
+        Self { low, high: high.max(low).clamp(low, BOUND), step: 0.0, log: true }
     }
 }
 
