@@ -102,7 +102,7 @@ def main():
     parser.add_argument("--rows", type=Path, help="<set>/eval.jsonl; our own rows if not given")
     parser.add_argument("--limit", type=int, default=24)
     parser.add_argument("--layer", type=int, default=1, help="cut after this layer, from 1")
-    parser.add_argument("--codec", default="int8")
+    parser.add_argument("--codec", default="topk")
     parser.add_argument("--ratio", type=float, default=8.0)
     parser.add_argument("--tolerance", type=float, default=2e-3, help="largest difference of a log-likelihood, nats")
     arguments = parser.parse_args()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use splitbench_codec::split_codecs;
 use splitbench_planner::{ClientPower, CutLimits, CutObjective, LossLimit};
 
 use super::selection::parse_size;
@@ -74,7 +75,7 @@ pub struct Args {
     /// Only cuts after these layers, separated by commas.
     #[arg(long, visible_aliases = ["layer", "split"], value_name = "L", value_delimiter = ',')]
     layers: Vec<usize>,
-    /// Only this codec, with or without its options; once for each.
+    /// Only these codecs, with or without their options, separated by commas, or the option once for each.
     #[arg(long, visible_alias = "codecs", value_name = "CODEC")]
     codec: Vec<String>,
     /// Write advice.md, advice.json and advice.svg, response time against link rate, into this folder.
@@ -138,7 +139,7 @@ impl Args {
             model: self.model.clone(),
             scope: self.scope.clone(),
             layers: self.layers.clone(),
-            codecs: self.codec.clone(),
+            codecs: self.codec.iter().flat_map(|list| split_codecs(list)).collect(),
         };
         let losses = LossTable::read(&self.from, &filter)?;
         let wanted = WantedModel { name: &losses.model, sha256: &losses.model_sha256 };

@@ -64,9 +64,9 @@ impl Args {
         self.part.apply(&mut experiment)?;
         let codecs = experiment.spec.codec_specs()?;
         let fixed = fixed_rate(&codecs);
-        ensure!(fixed.len() < codecs.len(), "no ratio to search: {} has a rate of its own", fixed.join(", "));
+        ensure!(fixed.len() < codecs.len(), "no ratio to search: of fixed rate: {}", fixed.join(", "));
         if !fixed.is_empty() {
-            tell!("note: {} has a rate of its own: it is scored, and there is no ratio to search", fixed.join(", "));
+            tell!("note: of fixed rate, so scored and not searched: {}", fixed.join(", "));
         }
         let options = RunOptions { search: Some(self.precision), ..self.place.options(self.part) };
         conclude(experiment::run(&experiment, &options)?, self.json)

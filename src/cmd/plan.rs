@@ -114,7 +114,9 @@ impl Args {
         say!("{}", report::advice::plan_text(&setting, &times).trim_end())?;
         if !unknown.is_empty() {
             let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
-            say!("not profiled, so not shown (`splitbench profile --codec CODEC` measures them): {names}")?;
+            say!(
+                "not profiled, so not shown (`splitbench profile --codec CODEC --ratio R --accounting A` measures them): {names}"
+            )?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use splitbench_codec::split_codecs;
 
 use crate::file_name::{check_run_name, file_name};
 use crate::output::{self, Output};
@@ -41,7 +42,8 @@ pub struct Args {
     /// Most requests that a worker takes at once, instead of the simulation's.
     #[arg(long, value_name = "N")]
     most_batch: Option<usize>,
-    /// Codecs instead of the simulation's, as the profile names them or without their ratio; once for each.
+    /// Codecs instead of the simulation's, as the profile names them or without their ratio, separated by commas, or the option once for
+    /// each.
     #[arg(long, visible_alias = "codecs", value_name = "CODEC")]
     codec: Vec<String>,
     /// Where results/ and plots/ go.
@@ -65,7 +67,7 @@ impl Args {
             simulate.clients = self.clients.clone();
         }
         if !self.codec.is_empty() {
-            simulate.codecs = Some(self.codec.clone());
+            simulate.codecs = Some(self.codec.iter().flat_map(|list| split_codecs(list)).collect());
         }
         simulate.most_batch = self.most_batch.unwrap_or(simulate.most_batch);
         simulate.seeds = self.seeds.unwrap_or(simulate.seeds);

@@ -215,6 +215,19 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_that_contradicts_itself_is_refused() {
+        assert!(sample(None).check().is_ok());
+        for wrong in [
+            Sample { gold: 2, ..sample(None) },
+            Sample { pred_norm: 9, ..sample(None) },
+            Sample { choice_chars: vec![1], ..sample(None) },
+            Sample { loglik: Vec::new(), ..sample(None) },
+        ] {
+            assert!(wrong.check().unwrap_err().to_string().contains("question x"));
+        }
+    }
+
+    #[test]
     fn a_log_likelihood_that_is_not_finite_is_refused() {
         let choice = PromptChoice { context: "Q:".into(), continuation: " a".into(), text: "a".into() };
         let question = Question { index: 0, id: "x".into(), gold: 0, choices: vec![choice.clone(), choice] };

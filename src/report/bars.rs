@@ -95,9 +95,10 @@ const LEAST: f64 = 1e-30;
 impl BarPanel {
     fn draw(&self, canvas: &Canvas, place: (i32, i32)) -> Result<()> {
         let total = |bar: &Bar| bar.parts.iter().sum::<f64>();
-        let most = self.bars.iter().map(total).fold(0.0, f64::max);
+        let totals: Vec<f64> = self.bars.iter().map(total).collect();
+        let most = totals.iter().copied().fold(0.0, f64::max);
         let height = self.bars.len().max(1) as i32 * STEP;
-        if !(LEAST..=1.0 / LEAST).contains(&most) {
+        if !(LEAST..=1.0 / LEAST).contains(&most) || totals.iter().any(|total| !total.is_finite()) {
             let why = if most <= 0.0 { "nothing measured" } else { "no numbers that can be drawn" };
             return canvas.text(why, (place.0 + WIDTH / 2, place.1 + height / 2), SMALL, CENTER);
         }

@@ -202,7 +202,8 @@ impl Figure {
             few(&titles),
             few(&self.series)
         );
-        Ok(Picture { file, svg: self.svg(words)?, title: self.title, caption: self.subtitle, alt })
+        let bounded = self.bounded();
+        Ok(Picture { file, svg: bounded.draw(words)?, title: self.title, caption: bounded.subtitle, alt })
     }
 
     /// The picture; fonts are whatever sans-serif the viewer has.
@@ -230,7 +231,7 @@ impl Figure {
             }
         }
         if lost > 0 {
-            figure.subtitle += &format!(" {lost} points are no numbers that can be drawn, and left out.");
+            figure.subtitle += &format!(" Left out, as they are no numbers that can be drawn: {lost} points.");
         }
         figure
     }

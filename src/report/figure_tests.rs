@@ -65,8 +65,10 @@ fn numbers_that_cannot_be_drawn_are_left_out_and_told() {
                 let panel = Panel { scale, baseline: Some(f64::NAN), chance: None, ..panel(&[&odd, good]) };
                 let figure = Figure { axis, ..figure(vec![panel]) };
                 let svg = figure.svg(TextPlace::Inside).unwrap();
-                assert!(svg.contains("left out") && svg.len() < 200_000, "{axis:?} {scale:?} {good:?}: {}", svg.len());
+                assert!(svg.contains("Left out") && svg.len() < 200_000, "{axis:?} {scale:?} {good:?}: {}", svg.len());
                 assert!(!svg.contains("NaN"), "{axis:?} {scale:?} {good:?}");
+                let caption = figure.picture("f".into(), TextPlace::Beside).unwrap().caption;
+                assert!(caption.contains("Left out"), "{caption}");
             }
         }
     }

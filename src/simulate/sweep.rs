@@ -28,6 +28,9 @@ struct RunNumbers {
     workers_busy: f64,
 }
 
+/// Requests of one run, each of which is kept until its end for the quantiles: a gigabyte or so.
+const MOST_REQUESTS: f64 = 1e8;
+
 /// Simulates a profile.
 pub fn sweep(profile: &ServiceProfile, simulate: &Simulate) -> Result<SweepRecord> {
     simulate.check()?;
@@ -53,6 +56,20 @@ pub fn sweep(profile: &ServiceProfile, simulate: &Simulate) -> Result<SweepRecor
         .flat_map(|curve| simulate.clients.iter().map(move |clients| (curve, *clients)))
         .flat_map(|(curve, clients)| (0..simulate.seeds).map(move |seed| (curve, clients, seed)))
         .collect();
+    for &(curve, clients, _) in &runs {
+        let system = curves[curve].system(simulate, clients);
+        let asked = match system.arrivals {
+            Arrivals::Open { per_s } => per_s,
+            Arrivals::Closed { clients, think_s } => (clients as f64 / think_s).min(Capacity::new(&system).per_s()),
+        };
+        ensure!(
+            asked * simulate.seconds <= MOST_REQUESTS,
+            "{clients} clients make {:.0} requests in {} s: at most {MOST_REQUESTS:.0} are simulated; take fewer clients or seconds, or a \
+             longer think_s",
+            asked * simulate.seconds,
+            simulate.seconds
+        );
+    }
     let seen: Vec<RunNumbers> = runs
         .par_iter()
         .map(|&(curve, clients, seed)| curves[curve].system(simulate, clients).run_summed(seed))

@@ -107,7 +107,8 @@ fn numbers_that_cannot_be_simulated_are_named() {
         (Box::new(|s| s.seeds = 0), "seeds"),
         (Box::new(|s| s.seeds = u64::MAX), "give 1 to 10000"),
         (Box::new(|s| s.think_s = f64::MIN_POSITIVE), "a microsecond"),
-        (Box::new(|s| (s.arrivals, s.seconds) = (ArrivalLaw::Open, 1e30)), "requests in a run"),
+        (Box::new(|s| (s.arrivals, s.seconds) = (ArrivalLaw::Open, 1e30)), "at most 100000000 are simulated"),
+        (Box::new(|s| (s.arrivals, s.seconds) = (ArrivalLaw::Closed, 1e30)), "at most 100000000 are simulated"),
     ] {
         let mut one = simulate();
         change(&mut one);

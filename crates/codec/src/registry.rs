@@ -89,7 +89,9 @@ pub fn split_codecs(text: &str) -> Vec<String> {
     for part in text.split(',') {
         let is_option = part.split_once('=').is_some_and(|(key, _)| !key.contains(':'));
         match codecs.last_mut() {
-            Some(codec) if is_option || codec.contains(":cmd=") => *codec += &format!(",{part}"),
+            Some(codec) if is_option || codec.contains(":cmd=") || codec.contains(",cmd=") => {
+                *codec += &format!(",{part}")
+            }
             _ => codecs.push(part.trim().to_string()),
         }
     }
@@ -133,6 +135,8 @@ mod tests {
         let parsed = parse("int8,fc:band=centered,values=f32, topk").unwrap();
         assert_eq!(parsed, ["int8", "fc:band=centered,values=f32", "topk"]);
         assert_eq!(parse("noop,external:cmd=cat a,int8").unwrap(), ["noop", "external:cmd=cat a,int8"]);
+        let limited = "external:timeout=5,cmd=cat a,int8";
+        assert_eq!(parse(limited).unwrap(), [limited]);
         for bad in ["int8,", "int9", "values=f32", ""] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -210,11 +210,17 @@ fn summary(sources: &[RunSource]) -> Table {
             RunKind::Rows { rows, .. } => {
                 let cells: Vec<_> = rows.iter().filter(|row| !row.is_baseline()).collect();
                 let failed = cells.iter().filter(|row| view::accuracy(row).is_none()).count();
+                let unsplit = rows.iter().filter(|row| row.is_baseline() && view::accuracy(row).is_none()).count();
                 let sets = view::distinct(rows.iter().map(names::row_title));
                 let questions = view::distinct(rows.iter().map(|row| row.questions).filter(|count| *count > 0));
                 let questions: Vec<String> = questions.iter().map(u64::to_string).collect();
                 let named = if sets.len() > 4 { counted(sets.len(), "set") } else { sets.join(", ") };
-                let data = format!("{named}; {} questions each", questions.join(" or "));
+                let lacks = if unsplit > 0 {
+                    format!("; {} without the unsplit model", counted(unsplit, "set"))
+                } else {
+                    String::new()
+                };
+                let data = format!("{named}; {} questions each{lacks}", questions.join(" or "));
                 (shown(&models(source), &source.models), data, counted(cells.len(), "cell"), failed)
             }
             RunKind::Replay { rows, .. } => {
@@ -247,7 +253,7 @@ fn summary(sources: &[RunSource]) -> Table {
         ]
     };
     let caption = [
-        "Cells without a number failed or had not settled; they are left out of every mean and figure and counted in its caption.",
+        "Cells without a number failed, had not settled, or are of one question, of which there is no standard error; they are left out of every mean and figure and counted in its caption.",
     ];
     let columns = ["run", "of", "data", "cells", "state", "splitbench"];
     plain("Runs", &caption, &columns, sources.iter().map(row).collect())
