@@ -25,6 +25,11 @@ fn of_rows(rows: Vec<Row>) -> RunSource {
     source(RunKind::Rows { report: ReportSpec::default(), rows, context: ReportContext::default() })
 }
 
+fn again(source: &RunSource) -> RunSource {
+    let RunKind::Rows { rows, .. } = &source.kind else { unreachable!("these are runs of rows") };
+    RunSource { name: source.name.clone(), ..of_rows(rows.clone()) }
+}
+
 /// A cell on ARC-Easy, at the ratio it has in the paper's Table III, that loses answers and gains none.
 fn cell(codec: &str, layer: u32, acc: f64, questions: u64) -> Row {
     let lost = ((BASE - acc) * questions as f64).round().max(0.0) as u64;
@@ -118,6 +123,19 @@ fn of_two_runs_the_one_with_more_sets_counts_and_each_model_has_its_own() {
     let first: Vec<(&str, ClaimState)> =
         all[..2].iter().map(|line| (line.judged.subject.as_str(), line.judged.verdict)).collect();
     assert_eq!(first, [("pocket", ClaimState::Fails), ("llama-3.2-1b", ClaimState::Holds)]);
+}
+
+#[test]
+fn of_two_runs_over_layers_the_one_with_more_questions_counts() {
+    let few = of_rows((1..=5).map(|layer| cell("fc", layer, 0.5, 8)).chain([baseline()]).collect());
+    let unsplit = Row { questions: 10_000, ..baseline() };
+    let mut many = of_rows(vec![unsplit, cell("fc", 1, 0.6, 10_000), cell("fc", 2, 0.4, 10_000)]);
+    many.name = "many/run".into();
+    for runs in [[&few, &many], [&many, &few]] {
+        let runs: Vec<RunSource> = runs.into_iter().map(again).collect();
+        let line = lines(&runs).into_iter().find(|line| line.says.contains("Layer 1 is the best")).unwrap();
+        assert_eq!((line.from.as_str(), line.judged.verdict), ("many/run", ClaimState::Holds));
+    }
 }
 
 #[test]
