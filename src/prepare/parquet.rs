@@ -29,7 +29,7 @@ pub fn rows(bytes: Vec<u8>) -> Result<Vec<Value>> {
         ensure!(count <= MOST_ROWS - start, "it says that it has more than {MOST_ROWS} rows");
         for field in &fields {
             let values = column(&bytes, group, field).with_context(|| format!("column {:?}", field.name.as_str()))?;
-            ensure!(values.len() == count, "column {:?} has {} values, not {count}", field.name.as_str(), values.len(),);
+            ensure!(values.len() == count, "column {:?} has {} values, not {count}", field.name.as_str(), values.len());
             rows.resize_with(start + count, Map::new);
             for (row, value) in rows[start..].iter_mut().zip(values) {
                 row.insert(field.name.to_string(), value);

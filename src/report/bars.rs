@@ -5,7 +5,7 @@ use plotters::element::{EmptyElement, Rectangle, Text};
 use plotters::style::text_anchor::{HPos, VPos};
 use plotters::style::{Color, RGBColor};
 
-use super::figure::{even_axis, y_step};
+use super::figure::{BOUND, even_axis, y_step};
 use super::picture::{Picture, TextPlace, few};
 use super::svg::{self, AXIS, CENTER, Canvas, GridLines, HEAD, INK, MARGIN, SMALL, TOP_LEFT, TickedAxis, text_width};
 
@@ -89,16 +89,13 @@ impl Bars {
     }
 }
 
-/// Shortest bar that is drawn; one over it is the longest.
-const LEAST: f64 = 1e-30;
-
 impl BarPanel {
     fn draw(&self, canvas: &Canvas, place: (i32, i32)) -> Result<()> {
         let total = |bar: &Bar| bar.parts.iter().sum::<f64>();
         let totals: Vec<f64> = self.bars.iter().map(total).collect();
         let most = totals.iter().copied().fold(0.0, f64::max);
         let height = self.bars.len().max(1) as i32 * STEP;
-        if !(LEAST..=1.0 / LEAST).contains(&most) || totals.iter().any(|total| !total.is_finite()) {
+        if !(1.0 / BOUND..=BOUND).contains(&most) || totals.iter().any(|total| !total.is_finite()) {
             let why = if most <= 0.0 { "nothing measured" } else { "no numbers that can be drawn" };
             return canvas.text(why, (place.0 + WIDTH / 2, place.1 + height / 2), SMALL, CENTER);
         }

@@ -37,7 +37,7 @@ pub(super) enum Axis {
 
 /// Size of the largest number that is drawn, and of the smallest on an axis of logarithms one over it. Nothing that is measured is
 /// beyond; rows that were damaged or edited may be.
-const BOUND: f64 = 1e30;
+pub(super) const BOUND: f64 = 1e30;
 
 impl Axis {
     /// Whether a point has a place.

@@ -52,24 +52,13 @@ pub fn sweep(profile: &ServiceProfile, simulate: &Simulate) -> Result<SweepRecor
             }
         }
     }
+    for curve in &curves {
+        simulate.clients.iter().try_for_each(|&clients| curve.check(simulate, clients))?;
+    }
     let runs: Vec<(usize, usize, u64)> = (0..curves.len())
         .flat_map(|curve| simulate.clients.iter().map(move |clients| (curve, *clients)))
         .flat_map(|(curve, clients)| (0..simulate.seeds).map(move |seed| (curve, clients, seed)))
         .collect();
-    for &(curve, clients, _) in &runs {
-        let system = curves[curve].system(simulate, clients);
-        let asked = match system.arrivals {
-            Arrivals::Open { per_s } => per_s,
-            Arrivals::Closed { clients, think_s } => (clients as f64 / think_s).min(Capacity::new(&system).per_s()),
-        };
-        ensure!(
-            asked * simulate.seconds <= MOST_REQUESTS,
-            "{clients} clients make {:.0} requests in {} s: at most {MOST_REQUESTS:.0} are simulated; take fewer clients or seconds, or a \
-             longer think_s",
-            asked * simulate.seconds,
-            simulate.seconds
-        );
-    }
     let seen: Vec<RunNumbers> = runs
         .par_iter()
         .map(|&(curve, clients, seed)| curves[curve].system(simulate, clients).run_summed(seed))
@@ -90,6 +79,23 @@ pub fn sweep(profile: &ServiceProfile, simulate: &Simulate) -> Result<SweepRecor
 }
 
 impl Curve<'_> {
+    /// Fails where a run would have more requests than are simulated.
+    fn check(&self, simulate: &Simulate, clients: usize) -> Result<()> {
+        let system = self.system(simulate, clients);
+        let per_s = match system.arrivals {
+            Arrivals::Open { per_s } => per_s,
+            Arrivals::Closed { clients, think_s } => (clients as f64 / think_s).min(Capacity::new(&system).per_s()),
+        };
+        let requests = per_s * simulate.seconds;
+        ensure!(
+            requests <= MOST_REQUESTS,
+            "{clients} clients make {requests:.0} requests in {} s: at most {MOST_REQUESTS:.0} are simulated; take fewer clients or \
+             seconds, or a longer think_s",
+            simulate.seconds
+        );
+        Ok(())
+    }
+
     fn system(&self, simulate: &Simulate, clients: usize) -> System {
         let (rate, trip) = (self.link_gbps * 1e9, simulate.round_trip_ms / 1e3);
         let class = |pair: &super::ServicePair| Class {
